@@ -1,0 +1,35 @@
+// Package taskfeed names the nouns of taskfeed, a service that turns committed
+// changes of rows in a Postgres table into notifications that no user misses.
+//
+// An app changes a row of taskfeed.tasks in plain SQL. A trigger writes a
+// change beside it, in the app's own transaction. One server, the sequencer,
+// moves committed changes into the log and numbers them: they are now events.
+// The hub hands each event to the connections of the user who owns the task,
+// over WebSocket or SSE, live or on reconnect.
+//
+//	app ── UPDATE ──▶ tasks ──trigger──▶ changes ──sequencer──▶ events ──▶ hub ──▶ user
+//
+// # Where to look
+//
+//   - migrations: the schema and the capture triggers.
+//   - store: every SQL statement, among them the move from changes to events.
+//   - listener: leadership, the doorbell, the sequencing loop, following.
+//   - hub: who is connected, what they have seen, fan-out.
+//   - auth: tokens in, a Principal out.
+//   - httpapi: WebSocket, SSE, REST, health and metrics.
+//   - client: the Go client.
+//   - cmd/taskfeed: configuration and wiring.
+//
+// # What an event promises
+//
+// Events have one global, ever-increasing ID, and every client, every server
+// and every replay shows them in that order. An event is on disk before a
+// client sees it. A client that remembers the last ID it handled and connects
+// with it as its [Cursor] gets all it missed, each once, or is told by a
+// feed_reset frame that the log no longer keeps so much.
+//
+// Two concurrent transactions that did not see each other have no promised
+// order: any one is chosen, and then kept. TRUNCATE makes no events.
+//
+// This package imports the standard library alone.
+package taskfeed

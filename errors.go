@@ -1,0 +1,96 @@
+package taskfeed
+
+import "errors"
+
+// Code is a stable name for a kind of error; callers may branch on it. Codes
+// appear in HTTP problem documents and are never renamed.
+type Code string
+
+// The codes. A new one needs a status in httpapi/errors.go; a test insists.
+const (
+	// CodeInternal means a fault of the server. It is what CodeOf returns for
+	// an error without a code; the cause is in the server's log.
+	CodeInternal Code = "internal"
+
+	// CodeUnavailable means that the server cannot serve this now, for example
+	// while it drains or its database is away. Try again later.
+	CodeUnavailable Code = "unavailable"
+
+	// CodeBadRequest means that the request cannot be understood as it stands.
+	CodeBadRequest Code = "bad_request"
+
+	// CodeBadCursor means that a cursor is not the decimal ID of an event.
+	CodeBadCursor Code = "bad_cursor"
+
+	// CodeGone means the cursor is older than the oldest event kept. The caller
+	// must drop its state, list the tasks again and start from the new cursor.
+	CodeGone Code = "cursor_gone"
+
+	// CodeBadToken means that a token is missing, malformed, forged or expired.
+	CodeBadToken Code = "bad_token"
+
+	// CodeAmbiguousCredentials means that a request carries more than one token.
+	CodeAmbiguousCredentials Code = "ambiguous_credentials"
+
+	// CodeForbidden means that the principal may not do this.
+	CodeForbidden Code = "forbidden"
+
+	// CodeOriginNotAllowed means that the page's origin is not on the list.
+	CodeOriginNotAllowed Code = "origin_not_allowed"
+
+	// CodeNotFound means that there is no such thing, or that the principal may
+	// not know of it.
+	CodeNotFound Code = "not_found"
+
+	// CodeMethodNotAllowed means that the URL does not answer to this method.
+	CodeMethodNotAllowed Code = "method_not_allowed"
+
+	// CodeNotAcceptable means that the URL has no representation of the asked type.
+	CodeNotAcceptable Code = "not_acceptable"
+
+	// CodeTooLarge means that a request's body, URL or header is too big.
+	CodeTooLarge Code = "too_large"
+
+	// CodeUnsupportedMedia means that a request's body has a type we do not read.
+	CodeUnsupportedMedia Code = "unsupported_media_type"
+
+	// CodeTooManyConnections means that the user has as many connections as allowed.
+	CodeTooManyConnections Code = "too_many_connections"
+
+	// CodeRateLimited means that the principal asks too often. Wait and retry.
+	CodeRateLimited Code = "rate_limited"
+
+	// CodeUpgradeRequired means that the URL speaks WebSocket only.
+	CodeUpgradeRequired Code = "upgrade_required"
+)
+
+// Error is an error with a code. Message is for the caller: it is safe to show
+// and says what to do. Err is the cause, for the log only; it may be nil.
+type Error struct {
+	Code    Code
+	Message string
+	Err     error
+}
+
+// Error returns the message and, where there is one, the cause.
+func (e *Error) Error() string {
+	if e.Err != nil {
+		return e.Message + ": " + e.Err.Error()
+	}
+	return e.Message
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf returns the code of the first Error in err's chain, CodeInternal when
+// there is none, and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return CodeInternal
+}

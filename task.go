@@ -1,0 +1,39 @@
+package taskfeed
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Status is where a task stands in its life.
+type Status string
+
+// The statuses. Any status may follow any other: a failed task that is queued
+// again is a new attempt.
+const (
+	StatusQueued    Status = "queued"
+	StatusRunning   Status = "running"
+	StatusCompleted Status = "completed"
+	StatusFailed    Status = "failed"
+	StatusCanceled  Status = "canceled"
+)
+
+// Statuses lists every status in the order of a task's life.
+var Statuses = []Status{StatusQueued, StatusRunning, StatusCompleted, StatusFailed, StatusCanceled}
+
+// Task is the present state of a unit of work, as its row stands. Version grows
+// by one with each change that a user can see. An absent Kind, Message, Result
+// or Error is empty.
+type Task struct {
+	ID        string          `json:"id"`
+	UserID    string          `json:"user_id"`
+	Kind      string          `json:"kind,omitempty"`
+	Status    Status          `json:"status"`
+	Progress  int             `json:"progress"`
+	Message   string          `json:"message,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"`
+	Error     string          `json:"error,omitempty"`
+	Version   int64           `json:"version"`
+	CreatedAt time.Time       `json:"created_at"`
+	UpdatedAt time.Time       `json:"updated_at"`
+}
