@@ -1,0 +1,388 @@
+// Package listener keeps one server at a time moving changes into the log and
+// all servers reading it.
+//
+// A listener owns one session with the database. The server whose session holds
+// the leader lock is the sequencer: it moves changes into the log and publishes
+// what it moved. The others follow: they read the log and publish the same
+// events, and try again and again to lead. Whoever leads sleeps behind a
+// doorbell (doorbell.go) while there is nothing to do.
+//
+// Correctness rests on the tables alone. NOTIFY, forged, lost or switched off,
+// changes only how soon the listener looks. A lost session costs leadership and
+// time, never an event: what is still in changes is not in the log, and what is
+// in the log is read from where this server stopped publishing.
+package listener
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// Session is one connection that leads or follows; *store.Session provides it.
+type Session interface {
+	Leadership
+	Doorbell
+	Sequencer
+	// Alive reports whether the session may still be used after an error.
+	Alive() bool
+	// Close ends the session and releases its locks.
+	Close()
+}
+
+// Leadership decides which server moves changes.
+type Leadership interface {
+	// TryLead tries to take the leader lock.
+	TryLead(ctx context.Context) (bool, error)
+	// TakeOver prepares the log for a new leader that has seen events up to seen.
+	TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error)
+	// EndStalledLeader ends a leader's session that nobody reads from any more.
+	EndStalledLeader(ctx context.Context) (ended bool, err error)
+	// Follow has the leader ring this session; Unfollow ends that.
+	Follow(ctx context.Context) error
+	Unfollow(ctx context.Context) error
+}
+
+// Sequencer moves changes into the log.
+type Sequencer interface {
+	// Move appends the first visible changes to the log.
+	Move(ctx context.Context) (taskfeed.Moved, error)
+	// MoveBacklog appends all that is visible now, page by page.
+	MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) error) error
+	// Maintain makes partitions ahead and drops those that are past retention.
+	Maintain(ctx context.Context, retention time.Duration) error
+}
+
+// Log is the part of the event log that a listener reads; *store.Store provides it.
+type Log interface {
+	// After returns at most limit events after the cursor; an empty page means
+	// that there is no more. CodeGone when retention has passed the cursor.
+	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error)
+	// LastID returns the id of the last committed event.
+	LastID(ctx context.Context) (taskfeed.Cursor, error)
+}
+
+// Feed takes events in the order of their ids; *hub.Hub provides it.
+type Feed interface {
+	// SetHead says that all events up to head can be read from the log.
+	SetHead(head taskfeed.Cursor)
+	// Publish hands on events; ids ascend from call to call.
+	Publish(events []taskfeed.Event)
+}
+
+// Config of a listener. Zero means the default.
+type Config struct {
+	// FallbackInterval is how long a sleeping leader or follower relies on the
+	// doorbell before it looks all the same. Default 1 s. It is the heartbeat
+	// too, so it must stay well below the store's stall timeout.
+	FallbackInterval time.Duration
+
+	// TakeoverInterval is how often a follower tries to lead. Default 250 ms.
+	TakeoverInterval time.Duration
+
+	// Retention is how long events are kept. Default 30 days; negative keeps them
+	// for ever.
+	Retention time.Duration
+
+	// MaintainInterval is how often the leader looks after partitions. Default 1 min.
+	MaintainInterval time.Duration
+
+	// Logger. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	defaults := []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.FallbackInterval, time.Second},
+		{&c.TakeoverInterval, 250 * time.Millisecond},
+		{&c.Retention, 30 * 24 * time.Hour},
+		{&c.MaintainInterval, time.Minute},
+	}
+	for _, d := range defaults {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	if c.FallbackInterval < 0 || c.TakeoverInterval < 0 || c.MaintainInterval < 0 {
+		return errors.New("listener: FallbackInterval, TakeoverInterval and MaintainInterval must not be negative")
+	}
+	return nil
+}
+
+// Listener is one server's part in sequencing and following. Run may be called
+// once; Stats and Ready are safe for concurrent use.
+type Listener struct {
+	cfg     Config
+	connect func(context.Context) (Session, error)
+	log     Log
+	feed    Feed
+	stats   stats
+
+	started    bool            // the feed knows where the log stood; owned by Run
+	published  taskfeed.Cursor // last event handed to the feed; owned by Run
+	maintained time.Time       // owned by Run
+	trouble    atomic.Pointer[string]
+}
+
+// New returns a listener that opens its sessions with connect.
+func New(connect func(context.Context) (Session, error), log Log, feed Feed, cfg Config) (*Listener, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Listener{cfg: cfg, connect: connect, log: log, feed: feed}, nil
+}
+
+// Run leads or follows until ctx is done, and returns nil then. Whatever goes
+// wrong before that is logged, shown by Ready, and tried again.
+func (l *Listener) Run(ctx context.Context) error {
+	var retry backoff
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := l.serve(ctx)
+		l.stats.leader.Store(false)
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.fail(err)
+		if time.Since(began) > 2*maxBackoff {
+			retry.reset() // it was well: try again at once
+			continue
+		}
+		pause(ctx, retry.next())
+	}
+	return nil
+}
+
+// serve uses one session until it fails.
+func (l *Listener) serve(ctx context.Context) error {
+	s, err := l.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := l.follow(ctx, s); err != nil {
+		return err
+	}
+	return l.lead(ctx, s)
+}
+
+// follow publishes what the leader appends until this server leads.
+func (l *Listener) follow(ctx context.Context, s Session) error {
+	if leads, err := s.TryLead(ctx); err != nil || leads {
+		return err
+	}
+	if err := s.Follow(ctx); err != nil {
+		return err
+	}
+	l.cfg.Logger.Info("following the log")
+	looked := time.Now()
+	for {
+		if err := l.catchUp(ctx); err != nil {
+			return err
+		}
+		l.well()
+		rang, err := s.Wait(ctx, l.cfg.TakeoverInterval)
+		if err != nil {
+			return err
+		}
+		if rang && time.Since(looked) < l.cfg.TakeoverInterval {
+			l.stats.wakeups.Add(1)
+			continue
+		}
+		looked = time.Now()
+		if leads, err := s.TryLead(ctx); err != nil {
+			return err
+		} else if leads {
+			return s.Unfollow(ctx)
+		}
+		if ended, err := s.EndStalledLeader(ctx); err != nil {
+			return err
+		} else if ended {
+			l.cfg.Logger.Warn("ended the session of a leader that had stalled")
+		}
+	}
+}
+
+// lead moves changes until the session fails.
+func (l *Listener) lead(ctx context.Context, s Session) error {
+	if err := l.takeOver(ctx, s); err != nil {
+		return err
+	}
+	l.stats.leader.Store(true)
+	bell := doorbell{session: s, fallback: l.cfg.FallbackInterval, wakeups: &l.stats.wakeups}
+	var retry backoff
+	for {
+		found, err := l.look(ctx, s)
+		switch {
+		case err == nil:
+			l.well()
+			retry.reset()
+		case !s.Alive() || ctx.Err() != nil:
+			return err
+		default: // one statement failed: the session and its lock are still ours
+			l.fail(err)
+			pause(ctx, retry.next())
+			continue
+		}
+		l.maintain(ctx, s)
+		if err := bell.rest(ctx, found); err != nil {
+			return err
+		}
+	}
+}
+
+// takeOver makes this server ready to number events: all that earlier leaders
+// appended has been published, and ids that clients may have seen are passed.
+func (l *Listener) takeOver(ctx context.Context, s Session) error {
+	if err := l.catchUp(ctx); err != nil {
+		return err
+	}
+	jumped, err := s.TakeOver(ctx, l.published)
+	if err != nil {
+		return err
+	}
+	if jumped {
+		l.cfg.Logger.Warn("the database is not the one that the log was last written on: ids jumped", "seen", int64(l.published))
+	}
+	if err := s.Listen(ctx); err != nil {
+		return err
+	}
+	l.cfg.Logger.Info("leading: this server is the sequencer", "after", int64(l.published), "doorbell", s.DoorbellInUse())
+	l.maintained = time.Time{}
+	return nil
+}
+
+// look moves all there is now and publishes it.
+func (l *Listener) look(ctx context.Context, s Session) (found int, err error) {
+	m, err := s.Move(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if err := l.publish(ctx, m); err != nil {
+		return 0, err
+	}
+	found = m.Count
+	if !m.More {
+		return found, nil
+	}
+	err = s.MoveBacklog(ctx, func(m taskfeed.Moved) error {
+		found += m.Count
+		return l.publish(ctx, m)
+	})
+	return found, err
+}
+
+// publish hands on what was moved, reading from the log what did not fit.
+func (l *Listener) publish(ctx context.Context, m taskfeed.Moved) error {
+	l.stats.moves.Add(1)
+	l.stats.captured.Add(uint64(m.Count))
+	l.hand(m.Events)
+	if m.Partial() {
+		return l.catchUp(ctx)
+	}
+	return nil
+}
+
+func (l *Listener) hand(events []taskfeed.Event) {
+	if len(events) == 0 {
+		return
+	}
+	l.feed.Publish(events)
+	l.published = events[len(events)-1].ID
+}
+
+// page is how many events one read of the log asks for.
+const page = 1000
+
+// catchUp publishes what the log holds beyond the last event published. The
+// first time it only tells the feed where the log stands.
+func (l *Listener) catchUp(ctx context.Context) error {
+	if !l.started {
+		return l.skipToEnd(ctx)
+	}
+	for {
+		events, err := l.log.After(ctx, taskfeed.Filter{All: true}, l.published, page)
+		if taskfeed.CodeOf(err) == taskfeed.CodeGone {
+			return l.skipToEnd(ctx) // away for longer than retention: subscribers read, or are reset
+		}
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		l.hand(events)
+	}
+}
+
+func (l *Listener) skipToEnd(ctx context.Context) error {
+	last, err := l.log.LastID(ctx)
+	if err != nil {
+		return err
+	}
+	l.feed.SetHead(last)
+	l.published = max(l.published, last)
+	l.started = true
+	return nil
+}
+
+func (l *Listener) maintain(ctx context.Context, s Session) {
+	if time.Since(l.maintained) < l.cfg.MaintainInterval {
+		return
+	}
+	l.maintained = time.Now()
+	if err := s.Maintain(ctx, max(l.cfg.Retention, 0)); err != nil && ctx.Err() == nil {
+		l.cfg.Logger.Warn("partitions could not be looked after; trying again later", "error", err)
+	}
+}
+
+// well notes that the feed is up to date as of now.
+func (l *Listener) well() {
+	l.stats.lookedAt.Store(time.Now().UnixNano())
+	if l.trouble.Swap(nil) != nil {
+		l.cfg.Logger.Info("the feed is well again")
+	}
+}
+
+// fail notes what keeps the feed from going on, and logs it once.
+func (l *Listener) fail(err error) {
+	text := err.Error()
+	if old := l.trouble.Swap(&text); old == nil || *old != text {
+		l.cfg.Logger.Warn("the feed cannot go on now; trying again", "error", err)
+	}
+}
+
+// staleAfter is how long the last good look may be past before the feed is not
+// fresh any more.
+const staleAfter = 5 * time.Second
+
+// Ready returns nil while the feed is fresh, and what is wrong otherwise.
+func (l *Listener) Ready() error {
+	if text := l.trouble.Load(); text != nil {
+		return errors.New(*text)
+	}
+	looked := l.stats.lookedAt.Load()
+	if looked == 0 {
+		return errors.New("the feed has not started yet")
+	}
+	if age := time.Since(time.Unix(0, looked)); age > staleAfter+l.cfg.FallbackInterval {
+		return fmt.Errorf("the last look was %s ago", age.Round(time.Second))
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// wrap says what we were doing and gives an error of the database the code that
+// callers act on. A fault that passes by itself is CodeUnavailable; nil stays nil.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%s: %w", doing, err)
+	if passing(err) {
+		return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the database is not available now; try again", Err: err}
+	}
+	return err
+}
+
+// passing reports whether the same statement may succeed later unchanged: the
+// connection failed, the server is starting or stopping, resources ran out, a
+// lock or a timeout got in the way. Classes are those of the Postgres manual,
+// appendix A.
+func passing(err error) bool {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch class := pgErr.Code[:min(2, len(pgErr.Code))]; class {
+		case "08", "40", "53", "55", "57", "58":
+			return true
+		case "25":
+			return pgErr.Code == "25006" // read-only: a standby, or an operator's decision
+		}
+		return false
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	return errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||
+		strings.Contains(err.Error(), "conn closed") || errors.Is(err, net.ErrClosed)
+}

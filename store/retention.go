@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// partitionWidth is how many ids one partition of the log spans. Partition k
+// holds the ids from k*partitionWidth up to the next one's first.
+const partitionWidth = 10_000_000
+
+// rotations is how many partitions a log of low rate is cut into over its
+// retention, so that at most one part in so many is kept too long.
+const rotations = 30
+
+// Maintain makes partitions ahead of the head, starts a new one when the present
+// one has covered its share of the retention time, and drops those whose newest
+// event is older than retention; 0 or less keeps everything. Only the leader may
+// call it, between moves. A lock that is not free at once is tried again at the
+// next call: nobody queues behind us.
+func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
+	defer cancel()
+	current, err := s.currentPartition(ctx)
+	if err != nil {
+		return err
+	}
+	partitions, err := s.partitions(ctx)
+	if err != nil {
+		return err
+	}
+	errs := []error{s.makeAhead(ctx, partitions, current)}
+	if retention > 0 {
+		errs = append(errs, s.dropExpired(ctx, partitions, current, retention),
+			s.rotate(ctx, current, max(retention/rotations, time.Minute)))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Session) currentPartition(ctx context.Context) (int64, error) {
+	var head taskfeed.Cursor
+	err := s.conn.QueryRow(ctx, sqlHead).Scan(&head)
+	return int64(head+1) / partitionWidth, wrap("read head of log", err)
+}
+
+const sqlPartitions = `
+SELECT substr(c.relname, length('events_') + 1)::bigint AS k
+FROM pg_inherits AS i
+JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'taskfeed.events'::regclass
+  AND c.relname ~ '^events_[0-9]+$'
+ORDER BY k
+LIMIT 100000`
+
+// partitions lists the numbered partitions of the log, oldest first.
+func (s *Session) partitions(ctx context.Context) ([]int64, error) {
+	rows, err := s.conn.Query(ctx, sqlPartitions)
+	if err != nil {
+		return nil, wrap("list partitions", err)
+	}
+	ks, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	return ks, wrap("list partitions", err)
+}
+
+// Events that came before their partition was made wait in the default one; they
+// move over in the same transaction, or ATTACH would refuse.
+const sqlMakePartition = `
+SET LOCAL lock_timeout = '200ms';
+CREATE TABLE taskfeed.events_{k} (LIKE taskfeed.events INCLUDING ALL);
+COMMENT ON TABLE taskfeed.events_{k} IS 'Events from {from} up to {to}, made ahead by the sequencer.';
+WITH early AS (
+    DELETE FROM taskfeed.events_default
+    WHERE id >= {from}
+      AND id < {to}
+    RETURNING ` + tableColumns + `
+)
+INSERT INTO taskfeed.events_{k} (` + tableColumns + `)
+SELECT ` + tableColumns + `
+FROM early;
+ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to})`
+
+func (s *Session) makeAhead(ctx context.Context, partitions []int64, current int64) error {
+	for _, k := range []int64{current, current + 1} {
+		if slices.Contains(partitions, k) {
+			continue
+		}
+		if err := s.alter(ctx, fmt.Sprintf("make partition %d", k), sqlMakePartition, k); err != nil {
+			return err
+		}
+		s.log.Info("partition made", "first_id", k*partitionWidth)
+	}
+	return nil
+}
+
+const sqlNewest = `
+SELECT id, created_at < clock_timestamp() - @age::interval
+FROM taskfeed.events
+WHERE id >= @from
+  AND id < @to
+ORDER BY id DESC
+LIMIT 1`
+
+const sqlOldest = `
+SELECT id, created_at < clock_timestamp() - @age::interval
+FROM taskfeed.events
+WHERE id >= @from
+  AND id < @to
+ORDER BY id
+LIMIT 1`
+
+// edge reads the newest or oldest event of a partition and reports whether it is
+// older than age. The id is 0 when the partition is empty.
+func (s *Session) edge(ctx context.Context, statement string, k int64, age time.Duration) (id taskfeed.Cursor, old bool, err error) {
+	err = s.conn.QueryRow(ctx, statement, pgx.NamedArgs{
+		"from": k * partitionWidth, "to": (k + 1) * partitionWidth, "age": age,
+	}).Scan(&id, &old)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, false, nil
+	}
+	return id, old, wrap("read age of partition", err)
+}
+
+// The id of the last event dropped is remembered in the same transaction: a
+// cursor before it has a hole after it.
+const sqlDropPartition = `
+SET LOCAL lock_timeout = '200ms';
+DROP TABLE taskfeed.events_{k};
+UPDATE taskfeed.log_state
+SET expired_through = greatest(expired_through, {last})`
+
+func (s *Session) dropExpired(ctx context.Context, partitions []int64, current int64, retention time.Duration) error {
+	for _, k := range partitions {
+		if k >= current {
+			return nil
+		}
+		last, old, err := s.edge(ctx, sqlNewest, k, retention)
+		if err != nil || (last > 0 && !old) {
+			return err // what follows is younger
+		}
+		statement := strings.ReplaceAll(sqlDropPartition, "{last}", last.String())
+		if err := s.alter(ctx, fmt.Sprintf("drop partition %d", k), statement, k); err != nil {
+			return err
+		}
+		s.log.Info("expired partition dropped", "first_id", k*partitionWidth, "last_id", int64(last))
+	}
+	return nil
+}
+
+const sqlRotate = `
+SELECT setval('taskfeed.event_id', @last)
+FROM taskfeed.event_id
+WHERE last_value < @last`
+
+// rotate leaves the rest of a partition's ids unused once its first event is
+// older than age.
+func (s *Session) rotate(ctx context.Context, current int64, age time.Duration) error {
+	_, old, err := s.edge(ctx, sqlOldest, current, age)
+	if err != nil || !old {
+		return err
+	}
+	_, err = s.conn.Exec(ctx, sqlRotate, pgx.NamedArgs{"last": (current+1)*partitionWidth - 1})
+	return wrap("rotate partitions", err)
+}
+
+// alter runs a script about partition k as one transaction.
+func (s *Session) alter(ctx context.Context, doing, script string, k int64) error {
+	script = strings.NewReplacer("{k}", fmt.Sprint(k),
+		"{from}", fmt.Sprint(k*partitionWidth), "{to}", fmt.Sprint((k+1)*partitionWidth)).Replace(script)
+	_, err := s.conn.PgConn().Exec(ctx, "BEGIN;"+script+";COMMIT").ReadAll()
+	if err != nil && !s.conn.IsClosed() {
+		_, _ = s.conn.PgConn().Exec(ctx, "ROLLBACK").ReadAll() // the script's error says it all
+	}
+	return wrap(doing, err)
+}

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// Advisory locks, two integers each: the class and what is locked. Capture
+// (migrations/00002_capture.sql) and migrations use the same class.
+const (
+	lockDoorbell  = "1952543595, 1" // exclusive while the sequencer sleeps
+	lockLeader    = "1952543595, 2" // held by the sequencer's session
+	lockFollowers = "1952543595, 3" // shared by the sessions that follow the log
+)
+
+// Names of the NOTIFY channels. Payloads carry nothing.
+const (
+	channelDoorbell = "taskfeed"     // a change was captured while the sequencer slept
+	channelLog      = "taskfeed_log" // events were appended to the log
+)
+
+// Session is one connection for the server that leads or follows. It is not
+// safe for concurrent use. After an error that is not about one statement the
+// session is dead: close it and open another.
+type Session struct {
+	conn    *pgx.Conn
+	timeout time.Duration // bounds each statement
+	rang    bool          // a notification came since Wait last returned
+	seen    string        // snapshot before the last complete look at changes
+	fullAt  time.Time     // of the last look that seen did not bound
+	notify  bool          // the doorbell is in use
+	log     *slog.Logger
+}
+
+// The plan must not hang on statistics of a table that is empty one moment and
+// huge the next. The move commits durably whatever the database's default. A
+// server that is frozen, not dead, loses its session when it has been silent for
+// the stall timeout; one whose machine is gone, when the kernel notices.
+const sqlSessionSettings = `
+SELECT set_config('application_name', 'taskfeed listener', false),
+       set_config('enable_seqscan', 'off', false),
+       set_config('jit', 'off', false),
+       set_config('max_parallel_workers_per_gather', '0', false),
+       set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('default_transaction_isolation', 'read committed', false),
+       set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false),
+       set_config('lock_timeout', '2s', false),
+       set_config('idle_session_timeout', @stall, false),
+       set_config('idle_in_transaction_session_timeout', @stall, false),
+       set_config('tcp_keepalives_idle', '3', false),
+       set_config('tcp_keepalives_interval', '1', false),
+       set_config('tcp_keepalives_count', '5', false),
+       set_config('tcp_user_timeout', @stall, false)`
+
+const sqlDoorbellInUse = `SELECT current_setting('taskfeed.notify', true) IS DISTINCT FROM 'off'`
+
+// OpenSession connects over the listen URL and prepares the session.
+func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.StallTimeout)
+	defer cancel()
+	session := &Session{timeout: s.cfg.StallTimeout, log: s.cfg.Logger}
+	cfg := s.listen.Copy()
+	cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, wrap("connect to listen", err)
+	}
+	session.conn = conn
+	stall := fmt.Sprintf("%dms", s.cfg.StallTimeout.Milliseconds())
+	if _, err := conn.Exec(ctx, sqlSessionSettings, pgx.NamedArgs{"stall": stall}); err != nil {
+		session.Close()
+		return nil, wrap("prepare session", err)
+	}
+	if err := conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&session.notify); err != nil {
+		session.Close()
+		return nil, wrap("prepare session", err)
+	}
+	return session, nil
+}
+
+// Close ends the session and with it all its locks. It waits briefly for the
+// database to say goodbye.
+func (s *Session) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = s.conn.Close(ctx) // nothing can be done about it
+}
+
+// Alive reports whether the session may still be used after an error.
+func (s *Session) Alive() bool { return !s.conn.IsClosed() }
+
+// DoorbellInUse reports whether writers ring; without it the caller polls.
+func (s *Session) DoorbellInUse() bool { return s.notify }
+
+// TryLead tries to become the one sequencer of this database.
+func (s *Session) TryLead(ctx context.Context) (bool, error) {
+	return s.ask(ctx, "try to lead", "SELECT pg_try_advisory_lock("+lockLeader+")")
+}
+
+// Follow makes the sequencer ring this session whenever it appends to the log.
+// Unfollow takes that back.
+func (s *Session) Follow(ctx context.Context) error {
+	return s.do(ctx, "follow the log", "LISTEN "+channelLog+"; SELECT pg_advisory_lock_shared("+lockFollowers+")")
+}
+
+// Unfollow ends Follow.
+func (s *Session) Unfollow(ctx context.Context) error {
+	return s.do(ctx, "stop following", "UNLISTEN "+channelLog+"; SELECT pg_advisory_unlock_shared("+lockFollowers+")")
+}
+
+// Listen makes writers ring this session while it is armed.
+func (s *Session) Listen(ctx context.Context) error {
+	return s.do(ctx, "listen for changes", "LISTEN "+channelDoorbell)
+}
+
+// Arm makes every writer from now on ring. It fails while a writer that did not
+// ring is in flight. After it succeeded all changes of writers that did not ring
+// are visible: look once more, then sleep.
+func (s *Session) Arm(ctx context.Context) (bool, error) {
+	return s.ask(ctx, "arm the doorbell", "SELECT pg_try_advisory_lock("+lockDoorbell+")")
+}
+
+// Disarm lets writers commit without ringing; the caller polls from now on.
+func (s *Session) Disarm(ctx context.Context) error {
+	return s.do(ctx, "disarm the doorbell", "SELECT pg_advisory_unlock("+lockDoorbell+")")
+}
+
+// Wait sleeps until somebody rings or d is over, and reports which. A ring is a
+// hint: it may be forged, stale, or lost.
+func (s *Session) Wait(ctx context.Context, d time.Duration) (rang bool, err error) {
+	if !s.rang {
+		err = s.wait(ctx, d)
+	}
+	rang, s.rang = s.rang, false
+	return rang, err
+}
+
+func (s *Session) wait(ctx context.Context, d time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	err := s.conn.PgConn().WaitForNotification(bounded)
+	if err != nil && ctx.Err() == nil && bounded.Err() != nil && !s.conn.IsClosed() {
+		return nil // d is over
+	}
+	return wrap("wait for the doorbell", err)
+}
+
+// do runs a statement, or several without arguments, and drops its result.
+func (s *Session) do(ctx context.Context, doing, statement string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	_, err := s.conn.PgConn().Exec(ctx, statement).ReadAll()
+	return wrap(doing, err)
+}
+
+// ask runs a statement that answers yes or no.
+func (s *Session) ask(ctx context.Context, doing, statement string) (yes bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return yes, wrap(doing, s.conn.QueryRow(ctx, statement).Scan(&yes))
+}
+
+// sqlEndStalledLeader ends a leader's session that is stuck sending to a frozen
+// server: the time-outs of an idle session do not reach that one.
+const sqlEndStalledLeader = `
+SELECT count(pg_terminate_backend(a.pid))
+FROM pg_locks AS l
+JOIN pg_stat_activity AS a USING (pid)
+WHERE l.locktype = 'advisory'
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid, l.objid, l.objsubid) = (1952543595, 2, 2)
+  AND a.state_change < clock_timestamp() - @stall::interval
+  AND a.wait_event = 'ClientWrite'`
+
+// EndStalledLeader ends the session of a leader whose server stopped reading
+// its answers for the stall timeout. It is for servers that wait to lead.
+func (s *Session) EndStalledLeader(ctx context.Context) (ended bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var n int
+	err = s.conn.QueryRow(ctx, sqlEndStalledLeader, pgx.NamedArgs{"stall": s.timeout}).Scan(&n)
+	return n > 0, wrap("look for a stalled leader", err)
+}
+
+// CheckListen proves that NOTIFY reaches a session opened over the listen URL.
+// A pooler that shares sessions swallows it, and advisory locks too.
+func (s *Store) CheckListen(ctx context.Context) error {
+	session, err := s.OpenSession(ctx)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	channel := fmt.Sprintf("taskfeed_check_%d", session.conn.PgConn().PID())
+	if err := session.do(ctx, "listen", "LISTEN "+channel); err != nil {
+		return err
+	}
+	if _, err := s.pool.Exec(ctx, "SELECT pg_notify($1, '')", channel); err != nil {
+		return wrap("notify", err)
+	}
+	rang, err := session.Wait(ctx, 2*time.Second)
+	if err == nil && !rang {
+		err = &taskfeed.Error{Code: taskfeed.CodeInternal, Message: "LISTEN does not work through this database URL (a pooler in transaction mode?): " +
+			"set TASKFEED_LISTEN_DATABASE_URL to a direct one", Err: errors.New("a NOTIFY did not arrive within 2s")}
+	}
+	return err
+}
