@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -132,16 +133,15 @@ const sqlDeclareBacklog = `DECLARE backlog NO SCROLL CURSOR WITH HOLD FOR SELECT
 
 var sqlFetchBacklog = fmt.Sprintf("FETCH FORWARD %d FROM backlog", backlogPage)
 
-// Ids are compared too: a rewrite of the table (VACUUM FULL) between the two
-// statements may have put another row in a place.
+// It also says whether these were the changes that were asked for: a rewrite of
+// the table (VACUUM FULL) between the two statements moves rows to other places.
 const sqlMoveBacklog = `
 WITH moved AS (
     DELETE FROM taskfeed.changes
     WHERE ctid = ANY (@places)
-      AND id = ANY (@ids)
     RETURNING ` + tableColumns + `
 ), ` + sqlAppend + `
-SELECT count(id), coalesce(max(id), 0)
+SELECT count(id), coalesce(max(id), 0), (SELECT array_agg(id ORDER BY id) FROM moved) = @ids::bigint[]
 FROM appended
 LEFT JOIN told ON true`
 
@@ -212,11 +212,12 @@ func (s *Session) movePage(ctx context.Context, places []pgtype.TID, ids []int64
 	var m taskfeed.Moved
 	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 		args := pgx.NamedArgs{"places": places, "ids": ids}
-		if err := tx.QueryRow(ctx, sqlMoveBacklog, args).Scan(&m.Count, &m.Last); err != nil {
+		var same *bool
+		if err := tx.QueryRow(ctx, sqlMoveBacklog, args).Scan(&m.Count, &m.Last, &same); err != nil {
 			return err
 		}
-		if m.Count != len(ids) {
-			return fmt.Errorf("found %d of %d changes: the table was rewritten meanwhile", m.Count, len(ids))
+		if same == nil || !*same {
+			return errors.New("changes are not where they were: the table was rewritten meanwhile")
 		}
 		return nil
 	})
