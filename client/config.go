@@ -1,0 +1,166 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// Config says which feed to read and how. URL, UserID and Token are required;
+// zero means the default everywhere else.
+type Config struct {
+	// URL is the server's base URL: http, https, ws or wss, without user
+	// information, query or fragment. A path prefix is kept.
+	URL string
+
+	// UserID names the user whose feed this is.
+	UserID string
+
+	// Token returns the token to connect with. See [TokenFunc] and [StaticToken].
+	Token TokenFunc
+
+	// After is where the feed begins when CursorStore holds no cursor: nil for
+	// live events only, a cursor for everything after it, zero for all that the
+	// log keeps.
+	After *taskfeed.Cursor
+
+	// CursorStore keeps the cursor between runs. The default is memory: a new
+	// process begins at After again.
+	CursorStore CursorStore
+
+	// Types and TaskID narrow the feed to events of these types and of one
+	// task. Empty means all.
+	Types  []taskfeed.Type
+	TaskID string
+
+	// Backoff spaces the attempts to connect.
+	Backoff Backoff
+
+	// PeerTimeout is how long the server may be silent before the connection
+	// counts as dead; at three quarters of it the client asks by a ping of its
+	// own. It must exceed the server's ping period of 25 s. Default 35 s.
+	PeerTimeout time.Duration
+
+	// OnReset is called when events were missed for good. It reads the tasks
+	// again, before the feed goes on from cursor. An error ends Run and leaves
+	// the cursor where it was. Without OnReset, Run moves the cursor and ends
+	// with ErrReset, so that the gap is not overlooked.
+	OnReset func(ctx context.Context, reason taskfeed.ResetReason, cursor taskfeed.Cursor) error
+
+	// OnState is told of each change of state. OnFrame sees each frame that the
+	// feed takes in, before the handler or OnReset does: events that pass the
+	// client rule, feed_live and feed_reset. raw is the frame as it came, for
+	// the duration of the call. Both run in Run's goroutine and should not block.
+	OnState func(StateChange)
+	OnFrame func(frame taskfeed.Frame, raw []byte)
+
+	// NetDial replaces the dialer, and with it the proxy that the environment
+	// names (HTTPS_PROXY and its kin). TLS is for https and wss.
+	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
+	TLS     *tls.Config
+
+	// Logger receives a line for each lost connection. The default is silence.
+	Logger *slog.Logger
+}
+
+// Backoff spaces attempts: the nth wait is drawn evenly from zero to Min·2ⁿ, but
+// no more than Max. A connection that lasted 5 s starts the count anew.
+type Backoff struct {
+	Min  time.Duration  // default 500 ms
+	Max  time.Duration  // default 30 s
+	Rand func() float64 // from 0 to 1, without 1; default math/rand/v2.Float64
+}
+
+func (c Config) withDefaults() Config {
+	if c.CursorStore == nil {
+		c.CursorStore = new(memoryCursor)
+	}
+	if c.Backoff.Min == 0 {
+		c.Backoff.Min = 500 * time.Millisecond
+	}
+	if c.Backoff.Max == 0 {
+		c.Backoff.Max = max(30*time.Second, c.Backoff.Min)
+	}
+	if c.Backoff.Rand == nil {
+		c.Backoff.Rand = rand.Float64
+	}
+	if c.PeerTimeout == 0 {
+		c.PeerTimeout = 35 * time.Second
+	}
+	if c.OnState == nil {
+		c.OnState = func(StateChange) {}
+	}
+	if c.OnFrame == nil {
+		c.OnFrame = func(taskfeed.Frame, []byte) {}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate names every field that is wrong.
+func (c *Config) validate() error {
+	var errs []error
+	refuse := func(wrong bool, field, why string) {
+		if wrong {
+			errs = append(errs, fmt.Errorf("client: %s %s", field, why))
+		}
+	}
+	refuse(c.UserID == "", "UserID", "is missing")
+	refuse(c.Token == nil, "Token", "is missing; StaticToken makes one from a string")
+	refuse(c.After != nil && !inRange(*c.After), "After", "is not an event's id")
+	refuse(c.Backoff.Min < 0, "Backoff.Min", "is negative")
+	refuse(c.Backoff.Max < c.Backoff.Min, "Backoff.Max", "is less than Backoff.Min")
+	refuse(c.PeerTimeout < 0, "PeerTimeout", "is negative")
+	for _, t := range c.Types {
+		refuse(t == "" || strings.Contains(string(t), ","), "Types", "has a name that is empty or holds a comma")
+	}
+	return errors.Join(errs...)
+}
+
+// endpoint returns the URL of the user's feed, without the cursor. Its errors
+// do not repeat the URL, which may hold a password.
+func (c *Config) endpoint() (*url.URL, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("client: URL must be like https://feed.example.com/prefix")
+	}
+	switch u.Scheme {
+	case "http", "ws":
+		u.Scheme = "ws"
+	case "https", "wss":
+		u.Scheme = "wss"
+	default:
+		return nil, errors.New("client: URL must begin with http, https, ws or wss")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("client: URL must have no user information, query or fragment; tokens come from Token")
+	}
+	prefix, rawPrefix := strings.TrimRight(u.Path, "/"), strings.TrimRight(u.EscapedPath(), "/")
+	u.Path, u.RawPath = prefix+"/ws/"+c.UserID, rawPrefix+"/ws/"+url.PathEscape(c.UserID)
+	query := url.Values{}
+	if len(c.Types) > 0 {
+		names := make([]string, len(c.Types))
+		for i, t := range c.Types {
+			names[i] = string(t)
+		}
+		query.Set("types", strings.Join(names, ","))
+	}
+	if c.TaskID != "" {
+		query.Set("task_id", c.TaskID)
+	}
+	u.RawQuery = query.Encode()
+	return u, nil
+}
+
+func inRange(c taskfeed.Cursor) bool { return 0 <= c && c <= taskfeed.MaxID }
