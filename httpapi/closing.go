@@ -1,0 +1,100 @@
+package httpapi
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"time"
+)
+
+// end begins to close the socket: it gives back its place at once, sends a close
+// frame after the frame that is being written and waits for the peer's, both
+// within CloseTimeout. Only the first call counts. It implements member.
+func (c *socket) end(code int, reason string) {
+	c.mu.Lock()
+	if c.phase != phaseOpen {
+		c.mu.Unlock()
+		return
+	}
+	c.phase, c.code = phaseClosing, code
+	c.hardStop = time.AfterFunc(c.server.cfg.CloseTimeout, c.abort)
+	c.oweLocked(func(owed *controls) { owed.close, owed.code, owed.reason = true, code, reason })
+	stopFeed := c.stopFeed
+	c.mu.Unlock()
+	c.giveBack(stopFeed)
+}
+
+// cut ends the connection without a close frame, whatever it is doing.
+func (c *socket) cut() {
+	c.mu.Lock()
+	was := c.phase
+	c.phase = phaseCut
+	if was == phaseOpen {
+		c.code = closeAbnormal
+	}
+	stopFeed := c.stopFeed
+	c.mu.Unlock()
+	if was != phaseCut {
+		_ = c.conn.Close() // it may be broken already
+	}
+	if was == phaseOpen {
+		c.giveBack(stopFeed)
+	}
+}
+
+// abort cuts and has the kernel forget what the peer has not taken.
+func (c *socket) abort() {
+	if tcp, ok := c.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it may be closed already
+	}
+	c.cut()
+}
+
+// giveBack returns what the socket holds of others. It is called once.
+func (c *socket) giveBack(stopFeed func()) {
+	c.server.registry.remove(c.id)
+	c.release()
+	if stopFeed != nil {
+		stopFeed()
+	}
+}
+
+// isClosing reports whether the socket is no longer open.
+func (c *socket) isClosing() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phase != phaseOpen
+}
+
+// catch turns a panic of a helper into the end of this connection.
+func (c *socket) catch() {
+	if v := recover(); v != nil {
+		c.panicked(v)
+		c.end(closeInternal, reasonInternal)
+	}
+}
+
+// finish sees the close through after the reader has stopped: once the close
+// frame is out, it shuts down its side and reads on until the peer has done the
+// same, for a TCP connection that is closed with bytes unread takes the close
+// frame back.
+func (c *socket) finish() {
+	c.helpers.Wait()
+	if c.closeSent {
+		if tcp, ok := c.conn.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite() // if it is gone, so is the peer
+		}
+		_, _ = io.Copy(io.Discard, c.conn) // until the peer's end or the hard stop
+	}
+	c.cut()
+	if c.hardStop != nil {
+		c.hardStop.Stop()
+	}
+	c.server.metrics.ended(c.code)
+	c.server.log.Info("connection closed",
+		slog.String("connection_id", c.name()),
+		slog.String("user_id", c.userID),
+		slog.Int("code", c.code),
+		slog.Duration("duration", time.Since(c.since)),
+		slog.Int64("bytes_sent", c.sent.Load()))
+}

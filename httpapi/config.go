@@ -1,0 +1,154 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// off is what withDefaults makes of a negative duration or number: no limit.
+const off = 0
+
+// Config says how the server behaves. Zero means the default; where a field
+// says so, a negative value means off.
+type Config struct {
+	// Addr is the TCP address to listen on when Listener is nil, as
+	// "127.0.0.1:8080". It has no default.
+	Addr string
+	// Listener, when set, is served instead of Addr. Run closes it.
+	Listener net.Listener
+
+	// AllowedOrigins lists origins whose pages may open a feed besides those of
+	// the same host, each as "https://app.example.com" with a port unless it is
+	// the scheme's own. The single entry "*" allows any origin: then any web
+	// page that gets hold of a token can use it.
+	AllowedOrigins []string
+	// TrustedProxies lists the networks whose X-Forwarded-For header is
+	// believed. Default none: the peer's address is the client's.
+	TrustedProxies []netip.Prefix
+
+	// MaxMessageBytes is the most that one message of a client may hold; a
+	// larger one closes with 1009. Default 64 KiB.
+	MaxMessageBytes int
+	// MessagesPerMinute is how many messages, control frames and empty
+	// fragments a client may send; one more closes with 4029. Default 120,
+	// negative is off.
+	MessagesPerMinute int
+	// SendBufferBytes is the size of a socket's buffer in the kernel. It bounds
+	// what a slow client costs and how long a ping may wait behind data.
+	// Default 128 KiB; negative leaves it to the system.
+	SendBufferBytes int
+	// HandshakesPerMinute is how many upgrades one address may ask for; one
+	// more is refused with 429. Default off, because behind a proxy that is not
+	// among TrustedProxies every client has the same address.
+	HandshakesPerMinute int
+
+	// PingInterval is how long after a ping the next one follows. Default 25 s,
+	// negative is off: then dead peers are not found.
+	PingInterval time.Duration
+	// PongTimeout is how long a ping may stay unanswered before the socket is
+	// closed with 4009. Default 10 s.
+	PongTimeout time.Duration
+	// WriteTimeout is how long the peer may take for one write of at most 16
+	// KiB before the socket is closed with 4008. Default 5 s.
+	WriteTimeout time.Duration
+	// CloseTimeout is how long a closing handshake may take before the TCP
+	// connection is cut. Default 5 s.
+	CloseTimeout time.Duration
+	// VerifyTimeout is how long the check of a token may take. Default 5 s.
+	VerifyTimeout time.Duration
+
+	// Drain is the time over which Run closes the sockets when it is told to
+	// stop. Default 10 s, negative closes them all at once.
+	Drain time.Duration
+	// DrainDelay is how long the listener stays open after readiness has turned
+	// 503, so that load balancers notice. Default none.
+	DrainDelay time.Duration
+
+	// ReadHeaderTimeout bounds the reading of a request's header. Default 5 s.
+	ReadHeaderTimeout time.Duration
+	// RequestTimeout bounds the reading of a whole request and, separately, the
+	// writing of its response; upgraded connections are not concerned. Default 30 s.
+	RequestTimeout time.Duration
+	// IdleTimeout is how long a kept-alive HTTP connection may be idle. Default 2 min.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes bounds a request's header; a larger one gets 431. Default 32 KiB.
+	MaxHeaderBytes int
+	// MaxBodyBytes bounds a request's body; a larger one gets 413. Default 1 MiB.
+	MaxBodyBytes int
+
+	// CheckInterval is how old an answer of /readyz may be. Default 1 s, negative
+	// runs the checks for every request.
+	CheckInterval time.Duration
+	// MetricsUsers is how many users websocket_connections names. Default 1000,
+	// negative is none.
+	MetricsUsers int
+}
+
+// withDefaults returns c with its zero fields filled in and its negative ones
+// turned to off.
+func (c Config) withDefaults() Config {
+	fill(&c.MaxMessageBytes, 64<<10)
+	fill(&c.MessagesPerMinute, 120)
+	fill(&c.SendBufferBytes, 128<<10)
+	fill(&c.HandshakesPerMinute, -1)
+	fill(&c.PingInterval, 25*time.Second)
+	fill(&c.PongTimeout, 10*time.Second)
+	fill(&c.WriteTimeout, 5*time.Second)
+	fill(&c.CloseTimeout, 5*time.Second)
+	fill(&c.VerifyTimeout, 5*time.Second)
+	fill(&c.Drain, 10*time.Second)
+	fill(&c.DrainDelay, -1)
+	fill(&c.ReadHeaderTimeout, 5*time.Second)
+	fill(&c.RequestTimeout, 30*time.Second)
+	fill(&c.IdleTimeout, 2*time.Minute)
+	fill(&c.MaxHeaderBytes, 32<<10)
+	fill(&c.MaxBodyBytes, 1<<20)
+	fill(&c.CheckInterval, time.Second)
+	fill(&c.MetricsUsers, 1000)
+	return c
+}
+
+// fill sets a zero field to its default and a negative one to off.
+func fill[T int | time.Duration](field *T, byDefault T) {
+	if *field == 0 {
+		*field = byDefault
+	}
+	*field = max(*field, off)
+}
+
+// validate names every field that cannot be used. It expects withDefaults to
+// have run, so a field that may not be off is refused here.
+func (c Config) validate() error {
+	var errs []error
+	refuse := func(field, why string) {
+		errs = append(errs, fmt.Errorf("httpapi config: %s %s", field, why))
+	}
+	if c.Addr == "" && c.Listener == nil {
+		refuse("Addr", "is empty: give an address such as 127.0.0.1:8080, or a Listener")
+	}
+	for field, n := range map[string]int{
+		"MaxMessageBytes": c.MaxMessageBytes, "MaxHeaderBytes": c.MaxHeaderBytes, "MaxBodyBytes": c.MaxBodyBytes,
+	} {
+		if n == off {
+			refuse(field, "is negative: it cannot be off")
+		}
+	}
+	for field, d := range map[string]time.Duration{
+		"PongTimeout": c.PongTimeout, "WriteTimeout": c.WriteTimeout, "CloseTimeout": c.CloseTimeout,
+		"VerifyTimeout": c.VerifyTimeout, "ReadHeaderTimeout": c.ReadHeaderTimeout,
+		"RequestTimeout": c.RequestTimeout, "IdleTimeout": c.IdleTimeout,
+	} {
+		if d == off {
+			refuse(field, "is negative: it cannot be off")
+		}
+	}
+	for _, origin := range c.AllowedOrigins {
+		if _, ok := parseOrigin(origin); !ok && origin != "*" {
+			refuse("AllowedOrigins", fmt.Sprintf("has %q: an origin is written as https://app.example.com, without a path", origin))
+		}
+	}
+	return errors.Join(errs...)
+}

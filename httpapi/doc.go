@@ -1,0 +1,29 @@
+// Package httpapi is the edge of taskfeed: WebSocket, health and metrics over
+// HTTP/1.1, with every URL in routes.go.
+//
+// # A socket
+//
+// A connection to /ws/{user_id} is checked, given a place in the hub and
+// upgraded; then its handler returns, so that nothing of the request stays in
+// memory. What remains is a [socket]: one goroutine that reads, and, only while
+// there is something to write, one that writes events and one that writes
+// control frames. A socket has no queue: its place in the hub is a cursor, and
+// events that cannot be written yet wait in the log.
+//
+// gorilla/websocket does the handshake. Frames are read and written here
+// (wire.go): gorilla's reader hides empty fragments and close frames of one
+// byte, both of which must be answered, and its writer makes one system call of
+// each frame where a replay wants one for many.
+//
+// # Who waits for whom
+//
+// [Server.Run] owns all: it waits for the sockets, each socket's reader waits
+// for that socket's writers. A sweeper sends pings and ends what is dead or
+// expired; it never writes itself, so no slow peer holds it up.
+//
+// # What it does not promise
+//
+// TLS and HTTP/2 belong to the proxy in front. An open socket is no proof that
+// its peer is alive until the next pong is due. Limits count this server's
+// connections alone.
+package httpapi

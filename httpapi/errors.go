@@ -1,0 +1,160 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// answer is how HTTP shows a code. retry, where it is not zero, is sent as
+// Retry-After.
+type answer struct {
+	status int
+	title  string
+	retry  time.Duration
+}
+
+// answers has an entry for every code of package taskfeed.
+var answers = map[taskfeed.Code]answer{
+	taskfeed.CodeInternal:             {status: http.StatusInternalServerError, title: "Internal error"},
+	taskfeed.CodeUnavailable:          {status: http.StatusServiceUnavailable, title: "Not available now", retry: 2 * time.Second},
+	taskfeed.CodeBadRequest:           {status: http.StatusBadRequest, title: "Bad request"},
+	taskfeed.CodeBadCursor:            {status: http.StatusBadRequest, title: "Bad cursor"},
+	taskfeed.CodeGone:                 {status: http.StatusGone, title: "Cursor too old"},
+	taskfeed.CodeBadToken:             {status: http.StatusUnauthorized, title: "Token refused"},
+	taskfeed.CodeAmbiguousCredentials: {status: http.StatusBadRequest, title: "More than one token"},
+	taskfeed.CodeForbidden:            {status: http.StatusForbidden, title: "Forbidden"},
+	taskfeed.CodeOriginNotAllowed:     {status: http.StatusForbidden, title: "Origin not allowed"},
+	taskfeed.CodeNotFound:             {status: http.StatusNotFound, title: "Not found"},
+	taskfeed.CodeMethodNotAllowed:     {status: http.StatusMethodNotAllowed, title: "Method not allowed"},
+	taskfeed.CodeNotAcceptable:        {status: http.StatusNotAcceptable, title: "Not acceptable"},
+	taskfeed.CodeTooLarge:             {status: http.StatusRequestEntityTooLarge, title: "Too large"},
+	taskfeed.CodeUnsupportedMedia:     {status: http.StatusUnsupportedMediaType, title: "Unsupported media type"},
+	taskfeed.CodeTooManyConnections:   {status: http.StatusTooManyRequests, title: "Too many connections", retry: 10 * time.Second},
+	taskfeed.CodeRateLimited:          {status: http.StatusTooManyRequests, title: "Too many requests", retry: 10 * time.Second},
+	taskfeed.CodeUpgradeRequired:      {status: http.StatusUpgradeRequired, title: "WebSocket only"},
+}
+
+// The refusals that are the same each time.
+var (
+	errNotFound = &taskfeed.Error{Code: taskfeed.CodeNotFound,
+		Message: "there is nothing at this URL; check its path"}
+	errMethod = &taskfeed.Error{Code: taskfeed.CodeMethodNotAllowed,
+		Message: "this URL does not answer to this method; the Allow header lists those that it does"}
+	errBodyTooLarge = &taskfeed.Error{Code: taskfeed.CodeTooLarge,
+		Message: "the request's body is too large"}
+	errMediaType = &taskfeed.Error{Code: taskfeed.CodeUnsupportedMedia,
+		Message: "the request's body must be application/json"}
+	errBadRequest = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
+		Message: "the request cannot be understood"}
+	errInternal = &taskfeed.Error{Code: taskfeed.CodeInternal,
+		Message: "something went wrong on the server; its log has the cause under this request id"}
+	errDraining = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+		Message: "the server is restarting; connect again in a moment"}
+	errHTTP2 = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
+		Message: "this server speaks HTTP/1.1; send the request in that version"}
+)
+
+// problem is the body of an error (RFC 9457).
+type problem struct {
+	Type      string        `json:"type"`
+	Title     string        `json:"title"`
+	Status    int           `json:"status"`
+	Detail    string        `json:"detail"`
+	Instance  string        `json:"instance"`
+	Code      taskfeed.Code `json:"code"`
+	RequestID string        `json:"request_id"`
+}
+
+// problemTypes is where the codes are described; a code is added as fragment.
+const problemTypes = "https://github.com/taskfeed/taskfeed/blob/main/docs/PROTOCOL.md#"
+
+// handleError is echo's error handler and the only writer of error bodies.
+func (s *Server) handleError(err error, c echo.Context) {
+	if c.Response().Committed {
+		s.log.Warn("request failed after its response began", "request_id", requestID(c), "error", redact(err.Error()))
+		return
+	}
+	e := asError(err)
+	level := slog.LevelDebug // the access log has it already
+	if e.Code == taskfeed.CodeInternal {
+		level = slog.LevelError
+	}
+	s.log.Log(c.Request().Context(), level, "request refused",
+		"request_id", requestID(c), "code", e.Code, "error", redact(err.Error()))
+	if err := writeProblem(c, e); err != nil {
+		s.log.Debug("error body not written", "request_id", requestID(c), "error", err)
+	}
+}
+
+func writeProblem(c echo.Context, e *taskfeed.Error) error {
+	a := answers[e.Code]
+	id := requestID(c)
+	header := c.Response().Header()
+	header.Set("Cache-Control", "no-store")
+	if a.retry > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(a.retry.Seconds())))
+	}
+	if c.Request().Method == http.MethodHead {
+		return c.NoContent(a.status)
+	}
+	body, err := json.Marshal(problem{
+		Type:      problemTypes + string(e.Code),
+		Title:     a.title,
+		Status:    a.status,
+		Detail:    e.Message,
+		Instance:  "urn:taskfeed:request:" + id,
+		Code:      e.Code,
+		RequestID: id,
+	})
+	if err != nil {
+		return err
+	}
+	return c.Blob(a.status, "application/problem+json", body)
+}
+
+// asError finds what the caller may know of an error: its own code and message,
+// those of echo's errors, or nothing.
+func asError(err error) *taskfeed.Error {
+	if e, ok := errors.AsType[*taskfeed.Error](err); ok {
+		if _, known := answers[e.Code]; known && e.Code != taskfeed.CodeInternal {
+			return e
+		}
+		return errInternal
+	}
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return errBodyTooLarge
+	}
+	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
+		return fromEcho(e)
+	}
+	return errInternal
+}
+
+// fromEcho keeps the status of an error that echo made and drops its words,
+// which may repeat what the caller sent.
+func fromEcho(e *echo.HTTPError) *taskfeed.Error {
+	switch e.Code {
+	case http.StatusNotFound:
+		return errNotFound
+	case http.StatusMethodNotAllowed:
+		return errMethod
+	case http.StatusRequestEntityTooLarge:
+		return errBodyTooLarge
+	case http.StatusUnsupportedMediaType:
+		return errMediaType
+	case http.StatusServiceUnavailable:
+		return errDraining
+	}
+	if e.Code >= 400 && e.Code < 500 {
+		return errBadRequest
+	}
+	return errInternal
+}

@@ -1,0 +1,326 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/websocket"
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// Refusals of a handshake, each before the upgrade.
+var (
+	errNotWebSocket = &taskfeed.Error{Code: taskfeed.CodeUpgradeRequired,
+		Message: "this URL speaks WebSocket only: connect with a WebSocket client, and let proxies in between pass Upgrade and Connection on"}
+	errOldHTTP = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
+		Message: "a WebSocket handshake needs HTTP/1.1; a proxy in between may have to be told so"}
+	errVersion = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
+		Message: "only version 13 of the WebSocket protocol is spoken (Sec-WebSocket-Version)"}
+	errKey = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
+		Message: "Sec-WebSocket-Key must be 16 bytes in base64, once"}
+	errOrigin = &taskfeed.Error{Code: taskfeed.CodeOriginNotAllowed,
+		Message: "pages of this origin may not connect; add it to the server's allowed origins"}
+	errAmbiguous = &taskfeed.Error{Code: taskfeed.CodeAmbiguousCredentials,
+		Message: "the request carries more than one token; send it in one place only"}
+	errTwoCursors = &taskfeed.Error{Code: taskfeed.CodeBadCursor,
+		Message: "the parameter after stands more than once"}
+	errTooFast = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
+		Message: "too many handshakes from this address; wait before the next one"}
+	errManyRefused = &taskfeed.Error{Code: taskfeed.CodeBadToken,
+		Message: "the token was refused; get a new one for this user before you connect again"}
+)
+
+// handshake is what a request asks for, apart from the request.
+type handshake struct {
+	id     uint64 // of the connection to be
+	userID string
+	remote string
+	after  *taskfeed.Cursor // nil: live only
+	v1     bool             // the client named our subprotocol
+	token  string
+}
+
+// handleSocket checks a handshake, upgrades it and returns; the socket lives on
+// without anything of the request. Refusals come before the upgrade as problem
+// documents, but for those of a token: they come as close frames after it, where
+// a browser's page can read them.
+func (s *Server) handleSocket(c echo.Context) error {
+	err := s.connect(c)
+	if err == nil || errors.Is(err, errAborted) {
+		return nil
+	}
+	s.metrics.refused(err)
+	return err
+}
+
+// errAborted means that the connection broke while it was upgraded: there is
+// nobody left to answer.
+var errAborted = errors.New("the connection broke during the handshake")
+
+func (s *Server) connect(c echo.Context) error {
+	if !s.handshakes.take(s.now(), clientAddr(c.Request(), s.cfg.TrustedProxies)) {
+		return errTooFast
+	}
+	hs, err := s.readHandshake(c)
+	if err != nil {
+		return err
+	}
+	if err := s.available(); err != nil {
+		return err
+	}
+	var ok bool
+	if hs.id, ok = s.registry.enter(); !ok {
+		return errDraining
+	}
+	if err := s.open(c, hs); err != nil {
+		s.registry.leave()
+		return err
+	}
+	return nil
+}
+
+// available returns why no feed can be served at present, or nil.
+func (s *Server) available() error {
+	if s.deps.Unavailable == nil {
+		return nil
+	}
+	err := s.deps.Unavailable()
+	if _, ok := errors.AsType[*taskfeed.Error](err); ok || err == nil {
+		return err
+	}
+	return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the server cannot serve feeds now; try again in a moment", Err: err}
+}
+
+// readHandshake checks all that can be told from the request alone.
+func (s *Server) readHandshake(c echo.Context) (handshake, error) {
+	r := c.Request()
+	if err := checkUpgrade(c.Response().Header(), r); err != nil {
+		return handshake{}, err
+	}
+	if !originAllowed(r, s.cfg.AllowedOrigins) {
+		return handshake{}, errOrigin
+	}
+	after, err := readCursor(r)
+	if err != nil {
+		return handshake{}, err
+	}
+	token, v1, err := readToken(r)
+	if err != nil {
+		return handshake{}, err
+	}
+	return handshake{
+		userID: pathParam(c, "user_id"),
+		remote: clientAddr(r, s.cfg.TrustedProxies).String(),
+		after:  after,
+		v1:     v1,
+		token:  token,
+	}, nil
+}
+
+// checkUpgrade holds the request to RFC 6455 section 4.2.1. What else the
+// answer needs it sets in header.
+func checkUpgrade(header http.Header, r *http.Request) error {
+	switch {
+	case !r.ProtoAtLeast(1, 1):
+		return errOldHTTP
+	case !websocket.IsWebSocketUpgrade(r):
+		header.Set("Upgrade", "websocket")
+		header.Set("Connection", "Upgrade")
+		return errNotWebSocket
+	case !slices.Contains(r.Header.Values("Sec-WebSocket-Version"), "13"):
+		header.Set("Sec-WebSocket-Version", "13")
+		return errVersion
+	}
+	keys := r.Header.Values("Sec-WebSocket-Key")
+	if len(keys) != 1 {
+		return errKey
+	}
+	if nonce, err := base64.StdEncoding.DecodeString(keys[0]); err != nil || len(nonce) != 16 {
+		return errKey
+	}
+	return nil
+}
+
+// pathParam returns a decoded parameter of the path. echo leaves those parts
+// encoded that net/url keeps encoded: an escaped slash, for one.
+func pathParam(c echo.Context, name string) string {
+	value := c.Param(name)
+	if c.Request().URL.RawPath == "" {
+		return value
+	}
+	if decoded, err := url.PathUnescape(value); err == nil {
+		return decoded
+	}
+	return value
+}
+
+// readCursor returns the cursor to go on from, nil when the request has none.
+func readCursor(r *http.Request) (*taskfeed.Cursor, error) {
+	values, ok := r.URL.Query()["after"]
+	if !ok {
+		return nil, nil
+	}
+	if len(values) > 1 {
+		return nil, errTwoCursors
+	}
+	after, err := taskfeed.ParseCursor(values[0])
+	return &after, err
+}
+
+// readToken returns the one token that the request carries, empty when there is
+// none, and whether the client names our subprotocol. A token may stand in the
+// query, in Authorization, or, for browsers, among the subprotocols.
+func readToken(r *http.Request) (token string, v1 bool, err error) {
+	tokens := slices.Clone(r.URL.Query()["token"])
+	for _, value := range r.Header.Values("Authorization") {
+		scheme, rest, _ := strings.Cut(value, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			tokens = append(tokens, strings.TrimSpace(rest))
+		}
+	}
+	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(value, ",") {
+			name = strings.TrimSpace(name)
+			if bearer, ok := strings.CutPrefix(name, "bearer."); ok {
+				tokens = append(tokens, bearer)
+			}
+			v1 = v1 || name == subprotocol
+		}
+	}
+	switch len(tokens) {
+	case 0:
+		return "", v1, nil
+	case 1:
+		return tokens[0], v1, nil
+	}
+	return "", v1, errAmbiguous
+}
+
+// open verifies the token and opens the socket, or one that says why not.
+func (s *Server) open(c echo.Context, hs handshake) error {
+	principal, err := s.verify(c.Request().Context(), hs.token)
+	switch {
+	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
+		code, reason := closeFor(err)
+		return s.openRefused(c, hs, err, code, reason)
+	case err != nil:
+		return err
+	case principal.UserID != hs.userID:
+		return s.openRefused(c, hs, errForeign, closeForbidden, reasonForbidden)
+	}
+	return s.openFeed(c, hs, principal)
+}
+
+var errForeign = &taskfeed.Error{Code: taskfeed.CodeForbidden, Message: reasonForbidden}
+
+// verify asks the verifier and bounds how long it may take.
+func (s *Server) verify(ctx context.Context, token string) (auth.Principal, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.VerifyTimeout)
+	defer cancel()
+	return s.deps.Verifier.Verify(ctx, token)
+}
+
+// maxRefused bounds the sockets that were opened only to be closed. Beyond it a
+// refusal is a plain HTTP answer, which costs no socket.
+const maxRefused = 1024
+
+// openRefused upgrades and closes at once with a code that the page can read.
+func (s *Server) openRefused(c echo.Context, hs handshake, refusal error, code int, reason string) error {
+	if s.refused.Add(1) > maxRefused {
+		s.refused.Add(-1)
+		return errManyRefused
+	}
+	sock := s.newSocket(hs, auth.Principal{})
+	sock.release = func() { s.refused.Add(-1) }
+	if err := s.start(c, hs, sock); err != nil {
+		return err
+	}
+	s.metrics.refused(refusal)
+	sock.end(code, reason)
+	return nil
+}
+
+// openFeed takes a place in the hub before it upgrades, so that no event is
+// missed that commits after the client has seen the answer.
+func (s *Server) openFeed(c echo.Context, hs handshake, principal auth.Principal) error {
+	release, err := s.deps.Hub.Reserve(principal.UserID)
+	if err != nil {
+		return err
+	}
+	sock := s.newSocket(hs, principal)
+	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{
+		Filter:   taskfeed.Filter{UserID: principal.UserID},
+		After:    hs.after,
+		WantLive: hs.after != nil || hs.v1,
+		Wake:     sock.wake,
+	})
+	if err != nil {
+		release()
+		return err
+	}
+	sock.sub = sub
+	sock.release = func() { sub.Close(); release() }
+	if err := s.start(c, hs, sock); err != nil {
+		return err
+	}
+	c.Set(keyConnectionID, s.registry.name(hs.id))
+	sock.wake()
+	return nil
+}
+
+// start upgrades the connection for the socket and lets it read. On an error
+// the socket has been released.
+func (s *Server) start(c echo.Context, hs handshake, sock *socket) error {
+	conn, err := s.upgrade(c, hs)
+	if err != nil {
+		sock.release()
+		return err
+	}
+	sock.attach(conn)
+	joined := sock.sub == nil || s.registry.add(hs.id, sock) // before it reads: it may end at once
+	go sock.read()
+	if !joined {
+		sock.end(closeRestart, reasonRestart)
+	}
+	return nil
+}
+
+// upgrade answers 101 and takes the connection over. It returns errAborted when
+// that is too late for another answer.
+func (s *Server) upgrade(c echo.Context, hs handshake) (net.Conn, error) {
+	header := http.Header{headerRequestID: {requestID(c)}}
+	if hs.v1 {
+		header.Set("Sec-WebSocket-Protocol", subprotocol)
+	}
+	ws, err := s.upgrader.Upgrade(c.Response(), c.Request(), header)
+	if _, ok := errors.AsType[websocket.HandshakeError](err); ok {
+		return nil, &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: errBadRequest.Message, Err: err}
+	}
+	c.Response().Committed = true
+	c.Response().Status = http.StatusSwitchingProtocols
+	if err != nil {
+		return nil, errAborted
+	}
+	return ws.NetConn(), nil
+}
+
+// newUpgrader returns an upgrader whose buffers do not outlive the handshake.
+func newUpgrader(cfg Config, buffers websocket.BufferPool) websocket.Upgrader {
+	return websocket.Upgrader{
+		HandshakeTimeout: cfg.WriteTimeout,
+		ReadBufferSize:   1, // the least: we read for ourselves
+		WriteBufferPool:  buffers,
+		CheckOrigin:      func(*http.Request) bool { return true },                // it has been checked
+		Error:            func(http.ResponseWriter, *http.Request, int, error) {}, // handleError answers
+	}
+}

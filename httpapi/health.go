@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// Check is one thing that must be well for the server to be ready.
+type Check struct {
+	// Name says what is checked, as "database".
+	Name string
+	// Run returns nil when it is well. The message of a *taskfeed.Error is shown
+	// to whoever asks; any other error is only logged. It may be called by one
+	// caller at a time and must heed ctx.
+	Run func(ctx context.Context) error
+}
+
+// checkTimeout bounds each check; load balancers give up after a few seconds.
+const checkTimeout = 2 * time.Second
+
+// checkResult is what ?verbose shows of one check.
+type checkResult struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// readiness runs the checks, at most once in each interval however often it is
+// asked, so that the unauthenticated URL is no way to load the database.
+type readiness struct {
+	checks   []Check
+	interval time.Duration
+	changed  func(name string, err error) // told when a check begins or ceases to fail
+
+	flight singleflight.Group // those who ask while the checks run share their results
+
+	mu      sync.Mutex
+	at      time.Time
+	results []checkResult
+	failing map[string]bool
+}
+
+// ask returns the results of all checks, none older than the interval.
+func (r *readiness) ask() []checkResult {
+	if results, fresh := r.last(); fresh {
+		return results
+	}
+	results, _, _ := r.flight.Do("", func() (any, error) { return r.run(), nil })
+	return results.([]checkResult)
+}
+
+func (r *readiness) last() (results []checkResult, fresh bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.results, r.results != nil && time.Since(r.at) < r.interval
+}
+
+// run makes its own context: a caller that hangs up must not spoil the results
+// for others.
+func (r *readiness) run() []checkResult {
+	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
+	defer cancel()
+	errs := make([]error, len(r.checks))
+	var wg sync.WaitGroup
+	for i, check := range r.checks {
+		wg.Go(func() { errs[i] = runCheck(ctx, check) })
+	}
+	wg.Wait()
+
+	results := make([]checkResult, len(r.checks))
+	for i, check := range r.checks {
+		results[i] = checkResult{Name: check.Name, OK: errs[i] == nil, Detail: checkDetail(errs[i])}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.results = time.Now(), results
+	for i, check := range r.checks {
+		if failing := errs[i] != nil; failing != r.failing[check.Name] {
+			r.failing[check.Name] = failing
+			r.changed(check.Name, errs[i])
+		}
+	}
+	return results
+}
+
+// runCheck keeps a panic in one check from ending the process.
+func runCheck(ctx context.Context, check Check) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = panicError(v)
+		}
+	}()
+	return check.Run(ctx)
+}
+
+// checkDetail is what a stranger may know of a failure.
+func checkDetail(err error) string {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code != taskfeed.CodeInternal {
+		return e.Message
+	}
+	return "the check failed; the server's log has the cause"
+}
+
+// handleHealth answers that the process runs. It depends on nothing, so that an
+// outage of the database does not make a supervisor restart every server.
+func (s *Server) handleHealth(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// handleReady answers whether requests should be sent here, and with ?verbose
+// why not.
+func (s *Server) handleReady(c echo.Context) error {
+	body := struct {
+		Status string        `json:"status"`
+		Checks []checkResult `json:"checks,omitempty"`
+	}{Status: "ready"}
+	status := http.StatusOK
+	checks := []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
+	if checks[0].OK {
+		checks = append(checks, s.ready.ask()...)
+	}
+	for _, check := range checks {
+		if !check.OK {
+			body.Status, status = "not ready", http.StatusServiceUnavailable
+		}
+	}
+	if c.QueryParams().Has("verbose") {
+		body.Checks = checks
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.JSON(status, body)
+}
+
+// handleSocketHealth answers how many connections there are.
+func (s *Server) handleSocketHealth(c echo.Context) error {
+	stats := s.deps.Hub.Stats()
+	return c.JSON(http.StatusOK, struct {
+		Users       int `json:"total_users"`
+		Connections int `json:"total_connections"`
+	}{stats.Users, stats.Subscribers})
+}

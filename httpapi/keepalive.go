@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"time"
+)
+
+// keepalive says when a socket has to be looked at. All moments are on the
+// server's clock, which no correction of the wall clock moves.
+type keepalive struct {
+	pingAt  time.Duration // when the next ping is due
+	pongBy  time.Duration // when the peer is dead; 0 while no ping is unanswered
+	expires time.Duration // when the token ends
+}
+
+const never time.Duration = math.MaxInt64
+
+// start spreads the first pings, so that clients that came all at once are not
+// pinged all at once for ever.
+func (k *keepalive) start(now, interval time.Duration) {
+	k.pingAt = never
+	if interval != off {
+		k.pingAt = now + interval/2 + rand.N(interval/2+1)
+	}
+	k.expires = never
+}
+
+// expireAt notes when the token ends by the wall clock of now.
+func (k *keepalive) expireAt(now time.Duration, at time.Time) {
+	k.expires = never
+	if left := time.Until(at); !at.IsZero() && left < never-now {
+		k.expires = now + max(left, 0)
+	}
+}
+
+// pinged notes that a ping has been written.
+func (k *keepalive) pinged(now, timeout time.Duration) {
+	if k.pongBy == 0 {
+		k.pongBy = now + timeout
+	}
+}
+
+// due is when next has something to say.
+func (k *keepalive) due() time.Duration {
+	due := min(k.pingAt, k.expires)
+	if k.pongBy != 0 {
+		due = min(due, k.pongBy)
+	}
+	return due
+}
+
+// verdict is what a look at a socket leads to.
+type verdict int
+
+const (
+	verdictFine verdict = iota
+	verdictPing
+	verdictExpired
+	verdictDead
+)
+
+// look says what is to be done now. lastRead is when the peer was last heard
+// of: any frame after a ping is as good as the pong.
+func (k *keepalive) look(now, lastRead time.Duration, cfg *Config) verdict {
+	if now >= k.expires {
+		return verdictExpired
+	}
+	if k.pongBy != 0 {
+		switch pinged := k.pongBy - cfg.PongTimeout; {
+		case lastRead >= pinged:
+			k.pongBy = 0
+		case now >= k.pongBy:
+			return verdictDead
+		}
+	}
+	if now >= k.pingAt {
+		k.pingAt = now + cfg.PingInterval
+		return verdictPing
+	}
+	return verdictFine
+}
+
+// due implements member.
+func (c *socket) due() time.Duration { return time.Duration(c.nextDue.Load()) }
+
+// tick implements member.
+func (c *socket) tick(now time.Duration) {
+	c.mu.Lock()
+	verdict := c.keep.look(now, time.Duration(c.lastRead.Load()), &c.server.cfg)
+	c.nextDue.Store(int64(c.keep.due()))
+	c.mu.Unlock()
+	switch verdict {
+	case verdictPing:
+		c.owe(func(owed *controls) { owed.ping = true })
+	case verdictExpired:
+		c.end(closeBadToken, reasonExpired)
+	case verdictDead:
+		c.end(closeNoPong, reasonNoPong)
+	}
+}
+
+// pinged notes that the peer has a ping to answer.
+func (c *socket) pinged() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep.pinged(c.server.now(), c.server.cfg.PongTimeout)
+	c.nextDue.Store(int64(c.keep.due()))
+}
+
+// sweep looks at every connection that is due until ctx is done. One loop costs
+// less memory than a timer for each.
+func (s *Server) sweep(ctx context.Context) {
+	ticker := time.NewTicker(s.sweepInterval())
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		now := s.now()
+		for _, m := range s.registry.dueBy(now) {
+			m.tick(now)
+		}
+	}
+}
+
+// sweepInterval is how late a ping or an expiry may be: a second, or less where
+// the settings are small.
+func (s *Server) sweepInterval() time.Duration {
+	interval := s.cfg.PongTimeout
+	if s.cfg.PingInterval != off {
+		interval = min(interval, s.cfg.PingInterval)
+	}
+	return min(max(interval/10, time.Millisecond), time.Second)
+}

@@ -1,0 +1,305 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// chunkBytes is the most that one write of events holds. The peer has
+// WriteTimeout for each, so it also says which client is too slow.
+const chunkBytes = 16 << 10
+
+// chunk gathers frames for one write. Those for events are pooled: a socket has
+// one only while it writes.
+type chunk struct {
+	buf  []byte
+	ends []int // where in buf frames end
+	torn bool  // buf begins inside a frame
+}
+
+func newChunk() any { return &chunk{buf: make([]byte, 0, chunkBytes)} }
+
+// written forgets what has been written.
+func (b *chunk) written() {
+	b.torn = len(b.ends) == 0 || b.ends[len(b.ends)-1] < len(b.buf)
+	b.buf, b.ends = b.buf[:0], b.ends[:0]
+}
+
+// boundary returns the first place at or after n where one frame has ended and
+// no other begun, and reports whether there is one.
+func (b *chunk) boundary(n int) (int, bool) {
+	if n == 0 && !b.torn {
+		return 0, true
+	}
+	for _, end := range b.ends {
+		if end >= n {
+			return end, true
+		}
+	}
+	return 0, false
+}
+
+// wake starts a helper that writes what the hub has. It is called for a new
+// socket and by the hub.
+func (c *socket) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != phaseOpen {
+		return
+	}
+	c.feeds++
+	c.helpers.Add(1)
+	go c.feed(c.feeds)
+}
+
+// feed writes until the subscriber is parked or the socket closes.
+func (c *socket) feed(number uint32) {
+	defer c.helpers.Done()
+	defer c.catch()
+	ctx, stop := context.WithCancel(context.Background()) // nobody's: end stops it
+	defer stop()
+	if !c.beginFeed(number, stop) {
+		return
+	}
+	defer c.endFeed(number)
+	for failures := 0; ; {
+		frames, err := c.sub.Next(ctx)
+		if err != nil {
+			failures++
+			if !c.waitForLog(ctx, err, failures) {
+				return
+			}
+			continue
+		}
+		failures = 0
+		if len(frames) == 0 || c.writeEvents(frames) != nil {
+			return
+		}
+	}
+}
+
+func (c *socket) beginFeed(number uint32, stop func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != phaseOpen {
+		return false
+	}
+	if c.feeds == number {
+		c.stopFeed = stop
+	}
+	return true
+}
+
+func (c *socket) endFeed(number uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.feeds == number { // else the next one has been woken already
+		c.stopFeed = nil
+	}
+}
+
+// waitForLog waits before the log is read again after a failure, longer each
+// time up to a second, and reports whether to go on. Sockets outlive an outage
+// of the database.
+func (c *socket) waitForLog(ctx context.Context, err error, failures int) bool {
+	if errors.Is(err, hub.ErrClosed) || ctx.Err() != nil {
+		return false
+	}
+	c.server.feedFailed(c, err)
+	limit := min(time.Second, 10*time.Millisecond<<min(failures, 10))
+	timer := time.NewTimer(limit/2 + rand.N(limit/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+var errStopped = errors.New("the socket is closing")
+
+// writeEvents writes the frames, many at a time. After an error the socket is
+// closing or cut.
+func (c *socket) writeEvents(frames []*hub.Frame) error {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	b := c.server.chunks.Get().(*chunk)
+	defer c.server.putChunk(b)
+	for _, f := range frames {
+		if c.isClosing() { // what is whole goes out before the close frame
+			return errors.Join(errStopped, c.flush(b))
+		}
+		if err := c.add(b, f.Bytes); err != nil {
+			return err
+		}
+	}
+	if err := c.flush(b); err != nil {
+		return err
+	}
+	c.server.metrics.delivered(frames, time.Now())
+	return nil
+}
+
+// add puts a text frame into the chunk and writes the chunk whenever it is full.
+func (c *socket) add(b *chunk, payload []byte) error {
+	if len(b.buf)+maxHeader > chunkBytes {
+		if err := c.flush(b); err != nil {
+			return err
+		}
+	}
+	b.buf = appendHeader(b.buf, opText, len(payload))
+	for {
+		n := min(len(payload), chunkBytes-len(b.buf))
+		b.buf = append(b.buf, payload[:n]...)
+		payload = payload[n:]
+		if len(payload) == 0 {
+			b.ends = append(b.ends, len(b.buf))
+			return nil
+		}
+		if err := c.flush(b); err != nil {
+			return err
+		}
+	}
+}
+
+// flush writes the chunk; the caller holds writer. A peer that does not take it
+// in time is closed as too slow, however many single bytes it took.
+func (c *socket) flush(b *chunk) error {
+	if len(b.buf) == 0 {
+		return nil
+	}
+	n, err := c.write(b.buf, c.server.cfg.WriteTimeout)
+	switch {
+	case err == nil:
+		b.written()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.end(closeSlow, reasonSlow)
+		c.mend(b, n)
+	default:
+		c.cut()
+	}
+	return err
+}
+
+// mend writes the rest of the frame in which a write stopped after n bytes, so
+// that a close frame can follow if the peer comes back to life in time.
+func (c *socket) mend(b *chunk, n int) {
+	end, ok := b.boundary(n)
+	if !ok {
+		c.abort()
+		return
+	}
+	if _, err := c.write(b.buf[n:end], c.server.cfg.CloseTimeout); err != nil {
+		c.abort()
+	}
+}
+
+// write writes the bytes within the time; the caller holds writer.
+func (c *socket) write(p []byte, within time.Duration) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := c.conn.SetWriteDeadline(time.Now().Add(within)); err != nil {
+		return 0, err
+	}
+	n, err := c.conn.Write(p)
+	c.sent.Add(int64(n))
+	c.server.metrics.bytes.Add(float64(n))
+	return n, err
+}
+
+// controls is what a socket has to write besides events.
+type controls struct {
+	textPongs int    // answers to text pings
+	pong      bool   // the last ping frame is to be answered
+	payload   []byte // of that ping
+	ping      bool
+	close     bool // with code; nothing follows
+	code      int
+	reason    string
+}
+
+// owe adds to what the socket has to write and sees that somebody writes it. It
+// does not block. Pings that come faster than they are answered are answered
+// together, as RFC 6455 section 5.5.3 allows.
+func (c *socket) owe(add func(*controls)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase == phaseOpen {
+		c.oweLocked(add)
+	}
+}
+
+func (c *socket) oweLocked(add func(*controls)) {
+	if c.owed == nil {
+		c.owed = new(controls)
+	}
+	add(c.owed)
+	if !c.controlling {
+		c.controlling = true
+		c.helpers.Add(1)
+		go c.control()
+	}
+}
+
+// control writes what is owed until nothing is.
+func (c *socket) control() {
+	defer c.helpers.Done()
+	defer c.catch()
+	for owed := c.takeOwed(); owed != nil; owed = c.takeOwed() {
+		c.writeControls(owed)
+		if owed.ping {
+			c.pinged()
+		}
+	}
+}
+
+func (c *socket) takeOwed() *controls {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	owed := c.owed
+	c.owed = nil
+	c.controlling = owed != nil
+	return owed
+}
+
+// writeControls writes one round of control frames and text pongs.
+func (c *socket) writeControls(owed *controls) {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	if c.closeSent {
+		return
+	}
+	var b chunk
+	owed.appendTo(&b)
+	if c.flush(&b) == nil && owed.close {
+		c.closeSent = true
+	}
+}
+
+// appendTo puts the frames into the chunk.
+func (o *controls) appendTo(b *chunk) {
+	frame := func(op opcode, payload []byte) {
+		b.buf = append(appendHeader(b.buf, op, len(payload)), payload...)
+		b.ends = append(b.ends, len(b.buf))
+	}
+	for range o.textPongs {
+		frame(opText, textPong)
+	}
+	if o.pong {
+		frame(opPong, o.payload)
+	}
+	if o.ping {
+		frame(opPing, nil)
+	}
+	if o.close {
+		b.buf = appendClose(b.buf, o.code, o.reason)
+		b.ends = append(b.ends, len(b.buf))
+	}
+}

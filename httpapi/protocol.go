@@ -1,0 +1,126 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// subprotocol is what a client names to get control frames, and the only
+// subprotocol that an answer ever names.
+const subprotocol = "taskfeed.v1"
+
+// Close codes. After those from 4000 on, but 4001, 4003 and 4011, a client
+// connects again with its cursor.
+const (
+	closeNormal        = 1000
+	closeProtocolError = 1002
+	closeUnsupported   = 1003
+	closeNoStatus      = 1005 // never sent: the peer's close frame was empty
+	closeAbnormal      = 1006 // never sent: the connection ended without a close frame
+	closeInvalidData   = 1007
+	closeTooBig        = 1009
+	closeInternal      = 1011
+	closeRestart       = 1012
+
+	closeBadToken     = 4001 // missing, malformed, forged or expired
+	closeForbidden    = 4003 // the token is another user's
+	closeSlow         = 4008 // the client does not take what is sent
+	closeNoPong       = 4009 // the client does not answer pings
+	closeDisconnected = 4011 // by an admin; the client stays away
+	closeTooMany      = 4029 // too many messages
+)
+
+// Reasons of close frames, each at most 123 bytes.
+const (
+	reasonForbidden    = "the token belongs to another user"
+	reasonExpired      = "the token has expired: connect again with a new one"
+	reasonSlow         = "the client is too slow: connect again with your cursor"
+	reasonNoPong       = "no pong came in time: connect again with your cursor"
+	reasonTooMany      = "too many messages: connect again and send fewer"
+	reasonTooBig       = "the message is too big"
+	reasonBinary       = "only text messages are read"
+	reasonNotUTF8      = "a text message must be UTF-8"
+	reasonRestart      = "the server is restarting: connect again with your cursor"
+	reasonDisconnected = "an administrator closed this connection"
+	reasonInternal     = "internal error: connect again with your cursor"
+)
+
+// maxReason is the most that the reason of a close frame may hold.
+const maxReason = maxControl - 2
+
+var (
+	textPing = []byte("ping")
+	textPong = []byte("pong")
+)
+
+// messageKind says what a client's text message asks for.
+type messageKind int
+
+const (
+	messageIgnored messageKind = iota
+	messagePing
+	messageAuth
+)
+
+// parseMessage reads a text message. Whatever is not known is ignored. The
+// token is that of messageAuth; it may be empty.
+func parseMessage(b []byte) (kind messageKind, token string) {
+	if bytes.Equal(b, textPing) {
+		return messagePing, ""
+	}
+	if len(b) == 0 || b[0] != '{' {
+		return messageIgnored, ""
+	}
+	var m struct {
+		Type  string `json:"type"`
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(b, &m); err != nil || m.Type != "auth" {
+		return messageIgnored, ""
+	}
+	return messageAuth, m.Token
+}
+
+// closeFor turns the refusal of a token into a close code and a reason. A code
+// that is not the token's fault leads to closeInternal: the client comes back.
+func closeFor(err error) (int, string) {
+	e, ok := errors.AsType[*taskfeed.Error](err)
+	if !ok || e.Code != taskfeed.CodeBadToken {
+		return closeInternal, reasonInternal
+	}
+	return closeBadToken, clip(e.Message)
+}
+
+// clip shortens a reason to what a close frame holds.
+func clip(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	cut := maxReason
+	for cut > 0 && reason[cut]&0xc0 == 0x80 { // not inside a code point
+		cut--
+	}
+	return reason[:cut]
+}
+
+// codeLabel is a close code as metrics show it. Codes that a peer may make up
+// share one label, so that nobody can fill the registry.
+func codeLabel(code int) string {
+	if code >= 3000 && !ours(code) {
+		return "other"
+	}
+	return strconv.Itoa(code)
+}
+
+// ours reports whether the code is one of taskfeed's own.
+func ours(code int) bool {
+	switch code {
+	case closeBadToken, closeForbidden, closeSlow, closeNoPong, closeDisconnected, closeTooMany:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,260 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// Verifier says whom a token speaks for; *auth.Verifier is one.
+type Verifier interface {
+	// Verify returns CodeBadToken for a token that is refused, CodeUnavailable
+	// when tokens cannot be judged at present. It is called concurrently.
+	Verify(ctx context.Context, token string) (auth.Principal, error)
+}
+
+// Deps is what the server works with. Hub and Verifier are needed.
+type Deps struct {
+	Hub      *hub.Hub
+	Verifier Verifier
+	// Checks decide /readyz, together with whether the server drains.
+	Checks []Check
+	// Unavailable, when set, says why no feed can be served at present, for
+	// example because the schema is not migrated. It is asked at each handshake
+	// and must not block.
+	Unavailable func() error
+	// Collectors are shown at /metrics beside the server's own.
+	Collectors []prometheus.Collector
+	// Pages, when set, serves / and /static/*.
+	Pages http.Handler
+	// Log is where the server logs; slog.Default() when nil.
+	Log *slog.Logger
+}
+
+// Server serves WebSocket, health and metrics. Make one with New; its methods
+// are safe for concurrent use, and Run is called once.
+type Server struct {
+	deps     Deps
+	cfg      Config
+	log      *slog.Logger
+	started  time.Time // zero of the server's clock
+	metrics  *metrics
+	registry *registry
+	ready    readiness
+	upgrader websocket.Upgrader
+	handler  http.Handler
+
+	handshakes *addressLimiter
+	refused    atomic.Int64 // sockets open only to be closed
+	chunks     sync.Pool
+	warned     atomic.Int64 // when feedFailed logged last, on the server's clock
+}
+
+// New returns a server that is ready to run. The error names every field that
+// cannot be used.
+func New(deps Deps, cfg Config) (*Server, error) {
+	cfg = cfg.withDefaults()
+	if err := errors.Join(deps.validate(), cfg.validate()); err != nil {
+		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	m, err := newMetrics(deps.Hub, cfg.MetricsUsers, deps.Collectors)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		deps:       deps,
+		cfg:        cfg,
+		log:        deps.Log,
+		started:    time.Now(),
+		metrics:    m,
+		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
+		upgrader:   newUpgrader(cfg, new(sync.Pool)),
+		handshakes: newAddressLimiter(cfg.HandshakesPerMinute),
+		chunks:     sync.Pool{New: newChunk},
+	}
+	s.ready = readiness{
+		checks:   deps.Checks,
+		interval: cfg.CheckInterval,
+		changed:  s.checkChanged,
+		failing:  make(map[string]bool),
+	}
+	s.handler = s.routes()
+	return s, nil
+}
+
+func (d Deps) validate() error {
+	var errs []error
+	if d.Hub == nil {
+		errs = append(errs, errors.New("httpapi deps: Hub is missing"))
+	}
+	if d.Verifier == nil {
+		errs = append(errs, errors.New("httpapi deps: Verifier is missing"))
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx is done, then drains: readiness turns 503 and handshakes
+// are refused at once, the listener closes after DrainDelay, and sockets are
+// closed with 1012, spread over Drain. It returns nil after that, at most
+// CloseTimeout later, and an error when it cannot listen or serve.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	server := s.httpServer()
+	background, stop := context.WithCancel(context.Background()) // outlives ctx: sockets are looked after while they drain
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	wg.Go(func() { s.sweep(background) })
+	failed := make(chan error, 1)
+	wg.Go(func() { failed <- server.Serve(listener) })
+	s.log.Info("listening", "addr", listener.Addr().String())
+	select {
+	case <-ctx.Done():
+		s.drain(server, s.cfg.Drain, s.cfg.DrainDelay)
+		return nil
+	case err := <-failed:
+		s.drain(server, off, off)
+		return fmt.Errorf("serve http: %w", err)
+	}
+}
+
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	if s.cfg.Listener != nil {
+		return s.cfg.Listener, nil
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for http: %w", err)
+	}
+	return listener, nil
+}
+
+func (s *Server) httpServer() *http.Server {
+	return &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: s.cfg.ReadHeaderTimeout,
+		ReadTimeout:       s.cfg.RequestTimeout,
+		WriteTimeout:      s.cfg.RequestTimeout,
+		IdleTimeout:       s.cfg.IdleTimeout,
+		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(redactingHandler{s.log.Handler()}, slog.LevelWarn),
+	}
+}
+
+// drain ends everything in order and takes no longer than delay, spread and
+// CloseTimeout together.
+func (s *Server) drain(server *http.Server, spread, delay time.Duration) {
+	open := s.registry.close()
+	s.log.Info("draining", "connections", len(open), "spread", spread)
+	time.Sleep(delay)
+	ctx, stop := context.WithTimeout(context.Background(), spread+s.cfg.CloseTimeout+drainGrace)
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := server.Shutdown(ctx); err != nil {
+			s.log.Warn("requests cut off", "error", err)
+			_ = server.Close() // the listener is closed already
+		}
+	})
+	endEvenly(open, spread)
+	select {
+	case <-s.registry.idle:
+	case <-ctx.Done():
+		s.log.Warn("connections left behind")
+	}
+	wg.Wait()
+}
+
+// drainGrace is what the last sockets get beyond CloseTimeout, which cuts them.
+const drainGrace = time.Second
+
+// endEvenly closes the connections one after the other, so that their clients
+// do not come back all at once.
+func endEvenly(open []member, spread time.Duration) {
+	start := time.Now()
+	for i, m := range open {
+		at := spread / time.Duration(len(open)) * time.Duration(i)
+		time.Sleep(at - time.Since(start))
+		m.end(closeRestart, reasonRestart)
+	}
+}
+
+// now is the server's clock: the time since it was made.
+func (s *Server) now() time.Duration { return time.Since(s.started) }
+
+// Connections lists the open connections, in no order.
+func (s *Server) Connections() []Connection { return s.registry.list() }
+
+// Disconnect closes a connection with 4011, after which its client stays away,
+// and reports whether there was one with this ID.
+func (s *Server) Disconnect(connectionID string) bool {
+	m := s.registry.find(connectionID)
+	if m == nil {
+		return false
+	}
+	m.end(closeDisconnected, reasonDisconnected)
+	return true
+}
+
+// DisconnectUser closes all connections of a user like Disconnect and returns
+// how many there were.
+func (s *Server) DisconnectUser(userID string) int {
+	members := s.registry.ofUser(userID)
+	for _, m := range members {
+		m.end(closeDisconnected, reasonDisconnected)
+	}
+	return len(members)
+}
+
+func (s *Server) putChunk(b *chunk) {
+	b.buf, b.ends, b.torn = b.buf[:0], b.ends[:0], false
+	s.chunks.Put(b)
+}
+
+// feedFailed notes that the log could not be read for a connection. An outage
+// concerns them all: one line in ten seconds is enough.
+func (s *Server) feedFailed(c *socket, err error) {
+	s.metrics.feedErrors.Inc()
+	last, now := s.warned.Load(), s.now()
+	if (last == 0 || now-time.Duration(last) > 10*time.Second) && s.warned.CompareAndSwap(last, int64(now)) {
+		s.log.Warn("event log not readable, trying again", "connection_id", c.name(), "error", redact(err.Error()))
+	}
+}
+
+// checkChanged logs when a check begins or ceases to fail.
+func (s *Server) checkChanged(name string, err error) {
+	if err != nil {
+		s.log.Warn("readiness check fails", "check", name, "error", redact(err.Error()))
+		return
+	}
+	s.log.Info("readiness check is well again", "check", name)
+}
+
+// redactingHandler keeps tokens out of what net/http logs by itself.
+type redactingHandler struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h redactingHandler) Handle(ctx context.Context, r slog.Record) error {
+	r.Message = redact(r.Message)
+	return h.Handler.Handle(ctx, r)
+}

@@ -1,0 +1,242 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// phase is where a socket is in its life. It only grows.
+type phase uint8
+
+const (
+	phaseOpen    phase = iota
+	phaseClosing       // a close frame is owed or sent; no events any more
+	phaseCut           // nothing can be written any more
+)
+
+// socket is one WebSocket connection. Its reader lives as long as it does and
+// waits for its helpers, the goroutines that write. There are tens of thousands
+// of sockets: every field counts.
+type socket struct {
+	server  *Server
+	id      uint64
+	userID  string
+	remote  string
+	since   time.Time
+	conn    net.Conn
+	sub     *hub.Subscriber // nil when the token was refused
+	release func()          // gives back what the socket has reserved
+
+	// The reader's own.
+	frames  frameReader
+	inbound allowance
+
+	sent     atomic.Int64 // bytes written
+	lastRead atomic.Int64 // when a frame came, on the server's clock
+	nextDue  atomic.Int64 // when tick has something to do, on the server's clock
+
+	// writer is held over each write, so that frames do not mix. It is this
+	// socket's alone, and a write takes at most WriteTimeout.
+	writer    sync.Mutex
+	closeSent bool // guarded by writer
+
+	helpers sync.WaitGroup // Add only under mu and while phaseOpen, or by end
+
+	mu          sync.Mutex
+	phase       phase
+	controlling bool      // a helper writes control frames
+	feeds       uint32    // number of the last helper that writes events
+	stopFeed    func()    // ends that helper's wait for the log; nil when it has ended
+	owed        *controls // what the next round of control frames holds; nil: nothing
+	code        int       // the close code once the phase is not open
+	hardStop    *time.Timer
+	keep        keepalive
+}
+
+// newSocket returns a socket that has no connection yet.
+func (s *Server) newSocket(hs handshake, p auth.Principal) *socket {
+	now := s.now()
+	c := &socket{server: s, id: hs.id, userID: p.UserID, remote: hs.remote, since: time.Now()}
+	c.keep.start(now, s.cfg.PingInterval)
+	c.keep.expireAt(now, p.ExpiresAt)
+	c.nextDue.Store(int64(c.keep.due()))
+	return c
+}
+
+// attach gives the socket its connection, before anything else may use it.
+func (c *socket) attach(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok && c.server.cfg.SendBufferBytes != off {
+		_ = tcp.SetWriteBuffer(c.server.cfg.SendBufferBytes) // else the system's own size
+	}
+	c.conn = conn
+	c.frames = newFrameReader(conn)
+}
+
+// user implements member.
+func (c *socket) user() string { return c.userID }
+
+// describe implements member.
+func (c *socket) describe() Connection {
+	return Connection{
+		UserID:     c.userID,
+		Transport:  "websocket",
+		Since:      c.since,
+		RemoteAddr: c.remote,
+		Cursor:     c.sub.Cursor(),
+		BytesSent:  c.sent.Load(),
+	}
+}
+
+// read is the socket's reader: it reads until the connection ends, sees the
+// close through and gives everything back.
+func (c *socket) read() {
+	defer c.server.registry.leave()
+	err := c.readMessages()
+	if e, ok := errors.AsType[*closeError](err); ok {
+		c.end(e.code, e.reason)
+	} else {
+		c.cut()
+	}
+	c.finish()
+}
+
+// peerClosed is how readMessages reports the close frame of the peer: it is
+// answered with the same code.
+func peerClosed(code int) error { return &closeError{code, ""} }
+
+// readMessages reads and obeys messages until the connection ends. The error is
+// a *closeError when a close frame is the answer.
+func (c *socket) readMessages() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.panicked(v)
+			err = &closeError{closeInternal, reasonInternal}
+		}
+	}()
+	var message []byte
+	for {
+		h, err := c.frames.next()
+		if err != nil {
+			return err
+		}
+		c.lastRead.Store(int64(c.server.now()))
+		if h.op.control() {
+			err = c.handleControl(h)
+		} else {
+			message, err = c.handleData(h, message)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// handleControl reads and answers a control frame.
+func (c *socket) handleControl(h frameHeader) error {
+	payload, err := c.frames.control(h)
+	if err != nil {
+		return err
+	}
+	if h.op == opClose {
+		code, err := parseClose(payload)
+		if err != nil {
+			return err
+		}
+		return peerClosed(code)
+	}
+	if err := c.spend(); err != nil {
+		return err
+	}
+	if h.op == opPing {
+		c.owe(func(owed *controls) { owed.pong, owed.payload = true, append([]byte(nil), payload...) })
+	}
+	return nil
+}
+
+// handleData reads a fragment of a message and obeys the message when it is
+// whole. It returns what there is of an unfinished one. Every message costs
+// allowance, and so does every fragment that brings nothing.
+func (c *socket) handleData(h frameHeader, message []byte) ([]byte, error) {
+	switch {
+	case h.op == opBinary:
+		return nil, &closeError{closeUnsupported, reasonBinary}
+	case h.size > uint64(c.server.cfg.MaxMessageBytes-len(message)):
+		return nil, &closeError{closeTooBig, reasonTooBig}
+	case h.op == opText || h.size == 0:
+		if err := c.spend(); err != nil {
+			return nil, err
+		}
+	}
+	message, err := c.frames.payload(message, h)
+	if err != nil || !h.fin {
+		return message, err
+	}
+	return nil, c.handleMessage(message)
+}
+
+// spend uses up one of the client's allowance. A closing socket only waits for
+// the peer's close frame, for a bounded time.
+func (c *socket) spend() error {
+	if c.inbound.take(c.server.now(), c.server.cfg.MessagesPerMinute) || c.isClosing() {
+		return nil
+	}
+	return &closeError{closeTooMany, reasonTooMany}
+}
+
+// handleMessage obeys a whole text message.
+func (c *socket) handleMessage(message []byte) error {
+	if c.isClosing() {
+		return nil
+	}
+	if !utf8.Valid(message) {
+		return &closeError{closeInvalidData, reasonNotUTF8}
+	}
+	switch kind, token := parseMessage(message); kind {
+	case messagePing:
+		c.owe(func(owed *controls) { owed.textPongs++ })
+	case messageAuth:
+		return c.renew(token)
+	default:
+		c.server.metrics.ignored.Inc()
+	}
+	return nil
+}
+
+// renew puts a new token of the same user in the place of the old one. When
+// tokens cannot be judged at present the old one goes on to count.
+func (c *socket) renew(token string) error {
+	p, err := c.server.verify(context.Background(), token)
+	switch {
+	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
+		code, reason := closeFor(err)
+		return &closeError{code, reason}
+	case err != nil:
+		c.server.log.Warn("token not renewed", "connection_id", c.name(), "error", redact(err.Error()))
+		return nil
+	case p.UserID != c.userID:
+		return &closeError{closeForbidden, reasonForbidden}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep.expireAt(c.server.now(), p.ExpiresAt)
+	c.nextDue.Store(int64(c.keep.due()))
+	return nil
+}
+
+// name is the connection's id as logs and admins see it.
+func (c *socket) name() string { return c.server.registry.name(c.id) }
+
+// panicked logs a panic that ends this connection and no other.
+func (c *socket) panicked(v any) {
+	c.server.metrics.panics.Inc()
+	c.server.log.Error("connection panicked", "connection_id", c.name(), "error", redact(panicError(v).Error()))
+}
