@@ -210,7 +210,7 @@ func (r *run) take(ctx context.Context, text []byte) error {
 
 func (r *run) takeEvent(ctx context.Context, frame taskfeed.Frame, text []byte) error {
 	id := frame.Event.ID
-	if r.known && id <= r.cursor {
+	if id <= r.cursor {
 		return nil // the client rule
 	}
 	r.cfg.OnFrame(frame, text)

@@ -255,6 +255,26 @@ func TestRunStopsWithoutError(t *testing.T) {
 	}
 }
 
+func TestRunHandsOutNothingAfterTheStop(t *testing.T) {
+	t.Parallel()
+	for range 8 { // what is ready at once is chosen from by chance
+		synctest.Test(t, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			var ids []taskfeed.Cursor
+			f := mustNew(t, play(t, sends(event(1), event(2), event(3))).config())
+			err := f.Run(ctx, func(_ context.Context, e taskfeed.Event) error {
+				ids = append(ids, e.ID)
+				time.Sleep(time.Second) // until the others are read
+				stop()
+				return nil
+			})
+			if want := []taskfeed.Cursor{1}; err != nil || !slices.Equal(ids, want) {
+				t.Errorf("Run: got %v and the events %v, want nil and %v", err, ids, want)
+			}
+		})
+	}
+}
+
 func TestRunOnceAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -330,6 +350,24 @@ func TestStates(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("states: got\n%v, want\n%v", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+// A server without our subprotocol sends no feed_live that was not asked for.
+func TestStatesOfAPlainConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		plain := func(p *peer) {
+			p.r.Header.Del("Sec-WebSocket-Protocol")
+			sends(event(1))(p)
+		}
+		cfg := play(t, plain).config()
+		var got []client.State
+		cfg.OnState = func(c client.StateChange) { got = append(got, c.State) }
+		until(t, cfg, 1)
+		if want := []client.State{client.StateConnecting, client.StateLive, client.StateClosed}; !slices.Equal(got, want) {
+			t.Errorf("states: got %v, want %v", got, want)
 		}
 	})
 }

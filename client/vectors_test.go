@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/client"
@@ -92,7 +93,7 @@ func (v *vector) run(t *testing.T) {
 		return nil
 	}
 
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 	defer stop()
 	var events []map[string]any
 	err := mustNew(t, cfg).Run(ctx, func(_ context.Context, e taskfeed.Event) error {
@@ -103,6 +104,9 @@ func (v *vector) run(t *testing.T) {
 		return nil
 	})
 
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		t.Error("end: still at it after an hour, want the script to end")
+	}
 	if want := vectorEnds[v.End]; !errors.Is(err, want) || v.End != "" && want == nil {
 		t.Errorf("end: got %v, want %v (%q)", err, want, v.End)
 	}
