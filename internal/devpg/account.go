@@ -1,0 +1,136 @@
+package devpg
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+)
+
+// account is the system user that Postgres runs as.
+type account struct {
+	name     string
+	home     string
+	uid, gid int
+	switched bool // it is not the caller: the caller is root
+}
+
+// findAccount returns the caller, or for root the user called name; when name
+// is empty, postgres or else nobody. Postgres refuses to run as root, and
+// initdb looks its own user up, so the name must be in the user database.
+func findAccount(name string) (account, error) {
+	if uid := os.Geteuid(); uid != 0 {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			home = "/"
+		}
+		return account{home: home, uid: uid, gid: os.Getegid()}, nil
+	}
+	names := []string{"postgres", "nobody"}
+	if name != "" {
+		names = []string{name}
+	}
+	for _, n := range names {
+		u, err := user.Lookup(n)
+		if err != nil {
+			continue
+		}
+		a := account{name: u.Username, home: u.HomeDir, switched: true}
+		if a.uid, err = strconv.Atoi(u.Uid); err == nil {
+			a.gid, err = strconv.Atoi(u.Gid)
+		}
+		if err != nil {
+			return account{}, fmt.Errorf("user %s: %w", n, err)
+		}
+		if a.uid == 0 {
+			return account{}, fmt.Errorf("user %s is root and Postgres refuses to run as root; name another in TASKFEED_PG_USER", n)
+		}
+		return a, nil
+	}
+	return account{}, fmt.Errorf("root does not run Postgres itself and there is no user %q; create one (useradd --system postgres) or name one in TASKFEED_PG_USER", names[0])
+}
+
+// command prepares a child that runs as the account, in a process group of its
+// own so that a Ctrl-C at the terminal reaches us first, with a minimal
+// environment. The account must be able to enter dir.
+func (a account) command(dir, path string, args ...string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{
+		"PATH=" + filepath.Dir(path) + ":/usr/local/bin:/usr/bin:/bin",
+		"HOME=" + a.home,
+		"LC_ALL=" + utf8Locale(),
+		"TZ=UTC",
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if a.switched {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
+	}
+	dieWithParent(cmd.SysProcAttr)
+	return cmd
+}
+
+// utf8Locale names a locale that every system of this kind has.
+func utf8Locale() string {
+	if runtime.GOOS == "darwin" {
+		return "en_US.UTF-8"
+	}
+	return "C.UTF-8"
+}
+
+// mkdir makes a directory that only the account may enter.
+func (a account) mkdir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	return a.own(path)
+}
+
+// own gives a file to the account.
+func (a account) own(path string) error {
+	if !a.switched {
+		return nil
+	}
+	return os.Chown(path, a.uid, a.gid)
+}
+
+// explain turns a refusal to let the account into path into advice.
+func (a account) explain(err error, path string) error {
+	if !a.switched || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w: user %s may not enter %s; use a directory that every user can reach, or name another user in TASKFEED_PG_USER", err, a.name, a.closedParent(path))
+}
+
+// closedParent returns the first directory on the way to path that the
+// permission bits close to the account, or path itself.
+func (a account) closedParent(path string) string {
+	closed := path
+	for dir := path; ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.IsDir() && !a.mayEnter(info) {
+			closed = dir
+		}
+		if dir == filepath.Dir(dir) {
+			return closed
+		}
+	}
+}
+
+func (a account) mayEnter(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok:
+		return true
+	case int(stat.Uid) == a.uid:
+		return info.Mode()&0o100 != 0
+	case int(stat.Gid) == a.gid:
+		return info.Mode()&0o010 != 0
+	}
+	return info.Mode()&0o001 != 0
+}

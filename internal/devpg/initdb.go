@@ -1,0 +1,83 @@
+package devpg
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// VersionError says that the data was made by another major version of Postgres
+// than the binaries have.
+type VersionError struct {
+	Dir    string // the state directory
+	Data   int    // major version of the data
+	Binary int    // major version of the binaries
+	BinDir string
+}
+
+// Error names both versions and the two ways out.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the data in %s belongs to PostgreSQL %d, but %s is PostgreSQL %d; set TASKFEED_PG_BIN to the binaries of version %d, or wipe the data with --reset",
+		e.Dir, e.Data, e.BinDir, e.Binary, e.Data)
+}
+
+// prepareData makes the data directory unless there is one of the right version.
+// It returns the superuser's password.
+func (s *Server) prepareData(ctx context.Context) (password string, err error) {
+	raw, err := os.ReadFile(filepath.Join(s.dir.data(), "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.initdb(ctx)
+	}
+	if err != nil {
+		return "", err
+	}
+	major, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		return "", fmt.Errorf("%s/PG_VERSION is no version: %w; wipe the data with --reset", s.dir.data(), err)
+	}
+	if major != s.bin.major {
+		return "", &VersionError{Dir: s.dir.path, Data: major, Binary: s.bin.major, BinDir: s.bin.dir}
+	}
+	raw, err = os.ReadFile(s.passwordFile())
+	if err != nil {
+		return "", fmt.Errorf("read the password of the private Postgres: %w; wipe the data with --reset", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+func (s *Server) passwordFile() string { return filepath.Join(s.dir.path, passwordName) }
+
+// initdb makes a new cluster and its password, beside the place where it belongs
+// until it is complete. What an interrupted one left there is removed.
+func (s *Server) initdb(ctx context.Context) (password string, err error) {
+	fresh := s.dir.data() + newSuffix
+	if err := errors.Join(removeAll(fresh), removeAll(s.dir.data())); err != nil {
+		return "", err
+	}
+	if err := s.account.mkdir(fresh); err != nil {
+		return "", err
+	}
+	password = rand.Text()
+	if err := replaceFile(s.passwordFile(), []byte(password+"\n")); err != nil {
+		return "", err
+	}
+	if err := s.account.own(s.passwordFile()); err != nil {
+		return "", err
+	}
+	args := []string{"--pgdata=" + fresh, "--username=" + superuser, "--pwfile=" + s.passwordFile(),
+		"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--lc-ctype=" + utf8Locale(), "--no-instructions"}
+	if s.settings()["fsync"] == "off" {
+		args = append(args, "--no-sync")
+	}
+	cmd := s.account.command(fresh, filepath.Join(s.bin.dir, "initdb"), args...)
+	if out, err := runToEnd(ctx, cmd); err != nil {
+		return "", fmt.Errorf("initdb of PostgreSQL %s: %w\n%s", s.bin.version, s.account.explain(err, fresh), out)
+	}
+	return password, os.Rename(fresh, s.dir.data())
+}

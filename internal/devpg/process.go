@@ -1,0 +1,310 @@
+package devpg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Mode says how Postgres is stopped.
+type Mode string
+
+const (
+	// Fast ends the sessions, writes everything out and stops.
+	Fast Mode = "fast"
+	// Immediate stops without writing out; the next start recovers.
+	Immediate Mode = "immediate"
+)
+
+const (
+	pollInterval = 10 * time.Millisecond // between looks at something that cannot be waited for
+	forcedStop   = time.Second           // an immediate stop may take this long before the kill
+)
+
+// process is one run of a child.
+type process struct {
+	cmd      *exec.Cmd
+	logStart int64 // where its part of the log begins
+	stopped  atomic.Bool
+	done     chan struct{}
+	err      error // of Wait; read it after done
+}
+
+// startProcess starts cmd. One goroutine, on one thread, starts and awaits the
+// child, for the death signal is tied to the thread (golang/go#27505).
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	return p, <-started
+}
+
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop ends the postmaster, asking harder each time its patience runs out. It
+// reports whether it had to go beyond what mode asks.
+func (p *process) stop(mode Mode, patience time.Duration) (forced bool, err error) {
+	if p.ended() {
+		return false, nil
+	}
+	p.stopped.Store(true)
+	return stopGradually(p.cmd.Process, mode, patience, func(limit time.Duration) bool {
+		return waitFor(p.done, limit)
+	})
+}
+
+// stopGradually sends the signals of an ordered, an immediate and a forced stop
+// in turn until gone, which waits so long at most, says that the process ended.
+func stopGradually(proc *os.Process, mode Mode, patience time.Duration, gone func(time.Duration) bool) (forced bool, err error) {
+	type step struct {
+		signal syscall.Signal
+		wait   time.Duration
+	}
+	steps := []step{{syscall.SIGINT, patience}, {syscall.SIGQUIT, forcedStop}, {syscall.SIGKILL, 10 * time.Second}}
+	if mode == Immediate {
+		steps = steps[1:]
+	}
+	for i, s := range steps {
+		if err := proc.Signal(s.signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return i > 0, fmt.Errorf("signal postgres (process %d): %w", proc.Pid, err)
+		}
+		if gone(s.wait) {
+			return i > 0, nil
+		}
+	}
+	return true, fmt.Errorf("postgres (process %d) survived SIGKILL", proc.Pid)
+}
+
+func waitFor(done <-chan struct{}, limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// runToEnd runs a child that ends by itself and returns what it printed. When
+// ctx is done its process group is killed.
+func runToEnd(ctx context.Context, cmd *exec.Cmd) (string, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second // for grandchildren that keep the pipe open
+	p, err := startProcess(cmd)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-p.done:
+		err = p.err
+	case <-ctx.Done():
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended just now
+		<-p.done
+		err = context.Cause(ctx)
+	}
+	text := bytes.TrimSpace(out.Bytes())
+	return string(text[max(0, len(text)-maxTail):]), err
+}
+
+// launch starts Postgres and waits until it accepts connections, on the first of
+// the ports that nobody else has.
+func (s *Server) launch(ctx context.Context, ports []int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout,
+		fmt.Errorf("it was not ready after %v", s.cfg.StartTimeout))
+	defer cancel()
+	for {
+		s.port = ports[0]
+		text, err := s.tryLaunch(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+		case portTaken(text):
+			if len(ports) > 1 {
+				ports = ports[1:]
+			}
+			if pause(ctx) {
+				continue
+			}
+		case strings.Contains(text, "is still in use"), strings.Contains(text, "already exists"):
+			// The run before was killed and its last processes are on their way out.
+			if pause(ctx) {
+				continue
+			}
+		}
+		return fmt.Errorf("start postgres %s on %s: %w\n%s", s.bin.version, s.dir.path, err, text)
+	}
+}
+
+// portTaken reads Postgres's log: its exit status says only that it failed.
+func portTaken(log string) bool { return strings.Contains(log, "Address already in use") }
+
+// pause waits a moment and reports whether ctx is still alive.
+func pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(5 * pollInterval):
+		return true
+	}
+}
+
+// tryLaunch starts Postgres once. With an error it returns what Postgres logged.
+func (s *Server) tryLaunch(ctx context.Context) (logged string, err error) {
+	if err := s.dir.prepareSockets(); err != nil {
+		return "", err
+	}
+	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+	start, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", err
+	}
+	cmd := s.account.command(s.dir.data(), filepath.Join(s.bin.dir, "postgres"), s.arguments()...)
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := startProcess(cmd)
+	if err != nil {
+		return "", s.account.explain(err, s.dir.data())
+	}
+	p.logStart = start
+	s.setRun(p)
+	if err := s.awaitReady(ctx, p); err != nil {
+		_, stopErr := p.stop(Immediate, 0)
+		return logTail(s.LogFile(), start), errors.Join(err, stopErr)
+	}
+	return "", nil
+}
+
+// awaitReady waits until Postgres says in its pid file that it is ready.
+func (s *Server) awaitReady(ctx context.Context, p *process) error {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.done:
+			return exitReason(p.err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+		pid, err := readPIDFile(s.dir.data())
+		if err == nil && pid.pid == p.cmd.Process.Pid && pid.status == "ready" {
+			return nil
+		}
+	}
+}
+
+// exitReason makes an error of a child's end, which is none for status 0.
+func exitReason(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// arguments is the command line of Postgres. There is no secret in it.
+func (s *Server) arguments() []string {
+	args := []string{"-D", s.dir.data()}
+	for name, value := range s.settings() {
+		args = append(args, "-c", name+"="+value)
+	}
+	return args
+}
+
+// settings are those that Postgres is started with.
+func (s *Server) settings() map[string]string {
+	settings := map[string]string{
+		"port":                    strconv.Itoa(s.port),
+		"listen_addresses":        "127.0.0.1",
+		"unix_socket_directories": `"` + strings.ReplaceAll(s.dir.sockets, `"`, `""`) + `"`,
+		"logging_collector":       "off",
+	}
+	if s.cfg.SocketOnly {
+		settings["listen_addresses"] = ""
+	}
+	if s.cfg.Temporary {
+		maps.Copy(settings, temporarySettings)
+	}
+	maps.Copy(settings, s.cfg.Settings)
+	return settings
+}
+
+// temporarySettings make a throw-away server fast, and wide enough for tests.
+var temporarySettings = map[string]string{
+	"fsync":                     "off",
+	"synchronous_commit":        "off",
+	"full_page_writes":          "off",
+	"max_connections":           "200",
+	"max_prepared_transactions": "10",
+	"wal_level":                 "logical",
+}
+
+// candidatePorts lists the ports to try: the preferred one, then random ones.
+// They lie below the range from which systems take the ports of outgoing
+// connections, so that none of those takes ours while Postgres is restarting.
+func candidatePorts(preferred int) []int {
+	const first, count, tries = 15000, 17000, 10
+	var ports []int
+	if preferred != 0 {
+		ports = append(ports, preferred)
+	}
+	for range tries {
+		ports = append(ports, first+rand.IntN(count))
+	}
+	return ports
+}
+
+const maxTail = 4 << 10 // bytes of a log that an error may carry
+
+// logTail returns the last lines of a log from the offset on, or why there are none.
+func logTail(path string, from int64) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err.Error()
+	}
+	from = max(from, size-maxTail)
+	text, err := io.ReadAll(io.NewSectionReader(f, from, size-from))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text))
+}
