@@ -1,0 +1,236 @@
+// Package pgtest gives each test a Postgres database of its own.
+//
+// One private server runs per test process; the first test that asks starts it.
+// One database is migrated once and copied for each test, because NOTIFY and
+// advisory locks reach across schemas but not across databases. A database is
+// dropped when its test ends, whoever is still connected.
+//
+// With TEST_DATABASE_URL set, databases are made on that server instead, by the
+// user it names, who must be a superuser.
+//
+// A package that uses pgtest calls [Main] in its TestMain. Roles belong to the
+// whole server: tests that create some name them for themselves alone.
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/migrations"
+)
+
+// cleanupTimeout bounds what runs after a test's own context is done.
+const cleanupTimeout = 30 * time.Second
+
+// shared is this process's server. A package variable, since tests of one
+// process have nothing else in common.
+var shared harness
+
+// Main runs the tests, ends the server, checks that no goroutine is left, and
+// exits. Options are those of leaktest.Main.
+func Main(m *testing.M, options ...goleak.Option) {
+	shared.inMain.Store(true)
+	leaktest.Main(runner{m}, options...)
+}
+
+// runner ends the server between the tests and the check for leaks.
+type runner struct{ m *testing.M }
+
+// Run runs the tests.
+func (r runner) Run() int {
+	status := r.m.Run()
+	if err := shared.close(); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest: end the server:", err)
+		return max(status, 1)
+	}
+	return status
+}
+
+// New returns the URL of a fresh database with the present schema.
+func New(t testing.TB) string {
+	t.Helper()
+	h := server(t)
+	h.migrate.Do(func() { h.template, h.migrateErr = h.newTemplate(t.Context()) })
+	if h.migrateErr != nil {
+		t.Fatalf("pgtest: migrate a database: %v", h.migrateErr)
+	}
+	return h.create(t, h.template)
+}
+
+// Empty returns the URL of a fresh database without taskfeed's schema.
+func Empty(t testing.TB) string {
+	t.Helper()
+	return server(t).create(t, "template0")
+}
+
+// Server starts a server of the test's own, for one that restarts or kills it.
+// Unless cfg names a Dir it is temporary. Unlike devpg's temporary servers it
+// commits synchronously, so that an immediate stop loses nothing committed.
+func Server(t testing.TB, cfg devpg.Config) *devpg.Server {
+	t.Helper()
+	cfg.Temporary = cfg.Dir == ""
+	settings := map[string]string{"synchronous_commit": "on"}
+	maps.Copy(settings, cfg.Settings)
+	cfg.Settings = settings
+	s, err := devpg.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("pgtest: start a server: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Errorf("pgtest: stop the server: %v", err)
+		}
+	})
+	return s
+}
+
+// Connect returns a connection that is closed when the test ends.
+func Connect(t testing.TB, databaseURL string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatalf("pgtest: connect: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+		defer cancel()
+		_ = conn.Close(ctx) // the server may be gone, which is the test's affair
+	})
+	return conn
+}
+
+// Exec runs SQL on a connection of its own. Without args it may be several
+// statements.
+func Exec(t testing.TB, databaseURL, sql string, args ...any) {
+	t.Helper()
+	if err := exec(t.Context(), databaseURL, sql, args...); err != nil {
+		t.Fatalf("pgtest: %s: %v", sql, err)
+	}
+}
+
+func exec(ctx context.Context, databaseURL, sql string, args ...any) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, sql, args...)
+	return errors.Join(err, conn.Close(ctx))
+}
+
+// harness is a server on which databases are made.
+type harness struct {
+	inMain atomic.Bool
+
+	start    sync.Once
+	startErr error
+	own      *devpg.Server // nil when it is TEST_DATABASE_URL's
+	adminURL *url.URL
+	prefix   string // of the names of databases; no other process has it
+	count    atomic.Int64
+
+	migrate    sync.Once
+	migrateErr error
+	template   string
+}
+
+// server returns the shared harness, started.
+func server(t testing.TB) *harness {
+	t.Helper()
+	if !shared.inMain.Load() {
+		t.Fatal("pgtest: the package needs func TestMain(m *testing.M) { pgtest.Main(m) }")
+	}
+	shared.start.Do(func() { shared.startErr = shared.open(os.Getenv("TEST_DATABASE_URL")) })
+	if shared.startErr != nil {
+		t.Fatalf("pgtest: start the server: %v", shared.startErr)
+	}
+	return &shared
+}
+
+// open starts a server unless it is given one.
+func (h *harness) open(external string) error {
+	h.prefix = "taskfeed_test_" + strings.ToLower(rand.Text()[:12])
+	admin := external
+	if external == "" {
+		own, err := devpg.Start(context.Background(), devpg.Config{Temporary: true, Progress: progress})
+		if err != nil {
+			return err
+		}
+		h.own, admin = own, own.URL("postgres")
+	}
+	u, err := url.Parse(admin)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" { // the error would show the password
+		return errors.New("TEST_DATABASE_URL is no URL like postgres://user:password@host/postgres")
+	}
+	h.adminURL = u
+	return nil
+}
+
+func progress(message string) { fmt.Fprintln(os.Stderr, "pgtest:", message) }
+
+// newTemplate makes the database that New copies. One test makes it for all, so
+// that test's end must not end it: ctx loses its cancellation.
+func (h *harness) newTemplate(ctx context.Context) (string, error) {
+	ctx = context.WithoutCancel(ctx)
+	name := h.prefix + "_template"
+	if err := h.admin(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		return "", err
+	}
+	return name, migrations.Up(ctx, h.url(name))
+}
+
+// create makes a database for a test.
+func (h *harness) create(t testing.TB, template string) string {
+	t.Helper()
+	name := fmt.Sprintf("%s_%d", h.prefix, h.count.Add(1))
+	if err := h.admin(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+		t.Fatalf("pgtest: create a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := h.drop(name); err != nil {
+			t.Errorf("pgtest: drop the database: %v", err)
+		}
+	})
+	return h.url(name)
+}
+
+func (h *harness) drop(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	return h.admin(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+}
+
+func (h *harness) admin(ctx context.Context, sql string) error {
+	return exec(ctx, h.adminURL.String(), sql)
+}
+
+func (h *harness) url(database string) string {
+	u := *h.adminURL
+	u.Path = "/" + database
+	return u.String()
+}
+
+// close ends the server, or leaves nothing of ours on the one that was given.
+func (h *harness) close() error {
+	if h.own != nil {
+		return h.own.Stop()
+	}
+	if h.template != "" {
+		return h.drop(h.template)
+	}
+	return nil
+}
