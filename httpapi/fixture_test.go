@@ -32,6 +32,7 @@ type fixture struct {
 	stop context.CancelFunc
 	done chan error // what Run returned
 
+	mu      sync.Mutex
 	secrets []string // must not be in the log
 }
 
@@ -106,6 +107,8 @@ func (f *fixture) wait() error {
 // token returns a good token of the user.
 func (f *fixture) token(userID string) string {
 	token := must(auth.Issue(authConfig, userID, "", time.Hour))
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.secrets = append(f.secrets, token, token[strings.LastIndexByte(token, '.')+1:])
 	return token
 }

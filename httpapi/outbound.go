@@ -133,13 +133,13 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 	defer c.server.putChunk(b)
 	for _, f := range frames {
 		if c.isClosing() { // what is whole goes out before the close frame
-			return errors.Join(errStopped, c.flush(b))
+			return errors.Join(errStopped, c.flush(b, nil))
 		}
 		if err := c.add(b, f.Bytes); err != nil {
 			return err
 		}
 	}
-	if err := c.flush(b); err != nil {
+	if err := c.flush(b, nil); err != nil {
 		return err
 	}
 	c.server.metrics.delivered(frames, time.Now())
@@ -149,7 +149,7 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 // add puts a text frame into the chunk and writes the chunk whenever it is full.
 func (c *socket) add(b *chunk, payload []byte) error {
 	if len(b.buf)+maxHeader > chunkBytes {
-		if err := c.flush(b); err != nil {
+		if err := c.flush(b, nil); err != nil {
 			return err
 		}
 	}
@@ -162,15 +162,16 @@ func (c *socket) add(b *chunk, payload []byte) error {
 			b.ends = append(b.ends, len(b.buf))
 			return nil
 		}
-		if err := c.flush(b); err != nil {
+		if err := c.flush(b, payload); err != nil {
 			return err
 		}
 	}
 }
 
 // flush writes the chunk; the caller holds writer. A peer that does not take it
-// in time is closed as too slow, however many single bytes it took.
-func (c *socket) flush(b *chunk) error {
+// in time is closed as too slow, however many single bytes it took. rest is what
+// the last frame still lacks.
+func (c *socket) flush(b *chunk, rest []byte) error {
 	if len(b.buf) == 0 {
 		return nil
 	}
@@ -180,7 +181,7 @@ func (c *socket) flush(b *chunk) error {
 		b.written()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.end(closeSlow, reasonSlow)
-		c.mend(b, n)
+		c.mend(b, n, rest)
 	default:
 		c.cut()
 	}
@@ -189,14 +190,18 @@ func (c *socket) flush(b *chunk) error {
 
 // mend writes the rest of the frame in which a write stopped after n bytes, so
 // that a close frame can follow if the peer comes back to life in time.
-func (c *socket) mend(b *chunk, n int) {
+func (c *socket) mend(b *chunk, n int, rest []byte) {
 	end, ok := b.boundary(n)
-	if !ok {
-		c.abort()
-		return
+	if ok {
+		rest = nil
+	} else {
+		end = len(b.buf)
 	}
-	if _, err := c.write(b.buf[n:end], c.server.cfg.CloseTimeout); err != nil {
-		c.abort()
+	for _, part := range [][]byte{b.buf[n:end], rest} {
+		if _, err := c.write(part, c.server.cfg.CloseTimeout); err != nil {
+			c.abort()
+			return
+		}
 	}
 }
 
@@ -278,7 +283,7 @@ func (c *socket) writeControls(owed *controls) {
 	}
 	var b chunk
 	owed.appendTo(&b)
-	if c.flush(&b) == nil && owed.close {
+	if c.flush(&b, nil) == nil && owed.close {
 		c.closeSent = true
 	}
 }
@@ -289,11 +294,11 @@ func (o *controls) appendTo(b *chunk) {
 		b.buf = append(appendHeader(b.buf, op, len(payload)), payload...)
 		b.ends = append(b.ends, len(b.buf))
 	}
-	for range o.textPongs {
-		frame(opText, textPong)
-	}
 	if o.pong {
 		frame(opPong, o.payload)
+	}
+	for range o.textPongs {
+		frame(opText, textPong)
 	}
 	if o.ping {
 		frame(opPing, nil)

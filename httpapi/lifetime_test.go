@@ -1,0 +1,312 @@
+package httpapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/wstest"
+)
+
+// verifierOf knows the tokens alice, bob and soon, which is alice's and expires
+// at that moment. "down" cannot be judged, and "panic" is worse.
+func verifierOf(soon time.Time) fakeVerifier {
+	return func(token string) (auth.Principal, error) {
+		switch token {
+		case "alice", "bob":
+			return auth.Principal{UserID: token, ExpiresAt: time.Now().Add(time.Hour)}, nil
+		case "soon":
+			return auth.Principal{UserID: "alice", ExpiresAt: soon}, nil
+		case "down":
+			return auth.Principal{}, &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the keys cannot be fetched"}
+		case "panic":
+			panic("a fault planted by a test")
+		}
+		return auth.Principal{}, &taskfeed.Error{Code: taskfeed.CodeBadToken, Message: "the token is not signed with a known key"}
+	}
+}
+
+func TestTokenLifetime(t *testing.T) {
+	t.Parallel()
+	dial := func(f *fixture, token string) *wstest.Client {
+		return wstest.Dial(f.t, f.url+"/ws/alice?token="+token, wstest.Options{})
+	}
+	// A short ping interval makes the server look often.
+	start := func(t *testing.T, soon time.Duration) *fixture {
+		return serve(t, setup{
+			cfg:  Config{PingInterval: 100 * time.Millisecond, MessagesPerMinute: -1},
+			deps: Deps{Verifier: verifierOf(time.Now().Add(soon))},
+		})
+	}
+	auth := func(token string) string { return fmt.Sprintf(`{"type":"auth","token":%q}`, token) }
+
+	t.Run("a connection ends when its token expires", func(t *testing.T) {
+		t.Parallel()
+		c := dial(start(t, 300*time.Millisecond), "soon")
+		if got := c.ExpectClose(closeBadToken); got != reasonExpired {
+			t.Errorf("reason %q, want %q", got, reasonExpired)
+		}
+	})
+	t.Run("a renewal puts it off, in silence", func(t *testing.T) {
+		t.Parallel()
+		const life = 500 * time.Millisecond
+		f := start(t, life)
+		c := dial(f, "soon")
+		c.Send(auth("alice"))
+		for begin := time.Now(); time.Since(begin) < 2*life; {
+			c.ExpectQuiet()
+		}
+	})
+	t.Run("a renewal can also shorten it", func(t *testing.T) {
+		t.Parallel()
+		c := dial(start(t, 300*time.Millisecond), "alice")
+		c.Send(auth("soon"))
+		c.ExpectClose(closeBadToken)
+	})
+	t.Run("bad input 37: renewal for another user, forged, missing", func(t *testing.T) {
+		t.Parallel()
+		f := start(t, time.Hour)
+		for message, code := range map[string]int{
+			auth("bob"):             closeForbidden,
+			auth("forged"):          closeBadToken,
+			auth(""):                closeBadToken,
+			`{"type":"auth"}`:       closeBadToken,
+			` {"type":"auth"}`[1:]:  closeBadToken,
+			auth("forged") + "  \n": closeBadToken,
+		} {
+			c := dial(f, "alice")
+			c.Send(message)
+			c.ExpectClose(code)
+		}
+	})
+	t.Run("a renewal that cannot be judged changes nothing", func(t *testing.T) {
+		t.Parallel()
+		f := start(t, time.Hour)
+		c := dial(f, "alice")
+		c.Send(auth("down"))
+		c.ExpectQuiet()
+		got := wstest.Refused(t, f.url+"/ws/alice?token=down", wstest.Options{})
+		expectProblem(t, got, 503, taskfeed.CodeUnavailable)
+	})
+}
+
+func TestPanicCostsOneConnection(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{deps: Deps{Verifier: verifierOf(time.Time{})}})
+	bystander := wstest.Dial(t, f.url+"/ws/bob?token=bob", wstest.Options{})
+
+	t.Run("while it is read", func(t *testing.T) {
+		c := wstest.Dial(t, f.url+"/ws/alice?token=alice", wstest.Options{})
+		c.Send(`{"type":"auth","token":"panic"}`)
+		c.ExpectClose(closeInternal)
+	})
+	t.Run("while it is written", func(t *testing.T) {
+		f.log.add("alice", "hello", `{}`)
+		f.log.failWith(func() error { panic("a fault planted by a test") })
+		wstest.Dial(t, f.url+"/ws/alice?token=alice&after=0", wstest.Options{}).ExpectClose(closeInternal)
+		f.log.failWith(nil)
+	})
+	t.Run("in a handler", func(t *testing.T) {
+		expectProblem(t, wstest.Refused(t, f.url+"/ws/alice?token=panic", wstest.Options{}), 500, taskfeed.CodeInternal)
+		f.eventually("the stack is in the log", func() bool { return len(f.logs.lines(`"level":"ERROR"`, "panicError")) >= 3 })
+	})
+	bystander.ExpectQuiet()
+	if got := f.metric("taskfeed_connection_panics_total"); got != 2 {
+		t.Errorf("%v panics are counted, want 2", got)
+	}
+}
+
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	cfg := Config{SendBufferBytes: 4 << 10, WriteTimeout: 200 * time.Millisecond, CloseTimeout: wstest.Patience}
+	// flood sends more than the kernel keeps for a client that does not read.
+	flood := func(f *fixture) []taskfeed.Cursor {
+		data := make([]string, 200)
+		for i := range data {
+			data[i] = `{"message":"` + strings.Repeat("x", 100<<10) + `"}`
+		}
+		return f.log.add("alice", taskfeed.TypeTaskProgress, data...)
+	}
+	dialSlow := func(f *fixture) *wstest.Raw {
+		f.t.Helper()
+		c := f.dialRaw("alice")
+		if err := c.Conn.SetReadBuffer(4 << 10); err != nil {
+			f.t.Fatalf("set read buffer: %v", err)
+		}
+		return c
+	}
+
+	t.Run("it is closed with 4008 while others go on", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{cfg: cfg})
+		slow, other := dialSlow(f), f.dial("alice")
+		var wg sync.WaitGroup
+		wg.Go(func() { flood(f) })
+		defer wg.Wait()
+		for id := range taskfeed.Cursor(200) {
+			other.ExpectEvent(id + 1)
+		}
+		f.eventually("its place is free", func() bool { return f.hub.Stats().Reserved == 1 })
+		slow.ExpectClose(closeSlow) // it came back to life in time, and its frames are whole
+		slow.Send(wstest.Close(closeSlow, ""))
+		slow.ExpectEnd()
+		f.eventually("it is counted", func() bool { return f.metric("taskfeed_slow_closes_total") == 1 })
+		if got := f.metric(`taskfeed_closes_total{code="4008"}`); got != 1 {
+			t.Errorf("%v closes with 4008 are counted, want 1", got)
+		}
+	})
+
+	t.Run("one that never reads again is cut off", func(t *testing.T) {
+		t.Parallel()
+		cfg := cfg
+		cfg.CloseTimeout = 50 * time.Millisecond
+		f := serve(t, setup{cfg: cfg})
+		dialSlow(f)
+		flood(f)
+		f.eventually("its goroutines are gone", func() bool {
+			f.registry.mu.Lock()
+			defer f.registry.mu.Unlock()
+			return f.registry.running == 0
+		})
+	})
+
+	t.Run("progress by single bytes is not enough", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{cfg: cfg})
+		slow := dialSlow(f)
+		flood(f)
+		one := make([]byte, 1)
+		f.eventually("its place is free", func() bool {
+			if _, err := slow.Conn.Read(one); err != nil {
+				t.Fatalf("read: %v", err)
+			}
+			return f.hub.Stats().Reserved == 0
+		})
+	})
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+
+	t.Run("all sockets get 1012, spread over the time, and none is cut", func(t *testing.T) {
+		t.Parallel()
+		const count, spread = 20, time.Second
+		f := serve(t, setup{cfg: Config{Drain: spread}})
+		var clients []*wstest.Client
+		for range count {
+			clients = append(clients, f.dial("alice"))
+		}
+		start := time.Now()
+		f.stop()
+		closed := make([]time.Duration, count)
+		var wg sync.WaitGroup
+		for i, c := range clients {
+			wg.Go(func() {
+				if code, reason := c.Closed(); code != closeRestart {
+					t.Errorf("close code %d (%s), want 1012", code, reason)
+				}
+				closed[i] = time.Since(start)
+			})
+		}
+		wg.Wait()
+		if err := f.wait(); err != nil {
+			t.Errorf("Run returned %v, want nil", err)
+		}
+		quarters := make(map[time.Duration]int)
+		for _, at := range closed {
+			quarters[min(3, at*4/spread)]++
+		}
+		if len(quarters) < 3 {
+			t.Errorf("closes in each quarter of the time: %v, want them in all", quarters)
+		}
+	})
+
+	t.Run("bad input 22: while it drains it is not ready and takes no feeds", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{cfg: Config{DrainDelay: 500 * time.Millisecond}})
+		c := f.dial("alice")
+		url := f.feedURL("alice")
+		f.stop()
+		f.eventually("it is not ready", func() bool { return f.registry.isClosed() })
+		if resp, body := f.get("/readyz?verbose"); resp.StatusCode != 503 || !strings.Contains(body, `{"name":"not_draining","ok":false}`) {
+			t.Errorf("readyz: %d %s, want 503 because it drains", resp.StatusCode, body)
+		}
+		if resp, _ := f.get("/healthz"); resp.StatusCode != 200 {
+			t.Errorf("healthz: %d, want 200", resp.StatusCode)
+		}
+		got := wstest.Refused(t, url, wstest.Options{})
+		expectProblem(t, got, 503, taskfeed.CodeUnavailable)
+		if got.Header.Get("Retry-After") == "" {
+			t.Error("there is no Retry-After")
+		}
+		c.ExpectClose(closeRestart)
+	})
+
+	t.Run("a peer that does not answer holds it up for CloseTimeout only", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{cfg: Config{CloseTimeout: 50 * time.Millisecond}})
+		f.dialRaw("alice")
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Errorf("Run returned %v, want nil", err)
+		}
+	})
+
+	t.Run("the log is away", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{})
+		f.log.add("alice", "hello", `{}`)
+		f.log.failWith(func() error { return errors.New("connection refused") })
+		c := f.dial("alice", "after=0")
+		f.stop()
+		c.ExpectClose(closeRestart)
+		if err := f.wait(); err != nil {
+			t.Errorf("Run returned %v, want nil", err)
+		}
+	})
+
+	t.Run("a listener that breaks is an error", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{})
+		f.dial("alice").ExpectQuiet()
+		if err := f.cfg.Listener.Close(); err != nil {
+			t.Fatalf("close listener: %v", err)
+		}
+		if err := f.wait(); err == nil {
+			t.Error("Run returned nil, want an error")
+		}
+		<-f.done
+		f.done <- nil // expected
+	})
+}
+
+func TestUpgradeRacesDrain(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	var wg sync.WaitGroup
+	for i := range 20 {
+		r := must(http.NewRequest(http.MethodGet, f.feedURL(fmt.Sprint("user-", i)), nil))
+		r.Header = wstest.HandshakeHeader(nil)
+		wg.Go(func() {
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			if resp, err := transport.RoundTrip(r); err == nil {
+				_ = resp.Body.Close() // of the socket, when there is one
+			}
+		})
+	}
+	f.stop()
+	wg.Wait()
+	if err := f.wait(); err != nil {
+		t.Errorf("Run returned %v, want nil", err)
+	}
+	if got := f.hub.Stats(); got.Reserved != 0 || got.Subscribers != 0 {
+		t.Errorf("%d reservations and %d subscribers are left, want none", got.Reserved, got.Subscribers)
+	}
+}
