@@ -1,0 +1,94 @@
+package taskfeed
+
+import "time"
+
+// Sort is the order of a list.
+type Sort string
+
+// The orders. A leading "-" means newest first.
+const (
+	SortCreated     Sort = "created"
+	SortCreatedDesc Sort = "-created"
+	SortUpdated     Sort = "updated"
+	SortUpdatedDesc Sort = "-updated"
+	SortID          Sort = "id"
+	SortIDDesc      Sort = "-id"
+)
+
+// TimeRange is a half-open span of time: From <= t < To. A zero bound is open.
+type TimeRange struct{ From, To time.Time }
+
+// TaskQuery selects tasks. Empty fields select all.
+type TaskQuery struct {
+	UserID   string
+	Statuses []Status // any of these
+	Kind     string
+	Created  TimeRange
+	Updated  TimeRange
+	Text     string // contained in id, message or error, whatever the case
+	Sort     Sort   // by created or updated; default SortCreatedDesc
+	After    string // Next of the page before; empty for the first page
+	Limit    int
+}
+
+// TaskPage is one page of tasks. Next is empty on the last page.
+type TaskPage struct {
+	Items []Task
+	Next  string
+	// Cursor is set for the first page: every change of the tasks that this page
+	// and later ones do not show has an event after it. Who shows the tasks,
+	// subscribes after Cursor and applies events whose version is greater than
+	// that of the task they are about is exact.
+	Cursor Cursor
+}
+
+// EventQuery selects events of the log. Empty fields select all. With a time
+// range the order is by timestamp, without one by id; the two differ only where
+// a transaction was long.
+type EventQuery struct {
+	UserID           string
+	IncludeBroadcast bool // with UserID: what the user was told, broadcasts among it
+	TaskID           string
+	Types            []Type
+	Time             TimeRange
+	Sort             Sort   // SortID or SortIDDesc; default SortIDDesc
+	After            string // Next of the page before; empty for the first page
+	Limit            int
+}
+
+// EventPage is one page of events. Next is empty on the last page.
+type EventPage struct {
+	Items []Event
+	Next  string
+}
+
+// TaskSummary sums up a task's events as far as the log keeps them.
+type TaskSummary struct {
+	Events        int           // of this task
+	ProgressSteps int           // events of type task_progress
+	Attempts      int           // times that it was started
+	Queued        time.Duration // time spent queued, until now if it still is
+	Running       time.Duration // time spent running, until now if it still is
+	First, Last   time.Time     // of its events
+}
+
+// StatusCount is how many tasks of a kind have a status.
+type StatusCount struct {
+	Status Status
+	Kind   string
+	Count  int64
+}
+
+// MinuteCount is how many events were captured in the minute that begins at Minute.
+type MinuteCount struct {
+	Minute time.Time
+	Count  int64
+}
+
+// Stats is an overview of the tasks and of the log.
+type Stats struct {
+	Counts        []StatusCount
+	PerMinute     []MinuteCount // the last hour, oldest first, empty minutes among them
+	OldestRunning *Task         // nil when none runs
+	Stalled       []Task        // running without a visible change for longer than asked, longest first
+}
