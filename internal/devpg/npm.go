@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -210,6 +211,10 @@ func writeFile(name string, content io.Reader, mode fs.FileMode) error {
 	if err := mkdirAll(filepath.Dir(name)); err != nil {
 		return err
 	}
+	// A child that another goroutine forks now would keep the file open for writing
+	// until its exec, and a program that is open for writing cannot be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
