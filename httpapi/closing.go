@@ -74,13 +74,12 @@ func (c *socket) catch() {
 	}
 }
 
-// finish sees the close through after the reader has stopped: once the close
-// frame is out, it shuts down its side and reads on until the peer has done the
-// same, for a TCP connection that is closed with bytes unread takes the close
-// frame back.
-func (c *socket) finish() {
+// finish sees the close through after the reader has stopped. A close frame that
+// the peer has not answered may be lost if the connection is closed with bytes
+// unread; so it shuts down its own side and reads on until the peer ends.
+func (c *socket) finish(answered bool) {
 	c.helpers.Wait()
-	if c.closeSent {
+	if c.closeSent && !answered {
 		if tcp, ok := c.conn.(*net.TCPConn); ok {
 			_ = tcp.CloseWrite() // if it is gone, so is the peer
 		}

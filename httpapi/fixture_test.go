@@ -85,6 +85,11 @@ func (f *fixture) shutDown() {
 	if err := f.wait(); err != nil {
 		f.t.Errorf("Run returned %v, want nil", err)
 	}
+	select {
+	case <-f.registry.idle:
+	default:
+		f.t.Error("Run has returned and connections are left behind")
+	}
 	logs := f.logs.String()
 	for _, secret := range append(f.secrets, "eyJ") {
 		if at := strings.Index(logs, secret); at >= 0 {

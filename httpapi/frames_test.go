@@ -299,6 +299,9 @@ func TestBadInput62Disconnect(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
 	first, second, other := f.dial("alice"), f.dial("alice"), f.dial("bob")
+	for _, c := range []*wstest.Client{first, second, other} {
+		c.ExpectQuiet() // it is listed now
+	}
 	for _, c := range f.Connections() {
 		if c.UserID == "bob" && !f.Disconnect(c.ID) {
 			t.Errorf("Disconnect(%q) found nothing", c.ID)

@@ -82,11 +82,15 @@ func (s *Server) connect(c echo.Context) error {
 	if hs.id, ok = s.registry.enter(); !ok {
 		return errDraining
 	}
-	if err := s.open(c, hs); err != nil {
-		s.registry.leave()
-		return err
-	}
-	return nil
+	opened := false
+	defer func() { // also after a panic
+		if !opened {
+			s.registry.leave()
+		}
+	}()
+	err = s.open(c, hs)
+	opened = err == nil
+	return err
 }
 
 // available returns why no feed can be served at present, or nil.

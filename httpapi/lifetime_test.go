@@ -127,7 +127,7 @@ func TestSlowReader(t *testing.T) {
 	cfg := Config{SendBufferBytes: 4 << 10, WriteTimeout: 200 * time.Millisecond, CloseTimeout: wstest.Patience}
 	// flood sends more than the kernel keeps for a client that does not read.
 	flood := func(f *fixture) []taskfeed.Cursor {
-		data := make([]string, 200)
+		data := make([]string, 60)
 		for i := range data {
 			data[i] = `{"message":"` + strings.Repeat("x", 100<<10) + `"}`
 		}
@@ -149,7 +149,7 @@ func TestSlowReader(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { flood(f) })
 		defer wg.Wait()
-		for id := range taskfeed.Cursor(200) {
+		for id := range taskfeed.Cursor(60) {
 			other.ExpectEvent(id + 1)
 		}
 		f.eventually("its place is free", func() bool { return f.hub.Stats().Reserved == 1 })
@@ -273,7 +273,7 @@ func TestDrain(t *testing.T) {
 
 	t.Run("a listener that breaks is an error", func(t *testing.T) {
 		t.Parallel()
-		f := serve(t, setup{})
+		f := serve(t, setup{cfg: Config{CloseTimeout: 50 * time.Millisecond}})
 		f.dial("alice").ExpectQuiet()
 		if err := f.cfg.Listener.Close(); err != nil {
 			t.Fatalf("close listener: %v", err)

@@ -101,20 +101,26 @@ func (c *socket) describe() Connection {
 func (c *socket) read() {
 	defer c.server.registry.leave()
 	err := c.readMessages()
+	answered := false
 	if e, ok := errors.AsType[*closeError](err); ok {
 		c.end(e.code, e.reason)
+	} else if code, ok := errors.AsType[peerClose](err); ok {
+		answered = c.isClosing()
+		c.end(int(code), "")
 	} else {
 		c.cut()
 	}
-	c.finish()
+	c.finish(answered)
 }
 
-// peerClosed is how readMessages reports the close frame of the peer: it is
-// answered with the same code.
-func peerClosed(code int) error { return &closeError{code, ""} }
+// peerClose is the code of a close frame that the peer sent. It is answered
+// with the same code, unless it is the answer itself.
+type peerClose int
+
+func (e peerClose) Error() string { return "the peer has closed" }
 
 // readMessages reads and obeys messages until the connection ends. The error is
-// a *closeError when a close frame is the answer.
+// a *closeError or a peerClose when a close frame is the answer.
 func (c *socket) readMessages() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -151,7 +157,7 @@ func (c *socket) handleControl(h frameHeader) error {
 		if err != nil {
 			return err
 		}
-		return peerClosed(code)
+		return peerClose(code)
 	}
 	if err := c.spend(); err != nil {
 		return err
