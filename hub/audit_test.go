@@ -1,0 +1,113 @@
+package hub
+
+import (
+	"testing"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// failer is what testing.TB and *rapid.T share.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+var _ failer = testing.TB(nil)
+
+// audit checks what must be true of the hub's fields whenever its mutex is free.
+func audit(t failer, h *Hub) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	feeds := []*feed{&h.cast, &h.all}
+	reserved, connected := 0, 0
+	for user, f := range h.users {
+		if f.user != user || f.conns == 0 && f.reserved == 0 {
+			t.Fatalf("feed of %q is kept for %q with %d subscribers and %d reservations", f.user, user, f.conns, f.reserved)
+		}
+		reserved += f.reserved
+		if f.conns > 0 {
+			connected++
+		}
+		feeds = append(feeds, f)
+	}
+	if reserved != h.reserved || connected != h.connected {
+		t.Fatalf("counted %d reservations and %d users, want %d and %d", h.reserved, h.connected, reserved, connected)
+	}
+	listed := map[*feed]bool{}
+	for f := h.recent.first; f != nil; f = f.newer {
+		listed[f] = true
+	}
+	total := 0
+	for _, f := range feeds {
+		auditFeed(t, h, f)
+		if listed[f] != (len(f.entries) > 0) {
+			t.Fatalf("feed %q with %d entries: in the list is %t", f.user, len(f.entries), listed[f])
+		}
+		delete(listed, f)
+		total += f.bytes
+	}
+	if len(listed) > 0 {
+		t.Fatalf("%d feeds in the list that are gone", len(listed))
+	}
+	if total != h.recentBytes || total > h.cfg.RecentBytes {
+		t.Fatalf("frames cost %d, counted %d, want the same and at most %d", total, h.recentBytes, h.cfg.RecentBytes)
+	}
+}
+
+func auditFeed(t failer, h *Hub, f *feed) {
+	t.Helper()
+	bytes, last := 0, f.floor
+	for _, e := range f.entries {
+		if e.frame.ID <= last || e.frame.ID > h.head {
+			t.Fatalf("feed %q: entry %d after %d with head %d", f.user, e.frame.ID, last, h.head)
+		}
+		waiting := 0
+		for _, s := range f.subs {
+			if s.cursor < e.frame.ID {
+				waiting++
+			}
+		}
+		if waiting != e.waiting || waiting == 0 {
+			t.Fatalf("feed %q: %d are counted to wait for %d, want %d and not 0", f.user, e.waiting, e.frame.ID, waiting)
+		}
+		last = e.frame.ID
+		bytes += e.frame.cost()
+	}
+	if bytes != f.bytes || bytes > h.cfg.FeedBytes {
+		t.Fatalf("feed %q costs %d, counted %d, want the same and at most %d", f.user, bytes, f.bytes, h.cfg.FeedBytes)
+	}
+	if len(f.entries) == 0 && f.entries != nil {
+		t.Fatalf("feed %q is empty and keeps memory", f.user)
+	}
+	for i, s := range f.subs {
+		if s.seats[0] != (seat{f, i}) && s.seats[1] != (seat{f, i}) {
+			t.Fatalf("feed %q: subscriber %d does not know its place", f.user, i)
+		}
+		if s.closed {
+			t.Fatalf("feed %q: subscriber %d is closed", f.user, i)
+		}
+		if s.parked && (len(f.after(s.cursor)) > 0 || s.position() < s.floor()) {
+			t.Fatalf("feed %q: subscriber %d is parked at %d with more to read", f.user, i, s.cursor)
+		}
+	}
+}
+
+// auditLog checks that the recent frames are complete above the floors.
+func auditLog(t failer, h *Hub, events []taskfeed.Event) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	check := func(f *feed, e *taskfeed.Event) {
+		if f == nil || len(f.subs) == 0 || e.ID <= f.floor || e.ID <= h.floor || e.ID > h.head {
+			return
+		}
+		if rest := f.after(e.ID - 1); len(rest) == 0 || rest[0].frame.ID != e.ID {
+			t.Fatalf("feed %q with floor %d has no frame of %d", f.user, f.floor, e.ID)
+		}
+	}
+	for i := range events {
+		check(h.feedOf(&events[i]), &events[i])
+		check(&h.all, &events[i])
+	}
+}

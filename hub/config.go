@@ -1,0 +1,59 @@
+package hub
+
+import "fmt"
+
+// Config holds the hub's limits. Zero means the default. A negative MaxPerUser
+// or MaxTotal means no limit; New refuses the other fields when they are negative.
+type Config struct {
+	// FeedBytes bounds the recent frames kept for one user, and likewise those
+	// kept of the broadcasts and of the feed of all users. What a slow subscriber has
+	// not taken beyond it is read from the log again. Too small a bound (under
+	// 300,000, a frame of the greatest size) turns live events into queries.
+	// Default 1 MiB.
+	FeedBytes int
+	// RecentBytes bounds the recent frames of all feeds together. The feed that
+	// has made no progress for the longest time gives way first. Default 64 MiB.
+	RecentBytes int
+	// ReplayPage is how many events one read of the log asks for. Default 500.
+	ReplayPage int
+	// MaxReplays bounds the reads of the log that run at the same time; the
+	// others wait in line. It must leave connections of the database pool to
+	// others. Default 16.
+	MaxReplays int
+	// MaxPerUser bounds the reservations of one user. Default 20.
+	MaxPerUser int
+	// MaxTotal bounds the reservations of all users. Default 50,000.
+	MaxTotal int
+}
+
+func (c Config) withDefaults() Config {
+	set := func(field *int, def int) {
+		if *field == 0 {
+			*field = def
+		}
+	}
+	set(&c.FeedBytes, 1<<20)
+	set(&c.RecentBytes, 64<<20)
+	set(&c.ReplayPage, 500)
+	set(&c.MaxReplays, 16)
+	set(&c.MaxPerUser, 20)
+	set(&c.MaxTotal, 50_000)
+	return c
+}
+
+func (c Config) validate() error {
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"FeedBytes", c.FeedBytes},
+		{"RecentBytes", c.RecentBytes},
+		{"ReplayPage", c.ReplayPage},
+		{"MaxReplays", c.MaxReplays},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("hub: %s is %d; it must be positive, or 0 for the default", f.name, f.value)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,368 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/taskfeed/taskfeed"
+	"pgregory.net/rapid"
+)
+
+// TestHubAgainstAModel runs the hub through random publishing, lag, retention,
+// jumps of the head, subscribers and interleavings with reads of the log. The
+// model is the log and, for each subscriber, the id up to which everything has
+// been accounted for: delivered, or given up by a feed_reset.
+func TestHubAgainstAModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		m := newModel(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"":          m.check,
+			"commit":    m.commit,
+			"publish":   m.publish,
+			"jump":      m.jump,
+			"lose":      m.lose,
+			"subscribe": m.subscribe,
+			"next":      m.next,
+			"drain":     m.drain,
+			"close":     m.close,
+		})
+		m.finish(t)
+	})
+}
+
+type model struct {
+	*rig
+	nextID    taskfeed.Cursor
+	published int // how many events of the log the hub has been told of, or has jumped over
+	subs      []*modelSub
+	depth     int // of calls of Next within each other
+}
+
+// modelSub is what the model knows of a subscriber.
+type modelSub struct {
+	*tap
+	opts      SubscribeOptions
+	pos       taskfeed.Cursor // everything up to it is accounted for
+	forgiven  taskfeed.Cursor // so is everything up to it: it was lost before s came
+	told      bool            // a frame has come
+	live      bool            // feed_live has come
+	parked    bool            // the last Next returned nothing
+	jumped    bool            // the head has jumped since
+	wakesThen int             // wakes at that time
+	busy      bool            // Next runs
+	closed    bool
+}
+
+func newModel(t *rapid.T) *model {
+	log := &memLog{page: rapid.IntRange(1, 4).Draw(t, "page")}
+	h, err := New(log, Config{
+		FeedBytes:   rapid.SampledFrom([]int{1, 400, 2000, 0}).Draw(t, "FeedBytes"),
+		RecentBytes: rapid.SampledFrom([]int{1, 700, 3000, 0}).Draw(t, "RecentBytes"),
+	})
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	m := &model{rig: &rig{h, log}, nextID: 1}
+	m.commit(t)
+	m.published = len(log.events)
+	h.SetHead(log.last())
+	return m
+}
+
+func (m *model) commit(t *rapid.T) {
+	users := rapid.SliceOfN(rapid.SampledFrom([]string{"alice", "bob", "carol", ""}), 1, 5).Draw(t, "users")
+	for _, user := range users {
+		e := broadcast(m.nextID)
+		if user != "" {
+			e = progress(m.nextID, user)
+			e.TaskID = rapid.SampledFrom([]string{"t1", "t2"}).Draw(t, "task")
+		}
+		m.log.commit(e)
+		m.nextID += rapid.SampledFrom([]taskfeed.Cursor{1, 1, 1, 5}).Draw(t, "gap")
+	}
+}
+
+func (m *model) publish(t *rapid.T) {
+	rest := m.log.events[m.published:]
+	n := rapid.IntRange(0, len(rest)).Draw(t, "n")
+	again := rapid.IntRange(0, min(2, m.published)).Draw(t, "again") // a publisher that repeats itself
+	m.Publish(m.log.events[m.published-again : m.published+n])
+	m.published += n
+}
+
+// jump moves the head beyond all that is committed.
+func (m *model) jump(t *rapid.T) {
+	head := m.log.last() + rapid.SampledFrom([]taskfeed.Cursor{0, 3, 100}).Draw(t, "by")
+	m.nextID = max(m.nextID, head+1)
+	m.log.head = max(m.log.head, head)
+	m.published = len(m.log.events)
+	for _, s := range m.subs {
+		s.jumped = true
+	}
+	m.SetHead(head)
+}
+
+func (m *model) lose(t *rapid.T) {
+	m.log.lose(m.pickID(t, "lose"))
+}
+
+func (m *model) pickID(t *rapid.T, label string) taskfeed.Cursor {
+	return m.log.events[rapid.IntRange(0, len(m.log.events)-1).Draw(t, label)].ID
+}
+
+func (m *model) subscribe(t *rapid.T) {
+	if len(m.subs) > 12 {
+		return
+	}
+	opts := SubscribeOptions{
+		Filter: taskfeed.Filter{
+			UserID: rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "user"),
+			All:    rapid.IntRange(0, 4).Draw(t, "all") == 0,
+			TaskID: rapid.SampledFrom([]string{"", "", "t1"}).Draw(t, "task"),
+		},
+		WantLive: rapid.Bool().Draw(t, "live"),
+	}
+	head := m.Stats().Head
+	switch rapid.IntRange(0, 4).Draw(t, "after") {
+	case 0: // live only
+	case 1:
+		opts.After = from(0)
+	case 2:
+		opts.After = from(m.pickID(t, "after id"))
+	case 3:
+		opts.After = from(head)
+	case 4:
+		opts.After = from(m.log.last() + 50)
+	}
+	s := &modelSub{opts: opts, pos: head, tap: &tap{}}
+	if opts.After != nil {
+		s.pos = *opts.After
+	}
+	opts.Wake = func() { s.wakes++ }
+	var err error
+	if s.Subscriber, err = m.Subscribe(opts); err != nil {
+		t.Fatalf("Subscribe: %v", err)
+	}
+	m.subs = append(m.subs, s)
+}
+
+// pick returns a subscriber that is in no call of Next, or nil.
+func (m *model) pick(t *rapid.T) *modelSub {
+	var free []*modelSub
+	for _, s := range m.subs {
+		if !s.busy {
+			free = append(free, s)
+		}
+	}
+	if len(free) == 0 {
+		return nil
+	}
+	return rapid.SampledFrom(free).Draw(t, "subscriber")
+}
+
+func (m *model) close(t *rapid.T) {
+	if s := m.pick(t); s != nil {
+		m.closeOne(s)
+	}
+}
+
+func (m *model) closeOne(s *modelSub) {
+	s.Close()
+	s.closed = true
+	m.subs = slices.DeleteFunc(m.subs, func(x *modelSub) bool { return x == s })
+}
+
+func (m *model) next(t *rapid.T) {
+	if s := m.pick(t); s != nil {
+		m.step(t, s)
+	}
+}
+
+func (m *model) drain(t *rapid.T) {
+	if s := m.pick(t); s != nil {
+		m.drainOne(t, s)
+	}
+}
+
+func (m *model) drainOne(t *rapid.T, s *modelSub) {
+	for range 10_000 {
+		if s.closed || m.step(t, s) {
+			return
+		}
+	}
+	t.Fatalf("a subscriber at %d never reaches the head %d", s.pos, m.Stats().Head)
+}
+
+// step calls Next, checks what it returns, and reports whether s parked.
+func (m *model) step(t *rapid.T, s *modelSub) bool {
+	asked, answered, said := m.log.asked, m.log.answered, m.log.said
+	m.log.asked = func(context.Context) error { return m.meanwhile(t, s) }
+	m.log.answered, m.log.said = m.log.asked, answers{}
+	m.depth++
+	wakes := s.wakes
+	s.busy, s.parked = true, false
+	frames, err := s.Next(t.Context())
+	s.busy = false
+	m.depth--
+	if s.pos == 0 {
+		s.forgiven = max(s.forgiven, m.log.said.lost) // "all that is kept" was asked for, and no more
+	}
+	m.accept(t, s, frames, err)
+	if s.wakes != wakes {
+		t.Fatalf("woken while Next runs")
+	}
+	m.log.asked, m.log.answered, m.log.said = asked, answered, said
+	return s.parked
+}
+
+var errInjected = errors.New("injected")
+
+// meanwhile is what happens while the log is read for s.
+func (m *model) meanwhile(t *rapid.T, s *modelSub) error {
+	audit(t, m.Hub) // needs the mutex
+	actions := []func(*rapid.T){m.commit, m.publish, m.publish, m.lose, m.subscribe, m.jump,
+		func(*rapid.T) { m.closeOne(s) }}
+	if m.depth < 2 {
+		actions = append(actions, m.next, m.drain, m.close)
+	}
+	for range rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "meanwhile") {
+		if !s.closed {
+			rapid.SampledFrom(actions).Draw(t, "action")(t)
+		}
+	}
+	if rapid.IntRange(0, 9).Draw(t, "fails") == 9 {
+		return errInjected
+	}
+	return nil
+}
+
+// accept checks what Next returned to s.
+func (m *model) accept(t *rapid.T, s *modelSub, frames []*Frame, err error) {
+	switch {
+	case s.closed:
+		if err == nil || len(frames) > 0 {
+			t.Fatalf("Next after Close: %d frames, %v", len(frames), err)
+		}
+		return
+	case err != nil:
+		if !errors.Is(err, errInjected) || len(frames) > 0 {
+			t.Fatalf("Next: %d frames, %v", len(frames), err)
+		}
+		return
+	case len(frames) == 0:
+		m.account(t, s, m.Stats().Head, "parked")
+		s.parked, s.jumped, s.wakesThen = true, false, s.wakes
+	}
+	for _, f := range frames {
+		parsed, err := taskfeed.ParseFrame(f.Bytes)
+		if err != nil {
+			t.Fatalf("frame %s: %v", f.Bytes, err)
+		}
+		switch f.Type {
+		case taskfeed.TypeFeedLive:
+			m.acceptLive(t, s, parsed.Cursor)
+		case taskfeed.TypeFeedReset:
+			m.acceptReset(t, s, parsed)
+		default:
+			m.acceptEvent(t, s, &parsed.Event)
+		}
+		s.told = true
+	}
+}
+
+func (m *model) acceptEvent(t *rapid.T, s *modelSub, got *taskfeed.Event) {
+	if got.ID <= s.pos {
+		t.Fatalf("event %d came at %d", got.ID, s.pos)
+	}
+	i := slices.IndexFunc(m.log.events, func(e taskfeed.Event) bool { return e.ID == got.ID })
+	if i < 0 {
+		t.Fatalf("event %d is not in the log", got.ID)
+	}
+	want := &m.log.events[i]
+	if !s.opts.Filter.Match(want) || got.TaskID != want.TaskID || got.Type != want.Type {
+		t.Fatalf("event %d is %+v, of %q; it came to %+v", got.ID, got, want.UserID, s.opts.Filter)
+	}
+	m.account(t, s, got.ID-1, "next event")
+	s.pos = got.ID
+}
+
+func (m *model) acceptLive(t *rapid.T, s *modelSub, cursor taskfeed.Cursor) {
+	head := m.Stats().Head
+	if !s.opts.WantLive || s.live || cursor != max(head, s.pos) {
+		t.Fatalf("feed_live at %d, asked for %t, given before %t, head %d, position %d",
+			cursor, s.opts.WantLive, s.live, head, s.pos)
+	}
+	m.account(t, s, cursor, "feed_live")
+	s.live = true
+}
+
+func (m *model) acceptReset(t *rapid.T, s *modelSub, f taskfeed.Frame) {
+	head, said := m.Stats().Head, m.log.said
+	justified := said.gone > 0 && said.gone >= s.pos
+	if f.Reason == taskfeed.ResetAhead {
+		justified = !s.told && s.opts.After != nil && said.head > 0 && *s.opts.After > said.head
+	}
+	if !justified || f.Cursor != head {
+		t.Fatalf("reset %s to %d: position %d, head %d, the log said %+v", f.Reason, f.Cursor, s.pos, head, said)
+	}
+	s.pos = f.Cursor
+}
+
+// account moves the position of s, over nothing that it should have been given.
+func (m *model) account(t *rapid.T, s *modelSub, to taskfeed.Cursor, what string) {
+	for i := range m.log.events {
+		if e := &m.log.events[i]; e.ID > max(s.pos, s.forgiven) && e.ID <= to && s.opts.Filter.Match(e) {
+			t.Fatalf("%s: %d is missing between %d and %d for %+v", what, e.ID, s.pos, to, s.opts.Filter)
+		}
+	}
+	s.pos = max(s.pos, to)
+}
+
+func (m *model) check(t *rapid.T) {
+	audit(t, m.Hub)
+	auditLog(t, m.Hub, m.log.events)
+	for _, s := range m.subs {
+		m.checkOne(t, s)
+	}
+}
+
+func (m *model) checkOne(t *rapid.T, s *modelSub) {
+	cursor, head := s.Cursor(), m.Stats().Head
+	if cursor < s.pos {
+		t.Fatalf("cursor %d goes back from %d", cursor, s.pos)
+	}
+	m.account(t, s, cursor, "cursor")
+	if !s.parked {
+		return
+	}
+	switch woken := s.wakes - s.wakesThen; {
+	case woken > 1:
+		t.Fatalf("woken %d times since it parked", woken)
+	case woken == 0:
+		m.account(t, s, head, "still parked")
+	case !s.jumped && !slices.ContainsFunc(m.log.events, func(e taskfeed.Event) bool {
+		return e.ID > s.pos && e.ID <= head && s.opts.Filter.Match(&e)
+	}):
+		t.Fatalf("woken at %d with head %d for nothing", s.pos, head)
+	}
+}
+
+// finish lets everybody catch up and leave.
+func (m *model) finish(t *rapid.T) {
+	m.Publish(m.log.events[m.published:])
+	for len(m.subs) > 0 {
+		s := m.subs[0]
+		m.drainOne(t, s)
+		m.check(t)
+		if !s.closed {
+			m.closeOne(s)
+		}
+	}
+	m.check(t)
+	if got := m.Stats(); got.Users+got.Subscribers+got.RecentBytes+got.Replaying != 0 || len(m.users) != 0 {
+		t.Fatalf("at the end %+v and %d users, want none", got, len(m.users))
+	}
+}

@@ -1,0 +1,206 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+const (
+	// pageFrames and pageBytes bound what Next returns of the shared frames. A
+	// page ends with the frame that reaches pageBytes.
+	pageFrames = 256
+	pageBytes  = 256 << 10
+)
+
+// Next returns the frames after the cursor, oldest first, and moves the cursor
+// beyond them: the caller writes them all or closes the connection. No frames
+// and no error means that the subscriber is at the head and parked: Wake is
+// called once when there is more. Next may be called before that, too.
+//
+// It waits for the log, and for its turn to read it, until ctx is done. After an
+// error other than ErrClosed nothing has been skipped and Next may be called
+// again. A cursor that the log no longer keeps is no error but a feed_reset frame.
+func (s *Subscriber) Next(ctx context.Context) ([]*Frame, error) {
+	for {
+		frames, done, err := s.take()
+		if done || err != nil {
+			return frames, err
+		}
+		frames, err = s.read(ctx)
+		if len(frames) > 0 || err != nil {
+			return frames, err
+		}
+	}
+}
+
+// take returns shared frames or parks. It is not done when the log must be asked.
+func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.closed {
+		return nil, false, ErrClosed
+	}
+	s.parked = false
+	s.unverified = s.unverified && s.cursor > h.head
+	if s.unverified || s.cursor < s.floor() {
+		return nil, false, nil
+	}
+	frames, drained := s.collect()
+	h.stats.Delivered += uint64(len(frames))
+	if drained && s.owesLive {
+		s.owesLive = false
+		frames = append(frames, liveFrame(s.cursor))
+	}
+	s.parked = drained && len(frames) == 0
+	return frames, s.parked || len(frames) > 0, nil
+}
+
+// collect takes a page of the shared frames and reports whether it ends at the
+// head. Its feeds have no event in common, so it merges them by id.
+func (s *Subscriber) collect() (page []*Frame, drained bool) {
+	var rest [len(s.seats)][]entry
+	for i, p := range s.seats {
+		if p.feed != nil {
+			rest[i] = p.feed.after(s.cursor)
+		}
+	}
+	if n := len(rest[0]) + len(rest[1]); n > 0 {
+		page = make([]*Frame, 0, min(n, pageFrames))
+	}
+	to, size := s.cursor, 0
+	for len(page) < pageFrames && size < pageBytes {
+		frame := lowest(&rest)
+		if frame == nil {
+			to, drained = max(to, s.hub.head), true
+			break
+		}
+		to = frame.ID
+		if s.wants(frame) {
+			page = append(page, frame)
+			size += len(frame.Bytes)
+		}
+	}
+	s.advance(to)
+	return page, drained
+}
+
+// lowest takes the frame with the lowest id off its list.
+func lowest(lists *[2][]entry) *Frame {
+	i := 0
+	if len(lists[0]) == 0 || len(lists[1]) > 0 && lists[1][0].frame.ID < lists[0][0].frame.ID {
+		i = 1
+	}
+	if len(lists[i]) == 0 {
+		return nil
+	}
+	frame := lists[i][0].frame
+	lists[i] = lists[i][1:]
+	return frame
+}
+
+// read returns a page of the log, or a feed_reset frame. Without either it has
+// moved the cursor, or somebody else has.
+func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
+	select {
+	case s.hub.replays <- struct{}{}:
+		defer func() { <-s.hub.replays }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a turn to read the log: %w", context.Cause(ctx))
+	}
+	cursor, head, unverified, err := s.beforeRead()
+	if err != nil {
+		return nil, err
+	}
+	if unverified {
+		return s.verify(ctx, cursor)
+	}
+	events, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
+	if taskfeed.CodeOf(err) == taskfeed.CodeGone {
+		return s.reset(cursor, taskfeed.ResetExpired)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read events after %s: %w", cursor, err)
+	}
+	return s.replay(cursor, head, replayFrames(events))
+}
+
+// beforeRead returns the head as it is before the log is asked: whatever the
+// answer does not show up to it is not there.
+func (s *Subscriber) beforeRead() (cursor, head taskfeed.Cursor, unverified bool, err error) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.closed {
+		return 0, 0, false, ErrClosed
+	}
+	h.stats.LogReads++
+	return s.cursor, h.head, s.unverified, nil
+}
+
+// replay moves the cursor beyond a page of the log that was read from cursor on
+// when the head was head.
+func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Frame, error) {
+	to := max(cursor, head)
+	if len(page) > 0 {
+		to = page[len(page)-1].ID // perhaps above the head: we hear of events later than the log
+	}
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ok, err := s.stillAt(cursor); !ok {
+		return nil, err
+	}
+	s.advance(to)
+	h.stats.Delivered += uint64(len(page))
+	h.stats.Replayed += uint64(len(page))
+	return page, nil
+}
+
+// verify asks the log whether a cursor above the head is ahead of the log, too.
+func (s *Subscriber) verify(ctx context.Context, cursor taskfeed.Cursor) ([]*Frame, error) {
+	head, err := s.hub.log.Head(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the head of the log: %w", err)
+	}
+	if cursor > head {
+		return s.reset(cursor, taskfeed.ResetAhead)
+	}
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.unverified = false
+	return nil, nil
+}
+
+// reset gives up what is between the cursor and the head and goes on from there.
+func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) ([]*Frame, error) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if ok, err := s.stillAt(cursor); !ok {
+		return nil, err
+	}
+	to := h.head
+	switch reason {
+	case taskfeed.ResetExpired:
+		to = max(to, cursor) // what has been handed out does not come again
+	case taskfeed.ResetAhead:
+		if cursor <= h.head {
+			return nil, nil // the head has reached it meanwhile
+		}
+	}
+	s.advance(to)
+	h.stats.Resets++
+	return []*Frame{resetFrame(reason, to)}, nil
+}
+
+// stillAt reports whether the cursor is where a read of the log began. It is not
+// when another Next went on meanwhile; the answer is then dropped.
+func (s *Subscriber) stillAt(cursor taskfeed.Cursor) (bool, error) {
+	if s.closed {
+		return false, ErrClosed
+	}
+	return s.cursor == cursor && !s.parked, nil
+}

@@ -1,0 +1,163 @@
+package hub
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// Reserve counts a connection of the user that is about to be made. It returns
+// CodeTooManyConnections when the user has as many as allowed, and
+// CodeUnavailable when the server has or when it has not reached the log yet.
+// Else release gives the place back; calls after the first do nothing.
+func (h *Hub) Reserve(userID string) (release func(), err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.mayReserve(userID); err != nil {
+		return nil, err
+	}
+	f := h.enter(userID)
+	f.reserved++
+	h.reserved++
+	r := &reservation{h, f}
+	return r.release, nil
+}
+
+// mayReserve leaves no trace of a user who is refused.
+func (h *Hub) mayReserve(userID string) error {
+	if !h.ready {
+		return errNotReady
+	}
+	if f, limit := h.users[userID], h.cfg.MaxPerUser; f != nil && limit >= 0 && f.reserved >= limit {
+		return &taskfeed.Error{
+			Code:    taskfeed.CodeTooManyConnections,
+			Message: fmt.Sprintf("this user has %d connections, as many as allowed; close one first", f.reserved),
+		}
+	}
+	if limit := h.cfg.MaxTotal; limit >= 0 && h.reserved >= limit {
+		return &taskfeed.Error{
+			Code:    taskfeed.CodeUnavailable,
+			Message: "the server has as many connections as it can hold; try again later",
+		}
+	}
+	return nil
+}
+
+type reservation struct {
+	hub  *Hub
+	feed *feed // nil once released
+}
+
+func (r *reservation) release() {
+	h := r.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r.feed == nil {
+		return
+	}
+	r.feed.reserved--
+	h.reserved--
+	h.leave(r.feed)
+	r.feed = nil
+}
+
+// enter returns the user's feed. The caller counts itself in it, or calls leave.
+func (h *Hub) enter(userID string) *feed {
+	f := h.users[userID]
+	if f == nil {
+		f = &feed{user: strings.Clone(userID)} // the caller's may hang on a whole request
+		h.users[f.user] = f
+	}
+	return f
+}
+
+// leave forgets a user for whom nothing is counted.
+func (h *Hub) leave(f *feed) {
+	if f.reserved == 0 && f.conns == 0 {
+		delete(h.users, f.user)
+	}
+}
+
+// admit counts a new subscriber as a connection of its user.
+func (h *Hub) admit(s *Subscriber) {
+	if s.filter.UserID == "" {
+		return
+	}
+	s.user = h.enter(s.filter.UserID)
+	s.filter.UserID = s.user.user
+	s.user.conns++
+	if s.user.conns == 1 {
+		h.connected++
+	}
+}
+
+// dismiss undoes admit.
+func (h *Hub) dismiss(s *Subscriber) {
+	if s.user == nil {
+		return
+	}
+	s.user.conns--
+	if s.user.conns == 0 {
+		h.connected--
+	}
+	h.leave(s.user)
+}
+
+// Stats is what the hub counts. The uint64 fields only grow.
+type Stats struct {
+	Head        taskfeed.Cursor // the last event announced
+	Users       int             // users with a subscriber
+	Subscribers int             // subscribers, also those of no user
+	Reserved    int             // reservations not released
+	RecentBytes int             // what the recent frames cost now
+	Replaying   int             // reads of the log that run now
+
+	Published uint64 // events that Publish placed
+	Delivered uint64 // events that Next returned
+	Replayed  uint64 // of these, those read from the log
+	LogReads  uint64 // queries of the log
+	Resets    uint64 // feed_reset frames
+	Shed      uint64 // recent frames dropped while somebody waited for them
+}
+
+// Stats returns the counters as they are at one moment.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.stats
+	s.Head = h.head
+	s.Users = h.connected
+	s.Subscribers = len(h.cast.subs) + len(h.all.subs)
+	s.Reserved = h.reserved
+	s.RecentBytes = h.recentBytes
+	s.Replaying = len(h.replays)
+	return s
+}
+
+// UserCount is how many subscribers a user has.
+type UserCount struct {
+	UserID      string
+	Subscribers int
+}
+
+// Users returns every user who has a subscriber, by ascending UserID. It copies
+// them all: it is for a request of an operator, not of a user.
+func (h *Hub) Users() []UserCount {
+	users := h.listUsers()
+	slices.SortFunc(users, func(a, b UserCount) int { return strings.Compare(a.UserID, b.UserID) })
+	return users
+}
+
+func (h *Hub) listUsers() []UserCount {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	users := make([]UserCount, 0, h.connected)
+	for _, f := range h.users {
+		if f.conns > 0 {
+			users = append(users, UserCount{f.user, f.conns})
+		}
+	}
+	return users
+}

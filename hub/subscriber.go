@@ -1,0 +1,236 @@
+package hub
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// ErrClosed is what Next returns once Close has been called.
+var ErrClosed = errors.New("hub: the subscriber is closed")
+
+var errNotReady = &taskfeed.Error{
+	Code:    taskfeed.CodeUnavailable,
+	Message: "the server has not reached the event log yet; try again in a moment",
+}
+
+// SubscribeOptions says what a subscriber wants.
+type SubscribeOptions struct {
+	// Filter selects the events. It needs a UserID or All; with both, it selects
+	// the events of all users for a connection of that user.
+	Filter taskfeed.Filter
+	// After is the cursor to go on from, 0 for all that the log keeps. Nil means
+	// live only: from the head at the time of Subscribe.
+	After *taskfeed.Cursor
+	// WantLive asks for one feed_live frame when the subscriber first reaches the
+	// head of the log. It is given once, also when a feed_reset comes before it.
+	WantLive bool
+	// Wake is called once after a Next that returned nothing, when there may be
+	// more. It runs on the publisher's goroutine and must not block; it may call
+	// the subscriber's methods. It can come before that Next has returned to its
+	// caller, and once after Close. What it refers to lives as long as the
+	// subscriber.
+	Wake func()
+}
+
+func (o *SubscribeOptions) validate() error {
+	switch {
+	case o.Filter.UserID == "" && !o.Filter.All:
+		return errors.New("hub: a filter needs a UserID or All")
+	case o.Wake == nil:
+		return errors.New("hub: Wake is missing")
+	case o.After != nil && *o.After < 0:
+		return &taskfeed.Error{Code: taskfeed.CodeBadCursor, Message: "a cursor is not negative"}
+	}
+	return nil
+}
+
+// Subscriber is one connection's place in the hub. It is safe for concurrent use;
+// when two calls of Next overlap, each frame goes to one of them.
+type Subscriber struct {
+	hub    *Hub
+	user   *feed // of whose connections this is one; nil when the filter names nobody
+	filter taskfeed.Filter
+	wake   func()
+	seats [2]seat // the feeds it reads from; one of all users has but the first
+
+	// The hub's mutex guards what follows. Everything up to the cursor has been
+	// handed out; while parked, so has everything up to the head.
+	cursor     taskfeed.Cursor
+	parked     bool // at the head; Wake is due
+	closed     bool
+	owesLive   bool
+	unverified bool // the cursor was ahead of the head; only the log knows if it is real
+}
+
+// seat is where a subscriber stands in a feed's list.
+type seat struct {
+	feed  *feed
+	index int
+}
+
+// Subscribe adds a subscriber. Its owner calls Next until it returns nothing,
+// then again after each Wake, and Close in the end. It returns CodeUnavailable
+// before the first SetHead and CodeBadCursor for a negative cursor. Whether the
+// cursor lies within the log is found out by Next.
+func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s := &Subscriber{hub: h, filter: opts.Filter, wake: opts.Wake, owesLive: opts.WantLive}
+	s.filter.Types = slices.Clone(opts.Filter.Types) // the caller's memory may hang on a whole request
+	s.filter.TaskID = strings.Clone(opts.Filter.TaskID)
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.ready {
+		return nil, errNotReady
+	}
+	s.cursor = h.head
+	if opts.After != nil {
+		s.cursor = *opts.After
+		s.unverified = s.cursor > h.head
+	}
+	h.admit(s)
+	if s.filter.All {
+		h.attach(s, 0, &h.all)
+	} else {
+		h.attach(s, 0, s.user)
+		h.attach(s, 1, &h.cast)
+	}
+	return s, nil
+}
+
+// Close removes the subscriber. A Next that is running ends with ErrClosed as
+// soon as its read of the log does. Further calls do nothing.
+func (s *Subscriber) Close() {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.cursor, s.parked, s.closed = s.position(), false, true
+	h.detach(s, 0)
+	h.detach(s, 1)
+	h.dismiss(s)
+}
+
+// Cursor returns the id of the last event handed out by Next, or a later one
+// when there is nothing for this subscriber up to it.
+func (s *Subscriber) Cursor() taskfeed.Cursor {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.position()
+}
+
+// Snapshot is where a subscriber stands at one moment.
+type Snapshot struct {
+	UserID string // empty when the filter names nobody
+	All    bool   // reads the events of all users
+	Cursor taskfeed.Cursor
+	Behind bool // has not taken all there is
+}
+
+// Snapshot returns where the subscriber stands. It reads nothing from the log.
+func (s *Subscriber) Snapshot() Snapshot {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	behind := s.unverified || s.position() < s.floor()
+	for _, p := range s.seats {
+		behind = behind || p.feed != nil && len(p.feed.after(s.cursor)) > 0
+	}
+	return Snapshot{s.filter.UserID, s.filter.All, s.position(), behind && !s.closed}
+}
+
+// position is the cursor, brought up to date. The caller holds the mutex, as in
+// all that follows.
+func (s *Subscriber) position() taskfeed.Cursor {
+	if s.parked {
+		return max(s.cursor, s.hub.head)
+	}
+	return s.cursor
+}
+
+// floor is the id down to which the shared frames are complete for s.
+func (s *Subscriber) floor() taskfeed.Cursor {
+	floor := s.hub.floor
+	for _, p := range s.seats {
+		if p.feed != nil {
+			floor = max(floor, p.feed.floor)
+		}
+	}
+	return floor
+}
+
+// advance moves the cursor.
+func (s *Subscriber) advance(to taskfeed.Cursor) {
+	for _, p := range s.seats {
+		if p.feed != nil {
+			s.hub.pass(p.feed, s.cursor, to)
+		}
+	}
+	s.cursor = to
+}
+
+// arrive tells s of the next event of one of its feeds and reports whether the
+// event is beyond its cursor. If parked, it passes what it does not want at once.
+func (s *Subscriber) arrive(e *taskfeed.Event) bool {
+	if s.parked && e.ID > s.cursor {
+		if !s.filter.Match(e) {
+			s.cursor = e.ID
+			return false
+		}
+		s.unpark(e.ID)
+	}
+	return e.ID > s.cursor
+}
+
+// unpark has a parked subscriber woken when the head is about to move to head,
+// beyond its cursor.
+func (s *Subscriber) unpark(head taskfeed.Cursor) {
+	if !s.parked || s.cursor >= head {
+		return
+	}
+	s.cursor, s.parked = s.position(), false
+	s.hub.wakes = append(s.hub.wakes, s.wake)
+}
+
+// wants reports whether the filter selects a frame of one of the subscriber's
+// feeds.
+func (s *Subscriber) wants(f *Frame) bool {
+	return s.filter.Match(&taskfeed.Event{UserID: s.filter.UserID, TaskID: f.TaskID, Type: f.Type})
+}
+
+// attach has s read from f.
+func (h *Hub) attach(s *Subscriber, slot int, f *feed) {
+	if len(f.subs) == 0 {
+		f.floor = h.head
+	}
+	s.seats[slot] = seat{f, len(f.subs)}
+	f.subs = append(f.subs, s)
+	entries := f.after(s.cursor)
+	for i := range entries {
+		entries[i].waiting++
+	}
+}
+
+// detach undoes attach; the last subscriber in the list takes the place of s.
+func (h *Hub) detach(s *Subscriber, slot int) {
+	f, i := s.seats[slot].feed, s.seats[slot].index
+	if f == nil {
+		return
+	}
+	h.pass(f, s.cursor, taskfeed.MaxID)
+	end := len(f.subs) - 1
+	f.subs[i] = f.subs[end]
+	f.subs[i].seats[slot].index = i
+	f.subs[end] = nil
+	f.subs = f.subs[:end]
+	if end == 0 {
+		f.subs = nil
+	}
+	s.seats[slot].feed = nil
+}
