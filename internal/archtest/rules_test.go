@@ -1,0 +1,80 @@
+package archtest
+
+// module is the path that our own packages begin with.
+const module = "github.com/taskfeed/taskfeed"
+
+// root is the package taskfeed itself, as the tables name it.
+const root = "."
+
+// anywhere in a table's list means every package.
+const anywhere = "*"
+
+// mayImport says which of our packages each package may import. Dependencies
+// point one way, and store, listener and hub meet in cmd/taskfeed alone.
+var mayImport = map[string][]string{
+	root:         {},
+	"auth":       {root},
+	"client":     {root},
+	"hub":        {root},
+	"listener":   {root},
+	"migrations": {},
+	"store":      {root, "migrations"},
+	"httpapi":    {root, "hub", "auth"},
+	"web":        {},
+
+	"cmd/taskfeed": {anywhere},
+
+	"internal/archtest": {},
+	"internal/bench":    {anywhere},
+	"internal/devpg":    {},
+	"internal/leaktest": {},
+	"internal/pgtest":   {"internal/devpg", "internal/leaktest", "migrations"},
+	"internal/verify":   {anywhere},
+	"internal/wstest":   {root},
+}
+
+// testsMayImport says what the tests of a package may import beyond that. Every
+// test may import its own package, testHelpers and internal/devpg.
+var testsMayImport = map[string][]string{
+	"client":   {"auth", "hub", "httpapi"}, // a real server to talk to
+	"listener": {"migrations", "store"},    // the real log
+}
+
+// testHelpers are for tests: what is shipped does not import them, unless
+// mayImport names one.
+var testHelpers = []string{"internal/leaktest", "internal/pgtest", "internal/wstest"}
+
+// home says where an outside module may be imported, its subpackages included.
+type home struct {
+	modules []string
+	in      []string // packages
+	tests   []string // packages of which the tests may, too
+}
+
+// homes lists every outside module in use. Packages that measure or check the
+// whole from outside are at home everywhere but with echo.
+var homes = []home{
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"store", "listener", "migrations", "cmd/taskfeed", "internal/pgtest", "internal/bench", "internal/verify"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
+	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
+	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "internal/wstest", "internal/bench", "internal/verify"}, tests: []string{"cmd/taskfeed"}},
+	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset"}, in: []string{"auth", "internal/bench", "internal/verify"}},
+	{modules: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model", "github.com/prometheus/common"}, in: []string{"httpapi", "cmd/taskfeed"}},
+	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed"}},
+	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"internal/bench", "internal/verify"}},
+	{modules: []string{"golang.org/x/time"}, in: []string{"httpapi"}},
+	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
+	{modules: []string{"go.uber.org/goleak"}, in: []string{"internal/leaktest", "internal/pgtest"}, tests: []string{"internal/leaktest"}},
+	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
+	{modules: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml/v3"}, tests: []string{"httpapi", "cmd/taskfeed"}},
+}
+
+// standardOnly are promised to import nothing but the standard library and
+// what mayImport says, their tests aside.
+var standardOnly = []string{root, "hub", "web", "internal/devpg"}
+
+// badNames are names of packages that say nothing.
+var badNames = []string{"pkg", "util", "utils", "common", "models", "helpers", "misc"}
+
+// maxLines is where a file that is not a test stops telling one story.
+const maxLines = 500
