@@ -111,17 +111,15 @@ func wipe(dir string) error {
 	return err
 }
 
-// removeAll tries for a moment: when Postgres was killed, its last processes may
-// still write.
+// removeAll tries for a while: when Postgres was killed, its last processes still
+// write until they notice, which a busy disk delays.
 func removeAll(path string) error {
-	var err error
-	for range 100 {
-		if err = os.RemoveAll(path); err == nil {
-			return nil
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(pollInterval) {
+		err := os.RemoveAll(path)
+		if err == nil || !errors.Is(err, syscall.ENOTEMPTY) || time.Now().After(deadline) {
+			return err
 		}
-		time.Sleep(pollInterval)
 	}
-	return err
 }
 
 // stateDir is a directory that this process owns until close.
