@@ -38,7 +38,8 @@ type Config struct {
 	CursorStore CursorStore
 
 	// Types and TaskID narrow the feed to events of these types and of one
-	// task. Empty means all.
+	// task; a server that cannot filter sends all, and the client chooses. Empty
+	// means all.
 	Types  []taskfeed.Type
 	TaskID string
 

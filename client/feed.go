@@ -17,6 +17,7 @@ import (
 type Feed struct {
 	cfg      Config
 	endpoint *url.URL
+	wanted   taskfeed.Filter // of Config.Types and TaskID; the server sees to the user
 	running  atomic.Bool
 }
 
@@ -27,7 +28,8 @@ func New(cfg Config) (*Feed, error) {
 	if err := errors.Join(err, cfg.validate()); err != nil {
 		return nil, err
 	}
-	return &Feed{cfg: cfg, endpoint: endpoint}, nil
+	wanted := taskfeed.Filter{All: true, Types: cfg.Types, TaskID: cfg.TaskID}
+	return &Feed{cfg: cfg, endpoint: endpoint, wanted: wanted}, nil
 }
 
 // Run hands the feed's events to handle, in order and one at a time, until ctx
@@ -212,6 +214,9 @@ func (r *run) takeEvent(ctx context.Context, frame taskfeed.Frame, text []byte) 
 	id := frame.Event.ID
 	if id <= r.cursor {
 		return nil // the client rule
+	}
+	if !r.wanted.Match(&frame.Event) {
+		return r.moveTo(ctx, id) // the server does not know the filters
 	}
 	r.cfg.OnFrame(frame, text)
 	if err := r.handle(ctx, frame.Event); err != nil {

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/client"
+)
+
+// tailTokenTTL is how long a token lasts that tail signs for itself. The client
+// asks for the next one in time.
+const tailTokenTTL = time.Hour
+
+// tailOptions is what the command line of tail comes to.
+type tailOptions struct {
+	feed   client.Config
+	output string // text or ndjson
+	quiet  bool
+}
+
+func tailCommand(in *invocation) *cobra.Command {
+	var opts tailOptions
+	var cfg config
+	var token, after string
+	var types []string
+	ss := newSettings([]*setting{
+		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.env("PORT"), "8080"), text(&opts.feed.URL)},
+		{"TASKFEED_TOKEN", "token of the user; without one, tail signs its own with TASKFEED_JWT_SECRET", "", text(&token)},
+	})
+	signing := newSettings(cfg.tokenSettings()) // from the environment alone
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Print a user's events as they come",
+		Long: "tail connects to a server as a user and prints each event on a line of its own, until\n" +
+			"it is interrupted. When the connection is lost it comes back and goes on where it was.\n" +
+			"What happens to the connection is told on standard error.",
+		Example: "  taskfeed tail --user alice\n  taskfeed tail --user alice --after 0 --output ndjson | jq .type",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := errors.Join(ss.read(in.env), signing.read(in.env), opts.complete(after, types))
+			if err == nil {
+				cfg.auth.Secret = []byte(cfg.secret)
+				opts.feed.Token, err = tailToken(token, cfg.auth, opts.feed.UserID)
+			}
+			if err != nil {
+				return usageError{err}
+			}
+			return tail(cmd.Context(), opts, in.stdout, in.stderr)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&opts.feed.UserID, "user", "", "id of the user")
+	flags.StringVar(&after, "after", "", "begin after the event with this id; 0 prints all that is kept (default: live events only)")
+	flags.StringSliceVar(&types, "types", nil, "print events of these types only, separated by commas")
+	flags.StringVar(&opts.feed.TaskID, "task", "", "print the events of this task only")
+	flags.StringVar(&opts.output, "output", "text", "text, or ndjson: each frame as it came, feed_live and feed_reset too")
+	flags.BoolVar(&opts.quiet, "quiet", false, "do not tell of the connection on standard error")
+	ss.register(flags)
+	return cmd
+}
+
+// complete reads the flags that are not plain text.
+func (o *tailOptions) complete(after string, types []string) error {
+	var errs []error
+	if o.feed.UserID == "" {
+		errs = append(errs, errors.New("--user is missing: whose events shall be printed?"))
+	}
+	if o.output != "text" && o.output != "ndjson" {
+		errs = append(errs, errors.New("--output: must be text or ndjson"))
+	}
+	if after != "" {
+		cursor, err := taskfeed.ParseCursor(after)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--after: %w", err))
+		}
+		o.feed.After = &cursor
+	}
+	for _, t := range types {
+		o.feed.Types = append(o.feed.Types, taskfeed.Type(t))
+	}
+	return errors.Join(errs...)
+}
+
+// tailToken returns the token as given, or signs new ones while it can.
+func tailToken(token string, cfg auth.Config, userID string) (client.TokenFunc, error) {
+	if token != "" {
+		return client.StaticToken(token), nil
+	}
+	if len(cfg.Secret) == 0 {
+		return nil, errors.New("TASKFEED_TOKEN: it is missing; set it to a token of the user, or TASKFEED_JWT_SECRET to the server's secret")
+	}
+	sign := func() (string, error) { return auth.Issue(cfg, userID, "", tailTokenTTL) }
+	if _, err := sign(); err != nil {
+		return nil, err
+	}
+	return func(context.Context, client.TokenReason) (string, error) { return sign() }, nil
+}
+
+// tail prints the feed on stdout and the connection's fortunes on stderr until
+// ctx is done, which is no error, or the feed cannot go on.
+func tail(ctx context.Context, opts tailOptions, stdout, stderr io.Writer) error {
+	p := &tailPrinter{out: stdout, raw: opts.output == "ndjson"}
+	cfg := opts.feed
+	cfg.OnFrame = p.frame
+	cfg.OnReset = func(context.Context, taskfeed.ResetReason, taskfeed.Cursor) error { return p.err }
+	if !opts.quiet {
+		cfg.OnState = func(c client.StateChange) { tailState(stderr, c, cfg.URL) }
+	}
+	feed, err := client.New(cfg)
+	if err != nil {
+		return usageError{err}
+	}
+	return tailAdvice(feed.Run(ctx, func(context.Context, taskfeed.Event) error { return p.err }), cfg.UserID)
+}
+
+// tailAdvice adds to an error what to do about it.
+func tailAdvice(err error, userID string) error {
+	switch {
+	case errors.Is(err, client.ErrRejected):
+		return fmt.Errorf("%w; get a new token, for example with taskfeed token --user %q", err, userID)
+	case errors.Is(err, client.ErrForbidden):
+		return fmt.Errorf("%w; it takes a token of the user %q", err, userID)
+	}
+	return err
+}
+
+func tailState(w io.Writer, c client.StateChange, url string) {
+	switch c.State {
+	case client.StateConnecting:
+		fmt.Fprintln(w, "-- connecting to", url)
+	case client.StateWaiting:
+		fmt.Fprintf(w, "-- %v; next try in %s\n", c.Err, c.Delay.Round(time.Millisecond))
+	case client.StateReplaying, client.StateLive:
+		fmt.Fprintln(w, "--", c.State)
+	}
+}
+
+// tailPrinter prints frames, one a line. It keeps the first error of its writer,
+// for OnFrame has none to return.
+type tailPrinter struct {
+	out io.Writer
+	raw bool
+	err error
+}
+
+func (p *tailPrinter) frame(f taskfeed.Frame, raw []byte) {
+	line := tailLine(f)
+	if p.raw {
+		var buf bytes.Buffer
+		_ = json.Compact(&buf, raw) // a frame is JSON; compact, it is one line
+		line = buf.String()
+	}
+	if line == "" || p.err != nil {
+		return
+	}
+	_, p.err = io.WriteString(p.out, line+"\n")
+}
+
+// tailLine is a frame for people: time, id, type, task and fields. A feed_live
+// is for standard error.
+func tailLine(f taskfeed.Frame) string {
+	switch f.Type {
+	case taskfeed.TypeFeedLive:
+		return ""
+	case taskfeed.TypeFeedReset:
+		return fmt.Sprintf("%-24s %8d  %-14s -  reason=%q", "-", f.Cursor, f.Type, f.Reason)
+	}
+	e := f.Event
+	const layout = "2006-01-02T15:04:05.000Z"
+	line := fmt.Sprintf("%s %8d  %-14s %s  %s", e.Timestamp.UTC().Format(layout), e.ID,
+		printable(string(e.Type)), printable(cmp.Or(e.TaskID, "-")), tailFields(e.Data))
+	return strings.TrimRight(line, " ")
+}
+
+// tailFields prints the fields of an event in the order of their names, each cut
+// to what fits on a line.
+func tailFields(data json.RawMessage) string {
+	var fields map[string]json.RawMessage
+	_ = json.Unmarshal(data, &fields) // the client has read it already
+	parts := make([]string, 0, len(fields))
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		const most = 80
+		value := []rune(tailValue(fields[name]))
+		if len(value) > most {
+			value = append(value[:most-1], '…')
+		}
+		parts = append(parts, printable(name)+"="+string(value))
+	}
+	return strings.Join(parts, " ")
+}
+
+func tailValue(raw json.RawMessage) string {
+	var text string
+	if err := json.Unmarshal(raw, &text); err == nil && string(raw) != "null" {
+		return strconv.Quote(text)
+	}
+	return printable(string(raw))
+}
+
+// printable replaces what could move the cursor of a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
