@@ -32,7 +32,6 @@
 // Exactly once holds as far as the cursor store is as durable as the handler's
 // own effects: if the process dies after the handler returned and before the
 // cursor was saved, that one event comes again. A handler that must not see it
-// twice stores the cursor in the same transaction as its effects, by being the
-// CursorStore itself. Events of two users, or of two feeds, have no common
-// order in time.
+// twice writes the cursor in the transaction of its effects, and its CursorStore
+// loads it from there. Events of two feeds have no common order in time.
 package client
