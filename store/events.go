@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
 )
 
-// maxPageBytes bounds the data of one page of events; a page holds one event at
-// least.
-const maxPageBytes = 4 << 20
+// maxPageBytes bounds the data of one page of events, by the measure of
+// sqlDataSize; a page holds one event at least. It is small enough for a slow
+// line: the page must arrive within the time of one statement.
+const maxPageBytes = 512 << 10
+
+// sqlDataSize is about how long data is as text. It does not fetch or unpack
+// what Postgres keeps out of line or compressed: a guess stands for that.
+const sqlDataSize = `least(pg_column_size(data) * CASE WHEN pg_column_compression(data) IS NULL THEN 1 ELSE 16 END, 262144)`
 
 // tableColumns are what changes and events have in common, eventColumns the same
 // as scanEvent reads them.
@@ -20,62 +26,110 @@ const tableColumns = `id, user_id, task_id, type, version, data, created_at`
 
 const eventColumns = `id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, type, coalesce(version, 0) AS version, data, created_at`
 
-// Each branch walks its own index in order and stops at the limit; one scan with
-// OR would have to choose between reading everybody's events and sorting.
-const sqlFeedAfter = `
+// sqlPage ends a page before it grows too large. The first event always fits.
+const sqlPage = `
 SELECT ` + eventColumns + `
 FROM (
+    SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier
+    FROM (
+        SELECT *, ` + sqlDataSize + ` AS size
+        FROM ({feed}) AS feed
+        ORDER BY id
+        LIMIT @limit) AS sized) AS summed
+WHERE earlier < @bytes
+ORDER BY id`
+
+// Each branch walks its own index in order and stops at the limit; one scan with
+// OR would have to choose between reading everybody's events and sorting.
+const sqlUserFeed = sqlOwnEvents + `
+    UNION ALL` + sqlBroadcasts
+
+const sqlOwnEvents = `
     (SELECT ` + tableColumns + `
     FROM taskfeed.events
     WHERE user_id = @user_id
-      AND id > @after
+      AND id > @after{narrow}
     ORDER BY id
-    LIMIT @limit)
-    UNION ALL
+    LIMIT @limit)`
+
+const sqlBroadcasts = `
     (SELECT ` + tableColumns + `
     FROM taskfeed.events
-    WHERE user_id IS NULL -- a broadcast
-      AND id > @after
+    WHERE user_id IS NULL
+      AND id > @after{narrow}
     ORDER BY id
-    LIMIT @limit)
-) AS feed
-ORDER BY feed.id
-LIMIT @limit`
+    LIMIT @limit)`
 
-const sqlLogAfter = `
-SELECT ` + eventColumns + `
-FROM taskfeed.events
-WHERE id > @after
-ORDER BY id
-LIMIT @limit`
+const sqlEveryFeed = `
+    SELECT ` + tableColumns + `
+    FROM taskfeed.events
+    WHERE id > @after{narrow}
+    ORDER BY id
+    LIMIT @limit`
 
-const sqlExpiredThrough = `SELECT expired_through FROM taskfeed.log_state`
+// The narrowing by task or type.
+const (
+	sqlOneTask   = ` AND task_id = @task_id`
+	sqlSomeTypes = ` AND type = ANY (@types::text[])`
+)
 
-// After returns at most limit events after the cursor, oldest first: those of
-// the filter's user and the broadcasts, or everybody's. It looks at the filter's
-// UserID and All alone; who narrows by type or task does so with
-// [taskfeed.Filter.Match]. A page may end early when its data is large: only an
-// empty page means that there is no more. It returns CodeGone when events after
-// the cursor have been dropped by retention; a cursor of 0 asks for what there is.
+func pageStatement(f taskfeed.Filter) string {
+	feed, narrow := sqlUserFeed, ""
+	if f.All {
+		feed = sqlEveryFeed
+	}
+	if f.TaskID != "" {
+		narrow += sqlOneTask
+	}
+	if len(f.Types) > 0 {
+		narrow += sqlSomeTypes
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(sqlPage, "{feed}", feed), "{narrow}", narrow)
+}
+
+const sqlExpiredThrough = `
+SELECT expired_through
+FROM taskfeed.log_state`
+
+// reader is what a pool and a connection have in common.
+type reader interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// After returns at most limit events that match f after the cursor, oldest
+// first. A page may end early when its data is large: only an empty page means
+// that there is no more. It returns CodeGone when events after the cursor, of
+// this filter or not, have been dropped by retention; a cursor of 0 asks for what
+// there is and is never gone.
 func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	statement := sqlFeedAfter
-	if f.All {
-		statement = sqlLogAfter
-	}
+	return eventsAfter(ctx, s.pool, f, after, limit)
+}
+
+// After is [Store.After] over the session, which does not wait for the pool.
+func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return eventsAfter(ctx, s.conn, f, after, limit)
+}
+
+func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
 	var events []taskfeed.Event
 	var expired taskfeed.Cursor
+	args := pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes,
+		"user_id": f.UserID, "task_id": f.TaskID, "types": f.Types}
 	batch := &pgx.Batch{}
-	batch.Queue(statement, pgx.NamedArgs{"user_id": f.UserID, "after": after, "limit": limit}).Query(func(rows pgx.Rows) (err error) {
-		events, err = collectEvents(rows, maxPageBytes)
+	batch.Queue(pageStatement(f), args).Query(func(rows pgx.Rows) (err error) {
+		events, err = pgx.CollectRows(rows, scanEvent)
 		return err
 	})
 	// Read after the events, so that a drop in between is noticed.
 	batch.Queue(sqlExpiredThrough).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&expired)
 	})
-	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
+	if err := r.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, wrap(fmt.Sprintf("read events after %s", after), err)
 	}
 	if after > 0 && after < expired {
@@ -85,56 +139,56 @@ func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cur
 	return events, nil
 }
 
-// collectEvents reads rows of eventColumns until their data exceeds maxBytes.
-func collectEvents(rows pgx.Rows, maxBytes int) ([]taskfeed.Event, error) {
-	defer rows.Close()
-	var events []taskfeed.Event
-	size := 0
-	for size < maxBytes && rows.Next() {
-		e, err := scanEvent(rows)
-		if err != nil {
-			return nil, err
-		}
-		size += len(e.Data)
-		events = append(events, e)
-	}
-	rows.Close()
-	return events, rows.Err()
-}
-
 func scanEvent(row pgx.CollectableRow) (taskfeed.Event, error) {
 	var e taskfeed.Event
-	err := row.Scan(&e.ID, &e.UserID, &e.TaskID, &e.Type, &e.Version, (*[]byte)(&e.Data), &e.Timestamp)
+	err := row.Scan(scanTargets(&e)...)
 	return e, err
 }
 
-const sqlHead = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM taskfeed.event_id`
+// scanTargets takes eventColumns in order.
+func scanTargets(e *taskfeed.Event) []any {
+	return []any{&e.ID, &e.UserID, &e.TaskID, &e.Type, &e.Version, (*[]byte)(&e.Data), &e.Timestamp}
+}
+
+const sqlHead = `
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END
+FROM taskfeed.event_id`
 
 // Head returns a cursor that no event in the log exceeds. Events up to it may
 // still be uncommitted.
 func (s *Store) Head(ctx context.Context) (taskfeed.Cursor, error) {
-	return s.cursor(ctx, "read head of log", sqlHead)
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	return readCursor(ctx, s.pool, "read head of log", sqlHead)
 }
 
 const sqlLastID = `
-SELECT id
-FROM taskfeed.events
-ORDER BY id DESC
-LIMIT 1`
+SELECT greatest(expired_through, (
+    SELECT id
+    FROM taskfeed.events
+    ORDER BY id DESC
+    LIMIT 1))
+FROM taskfeed.log_state`
 
-// LastID returns the id of the last committed event, and 0 when the log is
-// empty. Every event up to it can be read.
+// LastID returns the id of the last committed event, dropped by retention or
+// not, and 0 before the first one. Every event up to it that is kept can be read.
 func (s *Store) LastID(ctx context.Context) (taskfeed.Cursor, error) {
-	return s.cursor(ctx, "read last event", sqlLastID)
-}
-
-func (s *Store) cursor(ctx context.Context, doing, statement string) (taskfeed.Cursor, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	var c taskfeed.Cursor
-	err := s.pool.QueryRow(ctx, statement).Scan(&c)
+	return readCursor(ctx, s.pool, "read last event", sqlLastID)
+}
+
+// LastID is [Store.LastID] over the session, which does not wait for the pool.
+func (s *Session) LastID(ctx context.Context) (taskfeed.Cursor, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	return readCursor(ctx, s.conn, "read last event", sqlLastID)
+}
+
+func readCursor(ctx context.Context, r reader, doing, statement string) (c taskfeed.Cursor, err error) {
+	err = r.QueryRow(ctx, statement).Scan(&c)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
+		err = errors.New("taskfeed.log_state has no row: the schema has been tampered with")
 	}
 	return c, wrap(doing, err)
 }

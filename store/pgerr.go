@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed"
 )
+
+// notText is the SQLSTATE of text that Postgres cannot hold: a NUL, bytes that are
+// not UTF-8.
+const notText = "22021"
 
 // wrap says what we were doing and gives an error of the database the code that
 // callers act on. A fault that passes by itself is CodeUnavailable; nil stays nil.
@@ -21,6 +25,9 @@ func wrap(doing string, err error) error {
 	err = fmt.Errorf("%s: %w", doing, err)
 	if passing(err) {
 		return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the database is not available now; try again", Err: err}
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == notText {
+		return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: "text must be UTF-8 without NUL characters", Err: err}
 	}
 	return err
 }
@@ -45,6 +52,10 @@ func passing(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
 	}
-	return errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||
-		strings.Contains(err.Error(), "conn closed") || errors.Is(err, net.ErrClosed)
+	for _, lost := range []error{context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, lost) {
+			return true
+		}
+	}
+	return pgconn.SafeToRetry(err)
 }

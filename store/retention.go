@@ -24,8 +24,8 @@ const rotations = 30
 // Maintain makes partitions ahead of the head, starts a new one when the present
 // one has covered its share of the retention time, and drops those whose newest
 // event is older than retention; 0 or less keeps everything. Only the leader may
-// call it, between moves. A lock that is not free at once is tried again at the
-// next call: nobody queues behind us.
+// call it, between moves. A lock that is not free soon is an error and waits for
+// the next call, so readers queue behind us for 0.1 s at most.
 func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
 	defer cancel()
@@ -37,12 +37,11 @@ func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{s.makeAhead(ctx, partitions, current)}
-	if retention > 0 {
-		errs = append(errs, s.dropExpired(ctx, partitions, current, retention),
-			s.rotate(ctx, current, max(retention/rotations, time.Minute)))
+	if err := s.makeAhead(ctx, partitions, current); err != nil || retention <= 0 {
+		return err
 	}
-	return errors.Join(errs...)
+	return errors.Join(s.dropExpired(ctx, partitions, current, retention),
+		s.rotate(ctx, current, max(retention/rotations, time.Minute)))
 }
 
 func (s *Session) currentPartition(ctx context.Context) (int64, error) {
@@ -73,7 +72,7 @@ func (s *Session) partitions(ctx context.Context) ([]int64, error) {
 // Events that came before their partition was made wait in the default one; they
 // move over in the same transaction, or ATTACH would refuse.
 const sqlMakePartition = `
-SET LOCAL lock_timeout = '200ms';
+SET LOCAL lock_timeout = '100ms';
 CREATE TABLE taskfeed.events_{k} (LIKE taskfeed.events INCLUDING ALL);
 COMMENT ON TABLE taskfeed.events_{k} IS 'Events from {from} up to {to}, made ahead by the sequencer.';
 WITH early AS (
@@ -87,8 +86,21 @@ SELECT ` + tableColumns + `
 FROM early;
 ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to})`
 
+// Events wait in the default partition for as long as theirs could not be made,
+// be the head in another one by now.
+const sqlFirstWaiting = `
+SELECT id / @width
+FROM taskfeed.events_default
+ORDER BY id
+LIMIT 1`
+
 func (s *Session) makeAhead(ctx context.Context, partitions []int64, current int64) error {
-	for _, k := range []int64{current, current + 1} {
+	waiting := current
+	err := s.conn.QueryRow(ctx, sqlFirstWaiting, pgx.NamedArgs{"width": int64(partitionWidth)}).Scan(&waiting)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return wrap("look into the default partition", err)
+	}
+	for _, k := range slices.Compact([]int64{waiting, current, current + 1}) {
 		if slices.Contains(partitions, k) {
 			continue
 		}
@@ -131,7 +143,7 @@ func (s *Session) edge(ctx context.Context, statement string, k int64, age time.
 // The id of the last event dropped is remembered in the same transaction: a
 // cursor before it has a hole after it.
 const sqlDropPartition = `
-SET LOCAL lock_timeout = '200ms';
+SET LOCAL lock_timeout = '100ms';
 DROP TABLE taskfeed.events_{k};
 UPDATE taskfeed.log_state
 SET expired_through = greatest(expired_through, {last})`
@@ -174,9 +186,9 @@ func (s *Session) rotate(ctx context.Context, current int64, age time.Duration) 
 func (s *Session) alter(ctx context.Context, doing, script string, k int64) error {
 	script = strings.NewReplacer("{k}", fmt.Sprint(k),
 		"{from}", fmt.Sprint(k*partitionWidth), "{to}", fmt.Sprint((k+1)*partitionWidth)).Replace(script)
-	_, err := s.conn.PgConn().Exec(ctx, "BEGIN;"+script+";COMMIT").ReadAll()
-	if err != nil && !s.conn.IsClosed() {
-		_, _ = s.conn.PgConn().Exec(ctx, "ROLLBACK").ReadAll() // the script's error says it all
+	err := s.exec(ctx, "BEGIN;"+script+";COMMIT")
+	if err != nil && s.Alive() {
+		_ = s.exec(ctx, "ROLLBACK") // the script's error says it all
 	}
 	return wrap(doing, err)
 }

@@ -33,17 +33,20 @@ const (
 type Session struct {
 	conn    *pgx.Conn
 	timeout time.Duration // bounds each statement
-	rang    bool          // a notification came since Wait last returned
-	seen    string        // snapshot before the last complete look at changes
-	fullAt  time.Time     // of the last look that seen did not bound
-	notify  bool          // the doorbell is in use
+	pages   pages
+	rang    bool      // a notification came since Wait last returned
+	seen    string    // snapshot before the last complete look at changes
+	fullDue time.Time // of the next look that seen does not bound
+	notify  bool      // the doorbell is in use
 	log     *slog.Logger
 }
 
 // The plan must not hang on statistics of a table that is empty one moment and
-// huge the next. The move commits durably whatever the database's default. A
-// server that is frozen, not dead, loses its session when it has been silent for
-// the stall timeout; one whose machine is gone, when the kernel notices.
+// huge the next. The move commits durably whatever the database's default. The
+// caller bounds each statement, so the role's own bounds, made for an app, do not
+// apply; transaction_timeout came with PostgreSQL 17. A server that is frozen, not
+// dead, loses its session when it has been silent for the stall timeout; one
+// whose machine is gone, when the kernel notices.
 const sqlSessionSettings = `
 SELECT set_config('application_name', 'taskfeed listener', false),
        set_config('enable_seqscan', 'off', false),
@@ -53,6 +56,8 @@ SELECT set_config('application_name', 'taskfeed listener', false),
        set_config('default_transaction_isolation', 'read committed', false),
        set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false),
        set_config('lock_timeout', '2s', false),
+       set_config('statement_timeout', '0', false),
+       (SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'),
        set_config('idle_session_timeout', @stall, false),
        set_config('idle_in_transaction_session_timeout', @stall, false),
        set_config('tcp_keepalives_idle', '3', false),
@@ -66,7 +71,7 @@ const sqlDoorbellInUse = `SELECT current_setting('taskfeed.notify', true) IS DIS
 func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StallTimeout)
 	defer cancel()
-	session := &Session{timeout: s.cfg.StallTimeout, log: s.cfg.Logger}
+	session := &Session{timeout: s.cfg.StallTimeout, pages: defaultPages, seen: seenNothing, log: s.cfg.Logger}
 	cfg := s.listen.Copy()
 	cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
 	conn, err := pgx.ConnectConfig(ctx, cfg)
@@ -87,11 +92,15 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 }
 
 // Close ends the session and with it all its locks. It waits briefly for the
-// database to say goodbye.
+// database to end what the session was doing.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.conn.Close(ctx) // nothing can be done about it
+	select {
+	case <-s.conn.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // Alive reports whether the session may still be used after an error.
@@ -157,19 +166,26 @@ func (s *Session) wait(ctx context.Context, d time.Duration) error {
 func (s *Session) do(ctx context.Context, doing, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	_, err := s.conn.PgConn().Exec(ctx, statement).ReadAll()
-	return wrap(doing, err)
+	return wrap(doing, s.exec(ctx, statement))
+}
+
+// exec runs statements without arguments as they stand.
+func (s *Session) exec(ctx context.Context, statements string) error {
+	_, err := s.conn.PgConn().Exec(ctx, statements).ReadAll()
+	return err
 }
 
 // ask runs a statement that answers yes or no.
 func (s *Session) ask(ctx context.Context, doing, statement string) (yes bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return yes, wrap(doing, s.conn.QueryRow(ctx, statement).Scan(&yes))
+	err = s.conn.QueryRow(ctx, statement).Scan(&yes)
+	return yes, wrap(doing, err)
 }
 
-// sqlEndStalledLeader ends a leader's session that is stuck sending to a frozen
-// server: the time-outs of an idle session do not reach that one.
+// sqlEndStalledLeader ends a leader's session that is stuck in the middle of a
+// statement, sending to a frozen server or waiting for the rest of what it sent:
+// the time-outs of an idle session do not reach that one.
 const sqlEndStalledLeader = `
 SELECT count(pg_terminate_backend(a.pid))
 FROM pg_locks AS l
@@ -178,10 +194,12 @@ WHERE l.locktype = 'advisory'
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND (l.classid, l.objid, l.objsubid) = (1952543595, 2, 2)
   AND a.state_change < clock_timestamp() - @stall::interval
-  AND a.wait_event = 'ClientWrite'`
+  AND a.state = 'active'
+  AND a.wait_event IN ('ClientWrite', 'ClientRead')`
 
-// EndStalledLeader ends the session of a leader whose server stopped reading
-// its answers for the stall timeout. It is for servers that wait to lead.
+// EndStalledLeader ends the session of a leader whose server stopped in the middle
+// of a statement and did not go on for the stall timeout. It is for servers that
+// wait to lead, now and then: it reads all locks of the cluster.
 func (s *Session) EndStalledLeader(ctx context.Context) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -202,8 +220,8 @@ func (s *Store) CheckListen(ctx context.Context) error {
 	if err := session.do(ctx, "listen", "LISTEN "+channel); err != nil {
 		return err
 	}
-	if _, err := s.pool.Exec(ctx, "SELECT pg_notify($1, '')", channel); err != nil {
-		return wrap("notify", err)
+	if err := s.ring(ctx, channel); err != nil {
+		return err
 	}
 	rang, err := session.Wait(ctx, 2*time.Second)
 	if err == nil && !rang {
@@ -211,4 +229,11 @@ func (s *Store) CheckListen(ctx context.Context) error {
 			"set TASKFEED_LISTEN_DATABASE_URL to a direct one", Err: errors.New("a NOTIFY did not arrive within 2s")}
 	}
 	return err
+}
+
+func (s *Store) ring(ctx context.Context, channel string) error {
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	_, err := s.pool.Exec(ctx, "SELECT pg_notify($1, '')", channel)
+	return wrap("notify", err)
 }

@@ -71,6 +71,9 @@ func (c Config) validate() error {
 	if c.MaxConns < 1 {
 		errs = append(errs, fmt.Errorf("store: MaxConns is %d, want at least 1", c.MaxConns))
 	}
+	if c.ReadTimeout < 0 {
+		errs = append(errs, fmt.Errorf("store: ReadTimeout is %v, want more than 0", c.ReadTimeout))
+	}
 	if c.StallTimeout < 3*time.Second {
 		errs = append(errs, fmt.Errorf("store: StallTimeout is %v, want at least 3s", c.StallTimeout))
 	}
@@ -102,11 +105,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	} else {
 		setDefault(poolCfg.ConnConfig.RuntimeParams, "application_name", "taskfeed")
 	}
-	listen, err := pgx.ParseConfig(cfg.ListenURL)
+	listenCfg, err := pgxpool.ParseConfig(cfg.ListenURL) // it knows the pool_ parameters that a URL may carry
 	if err != nil {
 		return nil, errBadURL
 	}
+	listen := listenCfg.ConnConfig
 	listen.ConnectTimeout = connectTimeout
+	listen.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // a move is one round trip only when prepared
 	pool, err := pgxpool.NewWithConfig(ctx, poolCfg)
 	if err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)

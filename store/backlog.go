@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// The cursor outlives its transaction: the order is worked out once, at commit.
+const sqlDeclareBacklog = `
+DECLARE backlog NO SCROLL CURSOR WITH HOLD FOR
+    SELECT ctid, id, ` + sqlDataSize + ` AS size` + sqlUnseen + `
+    LIMIT @most`
+
+const sqlFetchBacklog = `FETCH FORWARD %d FROM backlog`
+
+// It also says whether these were the changes that were asked for: a rewrite of
+// the table (VACUUM FULL) after the cursor was made moves rows to other places.
+const sqlMoveBacklog = `
+WITH moved AS (
+    DELETE FROM taskfeed.changes
+    WHERE ctid = ANY (@places)
+    RETURNING ` + tableColumns + `
+), ` + sqlAppend + `
+SELECT count(id), coalesce(max(id), 0), (SELECT array_agg(id ORDER BY id) FROM moved) = @ids::bigint[]
+FROM appended
+LEFT JOIN told ON true`
+
+// backlogPage is part of a backlog: where its changes are, their ids and sizes.
+type backlogPage struct {
+	places []pgtype.TID
+	ids    []int64
+	sizes  []int
+}
+
+// MoveBacklog moves what is visible now in large pages and calls appended after
+// each; it hands on no events, they are in the log. It puts the ids in order
+// once, where repeated moves would sort the rest each time, so its time grows
+// with the backlog and no faster. All of a backlog precedes, in cause, whatever
+// becomes visible meanwhile. After an error the pages appended so far stay. Only
+// the leader may call it; appended may use the session to read.
+func (s *Session) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) error) error {
+	before, err := s.declareBacklog(ctx)
+	if err != nil {
+		return err
+	}
+	total := 0
+	for {
+		fetched, err := s.fetchBacklog(ctx)
+		if err != nil {
+			return err
+		}
+		if len(fetched.ids) == 0 {
+			break
+		}
+		total += len(fetched.ids)
+		for len(fetched.ids) > 0 {
+			m, err := s.movePage(ctx, fetched.cut(s.pages.backlogBytes))
+			if err != nil {
+				return err
+			}
+			if err := appended(m); err != nil {
+				return err
+			}
+		}
+	}
+	if total < s.pages.most {
+		s.seen = before
+	}
+	return s.do(ctx, "close backlog", "CLOSE backlog")
+}
+
+// declareBacklog puts in order what is visible and not yet seen. It returns a
+// snapshot from before that.
+func (s *Session) declareBacklog(ctx context.Context) (before string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
+	defer cancel()
+	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // what an error left behind
+			return err
+		}
+		if err := tx.QueryRow(ctx, sqlSnapshot).Scan(&before); err != nil {
+			return err
+		}
+		// DECLARE takes no parameters in the extended protocol.
+		_, err := tx.Exec(ctx, sqlDeclareBacklog, pgx.QueryExecModeSimpleProtocol,
+			pgx.NamedArgs{"seen": s.seen, "most": s.pages.most})
+		return err
+	})
+	return before, wrap("order backlog", err)
+}
+
+func (s *Session) fetchBacklog(ctx context.Context) (backlogPage, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var p backlogPage
+	var place pgtype.TID
+	var id int64
+	var size int
+	rows, _ := s.conn.Query(ctx, fmt.Sprintf(sqlFetchBacklog, s.pages.backlog), pgx.QueryExecModeExec) // rows tell of errors too
+	_, err := pgx.ForEachRow(rows, []any{&place, &id, &size}, func() error {
+		p.places, p.ids, p.sizes = append(p.places, place), append(p.ids, id), append(p.sizes, size)
+		return nil
+	})
+	return p, wrap("fetch backlog", err)
+}
+
+// cut takes the first changes off the page, as many as fit in maxBytes and one
+// at least.
+func (p *backlogPage) cut(maxBytes int) backlogPage {
+	n, bytes := 1, p.sizes[0]
+	for n < len(p.sizes) && bytes+p.sizes[n] <= maxBytes {
+		bytes += p.sizes[n]
+		n++
+	}
+	first := backlogPage{p.places[:n], p.ids[:n], p.sizes[:n]}
+	p.places, p.ids, p.sizes = p.places[n:], p.ids[n:], p.sizes[n:]
+	return first
+}
+
+// movePage moves exactly the changes of a page, or nothing.
+func (s *Session) movePage(ctx context.Context, p backlogPage) (taskfeed.Moved, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
+	defer cancel()
+	var m taskfeed.Moved
+	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		args := pgx.NamedArgs{"places": p.places, "ids": p.ids}
+		var same *bool
+		if err := tx.QueryRow(ctx, sqlMoveBacklog, args).Scan(&m.Count, &m.Last, &same); err != nil {
+			return err
+		}
+		if same == nil || !*same {
+			return errors.New("changes are not where they were: the table was rewritten meanwhile")
+		}
+		return nil
+	})
+	return m, wrap("move backlog", err)
+}

@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// sqlCluster identifies the cluster and its history; neither function needs
+// more than an ordinary role.
+const sqlCluster = `
+SELECT c.system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+FROM pg_control_system() AS c`
+
+const sqlKnownCluster = `
+SELECT coalesce(system_identifier, 0), coalesce(timeline, 0)
+FROM taskfeed.log_state
+FOR UPDATE`
+
+const sqlRememberCluster = `
+UPDATE taskfeed.log_state
+SET system_identifier = @system, timeline = @timeline`
+
+const sqlJump = `
+SELECT setval('taskfeed.event_id', greatest(last_value, @seen) + @by)
+FROM taskfeed.event_id`
+
+// jumpBy is more events than a standby or a backup can lag behind.
+const jumpBy = 1_000_000
+
+// TakeOver prepares a new leader. When the cluster or its timeline is not the
+// one that the log was last written on (a failover, a restore), or when the
+// caller has seen events beyond the head of this log, ids jump, so that none
+// that a client may have seen is ever used again. It reports whether they did.
+func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	s.fullDue = time.Time{}
+	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+		var system, timeline, knownSystem, knownTimeline int64
+		var head taskfeed.Cursor
+		if err := tx.QueryRow(ctx, sqlCluster).Scan(&system, &timeline); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, sqlKnownCluster).Scan(&knownSystem, &knownTimeline); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, sqlHead).Scan(&head); err != nil {
+			return err
+		}
+		moved := knownSystem != 0 && (system != knownSystem || timeline != knownTimeline)
+		if jumped = moved || seen > head; jumped {
+			if _, err := tx.Exec(ctx, sqlJump, pgx.NamedArgs{"seen": seen, "by": jumpBy}); err != nil {
+				return err
+			}
+		}
+		if system == knownSystem && timeline == knownTimeline {
+			return nil
+		}
+		_, err := tx.Exec(ctx, sqlRememberCluster, pgx.NamedArgs{"system": system, "timeline": timeline})
+		return err
+	})
+	return jumped, wrap("take over the log", err)
+}
