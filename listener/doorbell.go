@@ -29,13 +29,11 @@ const (
 	// emptyLooks in a row are a reason to arm.
 	emptyLooks = 3
 
-	// quickRings are rings within quickly of falling asleep; so many in a row
-	// mean that ringing costs the writers more than polling costs us.
+	// quickRings are rings within quickly of falling asleep, each for something
+	// found; so many in a row mean that ringing costs the writers more than
+	// polling costs us.
 	quickRings = 8
 	quickly    = 2 * time.Millisecond
-
-	// vainRings in a row found nothing: somebody else rings, so look less often.
-	vainRings = 8
 )
 
 // doorbell decides how a leader rests between two looks: asleep with the bell
@@ -49,7 +47,7 @@ type doorbell struct {
 	armed bool
 	empty int // looks in a row that found nothing while polling
 	quick int // rings in a row that came right after falling asleep
-	vain  int // rings in a row that nothing was found after
+	rings rings
 }
 
 // rest waits for a reason to look again, given how many changes the last look
@@ -58,6 +56,10 @@ func (d *doorbell) rest(ctx context.Context, found int) error {
 	if d.armed {
 		return d.sleep(ctx, found)
 	}
+	return d.poll(ctx, found)
+}
+
+func (d *doorbell) poll(ctx context.Context, found int) error {
 	if found > 0 {
 		d.empty = 0
 		pause(ctx, minPause)
@@ -70,7 +72,7 @@ func (d *doorbell) rest(ctx context.Context, found int) error {
 			return err
 		}
 		if armed { // every writer that did not ring is visible: look once more
-			d.armed, d.quick, d.vain = true, 0, 0
+			d.armed, d.quick, d.rings.last = true, 0, false
 			return nil
 		}
 	}
@@ -79,24 +81,58 @@ func (d *doorbell) rest(ctx context.Context, found int) error {
 }
 
 func (d *doorbell) sleep(ctx context.Context, found int) error {
+	if d.rings.vain(found) {
+		pause(ctx, maxPause)
+	}
 	began := time.Now()
 	rang, err := d.session.Wait(ctx, d.fallback)
-	if err != nil || !rang {
-		d.quick = 0
+	if err != nil {
 		return err
 	}
-	d.wakeups.Add(1)
-	if found > 0 {
-		d.vain = 0
-	} else if d.vain++; d.vain > vainRings {
-		pause(ctx, maxPause)
-		return ctx.Err()
-	}
-	if time.Since(began) > quickly {
+	if d.rings.note(rang); !rang {
 		d.quick = 0
-	} else if d.quick++; d.quick >= quickRings {
-		d.armed, d.empty = false, 0
-		return d.session.Disarm(ctx)
+		return nil
 	}
-	return nil
+	d.wakeups.Add(1)
+	if found == 0 || time.Since(began) > quickly {
+		d.quick = 0
+		return nil
+	}
+	if d.quick++; d.quick < quickRings {
+		return nil
+	}
+	d.armed, d.empty = false, 0
+	return d.session.Disarm(ctx)
+}
+
+// rings judges the rings that one session hears. Now and then one is vain: the
+// look before it found what it was about. Many mean that somebody else rings.
+type rings struct {
+	last  bool // the last rest ended with a ring
+	score int  // grows with vain rings
+}
+
+const (
+	vainLimit = 8 // above this score, look less often
+	vainWorth = 2 // vain rings that one with a reason makes up for
+)
+
+// vain takes note of what was found after the last ring, if there was one, and
+// reports whether to slow down.
+func (r *rings) vain(found int) bool {
+	switch {
+	case !r.last:
+	case found > 0:
+		r.score = max(r.score-vainWorth, 0)
+	default:
+		r.score = min(r.score+1, 2*vainLimit)
+	}
+	return r.score > vainLimit
+}
+
+// note takes note of how a rest ended. Silence clears whoever rang.
+func (r *rings) note(rang bool) {
+	if r.last = rang; !rang {
+		r.score = 0
+	}
 }

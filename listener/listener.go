@@ -1,11 +1,11 @@
 // Package listener keeps one server at a time moving changes into the log and
 // all servers reading it.
 //
-// A listener owns one session with the database. The server whose session holds
-// the leader lock is the sequencer: it moves changes into the log and publishes
-// what it moved. The others follow: they read the log and publish the same
-// events, and try again and again to lead. Whoever leads sleeps behind a
-// doorbell (doorbell.go) while there is nothing to do.
+// A listener owns one session with the database and does everything over it. The
+// server whose session holds the leader lock is the sequencer: it moves changes
+// into the log and publishes what it moved. The others follow: they read the log
+// and publish the same events, and try again and again to lead. Whoever leads
+// sleeps behind a doorbell (doorbell.go) while there is nothing to do.
 //
 // Correctness rests on the tables alone. NOTIFY, forged, lost or switched off,
 // changes only how soon the listener looks. A lost session costs leadership and
@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +28,7 @@ type Session interface {
 	Leadership
 	Doorbell
 	Sequencer
+	Log
 	// Alive reports whether the session may still be used after an error.
 	Alive() bool
 	// Close ends the session and releases its locks.
@@ -50,7 +50,8 @@ type Leadership interface {
 
 // Sequencer moves changes into the log.
 type Sequencer interface {
-	// Move appends the first visible changes to the log.
+	// Move appends the first visible changes to the log. After an error they may
+	// be in the log all the same.
 	Move(ctx context.Context) (taskfeed.Moved, error)
 	// MoveBacklog appends all that is visible now, page by page.
 	MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) error) error
@@ -58,12 +59,12 @@ type Sequencer interface {
 	Maintain(ctx context.Context, retention time.Duration) error
 }
 
-// Log is the part of the event log that a listener reads; *store.Store provides it.
+// Log is the part of the event log that a listener reads.
 type Log interface {
 	// After returns at most limit events after the cursor; an empty page means
 	// that there is no more. CodeGone when retention has passed the cursor.
 	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error)
-	// LastID returns the id of the last committed event.
+	// LastID returns the id of the last committed event, dropped by now or not.
 	LastID(ctx context.Context) (taskfeed.Cursor, error)
 }
 
@@ -75,77 +76,29 @@ type Feed interface {
 	Publish(events []taskfeed.Event)
 }
 
-// Config of a listener. Zero means the default.
-type Config struct {
-	// FallbackInterval is how long a sleeping leader or follower relies on the
-	// doorbell before it looks all the same. Default 1 s. It is the heartbeat
-	// too, so it must stay well below the store's stall timeout.
-	FallbackInterval time.Duration
-
-	// TakeoverInterval is how often a follower tries to lead. Default 250 ms.
-	TakeoverInterval time.Duration
-
-	// Retention is how long events are kept. Default 30 days; negative keeps them
-	// for ever.
-	Retention time.Duration
-
-	// MaintainInterval is how often the leader looks after partitions. Default 1 min.
-	MaintainInterval time.Duration
-
-	// Logger. Default: slog.Default().
-	Logger *slog.Logger
-}
-
-func (c Config) withDefaults() Config {
-	defaults := []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&c.FallbackInterval, time.Second},
-		{&c.TakeoverInterval, 250 * time.Millisecond},
-		{&c.Retention, 30 * 24 * time.Hour},
-		{&c.MaintainInterval, time.Minute},
-	}
-	for _, d := range defaults {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	return c
-}
-
-func (c Config) validate() error {
-	if c.FallbackInterval < 0 || c.TakeoverInterval < 0 || c.MaintainInterval < 0 {
-		return errors.New("listener: FallbackInterval, TakeoverInterval and MaintainInterval must not be negative")
-	}
-	return nil
-}
-
 // Listener is one server's part in sequencing and following. Run may be called
 // once; Stats and Ready are safe for concurrent use.
 type Listener struct {
 	cfg     Config
 	connect func(context.Context) (Session, error)
-	log     Log
 	feed    Feed
 	stats   stats
+	trouble atomic.Pointer[string] // what keeps the feed from going on
 
-	started    bool            // the feed knows where the log stood; owned by Run
-	published  taskfeed.Cursor // last event handed to the feed; owned by Run
-	maintained time.Time       // owned by Run
-	trouble    atomic.Pointer[string]
+	// Owned by Run.
+	started    bool            // the feed knows where the log stood
+	published  taskfeed.Cursor // last event handed to the feed
+	behind     bool            // the log may hold events after published
+	maintained time.Time
 }
 
 // New returns a listener that opens its sessions with connect.
-func New(connect func(context.Context) (Session, error), log Log, feed Feed, cfg Config) (*Listener, error) {
+func New(connect func(context.Context) (Session, error), feed Feed, cfg Config) (*Listener, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Listener{cfg: cfg, connect: connect, log: log, feed: feed}, nil
+	return &Listener{cfg: cfg, connect: connect, feed: feed}, nil
 }
 
 // Run leads or follows until ctx is done, and returns nil then. Whatever goes
@@ -191,32 +144,49 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 		return err
 	}
 	l.cfg.Logger.Info("following the log")
-	looked := time.Now()
+	var rings rings
+	var tried, searched time.Time
 	for {
-		if err := l.catchUp(ctx); err != nil {
+		found, err := l.catchUp(ctx, s)
+		if err != nil {
 			return err
 		}
 		l.well()
+		if rings.vain(found) {
+			pause(ctx, maxPause)
+		}
 		rang, err := s.Wait(ctx, l.cfg.TakeoverInterval)
 		if err != nil {
 			return err
 		}
-		if rang && time.Since(looked) < l.cfg.TakeoverInterval {
+		if rings.note(rang); rang {
 			l.stats.wakeups.Add(1)
-			continue
+			if time.Since(tried) < l.cfg.TakeoverInterval {
+				continue
+			}
 		}
-		looked = time.Now()
+		tried = time.Now()
 		if leads, err := s.TryLead(ctx); err != nil {
 			return err
 		} else if leads {
 			return s.Unfollow(ctx)
 		}
-		if ended, err := s.EndStalledLeader(ctx); err != nil {
+		if time.Since(searched) < l.cfg.FallbackInterval {
+			continue
+		}
+		searched = time.Now()
+		if err := l.endStalledLeader(ctx, s); err != nil {
 			return err
-		} else if ended {
-			l.cfg.Logger.Warn("ended the session of a leader that had stalled")
 		}
 	}
+}
+
+func (l *Listener) endStalledLeader(ctx context.Context, s Session) error {
+	ended, err := s.EndStalledLeader(ctx)
+	if ended {
+		l.cfg.Logger.Warn("ended the session of a leader that had stalled")
+	}
+	return err
 }
 
 // lead moves changes until the session fails.
@@ -250,7 +220,7 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 // takeOver makes this server ready to number events: all that earlier leaders
 // appended has been published, and ids that clients may have seen are passed.
 func (l *Listener) takeOver(ctx context.Context, s Session) error {
-	if err := l.catchUp(ctx); err != nil {
+	if _, err := l.catchUp(ctx, s); err != nil {
 		return err
 	}
 	jumped, err := s.TakeOver(ctx, l.published)
@@ -270,31 +240,39 @@ func (l *Listener) takeOver(ctx context.Context, s Session) error {
 
 // look moves all there is now and publishes it.
 func (l *Listener) look(ctx context.Context, s Session) (found int, err error) {
+	if l.behind {
+		if _, err := l.catchUp(ctx, s); err != nil {
+			return 0, err
+		}
+	}
+	l.behind = true // until we know that all that was moved has been published
 	m, err := s.Move(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if err := l.publish(ctx, m); err != nil {
+	if err := l.publish(ctx, s, m); err != nil {
 		return 0, err
 	}
 	found = m.Count
-	if !m.More {
-		return found, nil
+	if m.More {
+		err = s.MoveBacklog(ctx, func(m taskfeed.Moved) error {
+			found += m.Count
+			return l.publish(ctx, s, m)
+		})
 	}
-	err = s.MoveBacklog(ctx, func(m taskfeed.Moved) error {
-		found += m.Count
-		return l.publish(ctx, m)
-	})
+	l.behind = err != nil
 	return found, err
 }
 
 // publish hands on what was moved, reading from the log what did not fit.
-func (l *Listener) publish(ctx context.Context, m taskfeed.Moved) error {
+func (l *Listener) publish(ctx context.Context, s Session, m taskfeed.Moved) error {
 	l.stats.moves.Add(1)
 	l.stats.captured.Add(uint64(m.Count))
+	l.stats.lookedAt.Store(time.Now().UnixNano()) // a long backlog is no silence
 	l.hand(m.Events)
 	if m.Partial() {
-		return l.catchUp(ctx)
+		_, err := l.catchUp(ctx, s)
+		return err
 	}
 	return nil
 }
@@ -310,35 +288,38 @@ func (l *Listener) hand(events []taskfeed.Event) {
 // page is how many events one read of the log asks for.
 const page = 1000
 
-// catchUp publishes what the log holds beyond the last event published. The
-// first time it only tells the feed where the log stands.
-func (l *Listener) catchUp(ctx context.Context) error {
+// catchUp publishes what the log holds beyond the last event published, and
+// reports how many events that were. The first time it only tells the feed where
+// the log stands.
+func (l *Listener) catchUp(ctx context.Context, s Session) (found int, err error) {
 	if !l.started {
-		return l.skipToEnd(ctx)
+		return 0, l.skipToEnd(ctx, s)
 	}
 	for {
-		events, err := l.log.After(ctx, taskfeed.Filter{All: true}, l.published, page)
+		events, err := s.After(ctx, taskfeed.Filter{All: true}, l.published, page)
 		if taskfeed.CodeOf(err) == taskfeed.CodeGone {
-			return l.skipToEnd(ctx) // away for longer than retention: subscribers read, or are reset
+			return found, l.skipToEnd(ctx, s) // away for longer than retention: subscribers read, or are reset
 		}
 		if err != nil {
-			return err
+			return found, err
 		}
 		if len(events) == 0 {
-			return nil
+			l.behind = false
+			return found, nil
 		}
 		l.hand(events)
+		found += len(events)
 	}
 }
 
-func (l *Listener) skipToEnd(ctx context.Context) error {
-	last, err := l.log.LastID(ctx)
+func (l *Listener) skipToEnd(ctx context.Context, s Session) error {
+	last, err := s.LastID(ctx)
 	if err != nil {
 		return err
 	}
 	l.feed.SetHead(last)
 	l.published = max(l.published, last)
-	l.started = true
+	l.started, l.behind = true, false
 	return nil
 }
 

@@ -1,0 +1,56 @@
+package listener
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Config of a listener. Zero means the default.
+type Config struct {
+	// FallbackInterval is how long a sleeping leader or follower relies on the
+	// doorbell before it looks all the same. Default 1 s. It is the heartbeat
+	// too, so it must stay well below the store's stall timeout.
+	FallbackInterval time.Duration
+
+	// TakeoverInterval is how often a follower tries to lead. Default 250 ms.
+	TakeoverInterval time.Duration
+
+	// Retention is how long events are kept. Default 30 days; negative keeps them
+	// for ever.
+	Retention time.Duration
+
+	// MaintainInterval is how often the leader looks after partitions. Default 1 min.
+	MaintainInterval time.Duration
+
+	// Logger. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	defaults := []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.FallbackInterval, time.Second},
+		{&c.TakeoverInterval, 250 * time.Millisecond},
+		{&c.Retention, 30 * 24 * time.Hour},
+		{&c.MaintainInterval, time.Minute},
+	}
+	for _, d := range defaults {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	if c.FallbackInterval < 0 || c.TakeoverInterval < 0 || c.MaintainInterval < 0 {
+		return errors.New("listener: FallbackInterval, TakeoverInterval and MaintainInterval must not be negative")
+	}
+	return nil
+}
