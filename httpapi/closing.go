@@ -80,8 +80,8 @@ func (c *socket) catch() {
 func (c *socket) finish(answered bool) {
 	c.helpers.Wait()
 	if c.closeSent && !answered {
-		if tcp, ok := c.conn.(*net.TCPConn); ok {
-			_ = tcp.CloseWrite() // if it is gone, so is the peer
+		if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite() // if it is gone, so is the peer
 		}
 		_, _ = io.Copy(io.Discard, c.conn) // until the peer's end or the hard stop
 	}

@@ -157,6 +157,19 @@ func (f *fixture) do(r *http.Request) (*http.Response, string) {
 	return resp, string(body)
 }
 
+// keepaliveOf returns what the server knows of the user's only socket.
+func (f *fixture) keepaliveOf(userID string) keepalive {
+	f.t.Helper()
+	members := f.registry.ofUser(userID)
+	if len(members) != 1 {
+		f.t.Fatalf("%s has %d connections, want 1", userID, len(members))
+	}
+	c := members[0].(*socket)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.keep
+}
+
 // eventually waits until the condition holds.
 func (f *fixture) eventually(what string, holds func() bool) {
 	f.t.Helper()

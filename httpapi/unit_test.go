@@ -1,0 +1,309 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wstest"
+)
+
+func TestConfig(t *testing.T) {
+	t.Parallel()
+
+	t.Run("zero is the default and negative is off", func(t *testing.T) {
+		t.Parallel()
+		cfg := Config{Drain: -1, MessagesPerMinute: -7}.withDefaults()
+		if cfg.Drain != off || cfg.MessagesPerMinute != off {
+			t.Errorf("Drain %v and MessagesPerMinute %d, want both off", cfg.Drain, cfg.MessagesPerMinute)
+		}
+		if cfg.WriteTimeout != 5*time.Second || cfg.MaxMessageBytes != 64<<10 || cfg.HandshakesPerMinute != off || cfg.MetricsUsers != 1000 {
+			t.Errorf("defaults are %+v", cfg)
+		}
+	})
+
+	t.Run("every field that cannot be used is named", func(t *testing.T) {
+		t.Parallel()
+		verifier := must(auth.New(authConfig))
+		for name, cfg := range map[string]Config{
+			"Addr":           {},
+			"WriteTimeout":   {WriteTimeout: -1},
+			"MaxHeaderBytes": {MaxHeaderBytes: -1},
+			"AllowedOrigins": {AllowedOrigins: []string{"app.example.com"}},
+		} {
+			_, err := New(Deps{Hub: must(hub.New(new(memLog), hub.Config{})), Verifier: verifier}, cfg)
+			if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "Addr") {
+				t.Errorf("error %v, want it to name Addr and %s", err, name)
+			}
+		}
+		if _, err := New(Deps{}, Config{Addr: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "Hub") || !strings.Contains(err.Error(), "Verifier") {
+			t.Errorf("error %v, want it to name Hub and Verifier", err)
+		}
+	})
+
+	t.Run("an address that is taken", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{})
+		s := must(New(f.deps, Config{Addr: strings.TrimPrefix(f.url, "http://")}))
+		if err := s.Run(t.Context()); err == nil {
+			t.Error("Run returned nil, want an error")
+		}
+	})
+}
+
+func TestClientAddr(t *testing.T) {
+	t.Parallel()
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for _, tc := range []struct {
+		peer      string
+		forwarded []string
+		want      string
+	}{
+		{"192.0.2.1:99", nil, "192.0.2.1"},
+		{"192.0.2.1:99", []string{"198.51.100.1"}, "192.0.2.1"},
+		{"10.0.0.1:99", nil, "10.0.0.1"},
+		{"10.0.0.1:99", []string{""}, "10.0.0.1"},
+		{"10.0.0.1:99", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"10.0.0.1:99", []string{"198.51.100.1:4711"}, "198.51.100.1"},
+		{"10.0.0.1:99", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
+		{"10.0.0.1:99", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"10.0.0.1:99", []string{"6.6.6.6, 198.51.100.1, 10.0.0.2"}, "198.51.100.1"},
+		{"10.0.0.1:99", []string{"6.6.6.6", "198.51.100.1, 10.0.0.2"}, "198.51.100.1"},
+		{"10.0.0.1:99", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
+		{"10.0.0.1:99", []string{"6.6.6.6, garbage, 10.0.0.2"}, "10.0.0.2"},
+		{"[::ffff:10.0.0.1]:99", []string{"::ffff:198.51.100.1"}, "198.51.100.1"},
+		{"[fd00::1]:99", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"pipe", []string{"198.51.100.1"}, "invalid IP"},
+	} {
+		r := &http.Request{RemoteAddr: tc.peer, Header: http.Header{"X-Forwarded-For": tc.forwarded}}
+		if got := clientAddr(r, trusted).String(); got != tc.want {
+			t.Errorf("peer %s with %q: %s, want %s", tc.peer, tc.forwarded, got, tc.want)
+		}
+	}
+}
+
+func TestAllowance(t *testing.T) {
+	t.Parallel()
+	var a allowance
+	start := time.Hour
+	for i := range 120 {
+		if !a.take(start, 120) {
+			t.Fatalf("message %d of a burst is refused, want 120", i+1)
+		}
+	}
+	if a.take(start, 120) {
+		t.Error("message 121 passes, want it refused")
+	}
+	if !a.take(start+500*time.Millisecond, 120) {
+		t.Error("half a second later the next is refused, want it to pass")
+	}
+	if a.take(start+501*time.Millisecond, 120) {
+		t.Error("another one passes at once, want it refused")
+	}
+	for range 1000 {
+		if !a.take(start, off) {
+			t.Fatal("refused although there is no limit")
+		}
+	}
+}
+
+func TestAddressLimiter(t *testing.T) {
+	t.Parallel()
+	l := newAddressLimiter(1)
+	take := func(now time.Duration, addr string) bool { return l.take(now, netip.MustParseAddr(addr)) }
+	if !take(0, "192.0.2.1") || take(0, "192.0.2.1") || take(0, "::ffff:192.0.2.1") || !take(0, "192.0.2.2") {
+		t.Error("want one for each IPv4 address, however it is written")
+	}
+	if !take(0, "2001:db8::1") || take(0, "2001:db8::2%eth0") || !take(0, "2001:db8:0:1::1") {
+		t.Error("want one for each /64 of IPv6")
+	}
+	for i := range 10 * minSweep {
+		addr := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		l.take(time.Duration(i)*time.Second, addr)
+	}
+	if got := len(l.used); got > minSweep {
+		t.Errorf("%d addresses are remembered, want at most %d", got, minSweep)
+	}
+}
+
+func TestKeepalive(t *testing.T) {
+	t.Parallel()
+	cfg := Config{PingInterval: 25 * time.Second, PongTimeout: 10 * time.Second}
+	expect := func(k *keepalive, now, lastRead time.Duration, want verdict) {
+		t.Helper()
+		if got := k.look(now, lastRead, &cfg); got != want {
+			t.Errorf("at %v, last heard of at %v: verdict %d, want %d", now, lastRead, got, want)
+		}
+	}
+	var k keepalive
+	k.start(0, cfg.PingInterval)
+	if k.pingAt < cfg.PingInterval/2 || k.pingAt > cfg.PingInterval {
+		t.Errorf("first ping at %v, want it in the second half of the first interval", k.pingAt)
+	}
+	k.pingAt = 20 * time.Second
+	expect(&k, 19*time.Second, 0, verdictFine)
+	expect(&k, 20*time.Second, 0, verdictPing)
+	expect(&k, 44*time.Second, 0, verdictFine) // not written yet: the peer has nothing to answer
+	k.pinged(21*time.Second, cfg.PongTimeout)
+	expect(&k, 30*time.Second, 20*time.Second, verdictFine)
+	expect(&k, 31*time.Second, 20*time.Second, verdictDead)
+	expect(&k, 31*time.Second, 22*time.Second, verdictFine)
+	expect(&k, 45*time.Second, 22*time.Second, verdictPing)
+
+	k.expireAt(46*time.Second, time.Now().Add(4*time.Second))
+	expect(&k, 49*time.Second, 49*time.Second, verdictFine)
+	expect(&k, 50*time.Second, 49*time.Second, verdictExpired)
+	for _, at := range []time.Time{{}, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)} {
+		k.expireAt(time.Hour, at)
+		if k.expires != never {
+			t.Errorf("a token good until %v expires after %v, want never", at, k.expires)
+		}
+	}
+	k.expireAt(time.Hour, time.Now().Add(-time.Minute))
+	expect(&k, time.Hour, time.Hour, verdictExpired)
+
+	k.start(0, off)
+	expect(&k, 1000*time.Hour, 0, verdictFine) // no pings
+}
+
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "short", strings.Repeat("x", 123), strings.Repeat("x", 500), strings.Repeat("€", 100), "x" + strings.Repeat("€", 100)} {
+		got := clip(s)
+		if len(got) > 123 || !utf8.ValidString(got) || !strings.HasPrefix(s, got) || len(s) <= 123 && got != s {
+			t.Errorf("clip(%q) = %q, want at most 123 bytes of whole characters", s, got)
+		}
+	}
+	for _, reason := range []string{reasonForbidden, reasonExpired, reasonSlow, reasonNoPong, reasonTooMany, reasonTooBig, reasonBinary, reasonNotUTF8, reasonRestart, reasonDisconnected, reasonInternal} {
+		if reason != clip(reason) {
+			t.Errorf("reason %q is too long for a close frame", reason)
+		}
+	}
+}
+
+func TestChunkBoundary(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		n    int
+		torn bool
+		want int
+		ok   bool
+	}{
+		{0, false, 0, true}, {0, true, 10, true}, {1, false, 10, true}, {10, false, 10, true}, {11, false, 30, true}, {30, true, 30, true}, {31, false, 0, false},
+	} {
+		b := chunk{buf: make([]byte, 40), ends: []int{10, 30}, torn: tc.torn}
+		if got, ok := b.boundary(tc.n); got != tc.want || ok != tc.ok {
+			t.Errorf("boundary(%d) with torn %v: %d, %v; want %d, %v", tc.n, tc.torn, got, ok, tc.want, tc.ok)
+		}
+	}
+}
+
+// TestFrameReaderAgainstWriter reads back frames of every form of length.
+func TestFrameReaderAgainstWriter(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, 1, 125, 126, 127, readBufferSize, 65535, 65536, 100_000} {
+		payload := bytes.Repeat([]byte("0123456789abc"), size/13+1)[:size]
+		raw := wstest.Frame{Fin: true, Op: wstest.OpText, Payload: payload}.Bytes()
+		r := newFrameReader(io.MultiReader(bytes.NewReader(raw[:len(raw)/2]), bytes.NewReader(raw[len(raw)/2:])))
+		h, err := r.next()
+		if err != nil || h != (frameHeader{opText, true, uint64(size)}) {
+			t.Fatalf("size %d: header %+v, %v", size, h, err)
+		}
+		if got, err := r.payload(nil, h); err != nil || !bytes.Equal(got, payload) {
+			t.Errorf("size %d: payload of %d bytes, %v; want what was written", size, len(got), err)
+		}
+		if _, err := r.next(); !errors.Is(err, io.EOF) {
+			t.Errorf("size %d: then %v, want EOF", size, err)
+		}
+	}
+}
+
+// FuzzFrameReader feeds any bytes: the reader must neither panic nor take more
+// memory than there are bytes, and its errors must be ones that can be answered.
+func FuzzFrameReader(f *testing.F) {
+	f.Add(wstest.Text("ping").Bytes())
+	f.Add(append(wstest.Frame{Op: wstest.OpText, Payload: []byte("a")}.Bytes(), wstest.Ping("x").Bytes()...))
+	f.Add(wstest.Frame{Fin: true, Op: wstest.OpText, Announced: 1 << 63}.Bytes())
+	f.Add(wstest.Close(1005, "\xff").Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := newFrameReader(bytes.NewReader(b))
+		for {
+			h, err := r.next()
+			if err != nil {
+				checkReadError(t, err)
+				return
+			}
+			if h.op.control() {
+				payload, err := r.control(h)
+				if err != nil {
+					checkReadError(t, err)
+					return
+				}
+				if len(payload) > maxControl {
+					t.Fatalf("control frame of %d bytes, want at most %d", len(payload), maxControl)
+				}
+				if code, err := parseClose(payload); err == nil && code != closeNoStatus && !sendable(code) {
+					t.Fatalf("close code %d is accepted", code)
+				}
+				continue
+			}
+			if h.size > 64<<10 {
+				return
+			}
+			got, err := r.payload(nil, h)
+			if err != nil {
+				checkReadError(t, err)
+				return
+			}
+			if uint64(len(got)) != h.size {
+				t.Fatalf("payload of %d bytes, want %d", len(got), h.size)
+			}
+		}
+	})
+}
+
+func checkReadError(t *testing.T, err error) {
+	t.Helper()
+	if e, ok := errors.AsType[*closeError](err); ok {
+		if !sendable(e.code) || len(e.reason) > maxReason {
+			t.Fatalf("error %v cannot be sent in a close frame", e)
+		}
+		return
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("error %v, want a close error or the end", err)
+	}
+}
+
+// FuzzParseMessage feeds any text: nothing may panic.
+func FuzzParseMessage(f *testing.F) {
+	for _, s := range []string{"ping", "{", `{"type":"auth","token":"x"}`, `{"type":"auth","type":"x"}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if kind, token := parseMessage(b); kind != messageAuth && token != "" {
+			t.Fatalf("kind %d comes with a token", kind)
+		}
+	})
+}
+
+func FuzzOrigin(f *testing.F) {
+	for _, s := range []string{"https://good.com", "null", "http://[::1]:80", "https://a@b"} {
+		f.Add(s, "good.com")
+	}
+	f.Fuzz(func(t *testing.T, s, host string) {
+		o, ok := parseOrigin(s)
+		if ok && (o.host == "" || o.port == "") {
+			t.Fatalf("origin %q is read as %+v", s, o)
+		}
+		o.sameHost(host)
+	})
+}
