@@ -322,7 +322,7 @@ function drawState() {
   view.state.dataset.state = link.state;
   write(view.stateWord, stateWords[link.state]);
   write(view.stateDetail, stateDetail());
-  write(view.user, link.user);
+  write(view.user, idle ? "" : link.user);
   write(view.loginWhy, idle ? link.why : "");
   write(view.cut, link.socket ? "Cut the connection" : "Connect now");
   view.login.hidden = !idle;

@@ -1,0 +1,41 @@
+import { TaskFeedError } from "./errors.js";
+import type { FeedEvent, ResetReason } from "./types.js";
+
+/** An event, or one of the protocol's own frames. */
+export type Frame =
+  | FeedEvent
+  | { type: "feed_live"; cursor: number }
+  | { type: "feed_reset"; cursor: number; reason: ResetReason };
+
+export const bad = (why: string): TaskFeedError =>
+  new TaskFeedError("protocol", "the server does not speak the taskfeed protocol: " + why);
+
+export const isID = (id: unknown, least: number): id is number =>
+  Number.isSafeInteger(id) && (id as number) >= least;
+
+/**
+ * Reads one text frame. Returns undefined for what carries no event: the word
+ * pong and frames of a later version of the protocol. Throws for all else that
+ * cannot be read, since to pass over it might lose an event.
+ */
+export function readFrame(text: string): Frame | undefined {
+  if (text.trim() === "pong") return;
+  let f: any;
+  try {
+    f = JSON.parse(text);
+  } catch {
+    // f stays undefined
+  }
+  if (!f || typeof f !== "object" || Array.isArray(f)) throw bad("a frame is no JSON object");
+  const { type, id } = f;
+  if (type === "feed_live" || type === "feed_reset") {
+    if (!isID(f.cursor, 0)) throw bad(`the cursor of a ${type} is no event's id`);
+    return f;
+  }
+  if (id === undefined || String(type).startsWith("feed_")) return;
+  if (!isID(id, 1)) {
+    throw bad((id as any) > 1 ? "an id is greater than 9007199254740991, the last that JavaScript holds exactly" : "an id is no integer");
+  }
+  if (!type || typeof type !== "string" || Number.isNaN(Date.parse(f.timestamp))) throw bad(`event ${id} has no type or no time`);
+  return f;
+}

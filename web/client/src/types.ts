@@ -1,0 +1,180 @@
+import type { TaskFeedError } from "./errors.js";
+
+/** What every event has. An id is its place in the log: ids only grow. */
+export interface EventFields {
+  id: number;
+  type: string;
+  /** RFC 3339, UTC: when the change was captured. It orders nothing. */
+  timestamp: string;
+}
+
+interface TaskFields extends EventFields {
+  task_id: string;
+  /** Grows by one with each change of the task. */
+  version: number;
+  /** The fields that were too large for the feed and are null here. */
+  truncated?: string[];
+}
+
+/** The whole visible state of a task, but for its status, which the type says. */
+interface VisibleFields<R> extends TaskFields {
+  kind?: string;
+  progress: number;
+  message?: string;
+  result?: R | null;
+  error?: string | null;
+}
+
+export interface TaskQueued<R = unknown> extends VisibleFields<R> { type: "task_queued" }
+export interface TaskStarted<R = unknown> extends VisibleFields<R> { type: "task_started" }
+export interface TaskCompleted<R = unknown> extends VisibleFields<R> { type: "task_completed" }
+export interface TaskFailed<R = unknown> extends VisibleFields<R> { type: "task_failed" }
+export interface TaskCanceled<R = unknown> extends VisibleFields<R> { type: "task_canceled" }
+export interface TaskProgress extends TaskFields {
+  type: "task_progress";
+  progress: number;
+  /** Absent: the task has none now. */
+  message?: string | null;
+}
+export interface TaskDeleted extends TaskFields { type: "task_deleted" }
+
+/** The events of tasks by their type. */
+export interface TaskEvents {
+  task_queued: TaskQueued;
+  task_started: TaskStarted;
+  task_progress: TaskProgress;
+  task_completed: TaskCompleted;
+  task_failed: TaskFailed;
+  task_canceled: TaskCanceled;
+  task_deleted: TaskDeleted;
+}
+
+/** The app's own events: their fields, by their type. */
+export type CustomEvents = Record<never, object>;
+
+/** The events of a feed by their type. */
+export type EventsOf<C extends CustomEvents> = TaskEvents & {
+  [K in keyof C & string]: EventFields & { type: K } & C[K];
+};
+
+/** One event of a task, or of the app's own types C. */
+export type FeedEvent<C extends CustomEvents = {}> = EventsOf<C>[keyof EventsOf<C>];
+
+/** An event of a type that the program does not declare. */
+export type UnknownEvent = EventFields & Record<string, unknown>;
+
+/** A task as a snapshot or `applyEvent` has it. */
+export interface Task {
+  id: string;
+  user_id?: string;
+  kind?: string;
+  /** `unknown` until the feed or a snapshot has told it. */
+  status: "queued" | "running" | "completed" | "failed" | "canceled" | "unknown";
+  progress: number;
+  message?: string;
+  result?: unknown;
+  error?: string;
+  version: number;
+  truncated?: string[];
+  created_at?: string;
+  updated_at?: string;
+}
+
+/**
+ * `idle` before connect; `connecting`; `replaying` what was missed; `live`;
+ * `waiting` for the next attempt; `closed`.
+ */
+export type State = "idle" | "connecting" | "replaying" | "live" | "waiting" | "closed";
+
+export interface StateChange {
+  state: State;
+  /** Why the feed waits or closed; none when close was called. */
+  error?: TaskFeedError;
+  /** How long it waits, in milliseconds. */
+  delay?: number;
+}
+
+/** `expired`: the log no longer keeps what comes after the cursor. `ahead`: the cursor is beyond the log. */
+export type ResetReason = "expired" | "ahead";
+
+/** Events were missed for good: forget the state, the feed goes on after cursor. */
+export interface Reset { reason: ResetReason; from: number; cursor: number }
+
+/** The events after `from`, up to and with `to`, are no longer kept. */
+export interface Gap { from: number; to: number }
+
+/** The tasks as they stand, and the id of the last event that they show. */
+export interface Snapshot { tasks: Task[]; cursor?: number }
+
+export type TokenReason = "initial" | "expired" | "rejected";
+
+export interface CursorStore {
+  /** The cursor saved last, null or undefined when there is none. */
+  load(): number | null | undefined | Promise<number | null | undefined>;
+  /** Called after the handlers of the event with that id have returned. */
+  save(cursor: number): void | Promise<void>;
+}
+
+/** What `on` takes besides the types of events. */
+export interface FeedSignals<C extends CustomEvents> {
+  /** Every event. */
+  event: FeedEvent<C>;
+  /** Each change of state. Not waited for. */
+  state: StateChange;
+  reset: Reset;
+  gap: Gap;
+  /** What loadSnapshot returned. */
+  snapshot: Snapshot & { reason: "start" | ResetReason };
+}
+
+export type HandlerMap<C extends CustomEvents> = EventsOf<C> & FeedSignals<C>;
+
+/** What a handler returns is waited for before the next event. */
+export type Handler<E> = (value: E) => unknown;
+
+export type Transport = "websocket" | "sse";
+
+export interface FeedOptions {
+  /** Base URL of the server: http, https, ws or wss; relative to the page. Default "/". */
+  url?: string;
+  userId: string;
+  /** Returns a token for the user. A `TokenRejected` ends the feed; after any other error it tries again. */
+  getToken(ask: { reason: TokenReason; signal: AbortSignal }): string | Promise<string>;
+  /** Where the cursor is kept; default: in memory. See `localStorageCursor`. */
+  cursorStore?: CursorStore;
+  /** Where to begin without a saved cursor: 0 for all that is kept; default: live events only. */
+  after?: number;
+  /** Events of these types only; default: all. */
+  types?: readonly string[];
+  /** Events of this task only. */
+  taskId?: string;
+  /** Tried in this order; the one that worked is remembered. Default ["websocket", "sse"]. */
+  transports?: readonly Transport[];
+  /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */
+  backoff?: { min?: number; max?: number; random?: () => number };
+  /** Reads the tasks, at the start and after a reset. */
+  loadSnapshot?(ask: { reason: "start" | ResetReason; signal: AbortSignal }): Snapshot | Promise<Snapshot>;
+  /** One connection for all tabs of the browser. */
+  shared?: boolean;
+  onState?(change: StateChange): void;
+  /**
+   * Called when a handler threw. When it returns, the event counts as handled.
+   * Without it, the feed ends and the event comes again with the next connect.
+   */
+  onHandlerError?(error: unknown, value: unknown): unknown;
+  /** In place of the environment's own. */
+  WebSocket?: WebSocketClass;
+  fetch?: typeof fetch;
+}
+
+/** As much of the browser's WebSocket as the client uses. */
+export type WebSocketClass = new (url: string, protocols: string[]) => SocketLike;
+
+export interface SocketLike {
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(text: string): void;
+  close(code?: number): void;
+}
