@@ -1,0 +1,40 @@
+# The commands of this project. "make" alone prints this list.
+
+GO ?= go
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## start a server with a private Postgres and a demo; Ctrl-C ends both
+	$(GO) build -o bin/taskfeed ./cmd/taskfeed
+	exec bin/taskfeed dev
+
+.PHONY: test
+test: ## run all tests, with a real Postgres and the race detector
+	$(GO) test -race -timeout 9m ./...
+
+.PHONY: check
+check: lint test ## what must pass before a push: formatting, vet, lint and all tests
+
+.PHONY: lint
+lint: ## formatting, vet, static analysis, and the rules for migrations
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) test -run '^TestLint' ./migrations
+
+.PHONY: build
+build: ## build bin/taskfeed
+	$(GO) build -o bin/taskfeed ./cmd/taskfeed
+
+.PHONY: bench
+bench: ## measure this machine and write docs/BENCHMARKS.md
+	$(GO) run ./cmd/taskfeed bench --output docs/BENCHMARKS.md
+
+.PHONY: clean
+clean: ## remove what the build made
+	rm -rf bin dist

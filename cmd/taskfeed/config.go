@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/listener"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// config is everything that can be configured, as the packages take it.
+type config struct {
+	store     store.Config
+	listener  listener.Config
+	hub       hub.Config
+	auth      auth.Config
+	http      httpapi.Config
+	log       logConfig
+	host      string
+	port      string
+	secret    string
+	migrate   bool
+	startWait time.Duration
+	dev       bool // private database, this machine only
+}
+
+type logConfig struct{ level, format string }
+
+// databaseSettings is what every command needs that talks to the database.
+func (c *config) databaseSettings() []*setting {
+	return []*setting{
+		{"DATABASE_URL", "the database, as postgres://user:password@host:5432/name", "", text(&c.store.URL)},
+		{"TASKFEED_LISTEN_DATABASE_URL", "a direct way to the same database for LISTEN and advisory locks, when DATABASE_URL goes through a pooler", "", text(&c.store.ListenURL)},
+	}
+}
+
+// tokenSettings is what makes and checks tokens.
+func (c *config) tokenSettings() []*setting {
+	return []*setting{
+		{"TASKFEED_JWT_SECRET", "secret of at least 32 bytes shared with the issuer of HS256/384/512 tokens", "", text(&c.secret)},
+		{"TASKFEED_JWT_PUBLIC_KEY_FILE", "PEM files of public keys or certificates for RS/PS/ES/EdDSA tokens, separated by commas", "", list(&c.auth.PublicKeyFiles)},
+		{"TASKFEED_JWKS_URL", "URL of the issuer's key set", "", text(&c.auth.JWKSURL)},
+		{"TASKFEED_JWT_ALGORITHMS", "the only algorithms allowed, separated by commas (default: all that the keys serve)", "", list(&c.auth.Algorithms)},
+		{"TASKFEED_JWT_ISSUER", "required iss of tokens (default: any)", "", text(&c.auth.Issuer)},
+		{"TASKFEED_JWT_AUDIENCE", "required aud of tokens (default: any)", "", text(&c.auth.Audience)},
+		{"TASKFEED_JWT_TYPE", "required typ of tokens (default: any)", "", text(&c.auth.Type)},
+		{"TASKFEED_JWT_ROLE_CLAIM", "claim that holds the role", "role", text(&c.auth.RoleClaim)},
+		{"TASKFEED_JWT_LEEWAY", "how far the issuer's clock may be off", "30s", duration(&c.auth.Leeway, time.Second, true)},
+	}
+}
+
+func (c *config) httpSettings() []*setting {
+	h := &c.http
+	return []*setting{
+		{"TASKFEED_ADDR", "address to listen on, without a port (serve: all; dev: 127.0.0.1)", c.host, host(&c.host)},
+		{"PORT", "port to listen on", "8080", port(&c.port)},
+		{"TASKFEED_ALLOWED_ORIGINS", "origins whose pages may connect besides those of the same host, separated by commas", "", list(&h.AllowedOrigins)},
+		{"TASKFEED_TRUSTED_PROXIES", "networks whose X-Forwarded-For is believed, separated by commas", "", prefixes(&h.TrustedProxies)},
+		{"TASKFEED_MAX_CONNECTIONS", "connections in all", "50000", number(&c.hub.MaxTotal, 1, true)},
+		{"TASKFEED_MAX_CONNECTIONS_PER_USER", "connections of one user", "20", number(&c.hub.MaxPerUser, 1, true)},
+		{"TASKFEED_MAX_MESSAGE_BYTES", "size of one inbound message", "65536", number(&h.MaxMessageBytes, 128, false)},
+		{"TASKFEED_MESSAGES_PER_MINUTE", "inbound messages of one connection", "120", number(&h.MessagesPerMinute, 1, true)},
+		{"TASKFEED_HANDSHAKES_PER_MINUTE", "handshakes of one address", "off", number(&h.HandshakesPerMinute, 1, true)},
+		{"TASKFEED_PING_INTERVAL", "time between pings; keep it below the idle time-out of proxies", "25s", duration(&h.PingInterval, time.Second, true)},
+		{"TASKFEED_PONG_TIMEOUT", "time that a ping may stay unanswered", "10s", duration(&h.PongTimeout, time.Second, false)},
+		{"TASKFEED_WRITE_TIMEOUT", "time that a client may take to accept what is written to it", "5s", duration(&h.WriteTimeout, 100*time.Millisecond, false)},
+		{"TASKFEED_HEADER_TIMEOUT", "time that a request's header may take", "5s", duration(&h.ReadHeaderTimeout, 100*time.Millisecond, false)},
+		{"TASKFEED_DRAIN", "time over which connections are closed at shutdown", "10s", duration(&h.Drain, 0, false)},
+		{"TASKFEED_DRAIN_DELAY", "time between turning not ready and closing the port", "0s", duration(&h.DrainDelay, 0, false)},
+		{"TASKFEED_METRICS_USERS", "users that /metrics names", "1000", number(&h.MetricsUsers, 1, true)},
+	}
+}
+
+func (c *config) serveSettings() []*setting {
+	return slices.Concat(c.databaseSettings(), []*setting{
+		{"TASKFEED_DB_MAX_CONNS", "connections of the database pool; one more listens", "10", number(&c.store.MaxConns, 2, false)},
+		{"TASKFEED_STALL_TIMEOUT", "how long a frozen server may go on holding the lead", "10s", duration(&c.store.StallTimeout, 3*time.Second, false)},
+		{"TASKFEED_RETENTION", "how long events are kept", "30d", duration(&c.listener.Retention, time.Minute, true)},
+		{"TASKFEED_MIGRATE", "bring the schema up to date at start; with false an old schema is refused", "true", boolean(&c.migrate)},
+		{"TASKFEED_START_WAIT", "how long to wait for the database at start", "60s", duration(&c.startWait, 0, false)},
+	}, c.httpSettings(), c.tokenSettings(), c.logSettings())
+}
+
+func (c *config) logSettings() []*setting {
+	return []*setting{
+		{"TASKFEED_LOG_LEVEL", "debug, info, warn or error", "info", choice(&c.log.level, "debug", "info", "warn", "error")},
+		{"TASKFEED_LOG_FORMAT", "text, json, or auto: text on a terminal", "auto", choice(&c.log.format, "auto", "text", "json")},
+	}
+}
+
+// finish completes and checks what read has filled in, as serve and dev need it.
+func (c *config) finish() error {
+	c.auth.Secret = []byte(c.secret)
+	c.http.Addr = net.JoinHostPort(c.host, c.port)
+	// Replays leave a part of the pool to everything else.
+	c.hub.MaxReplays = max(1, c.store.MaxConns*2/3)
+	var errs []error
+	if c.store.URL == "" && !c.dev {
+		errs = append(errs, errors.New("DATABASE_URL: it is missing; for a private database to try things with: taskfeed dev"))
+	}
+	if slices.Contains(c.http.AllowedOrigins, "*") && !c.dev {
+		errs = append(errs, errors.New(`TASKFEED_ALLOWED_ORIGINS: "*" lets every web page in; list the origins of your own pages`))
+	}
+	if _, err := auth.New(c.auth); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

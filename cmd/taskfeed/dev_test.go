@@ -1,0 +1,114 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startDev starts "taskfeed dev" in its own directory and waits for the page.
+func startDev(t *testing.T, dir string, args ...string) (p *process, base string) {
+	t.Helper()
+	p = start(t, []string{"PORT=" + freePort(t), "TASKFEED_DRAIN=1s"}, append([]string{"dev", "--dir", dir}, args...)...)
+	page := regexp.MustCompile(`page +(http://[^/]+)/#token=`)
+	eventually(t, "the banner is printed", 60*time.Second, func() bool {
+		select {
+		case <-p.done:
+			t.Fatalf("dev ended: %s", p.stderr)
+		default:
+		}
+		return page.MatchString(p.stdout.String())
+	})
+	base = page.FindStringSubmatch(p.stdout.String())[1]
+	eventually(t, "the server is ready", 30*time.Second, func() bool {
+		status, _ := get(t, base+"/readyz")
+		return status == 200
+	})
+	return p, base
+}
+
+// postmaster returns the process id of the private Postgres.
+func postmaster(t *testing.T, dir string) int {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	if err != nil {
+		t.Fatalf("read postmaster.pid: %v", err)
+	}
+	pid, err := strconv.Atoi(strings.SplitN(string(content), "\n", 2)[0])
+	if err != nil {
+		t.Fatalf("read postmaster.pid: %v", err)
+	}
+	return pid
+}
+
+func gone(pid int) bool { return syscall.Kill(pid, 0) == syscall.ESRCH }
+
+func TestDev(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(privateDir(t), "state")
+	p, base := startDev(t, dir)
+
+	out := p.stdout.String()
+	for _, want := range []string{"page ", "token ", "tail ", "psql "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the banner lacks %q:\n%s", want, out)
+		}
+	}
+	if status, body := get(t, base+"/"); status != 200 || !strings.Contains(body, "<html") {
+		t.Errorf("the page answers %d", status)
+	}
+	alice := watchToken(t, base, "alice", bannerToken(t, out))
+	eventually(t, "the demo moves alice's tasks", 30*time.Second, func() bool { return len(alice.snapshot()) > 3 })
+
+	second := start(t, []string{"PORT=" + freePort(t)}, "dev", "--dir", dir)
+	if got := second.wait(t, 30*time.Second); got != 1 {
+		t.Errorf("a second dev in the same directory: exit status %d, want 1", got)
+	}
+	if got := second.stderr.String(); !strings.Contains(got, strconv.Itoa(p.cmd.Process.Pid)) {
+		t.Errorf("a second dev does not say who runs already: %q", got)
+	}
+
+	pid := postmaster(t, dir)
+	p.signal(syscall.SIGKILL)
+	p.wait(t, 10*time.Second)
+	p, _ = startDev(t, dir, "--no-demo") // nothing of the first hinders it
+
+	eventually(t, "the first Postgres is gone", 10*time.Second, func() bool { return gone(pid) })
+	pid = postmaster(t, dir)
+	p.signal(syscall.SIGINT)
+	if got := p.wait(t, 15*time.Second); got != 0 {
+		t.Errorf("exit status after Ctrl-C %d, want 0; stderr %s", got, p.stderr)
+	}
+	if !gone(pid) {
+		t.Error("the private Postgres outlived dev")
+	}
+}
+
+func bannerToken(t *testing.T, banner string) string {
+	t.Helper()
+	match := regexp.MustCompile(`token +(\S+)`).FindStringSubmatch(banner)
+	if match == nil {
+		t.Fatalf("the banner has no token:\n%s", banner)
+	}
+	return match[1]
+}
+
+// privateDir is a directory that an unprivileged Postgres can get at: those of
+// t.TempDir may be closed to others.
+func privateDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "taskfeed-dev-test-")
+	if err != nil {
+		t.Fatalf("make a directory: %v", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatalf("open the directory: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}

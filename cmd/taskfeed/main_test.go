@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+)
+
+// asProgram in the environment makes the test binary behave as taskfeed itself,
+// so that tests can start and kill real processes.
+const asProgram = "TASKFEED_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Unsetenv(asProgram)
+		main()
+	}
+	pgtest.Main(m)
+}
+
+const testSecret = "a secret of the tests alone, of 32 bytes and more"
+
+// testToken is good for an hour.
+func testToken(t testing.TB, user string) string {
+	t.Helper()
+	token, err := auth.Issue(auth.Config{Secret: []byte(testSecret)}, user, "", time.Hour)
+	if err != nil {
+		t.Fatalf("issue a token: %v", err)
+	}
+	return token
+}
+
+// process is taskfeed as a process of its own.
+type process struct {
+	cmd    *exec.Cmd
+	done   chan struct{}
+	err    error // of Wait; valid once done is closed
+	stdout *lockedBuffer
+	stderr *lockedBuffer
+}
+
+// start runs taskfeed with the given arguments and environment and kills it when
+// the test ends.
+func start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatalf("find the test binary: %v", err)
+	}
+	p := &process{cmd: exec.Command(binary, args...), done: make(chan struct{}), stdout: &lockedBuffer{}, stderr: &lockedBuffer{}}
+	p.cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GORACE=" + os.Getenv("GORACE")}, env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start taskfeed: %v", err)
+	}
+	go func() {
+		defer close(p.done)
+		p.err = p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.signal(syscall.SIGCONT)
+		p.signal(syscall.SIGKILL)
+		<-p.done
+		if t.Failed() {
+			t.Logf("log of taskfeed %s:\n%s", strings.Join(args, " "), p.stderr)
+		}
+	})
+	return p
+}
+
+func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // it may have ended
+
+// wait returns the exit status, and fails the test when the process goes on.
+func (p *process) wait(t *testing.T, bound time.Duration) int {
+	t.Helper()
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(bound):
+		t.Fatalf("taskfeed still runs after %v", bound)
+		return -1
+	}
+}
+
+// lockedBuffer may be written by a process and read by a test at once.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// eventually polls until check holds.
+func eventually(t *testing.T, what string, bound time.Duration, check func() bool) {
+	t.Helper()
+	deadline := time.After(bound)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !check() {
+		select {
+		case <-deadline:
+			t.Fatalf("%s: not within %v", what, bound)
+		case <-tick.C:
+		}
+	}
+}
+
+// get returns the status and body of a URL, and 0 when nobody answers.
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatalf("make a request: %v", err)
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, ""
+	}
+	return res.StatusCode, string(body)
+}
+
+// freePort returns a port that was free a moment ago.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("find a free port: %v", err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// serving is "taskfeed serve" as a process.
+type serving struct {
+	*process
+	base string // URL
+}
+
+// startServing starts a server on a database and waits until it is ready.
+func startServing(t *testing.T, databaseURL string, env ...string) *serving {
+	t.Helper()
+	port := freePort(t)
+	env = append([]string{"DATABASE_URL=" + databaseURL, "TASKFEED_JWT_SECRET=" + testSecret,
+		"TASKFEED_ADDR=127.0.0.1", "PORT=" + port, "TASKFEED_DRAIN=1s"}, env...)
+	s := &serving{start(t, env, "serve"), "http://127.0.0.1:" + port}
+	eventually(t, "the server is ready", 30*time.Second, func() bool {
+		status, _ := get(t, s.base+"/readyz")
+		return status == http.StatusOK
+	})
+	return s
+}
+
+// leads reports whether the server says that it is the sequencer.
+func (s *serving) leads(t *testing.T) bool {
+	_, body := get(t, s.base+"/metrics")
+	return strings.Contains(body, "\ntaskfeed_is_leader 1\n")
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/taskfeed/taskfeed/listener"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// feedCollector shows the listener's and the database's figures at /metrics.
+type feedCollector struct {
+	feed *listener.Listener
+	st   *store.Store
+}
+
+func newFeedCollector(feed *listener.Listener, st *store.Store) prometheus.Collector {
+	return feedCollector{feed, st}
+}
+
+func describe(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("taskfeed_"+name, help, nil, nil)
+}
+
+var (
+	descUp       = describe("listener_up", "1 while the feed is fresh: the last look at the database went well.")
+	descLeader   = describe("is_leader", "1 while this server is the sequencer.")
+	descWakeups  = describe("wakeups_total", "Times that the doorbell woke the listener.")
+	descMoves    = describe("moves_total", "Moves from changes to the log made by this server, empty ones among them.")
+	descCaptured = describe("events_captured_total", "Events that this server appended to the log.")
+	descBuffer   = describe("buffer_depth", "Committed changes that are not in the log yet, counted up to 100000.")
+	descWriter   = describe("oldest_writer_seconds", "Age of the oldest transaction that has written and not ended.")
+	descQueue    = describe("notification_queue_usage", "Part of Postgres's notification queue in use, from 0 to 1.")
+)
+
+// Describe sends the descriptions of all metrics.
+func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue} {
+		ch <- d
+	}
+}
+
+// Collect sends the figures as they stand; those of the database are left out
+// while it does not answer within two seconds.
+func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
+	}
+	counter := func(d *prometheus.Desc, v uint64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v))
+	}
+	stats := c.feed.Stats()
+	gauge(descUp, oneIf(stats.Up))
+	gauge(descLeader, oneIf(stats.Leader))
+	counter(descWakeups, stats.Wakeups)
+	counter(descMoves, stats.Moves)
+	counter(descCaptured, stats.Captured)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	figures, err := c.st.Figures(ctx)
+	if err != nil {
+		return
+	}
+	gauge(descBuffer, float64(figures.BufferDepth))
+	gauge(descWriter, figures.OldestWriter.Seconds())
+	gauge(descQueue, figures.QueueUsage)
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}

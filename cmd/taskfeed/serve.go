@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/listener"
+	"github.com/taskfeed/taskfeed/migrations"
+	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/web"
+)
+
+func serveCommand(in *invocation) *cobra.Command {
+	var cfg config
+	ss := newSettings(cfg.serveSettings())
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the feeds of a database",
+		Long: "serve moves committed changes into the log and serves each user's feed. Several\n" +
+			"servers may serve one database: one of them moves, all of them serve.\n\n" +
+			"Every flag can be set by the environment variable named behind it, or, for\n" +
+			"secrets, by that name with _FILE and the path of a file.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(ss.read(in.env), cfg.finish()); err != nil {
+				return usageError{err}
+			}
+			logger := newLogger(in.stderr, cfg.log)
+			for _, name := range unknown(in.environ, ss.list) {
+				logger.Warn("unknown setting ignored", "name", name)
+			}
+			return serve(cmd.Context(), cfg, logger)
+		},
+	}
+	ss.register(cmd.Flags())
+	return cmd
+}
+
+// serve runs a server until ctx is done and its connections are drained.
+func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
+	if err := prepareSchema(ctx, cfg, logger); err != nil {
+		return err
+	}
+	cfg.store.Logger, cfg.listener.Logger, cfg.auth.Logger = logger, logger, logger
+	st, err := store.Open(ctx, cfg.store)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	var checks sync.WaitGroup
+	defer checks.Wait()
+	checks.Go(func() { checkListen(ctx, st, logger) }) // a pooler's silence must not hold up the start
+	h, err := hub.New(st, cfg.hub)
+	if err != nil {
+		return err
+	}
+	feed, err := listener.New(func(ctx context.Context) (listener.Session, error) {
+		return st.OpenSession(ctx)
+	}, h, cfg.listener)
+	if err != nil {
+		return err
+	}
+	verifier, err := auth.New(cfg.auth)
+	if err != nil {
+		return err
+	}
+	server, err := httpapi.New(httpapi.Deps{
+		Hub:        h,
+		Verifier:   verifier,
+		Checks:     checksOf(st, feed),
+		Collectors: []prometheus.Collector{newFeedCollector(feed, st)},
+		Pages:      web.Handler(),
+		Log:        logger,
+	}, cfg.http)
+	if err != nil {
+		return err
+	}
+	// The feed goes on while the connections drain.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	return runAll(running,
+		service{"http", func(context.Context) error { return server.Run(ctx) }},
+		service{"listener", feed.Run},
+		service{"tokens", verifier.Run},
+	)
+}
+
+// checksOf are the checks behind /readyz.
+func checksOf(st *store.Store, feed *listener.Listener) []httpapi.Check {
+	return []httpapi.Check{
+		{Name: "database", Run: st.Ping},
+		{Name: "feed", Run: func(context.Context) error { return feed.Ready() }},
+		{Name: "capture", Run: func(ctx context.Context) error {
+			figures, err := st.Figures(ctx)
+			if err == nil && !figures.Capturing {
+				err = errors.New("a trigger of taskfeed.tasks is disabled or missing: changes are not captured")
+			}
+			return err
+		}},
+	}
+}
+
+// prepareSchema waits for the database and makes the schema fit this binary, or
+// refuses one that does not.
+func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
+	url := cfg.store.URL
+	if cfg.store.ListenURL != "" {
+		url = cfg.store.ListenURL // migrations need a session of their own too
+	}
+	versions, err := awaitDatabase(ctx, url, cfg.startWait, logger)
+	switch {
+	case err != nil:
+		return err
+	case versions.Current():
+		return nil
+	case !cfg.migrate:
+		return fmt.Errorf("%v: run taskfeed migrate up, or drop --migrate=false", versions)
+	}
+	logger.Info("migrating", "from", versions.Database, "to", versions.Binary)
+	return migrations.Up(ctx, url)
+}
+
+// awaitDatabase reads the schema's version, trying again for as long as wait
+// while the database cannot be reached.
+func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		versions, err := migrations.Read(ctx, url)
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return versions, err
+		}
+		logger.Warn("waiting for the database", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// checkListen says in one line when LISTEN does not work through the URL given.
+func checkListen(ctx context.Context, st *store.Store, logger *slog.Logger) {
+	err := st.CheckListen(ctx)
+	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeInternal && ctx.Err() == nil {
+		logger.Error("notifications do not arrive: events may come up to a second late", "fix", e.Message)
+	}
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func versionCommand(in *invocation) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(in.stdout, "taskfeed", version())
+			return err
+		},
+	}
+}
+
+// version names the build, as far as the Go toolchain recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+func healthcheckCommand(in *invocation) *cobra.Command {
+	var cfg config
+	ss := newSettings([]*setting{
+		{"TASKFEED_ADDR", "address that the server listens on (default: this machine)", "", host(&cfg.host)},
+		{"PORT", "port that the server listens on", "8080", port(&cfg.port)},
+	})
+	cmd := &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask the server on this machine whether it is alive",
+		Long:  "healthcheck exits with status 0 when the server answers /healthz. It is for containers.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := ss.read(in.env); err != nil {
+				return usageError{err}
+			}
+			return healthcheck(cmd.Context(), cfg.host, cfg.port)
+		},
+	}
+	ss.register(cmd.Flags())
+	return cmd
+}
+
+func healthcheck(ctx context.Context, host, port string) error {
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("the server does not answer: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answers %s", res.Status)
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed/auth"
+)
+
+func tokenCommand(in *invocation) *cobra.Command {
+	var cfg config
+	var user, role string
+	var ttl time.Duration
+	ss := newSettings(cfg.tokenSettings())
+	cmd := &cobra.Command{
+		Use:     "token",
+		Short:   "Print a token for a user",
+		Long:    "token signs a token with TASKFEED_JWT_SECRET and prints it, alone, on standard output.",
+		Example: "  taskfeed token --user alice --ttl 1h\n  taskfeed token --user root --role admin",
+		RunE: func(*cobra.Command, []string) error {
+			if err := ss.read(in.env); err != nil {
+				return usageError{err}
+			}
+			if user == "" {
+				return usageError{errors.New("--user is missing: whose token shall it be?")}
+			}
+			cfg.auth.Secret = []byte(cfg.secret)
+			token, err := auth.Issue(cfg.auth, user, role, ttl)
+			if err != nil {
+				return usageError{err}
+			}
+			_, err = fmt.Fprintln(in.stdout, token)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&user, "user", "", "id of the user")
+	cmd.Flags().StringVar(&role, "role", "", `role, such as "admin" (default: none)`)
+	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is good")
+	ss.register(cmd.Flags())
+	return cmd
+}
