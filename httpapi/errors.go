@@ -50,8 +50,6 @@ var (
 		Message: "this URL does not answer to this method; the Allow header lists those that it does"}
 	errBodyTooLarge = &taskfeed.Error{Code: taskfeed.CodeTooLarge,
 		Message: "the request's body is too large"}
-	errMediaType = &taskfeed.Error{Code: taskfeed.CodeUnsupportedMedia,
-		Message: "the request's body must be application/json"}
 	errBadRequest = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
 		Message: "the request cannot be understood"}
 	errInternal = &taskfeed.Error{Code: taskfeed.CodeInternal,
@@ -146,12 +144,6 @@ func fromEcho(e *echo.HTTPError) *taskfeed.Error {
 		return errNotFound
 	case http.StatusMethodNotAllowed:
 		return errMethod
-	case http.StatusRequestEntityTooLarge:
-		return errBodyTooLarge
-	case http.StatusUnsupportedMediaType:
-		return errMediaType
-	case http.StatusServiceUnavailable:
-		return errDraining
 	}
 	if e.Code >= 400 && e.Code < 500 {
 		return errBadRequest

@@ -135,6 +135,19 @@ func TestGoodFrames(t *testing.T) {
 		}
 	})
 
+	t.Run("every text ping of a burst is answered", func(t *testing.T) {
+		t.Parallel()
+		c := f.dialRaw("dave")
+		for range 50 {
+			c.Send(wstest.Text("ping"))
+		}
+		for i := range 50 {
+			if got := c.Read(); string(got.Payload) != "pong" {
+				t.Fatalf("answer %d is %#x %q, want the text pong", i, got.Op, got.Payload)
+			}
+		}
+	})
+
 	t.Run("a message of the greatest size, split inside a code point", func(t *testing.T) {
 		t.Parallel()
 		c := f.dialRaw("carol")

@@ -23,13 +23,13 @@ type Connection struct {
 
 // member is an open connection as the registry sees it.
 type member interface {
-	// user is whose connection it is.
+	// user is whose connection it is. It does not block.
 	user() string
 	// describe returns all but the ID.
 	describe() Connection
 	// end closes the connection with a code and a reason. It does not block.
 	end(code int, reason string)
-	// due is when tick wants to be called, on the server's clock.
+	// due is when tick wants to be called, on the server's clock. It does not block.
 	due() time.Duration
 	// tick does what is due. It does not block.
 	tick(now time.Duration)
@@ -37,7 +37,7 @@ type member interface {
 
 // registry knows the open connections, and counts those that still have a
 // goroutine, which also the closing and the refused ones have. It is safe for
-// concurrent use and calls no member while it holds its mutex, but due.
+// concurrent use; of a member it calls only user and due while it holds its mutex.
 type registry struct {
 	prefix string // of connection ids: this server's own
 
