@@ -41,8 +41,8 @@ const superuser = "postgres"
 // Config says where and how a server runs. The zero value is a server in
 // DefaultDir that keeps its data, on any free port.
 type Config struct {
-	// Dir is the state directory. It is created when absent, its parents too.
-	// Empty means DefaultDir(), or for a temporary server, which may not name
+	// Dir is the state directory. It is created when absent, its parents too; one
+	// that holds anything else is refused. Empty means DefaultDir(), or for a temporary server, which may not name
 	// one, a new directory under os.TempDir().
 	Dir string
 
@@ -149,7 +149,7 @@ type Server struct {
 	account  account
 	dir      *stateDir
 	password string
-	port     int
+	port     int // never changes once started
 
 	mu   sync.Mutex
 	proc *process // the present or last run of Postgres
@@ -200,7 +200,7 @@ func (s *Server) bringUp(ctx context.Context) error {
 	if err := s.dir.rotateLog(); err != nil {
 		return err
 	}
-	if err := s.launch(ctx, candidatePorts(s.cfg.Port)); err != nil {
+	if s.port, err = s.launch(ctx, candidatePorts(s.cfg.Port)); err != nil {
 		return err
 	}
 	if err := s.dir.writeOwner(s.port, s.URL(superuser)); err != nil {
@@ -288,7 +288,8 @@ func (s *Server) Restart(ctx context.Context, mode Mode) error {
 	if err := s.StopMode(mode); err != nil {
 		return err
 	}
-	return s.launch(ctx, []int{s.port})
+	_, err := s.launch(ctx, []int{s.port})
+	return err
 }
 
 func (s *Server) run() *process {

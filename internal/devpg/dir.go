@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -83,21 +84,31 @@ func Reset(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkOurs(dir); err != nil {
+		return err
+	}
 	lock, err := lockDir(dir)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
 	if err := endOrphan(filepath.Join(dir, dataName), forcedStop); err != nil {
-		return err
+		return errors.Join(err, unlock(lock))
 	}
-	return wipe(dir)
+	return errors.Join(wipe(dir), unlock(lock))
 }
 
-// wipe removes what is ours; the caller holds the lock, which goes last.
+// wipe removes what is ours; the caller holds the lock, which goes last. Data
+// that is half removed never looks like data.
 func wipe(dir string) error {
+	data := filepath.Join(dir, dataName)
+	if err := removeAll(data + newSuffix); err != nil {
+		return err
+	}
+	if err := os.Rename(data, data+newSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	var errs []error
-	for _, name := range []string{dataName, dataName + newSuffix, socketsName, passwordName, passwordName + newSuffix,
+	for _, name := range []string{dataName + newSuffix, socketsName, passwordName, passwordName + newSuffix,
 		logName, oldLogName, ownerName, ownerName + newSuffix, lockName} {
 		errs = append(errs, removeAll(filepath.Join(dir, name)))
 	}
@@ -145,6 +156,9 @@ func openStateDir(cfg Config, a account) (*stateDir, error) {
 	if err := makeDir(path, a); err != nil {
 		return nil, fmt.Errorf("make the state directory of the private Postgres: %w", err)
 	}
+	if err := checkOurs(path); err != nil {
+		return nil, err
+	}
 	lock, err := lockDir(path)
 	if err != nil {
 		return nil, err
@@ -180,6 +194,20 @@ func newStateDir(path string, a account, lock *os.File) *stateDir {
 		sockets = fmt.Sprintf("/tmp/taskfeed-run-%.8x", sha256.Sum256([]byte(path)))
 	}
 	return &stateDir{path: path, sockets: sockets, account: a, lock: lock}
+}
+
+// checkOurs refuses a directory that holds something but was never locked by us,
+// lest we remove what is not ours.
+func checkOurs(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	ours := len(entries) == 0 || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lockName })
+	if !ours {
+		return fmt.Errorf("%s is not empty and no private Postgres was ever in it; name another directory", dir)
+	}
+	return nil
 }
 
 // makeDir makes the directory and its parents so that the account can reach it.
@@ -223,8 +251,8 @@ func dirMode(a account) fs.FileMode {
 	return 0o700
 }
 
-// lockDir takes the directory's lock without waiting. The lock ends with the
-// file's close or the process, never with a child: the file is close-on-exec.
+// lockDir takes the directory's lock without waiting. The lock ends with unlock or
+// with the process; a child does not keep it, as the file is close-on-exec.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	for {
@@ -242,10 +270,16 @@ func lockDir(dir string) (*os.File, error) {
 		if sameFile(f, path) {
 			return f, nil
 		}
-		if err := f.Close(); err != nil { // a Reset or sweep removed it in between
+		if err := unlock(f); err != nil { // a Reset or sweep removed it in between
 			return nil, err
 		}
 	}
+}
+
+// unlock gives a lock up at once. Closing the file would not do: a child that
+// another goroutine forks just now shares the lock until its exec.
+func unlock(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 func sameFile(f *os.File, path string) bool {
@@ -334,7 +368,7 @@ func (d *stateDir) close(remove bool) error {
 	if remove {
 		errs = []error{removeAll(d.sockets), removeAll(d.path)}
 	}
-	return errors.Join(append(errs, lock.Close())...)
+	return errors.Join(append(errs, unlock(lock))...)
 }
 
 // sweep removes the directories of temporary servers whose owner is dead. What
@@ -379,9 +413,8 @@ func sweepOne(path string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
 	if err := endOrphan(filepath.Join(path, dataName), 0); err != nil {
-		return err
+		return errors.Join(err, unlock(lock))
 	}
-	return removeAll(path)
+	return errors.Join(removeAll(path), unlock(lock))
 }

@@ -56,8 +56,11 @@ func (s *Server) passwordFile() string { return filepath.Join(s.dir.path, passwo
 // initdb makes a new cluster and its password, beside the place where it belongs
 // until it is complete. What an interrupted one left there is removed.
 func (s *Server) initdb(ctx context.Context) (password string, err error) {
+	if _, err := os.Lstat(s.dir.data()); err == nil {
+		return "", fmt.Errorf("%s is there but has no file PG_VERSION; move it away, or wipe it with --reset", s.dir.data())
+	}
 	fresh := s.dir.data() + newSuffix
-	if err := errors.Join(removeAll(fresh), removeAll(s.dir.data())); err != nil {
+	if err := removeAll(fresh); err != nil {
 		return "", err
 	}
 	if err := s.account.mkdir(fresh); err != nil {

@@ -118,7 +118,7 @@ func (n npm) lock(ctx context.Context, cache string) (unlock func(), err error) 
 	for told := false; ; told = true {
 		f, err := lockDir(cache)
 		if err == nil {
-			return func() { _ = f.Close() }, nil // closing a file that was not written to cannot lose anything
+			return func() { _ = unlock(f) }, nil // it ends with the process at the latest
 		}
 		if _, inUse := errors.AsType[*InUseError](err); !inUse {
 			return nil, err

@@ -32,7 +32,7 @@ func TestSecondOwner(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			dir := newDir(t)
+			dir := freshDir(t)
 			pid, firstURL := tt.own(t, dir)
 
 			_, startErr := devpg.Start(t.Context(), keeping(dir))
@@ -68,7 +68,7 @@ func TestOwnerIsKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("its data is kept", func(t *testing.T) {
 		t.Parallel()
-		dir := newDir(t)
+		dir := freshDir(t)
 		child, _, kill := startChild(t, dir)
 		query(t, child.URL, "create table kept as select 42 as n")
 		kill()
@@ -93,7 +93,7 @@ func TestOwnerIsKilled(t *testing.T) {
 // Systems other than Linux do not end Postgres with its owner.
 func TestOrphanIsEnded(t *testing.T) {
 	t.Parallel()
-	dir := newDir(t)
+	dir := freshDir(t)
 	s := start(t, keeping(dir))
 	query(t, s.URL("postgres"), "create table kept as select 42 as n")
 	stop(t, s)
@@ -113,7 +113,7 @@ func TestOrphanIsEnded(t *testing.T) {
 
 func TestStalePIDFile(t *testing.T) {
 	t.Parallel()
-	dir := newDir(t)
+	dir := freshDir(t)
 	s := start(t, keeping(dir))
 	running, err := os.ReadFile(filepath.Join(s.DataDir(), "postmaster.pid"))
 	if err != nil {
@@ -157,7 +157,7 @@ func TestReset(t *testing.T) {
 	})
 	t.Run("the data goes", func(t *testing.T) {
 		t.Parallel()
-		dir := newDir(t)
+		dir := freshDir(t)
 		s := start(t, keeping(dir))
 		query(t, s.URL("postgres"), "create table gone as select 42 as n")
 		stop(t, s)
@@ -174,8 +174,7 @@ func TestReset(t *testing.T) {
 	})
 	t.Run("what is not ours stays", func(t *testing.T) {
 		t.Parallel()
-		dir := newDir(t)
-		stop(t, start(t, keeping(dir)))
+		dir := freshDir(t)
 		notes := filepath.Join(dir, "notes.txt")
 		if err := os.WriteFile(notes, []byte("mine"), 0o600); err != nil {
 			t.Fatal(err)
@@ -189,9 +188,52 @@ func TestReset(t *testing.T) {
 	})
 }
 
-func TestVersionMismatch(t *testing.T) {
+// Neither Start nor Reset touches a directory that holds other things.
+func TestForeignDirectory(t *testing.T) {
 	t.Parallel()
 	dir := newDir(t)
+	precious := filepath.Join(dir, "data", "precious")
+	if err := os.MkdirAll(filepath.Dir(precious), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(precious, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, startErr := devpg.Start(t.Context(), keeping(dir))
+	for what, err := range map[string]error{"Start": startErr, "Reset": devpg.Reset(dir)} {
+		if err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: error %v, want one that names %s", what, err, dir)
+		}
+	}
+	if !exists(precious) {
+		t.Error("the file is gone")
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the directory has %d entries, %v; want the one that it had", len(entries), err)
+	}
+}
+
+func TestDamagedDirectory(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"data/PG_VERSION": "PG_VERSION", "password": "password"} {
+		dir := freshDir(t)
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := devpg.Start(t.Context(), keeping(dir))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--reset") {
+			t.Errorf("without %s: error %v, want one that names it and --reset", name, err)
+		}
+		if !exists(filepath.Join(dir, "data", "base")) {
+			t.Errorf("without %s: the data is gone", name)
+		}
+	}
+}
+
+func TestVersionMismatch(t *testing.T) {
+	t.Parallel()
+	dir := freshDir(t)
 	s := start(t, keeping(dir))
 	stop(t, s)
 	if err := os.WriteFile(filepath.Join(s.DataDir(), "PG_VERSION"), []byte("13\n"), 0o600); err != nil {
@@ -208,25 +250,24 @@ func TestVersionMismatch(t *testing.T) {
 	if !strings.Contains(err.Error(), "--reset") {
 		t.Errorf("the message %q does not offer --reset", err)
 	}
-	if err := devpg.Reset(dir); err != nil {
-		t.Fatal(err)
-	}
-	start(t, keeping(dir))
 }
 
 func TestPostgresRunsAsOrdinaryUser(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "nobody"} {
-		s := start(t, devpg.Config{Temporary: true, User: name})
-		got, want := ownerOf(t, s.DataDir()), os.Geteuid()
+	for name, cfg := range map[string]devpg.Config{
+		"":       keeping(freshDir(t)),
+		"nobody": {Temporary: true, User: "nobody"},
+	} {
+		s := start(t, cfg)
+		got, want := ownerOf(t, filepath.Join(s.DataDir(), "postmaster.pid")), os.Geteuid()
 		if os.Geteuid() == 0 {
 			want = systemUser(t, name)
 		}
 		if got != want {
-			t.Errorf("User %q: the data belongs to uid %d, want %d", name, got, want)
+			t.Errorf("User %q: Postgres runs as uid %d, want %d", name, got, want)
 		}
-		if os.Geteuid() == 0 && got == 0 {
-			t.Errorf("User %q: the data belongs to root", name)
+		if got == 0 {
+			t.Errorf("User %q: Postgres runs as root", name)
 		}
 		query(t, s.URL("postgres"), "select 'it answers'")
 	}
@@ -236,7 +277,9 @@ func TestPostgresRunsAsOrdinaryUser(t *testing.T) {
 func TestUserIsChecked(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"root", "no-such-user"} {
-		s, err := devpg.Start(t.Context(), devpg.Config{Temporary: true, User: name})
+		cfg := keeping(freshDir(t))
+		cfg.User = name
+		s, err := devpg.Start(t.Context(), cfg)
 		if os.Geteuid() != 0 {
 			if err != nil {
 				t.Fatalf("User %q: %v, want it to be ignored", name, err)

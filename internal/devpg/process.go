@@ -138,37 +138,32 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd) (string, error) {
 }
 
 // launch starts Postgres and waits until it accepts connections, on the first of
-// the ports that nobody else has.
-func (s *Server) launch(ctx context.Context, ports []int) error {
+// the ports that nobody else has, which it returns.
+func (s *Server) launch(ctx context.Context, ports []int) (port int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout,
 		fmt.Errorf("it was not ready after %v", s.cfg.StartTimeout))
 	defer cancel()
 	for {
-		s.port = ports[0]
-		text, err := s.tryLaunch(ctx)
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-		case portTaken(text):
-			if len(ports) > 1 {
-				ports = ports[1:]
-			}
-			if pause(ctx) {
-				continue
-			}
-		case strings.Contains(text, "is still in use"), strings.Contains(text, "already exists"):
-			// The run before was killed and its last processes are on their way out.
-			if pause(ctx) {
-				continue
-			}
+		log, err := s.tryLaunch(ctx, ports[0])
+		if err == nil {
+			return ports[0], nil
 		}
-		return fmt.Errorf("start postgres %s on %s: %w\n%s", s.bin.version, s.dir.path, err, text)
+		taken := strings.Contains(log, "Address already in use")
+		if !taken && !lingering(log) || !pause(ctx) {
+			return 0, fmt.Errorf("start postgres %s on %s: %w\n%s", s.bin.version, s.dir.path, err, log)
+		}
+		if taken && len(ports) > 1 {
+			ports = ports[1:]
+		}
 	}
 }
 
-// portTaken reads Postgres's log: its exit status says only that it failed.
-func portTaken(log string) bool { return strings.Contains(log, "Address already in use") }
+// lingering reports whether a start failed because the last processes of a run
+// that was killed are still on their way out. Postgres's log has to tell, as its
+// exit status says only that it failed.
+func lingering(log string) bool {
+	return strings.Contains(log, "is still in use") || strings.Contains(log, "already exists")
+}
 
 // pause waits a moment and reports whether ctx is still alive.
 func pause(ctx context.Context) bool {
@@ -181,7 +176,7 @@ func pause(ctx context.Context) bool {
 }
 
 // tryLaunch starts Postgres once. With an error it returns what Postgres logged.
-func (s *Server) tryLaunch(ctx context.Context) (logged string, err error) {
+func (s *Server) tryLaunch(ctx context.Context, port int) (logged string, err error) {
 	if err := s.dir.prepareSockets(); err != nil {
 		return "", err
 	}
@@ -194,7 +189,7 @@ func (s *Server) tryLaunch(ctx context.Context) (logged string, err error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := s.account.command(s.dir.data(), filepath.Join(s.bin.dir, "postgres"), s.arguments()...)
+	cmd := s.account.command(s.dir.data(), filepath.Join(s.bin.dir, "postgres"), s.arguments(port)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	p, err := startProcess(cmd)
 	if err != nil {
@@ -237,18 +232,17 @@ func exitReason(err error) error {
 }
 
 // arguments is the command line of Postgres. There is no secret in it.
-func (s *Server) arguments() []string {
-	args := []string{"-D", s.dir.data()}
+func (s *Server) arguments(port int) []string {
+	args := []string{"-D", s.dir.data(), "-c", "port=" + strconv.Itoa(port)}
 	for name, value := range s.settings() {
 		args = append(args, "-c", name+"="+value)
 	}
 	return args
 }
 
-// settings are those that Postgres is started with.
+// settings are those that Postgres is started with, the port aside.
 func (s *Server) settings() map[string]string {
 	settings := map[string]string{
-		"port":                    strconv.Itoa(s.port),
 		"listen_addresses":        "127.0.0.1",
 		"unix_socket_directories": `"` + strings.ReplaceAll(s.dir.sockets, `"`, `""`) + `"`,
 		"logging_collector":       "off",
