@@ -80,11 +80,11 @@ func (n npm) fetch(ctx context.Context, searchPath string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, fmt.Errorf("npm took longer than %v", fetchTimeout))
 	defer cancel()
-	unlock, err := n.lock(ctx, cache)
+	release, err := n.lock(ctx, cache)
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
+	defer release()
 	if executable(filepath.Join(bin, "postgres")) { // another process was faster
 		return bin, nil
 	}
@@ -114,7 +114,7 @@ func (n npm) cacheDir() (string, error) {
 }
 
 // lock takes the cache's lock, waiting for another process that is at work.
-func (n npm) lock(ctx context.Context, cache string) (unlock func(), err error) {
+func (n npm) lock(ctx context.Context, cache string) (release func(), err error) {
 	for told := false; ; told = true {
 		f, err := lockDir(cache)
 		if err == nil {
