@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -52,7 +53,7 @@ func (r runner) Run() int {
 // fresh makes a state directory with a new cluster, once, for tests to copy:
 // that is ten times faster than another initdb.
 var fresh = sync.OnceValues(func() (string, error) {
-	parent, err := os.MkdirTemp("", "devpg-test-")
+	parent, err := os.MkdirTemp(memory(), "devpg-test-")
 	if err != nil {
 		return "", err
 	}
@@ -70,11 +71,10 @@ var fresh = sync.OnceValues(func() (string, error) {
 // ready is what a child prints when its server runs.
 type ready struct {
 	URL     string
-	PID     int // of the postmaster
 	DataDir string
 }
 
-// runChild owns a server until it is killed.
+// runChild owns a server until it is killed or its standard input ends.
 func runChild(dir string) {
 	cfg := keeping(dir)
 	if dir == "temporary" {
@@ -85,11 +85,16 @@ func runChild(dir string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	err = json.NewEncoder(os.Stdout).Encode(ready{s.URL("postgres"), s.PID(), s.DataDir()})
+	err = json.NewEncoder(os.Stdout).Encode(ready{s.URL("postgres"), s.DataDir()})
 	if err != nil {
 		os.Exit(1)
 	}
-	select {}
+	_, err = io.Copy(io.Discard, os.Stdin) // until the test is over, or a kill
+	if err := errors.Join(err, s.Stop()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // startChild starts an owner in a process of its own. kill is kill -9.
@@ -98,6 +103,10 @@ func startChild(t *testing.T, dir string) (r ready, pid int, kill func()) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -105,11 +114,22 @@ func startChild(t *testing.T, dir string) (r ready, pid int, kill func()) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	var killed bool
 	kill = func() {
-		_ = cmd.Process.Kill() // it may be dead
-		_ = cmd.Wait()         // by our kill
+		killed = true
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // says that it was killed
 	}
-	t.Cleanup(kill)
+	t.Cleanup(func() {
+		if killed {
+			return
+		}
+		if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
+			t.Errorf("end the child: %v", err)
+		}
+	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the child did not start its server: %v", err)
@@ -120,11 +140,23 @@ func startChild(t *testing.T, dir string) (r ready, pid int, kill func()) {
 	return r, cmd.Process.Pid, kill
 }
 
-// newDir returns an empty directory that the user Postgres runs as can reach;
-// t.TempDir() is closed to others.
+// memory returns a directory in memory if there is one with room for some
+// clusters, as disks are slow at making and removing their thousands of files. It
+// returns "" when there is none, which means the usual place.
+func memory() string {
+	const dir, room = "/dev/shm", 1 << 30
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil || s.Bavail*uint64(s.Bsize) < room {
+		return ""
+	}
+	return dir
+}
+
+// newDir returns the path of a state directory to be made, where the user that
+// Postgres runs as can reach it: t.TempDir() is closed to others.
 func newDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "devpg-test-")
+	dir, err := os.MkdirTemp(memory(), "devpg-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
