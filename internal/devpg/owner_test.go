@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -72,6 +73,9 @@ func TestOwnerIsKilled(t *testing.T) {
 		child, _, kill := startChild(t, dir)
 		query(t, child.URL, "create table kept as select 42 as n")
 		kill()
+		if runtime.GOOS == "linux" {
+			awaitEnd(t, child.URL)
+		}
 		s := start(t, keeping(dir))
 		if got := query(t, s.URL("postgres"), "select n::text from kept"); got != "42" {
 			t.Errorf("read %q, want 42", got)
@@ -363,6 +367,27 @@ func deadPID(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return cmd.Process.Pid
+}
+
+// awaitEnd waits until the server of a URL has stopped listening.
+func awaitEnd(t *testing.T, serverURL string) {
+	t.Helper()
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(30 * time.Second)
+	for tick := time.Tick(10 * time.Millisecond); !refused(t, port); {
+		select {
+		case <-deadline:
+			t.Fatal("Postgres outlives its owner")
+		case <-tick:
+		}
+	}
 }
 
 // awaitPIDFile waits until Postgres has written its pid file.
