@@ -87,6 +87,15 @@ func pageStatement(f taskfeed.Filter) string {
 	return strings.ReplaceAll(strings.ReplaceAll(sqlPage, "{feed}", feed), "{narrow}", narrow)
 }
 
+func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
+	types := make([]string, 0, len(f.Types)) // a type that pgx knows without asking the database
+	for _, t := range f.Types {
+		types = append(types, string(t))
+	}
+	return pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes,
+		"user_id": f.UserID, "task_id": f.TaskID, "types": types}
+}
+
 const sqlExpiredThrough = `
 SELECT expired_through
 FROM taskfeed.log_state`
@@ -118,10 +127,8 @@ func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.C
 func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
 	var events []taskfeed.Event
 	var expired taskfeed.Cursor
-	args := pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes,
-		"user_id": f.UserID, "task_id": f.TaskID, "types": f.Types}
 	batch := &pgx.Batch{}
-	batch.Queue(pageStatement(f), args).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(pageStatement(f), pageArgs(f, after, limit)).Query(func(rows pgx.Rows) (err error) {
 		events, err = pgx.CollectRows(rows, scanEvent)
 		return err
 	})

@@ -56,7 +56,6 @@ SELECT set_config('application_name', 'taskfeed listener', false),
        set_config('default_transaction_isolation', 'read committed', false),
        set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false),
        set_config('lock_timeout', '2s', false),
-       set_config('statement_timeout', '0', false),
        (SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'),
        set_config('idle_session_timeout', @stall, false),
        set_config('idle_in_transaction_session_timeout', @stall, false),
@@ -79,16 +78,22 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 		return nil, wrap("connect to listen", err)
 	}
 	session.conn = conn
-	stall := fmt.Sprintf("%dms", s.cfg.StallTimeout.Milliseconds())
-	if _, err := conn.Exec(ctx, sqlSessionSettings, pgx.NamedArgs{"stall": stall}); err != nil {
-		session.Close()
-		return nil, wrap("prepare session", err)
-	}
-	if err := conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&session.notify); err != nil {
+	if err := session.prepare(ctx); err != nil {
 		session.Close()
 		return nil, wrap("prepare session", err)
 	}
 	return session, nil
+}
+
+func (s *Session) prepare(ctx context.Context) error {
+	if err := s.exec(ctx, "SET statement_timeout = 0"); err != nil { // before anything that takes time
+		return err
+	}
+	stall := fmt.Sprintf("%dms", s.timeout.Milliseconds())
+	if _, err := s.conn.Exec(ctx, sqlSessionSettings, pgx.NamedArgs{"stall": stall}); err != nil {
+		return err
+	}
+	return s.conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&s.notify)
 }
 
 // Close ends the session and with it all its locks. It waits briefly for the
