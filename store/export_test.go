@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// What the tests see of the inside.
+
+const (
+	PartitionWidth = partitionWidth
+	JumpBy         = jumpBy
+	MaxDepth       = maxDepth
+	MaxPageBytes   = maxPageBytes
+	SeenNothing    = seenNothing
+)
+
+// Wrap is wrap.
+func Wrap(doing string, err error) error { return wrap(doing, err) }
+
+// Conn returns the session's connection. Use it while the session rests.
+func (s *Session) Conn() *pgx.Conn { return s.conn }
+
+// Seen returns the snapshot that bounds the next look.
+func (s *Session) Seen() string { return s.seen }
+
+// SetSeen makes the next look be bounded by a snapshot, and not be a full one
+// unless it is said to be due.
+func (s *Session) SetSeen(snapshot string) { s.seen = snapshot }
+
+// SetPages makes pages small enough for a test to fill.
+func (s *Session) SetPages(look, backlog, most int) {
+	s.pages.look, s.pages.backlog, s.pages.most = look, backlog, most
+}
+
+// SetPageBytes does so by size.
+func (s *Session) SetPageBytes(look, backlog int) {
+	s.pages.lookBytes, s.pages.backlogBytes = look, backlog
+}
+
+// Look returns the ids of the changes that a look bounded by a snapshot finds.
+func Look(ctx context.Context, tx pgx.Tx, seen string) ([]int64, error) {
+	rows, _ := tx.Query(ctx, "SELECT id"+sqlUnseen, pgx.NamedArgs{"seen": seen})
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
+// ExplainLook returns the plan of a look, as JSON.
+func (s *Session) ExplainLook(ctx context.Context, seen string) (plan []byte, err error) {
+	err = s.conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT id"+sqlUnseen, pgx.NamedArgs{"seen": seen}).Scan(&plan)
+	return plan, err
+}
+
+// ExplainMove makes a move and returns its plan.
+func (s *Session) ExplainMove(ctx context.Context, limit int) (plan []byte, err error) {
+	args := pgx.NamedArgs{"seen": s.seen, "limit": limit, "bytes": s.pages.lookBytes}
+	err = s.conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sqlMove, args).Scan(&plan)
+	return plan, err
+}
+
+// ExplainMoveBacklog moves the given changes as a page of a backlog and returns
+// the plan.
+func (s *Session) ExplainMoveBacklog(ctx context.Context, places []pgtype.TID, ids []int64) (plan []byte, err error) {
+	args := pgx.NamedArgs{"places": places, "ids": ids}
+	err = s.conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sqlMoveBacklog, args).Scan(&plan)
+	return plan, err
+}
+
+// ExplainAfter returns the plan of one page of a feed.
+func ExplainAfter(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor, limit int) (plan []byte, err error) {
+	err = conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+pageStatement(f), pageArgs(f, after, limit)).Scan(&plan)
+	return plan, err
+}
