@@ -1,0 +1,290 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+)
+
+// What the documents say of the program must be true of it. Tables that list
+// settings, metrics, codes and tests are held to the code here.
+
+// documents lists the Markdown files that speak of the program.
+func documents(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		found, err := filepath.Glob(filepath.Join(top, pattern))
+		if err != nil {
+			t.Fatalf("list documents: %v", err)
+		}
+		for _, name := range found {
+			names = append(names, strings.TrimPrefix(filepath.ToSlash(name), top+"/"))
+		}
+	}
+	return names
+}
+
+// section returns the text of a document from a heading to the next of its level.
+func section(t *testing.T, document, heading string) string {
+	t.Helper()
+	_, text, ok := strings.Cut(readTop(t, document), "\n## "+heading+"\n")
+	if !ok {
+		t.Fatalf("%s has no section %q", document, heading)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// tableRows returns the cells of every row of the tables in a text, without
+// their headings.
+func tableRows(text string) [][]string {
+	var rows [][]string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i, cell := range cells {
+			cells[i] = strings.TrimSpace(cell)
+		}
+		rows = append(rows, cells)
+	}
+	return rows
+}
+
+// wantSame reports what stands in one list and not in the other.
+func wantSame(t *testing.T, what string, documented, real []string) {
+	t.Helper()
+	for _, s := range documented {
+		if !slices.Contains(real, s) {
+			t.Errorf("%s: the document has %s, the program has not", what, s)
+		}
+	}
+	for _, s := range real {
+		if !slices.Contains(documented, s) {
+			t.Errorf("%s: the program has %s, the document has not", what, s)
+		}
+	}
+}
+
+func TestDocumentedSettings(t *testing.T) {
+	t.Parallel()
+	row := func(env, flag, byDef string) string { return fmt.Sprintf("| %s | %s | %s |", env, flag, byDef) }
+	var documented, real []string
+	for _, cells := range tableRows(section(t, "docs/OPERATIONS.md", "Settings")) {
+		if len(cells) == 4 {
+			documented = append(documented, row(cells[0], cells[1], cells[2]))
+		}
+	}
+	var cfg config
+	for _, s := range cfg.serveSettings() {
+		byDef := "–"
+		if s.byDef != "" {
+			byDef = "`" + s.byDef + "`"
+		}
+		real = append(real, row("`"+s.env+"`", "`--"+s.flag()+"`", byDef))
+	}
+	wantSame(t, "settings in docs/OPERATIONS.md", documented, real)
+}
+
+// Every setting that a document names exists.
+func TestDocumentsNameKnownSettings(t *testing.T) {
+	t.Parallel()
+	var cfg config
+	name := regexp.MustCompile(`\bTASKFEED_[A-Z_]*[A-Z]\b`)
+	for _, document := range documents(t) {
+		var environ []string
+		for _, s := range name.FindAllString(readTop(t, document), -1) {
+			environ = append(environ, s+"=")
+		}
+		for _, s := range unknown(environ, cfg.serveSettings()) {
+			t.Errorf("%s names %s: got a setting that does not exist, want one that does", document, s)
+		}
+	}
+}
+
+func TestDocumentedMetrics(t *testing.T) {
+	t.Parallel()
+	s := startServing(t, pgtest.New(t))
+	dialPlain(t, s, "alice")
+	url := "ws" + strings.TrimPrefix(s.base, "http") + "/ws/alice?token=forged"
+	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), url, nil)
+	if err != nil {
+		t.Fatalf("connect with a forged token: %v", err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, 4001) {
+		t.Fatalf("forged token: got %v, want close code 4001", err)
+	}
+	conn.Close()
+
+	var real []string
+	kind := regexp.MustCompile(`(?m)^# TYPE ((?:taskfeed|websocket)_\w+) (\w+)$`)
+	// Vectors show up with their first value, and the database's figures when it
+	// has answered.
+	eventually(t, "all metrics are there", 20*time.Second, func() bool {
+		_, body := get(t, s.base+"/metrics")
+		real = nil
+		for _, m := range kind.FindAllStringSubmatch(body, -1) {
+			real = append(real, "`"+m[1]+"` "+m[2])
+		}
+		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ")
+	})
+	var documented []string
+	for _, cells := range tableRows(section(t, "docs/OPERATIONS.md", "Metrics")) {
+		documented = append(documented, cells[0]+" "+cells[1])
+	}
+	wantSame(t, "metrics in docs/OPERATIONS.md", documented, real)
+}
+
+func TestDocumentedHealthChecks(t *testing.T) {
+	t.Parallel()
+	s := startServing(t, pgtest.New(t))
+	status, body := get(t, s.base+"/readyz?verbose")
+	if status != http.StatusOK {
+		t.Fatalf("/readyz: got %d %s, want 200", status, body)
+	}
+	text := section(t, "docs/OPERATIONS.md", "Health")
+	names := regexp.MustCompile(`"name":"(\w+)"`).FindAllStringSubmatch(body, -1)
+	if len(names) == 0 {
+		t.Fatalf("/readyz?verbose: got %s, want checks with names", body)
+	}
+	for _, m := range names {
+		if !strings.Contains(text, "`"+m[1]+"`") {
+			t.Errorf("docs/OPERATIONS.md, Health: got no word of the check %s, want one", m[1])
+		}
+	}
+}
+
+// Problem documents link to a heading for their code.
+func TestDocumentedErrorCodes(t *testing.T) {
+	t.Parallel()
+	wantSame(t, "error codes in docs/PROTOCOL.md",
+		submatches(`(?m)^#### (\w+)$`, readTop(t, "docs/PROTOCOL.md")),
+		submatches(`(?m)^\tCode\w+ +Code = "(\w+)"`, readTop(t, "errors.go")))
+}
+
+func TestDocumentedCloseCodes(t *testing.T) {
+	t.Parallel()
+	var documented []string
+	for line := range strings.Lines(section(t, "docs/PROTOCOL.md", "Close codes")) {
+		if cells := strings.Split(line, "|"); len(cells) > 1 {
+			documented = append(documented, submatches(`\b(\d{4})\b`, cells[1])...)
+		}
+	}
+	real := submatches(`(?m)^\tclose\w+ += (\d{4})\b`, readTop(t, "httpapi/protocol.go"))
+	// 1001 is the peer's alone, 1005 only says that a close frame was empty.
+	real = append(slices.DeleteFunc(real, func(s string) bool { return s == "1005" }), "1001")
+	wantSame(t, "close codes in docs/PROTOCOL.md", documented, real)
+}
+
+func TestDocumentedEventTypes(t *testing.T) {
+	t.Parallel()
+	_, table, _ := strings.Cut(section(t, "docs/PROTOCOL.md", "Frames"), "\nAn event of a status ")
+	wantSame(t, "types of events in docs/PROTOCOL.md",
+		submatches("(?m)^\\| `(task_\\w+)` \\|", table),
+		submatches(`(?m)^\tTypeTask\w+ +Type = "(task_\w+)"`, readTop(t, "event.go")))
+}
+
+// submatches returns the first group of every match.
+func submatches(pattern, text string) []string {
+	var found []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		found = append(found, m[1])
+	}
+	return found
+}
+
+// Every promise names tests, and every test that is named exists.
+func TestPromisesNameTheirTests(t *testing.T) {
+	t.Parallel()
+	promises := strings.Split(readTop(t, "docs/PROMISES.md"), "\n## ")[1:]
+	if got, want := len(promises), 8; got < want {
+		t.Errorf("docs/PROMISES.md: got %d sections, want the %d promises", got, want)
+	}
+	line := regexp.MustCompile("(?m)^- `([\\w/]+)`: (.+)$")
+	for _, promise := range promises {
+		title, text, _ := strings.Cut(promise, "\n")
+		lines := line.FindAllStringSubmatch(text, -1)
+		if len(lines) == 0 {
+			t.Errorf("promise %q: got no tests, want some, written as - `package`: `TestName`", title)
+		}
+		for _, m := range lines {
+			names := submatches("`((?:Test|Fuzz|Example)[^`]*)`", m[2])
+			if len(names) == 0 {
+				t.Errorf("promise %q: got no tests of package %s, want some", title, m[1])
+			}
+			for _, name := range names {
+				wantTest(t, title, m[1], name)
+			}
+		}
+	}
+}
+
+// wantTest looks for a test, as TestName or TestName/subtest, in a package.
+func wantTest(t *testing.T, promise, pkg, name string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(top, pkg, "*_test.go"))
+	if err != nil {
+		t.Fatalf("list tests of %s: %v", pkg, err)
+	}
+	function, subtest, _ := strings.Cut(name, "/")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatalf("read tests of %s: %v", pkg, err)
+		}
+		if text := string(b); strings.Contains(text, "\nfunc "+function+"(") && strings.Contains(text, subtest) {
+			return
+		}
+	}
+	t.Errorf("promise %q names %s in %s: got no such test, want one", promise, name, pkg)
+}
+
+// Links between documents lead somewhere.
+func TestDocumentLinks(t *testing.T) {
+	t.Parallel()
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)|srcset="([^"]+)"|src="([^"]+)"`)
+	for _, document := range documents(t) {
+		for _, m := range link.FindAllStringSubmatch(readTop(t, document), -1) {
+			target := m[1] + m[2] + m[3]
+			if strings.Contains(target, "://") || target == "BENCHMARKS.md" || target == "docs/BENCHMARKS.md" {
+				continue // another site's, or made by make bench
+			}
+			file, anchor, _ := strings.Cut(target, "#")
+			file = filepath.Join(filepath.Dir(document), file)
+			if strings.HasPrefix(target, "#") {
+				file = document
+			}
+			if _, err := os.Stat(filepath.Join(top, file)); err != nil {
+				t.Errorf("%s links to %s: got no such file, want one", document, target)
+			} else if anchor != "" && !slices.Contains(anchors(readTop(t, file)), anchor) {
+				t.Errorf("%s links to %s: got no such heading, want one", document, target)
+			}
+		}
+	}
+}
+
+// anchors returns the anchors of a document's headings, as GitHub makes them.
+func anchors(text string) []string {
+	drop := regexp.MustCompile(`[^\w\s-]`)
+	var found []string
+	for _, heading := range submatches(`(?m)^#+ (.+)$`, text) {
+		heading = strings.ToLower(drop.ReplaceAllString(heading, ""))
+		found = append(found, strings.ReplaceAll(heading, " ", "-"))
+	}
+	return found
+}
