@@ -30,7 +30,13 @@ var mayImport = map[string][]string{
 	"internal/leaktest": {},
 	"internal/pgtest":   {"internal/devpg", "internal/leaktest", "migrations"},
 	"internal/verify":   {anywhere},
-	"internal/wstest":   {root},
+
+	"internal/verify/actor":   {"auth", "internal/verify/history"},
+	"internal/verify/check":   {"internal/verify/history"},
+	"internal/verify/history": {},
+	"internal/verify/proxy":   {},
+
+	"internal/wstest": {root},
 }
 
 // testsMayImport says what the tests of a package may import beyond that. Every
@@ -54,10 +60,10 @@ type home struct {
 // homes lists every outside module in use. Packages that measure or check the
 // whole from outside are at home everywhere but with echo.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"store", "listener", "migrations", "cmd/taskfeed", "internal/pgtest", "internal/bench", "internal/verify"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"store", "listener", "migrations", "cmd/taskfeed", "internal/pgtest", "internal/bench", "internal/verify", "internal/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
-	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "internal/wstest", "internal/bench", "internal/verify"}, tests: []string{"cmd/taskfeed"}},
+	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "internal/wstest", "internal/bench", "internal/verify/actor"}, tests: []string{"cmd/taskfeed"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset"}, in: []string{"auth", "internal/bench", "internal/verify"}},
 	{modules: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model", "github.com/prometheus/common"}, in: []string{"httpapi", "cmd/taskfeed"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed"}},

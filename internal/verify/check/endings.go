@@ -1,0 +1,144 @@
+package check
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taskfeed/taskfeed/internal/verify/history"
+)
+
+// aftermath is how long a fault may show after it has ended: servers start,
+// silence is noticed, clients come back.
+const aftermath = 20 * time.Second
+
+// Groups of faults that show in the same way at a client. A name that ends in *
+// stands for all that begin so.
+var (
+	killing  = []string{"kill-*", "term-*", "stop-*", "crash-*"}
+	network  = []string{"net-*"}
+	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full"}
+	stalling = []string{"client-*"}
+	storming = []string{"storm"}
+)
+
+// rule says when an ending is allowed: while or shortly after one of the faults,
+// or for clients with a trait.
+type rule struct {
+	faults []string
+	trait  string
+}
+
+// closeRules are the close codes that a server may send.
+var closeRules = map[int]rule{
+	1012: {faults: []string{"term-*", "kill-in-drain"}},
+	4001: {trait: "expiring"},
+	4003: {trait: "foreign"},
+	4008: {faults: slices.Concat(network, stalling, killing)},
+	4009: {faults: slices.Concat(network, stalling, killing)},
+}
+
+// brokenRule is for connections that end without a close frame, or fall silent.
+var brokenRule = rule{faults: slices.Concat(killing, network, stalling)}
+
+// refusedRules are the statuses with which a handshake may be refused; 0 is no
+// answer at all.
+var refusedRules = map[int]rule{
+	0:   {faults: slices.Concat(killing, network, stalling, storming)},
+	503: {faults: slices.Concat(killing, database)},
+}
+
+// checkEndings is P13: every close code, status and broken connection is allowed
+// for what was being done.
+func (s *subject) checkEndings() {
+	for _, n := range s.sessions {
+		switch n.end.Kind {
+		case history.Close:
+			s.allow(n, n.ended, closeRules, n.end.Code)
+		case history.Refused:
+			s.allow(n, n.dialed, refusedRules, n.end.Status)
+		case history.Broken:
+			s.allow(n, n.ended, map[int]rule{0: brokenRule}, 0)
+		}
+	}
+}
+
+// allow complains of an ending between two moments that no rule allows.
+func (s *subject) allow(n *session, from int64, rules map[int]rule, code int) {
+	r, known := rules[code]
+	if known && (r.trait != "" && hasTrait(n.traits, r.trait) || s.during(from, n.ended, r.faults)) {
+		return
+	}
+	s.wrong(Violation{Property: "P13", Client: n.client, User: n.user, T: n.ended,
+		What: fmt.Sprintf("session %d %s, and nothing was done that explains it", n.number, n.fate())})
+}
+
+// during reports whether one of the faults was going on between two moments, or
+// had just ended.
+func (s *subject) during(from, to int64, names []string) bool {
+	return slices.ContainsFunc(s.Faults, func(f history.Fault) bool {
+		return f.Begin <= to && from <= f.End+int64(aftermath) && slices.ContainsFunc(names, func(name string) bool { return matches(name, f.Name) })
+	})
+}
+
+func matches(pattern, name string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(name, prefix)
+	}
+	return pattern == name
+}
+
+func hasTrait(traits, trait string) bool {
+	return slices.Contains(strings.Fields(traits), trait)
+}
+
+// Slack over the baseline that says nothing: idle connections of a pool, the
+// runtime's own.
+const (
+	slackGoroutines = 25
+	slackFDs        = 20
+	backendsEach    = 14 // of one server: its pool, its listener, and a little
+)
+
+// checkResources is P12.
+func (s *subject) checkResources() {
+	var base history.Resource
+	last := make(map[string]history.Resource)
+	for _, r := range s.Resources {
+		if r.Phase == "baseline" {
+			base.Goroutines, base.FDs = max(base.Goroutines, r.Goroutines), max(base.FDs, r.FDs)
+		}
+		if r.Phase == "end" {
+			last[r.Server] = r
+		}
+		if s.figures["memory_max"] = max(s.figures["memory_max"], r.Memory); r.Memory > s.Header.MemoryLimit {
+			s.wrong(Violation{Property: "P12", T: r.T, What: fmt.Sprintf("%s held %d MB, more than %d", r.Server, r.Memory>>20, s.Header.MemoryLimit>>20)})
+		}
+	}
+	for _, name := range sortedKeys(last) {
+		r := last[name]
+		for _, m := range []struct {
+			what      string
+			is, limit int64
+		}{
+			{"connections", r.Connections, 0},
+			{"goroutines", r.Goroutines, base.Goroutines + slackGoroutines},
+			{"file descriptors", r.FDs, base.FDs + slackFDs},
+			{"backends in Postgres, of all servers,", r.Backends, int64(len(last)) * backendsEach},
+		} {
+			if m.is > m.limit {
+				s.wrong(Violation{Property: "P12", T: r.T, What: fmt.Sprintf("%s still had %d %s after everybody had left, want %d at most", name, m.is, m.what, m.limit)})
+			}
+		}
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
