@@ -122,6 +122,9 @@ func (l *link) write(to net.Conn, c chunk, held func(Mode) bool) bool {
 		if m.Rate > 0 {
 			n = min(n, max(1, m.Rate/20))
 		}
+		if m.CutAfter > 0 {
+			n = min(n, max(1, int(l.left.Load())))
+		}
 		if _, err := to.Write(rest[:n]); err != nil {
 			return false
 		}
