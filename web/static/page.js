@@ -106,7 +106,7 @@ const firstDelay = 1_000; // ms before the first reconnect; doubles up to maxDel
 const maxDelay = 30_000;
 const cutDelay = 5_000; // after a cut by hand, long enough to see the others move on
 const pingEvery = 25_000;
-const pongWithin = 10_000;
+const answerWithin = 10_000;
 const tokenKey = "taskfeed.token";
 const refusals = new Set([4001, 4003, 4011]); // after these a client stays away
 
@@ -119,7 +119,7 @@ const link = {
   delay: firstDelay,
   retryAt: 0,
   retryTimer: 0,
-  pongTimer: 0,
+  answerTimer: 0,
   joined: false, // connected at least once
   eventsBefore: 0, // model.events when the connection opened
 };
@@ -137,17 +137,28 @@ function connect() {
   socket.onopen = opened;
   socket.onmessage = (message) => received(message.data);
   socket.onclose = (close) => closed(close.code, close.reason);
+  expectAnswer();
+}
+
+// expectAnswer gives the server up if it says nothing for too long.
+function expectAnswer() {
+  link.answerTimer = setTimeout(() => closed(4009, "the server does not answer"), answerWithin);
+}
+
+function answered() {
+  clearTimeout(link.answerTimer);
+  link.answerTimer = 0;
 }
 
 function opened() {
+  answered();
   if (link.joined) model.reconnects++;
   link.eventsBefore = model.events;
   enter("replaying");
 }
 
 function received(text) {
-  clearTimeout(link.pongTimer);
-  link.pongTimer = 0;
+  answered();
   if (text === "pong") return;
   const frame = JSON.parse(text);
   if (frame.type === "feed_live") {
@@ -189,8 +200,7 @@ function retryIn(delay, state, why) {
 function drop() {
   const socket = link.socket;
   clearTimeout(link.retryTimer);
-  clearTimeout(link.pongTimer);
-  link.pongTimer = 0;
+  answered();
   link.socket = null;
   if (socket) {
     socket.onopen = socket.onmessage = socket.onclose = null;
@@ -199,29 +209,23 @@ function drop() {
 }
 
 function cut() {
-  if (link.socket) {
-    drop();
-    retryIn(cutDelay, "cut");
-  } else {
-    connect();
-  }
+  if (!link.socket) return connect();
+  drop();
+  retryIn(cutDelay, "cut");
 }
 
 // probe finds out whether the server is still there. A browser does not show
 // the server's own pings to a page.
 function probe() {
-  if (link.socket?.readyState !== WebSocket.OPEN || link.pongTimer) return;
+  if (link.socket?.readyState !== WebSocket.OPEN || link.answerTimer) return;
   link.socket.send("ping");
-  link.pongTimer = setTimeout(() => closed(4009, "the server does not answer"), pongWithin);
+  expectAnswer();
 }
 
 // hurry is for moments at which a network that was gone may be back.
 function hurry() {
-  if (link.state === "waiting") {
-    connect();
-  } else {
-    probe();
-  }
+  if (link.state === "waiting") return connect();
+  probe();
 }
 
 function enter(state, why = "") {
