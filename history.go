@@ -2,6 +2,9 @@ package taskfeed
 
 import "time"
 
+// MaxPageLimit is the most items that a page may be asked to hold.
+const MaxPageLimit = 500
+
 // Sort is the order of a list.
 type Sort string
 
@@ -28,17 +31,23 @@ type TaskQuery struct {
 	Text     string // contained in id, message or error, whatever the case
 	Sort     Sort   // by created or updated; default SortCreatedDesc
 	After    string // Next of the page before; empty for the first page
-	Limit    int
+	Limit    int    // from 1 to MaxPageLimit
 }
 
-// TaskPage is one page of tasks. Next is empty on the last page.
+// TaskPage is one page of tasks. It may hold fewer than asked for when they are
+// large; Next is empty on the last page, and only there. Sorted by created,
+// pages show every task once that is there throughout. Sorted by updated, a task
+// that changes meanwhile moves, and may be shown twice or not at all.
 type TaskPage struct {
 	Items []Task
 	Next  string
 	// Cursor is set for the first page: every change of the tasks that this page
 	// and later ones do not show has an event after it. Who shows the tasks,
-	// subscribes after Cursor and applies events whose version is greater than
-	// that of the task they are about is exact.
+	// subscribes after Cursor, applies events whose version is greater than that
+	// of the task they are about, and forgets a task and its version when it is
+	// deleted, arrives at what the table holds. An event of type task_progress
+	// does not make an unknown task known. This asks for a sort by created and
+	// for no filter by Updated or Text, which progress may enter and leave.
 	Cursor Cursor
 }
 
@@ -53,13 +62,21 @@ type EventQuery struct {
 	Time             TimeRange
 	Sort             Sort   // SortID or SortIDDesc; default SortIDDesc
 	After            string // Next of the page before; empty for the first page
-	Limit            int
+	Limit            int    // from 1 to MaxPageLimit
 }
 
-// EventPage is one page of events. Next is empty on the last page.
+// EventPage is one page of events. It may hold fewer than asked for when they
+// are large; Next is empty on the last page, and only there.
 type EventPage struct {
 	Items []Event
 	Next  string
+}
+
+// Timeline is one page of the events of one task, oldest first.
+type Timeline struct {
+	EventPage
+	Previous time.Time    // Timestamp of the event before the first one here; zero when there is none
+	Summary  *TaskSummary // with the first page
 }
 
 // TaskSummary sums up a task's events as far as the log keeps them.
@@ -69,7 +86,7 @@ type TaskSummary struct {
 	Attempts      int           // times that it was started
 	Queued        time.Duration // time spent queued, until now if it still is
 	Running       time.Duration // time spent running, until now if it still is
-	First, Last   time.Time     // of its events
+	First, Last   time.Time     // of its events; zero when there are none
 }
 
 // StatusCount is how many tasks of a kind have a status.
@@ -89,6 +106,6 @@ type MinuteCount struct {
 type Stats struct {
 	Counts        []StatusCount
 	PerMinute     []MinuteCount // the last hour, oldest first, empty minutes among them
-	OldestRunning *Task         // nil when none runs
+	OldestRunning *Task         // the one created first; nil when none runs
 	Stalled       []Task        // running without a visible change for longer than asked, longest first
 }
