@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// maxCommands bounds one look for commands.
+const maxCommands = 1000
+
+// lockCommands is held by whoever adds a command, to the end of the transaction:
+// so ids become visible in their order, and who has seen one has seen all before it.
+const lockCommands = "1952543595, 5"
+
+const sqlForgetCommands = `
+DELETE FROM taskfeed.commands
+WHERE created_at < clock_timestamp() - interval '1 hour'`
+
+const sqlAddCommand = `
+INSERT INTO taskfeed.commands (kind, argument)
+VALUES (@kind, @argument)`
+
+// Command asks something of every server of this database, once. Servers that
+// look within an hour see it. It returns CodeBadRequest for an unknown kind and
+// for an argument that is not 1 to 255 bytes long.
+func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument string) error {
+	if kind != taskfeed.CommandDisconnectUser && kind != taskfeed.CommandDisconnectConnection {
+		return refuse("kind", fmt.Sprintf("must be %s or %s", taskfeed.CommandDisconnectUser, taskfeed.CommandDisconnectConnection))
+	}
+	if argument == "" {
+		return refuse("argument", "must not be empty")
+	}
+	if err := checkText("argument", argument); err != nil {
+		return err
+	}
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		batch := &pgx.Batch{}
+		batch.Queue("SELECT pg_advisory_xact_lock(" + lockCommands + ")")
+		batch.Queue(sqlForgetCommands)
+		batch.Queue(sqlAddCommand, pgx.NamedArgs{"kind": string(kind), "argument": argument})
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	return wrap("add a command", err)
+}
+
+// After a restore or a failover that lost the last commands, ids that were seen
+// come again: who is ahead of the sequence begins anew.
+const sqlCommandsAfter = `
+SELECT id, kind, argument, created_at
+FROM taskfeed.commands
+WHERE id > (SELECT CASE WHEN is_called AND @after <= last_value THEN @after ELSE 0 END FROM taskfeed.commands_id_seq)
+ORDER BY id
+LIMIT @limit`
+
+// CommandsAfter returns at most 1,000 commands that were added after the one with
+// this id, in the order of their ids; call it again with the last one's. It
+// returns commands that were seen before only when the database has lost some.
+func (s *Store) CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error) {
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	rows, _ := s.pool.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands}) // rows tell of errors too
+	commands, err := pgx.CollectRows(rows, pgx.RowToStructByPos[taskfeed.Command])
+	return commands, wrap("read commands", err)
+}
+
+const sqlLastCommand = `
+SELECT coalesce(max(id), 0)
+FROM taskfeed.commands`
+
+// LastCommand returns the id of the last command, from which a server that
+// starts goes on; 0 when there is none.
+func (s *Store) LastCommand(ctx context.Context) (id int64, err error) {
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	err = s.pool.QueryRow(ctx, sqlLastCommand).Scan(&id)
+	return id, wrap("read last command", err)
+}

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+const (
+	maxStalled = 50
+	maxCounts  = 5000 // of statuses and kinds, should an app make every task a kind of its own
+)
+
+// sqlCountTasks is the one statement of the history that reads a whole table.
+const sqlCountTasks = `
+SELECT status, coalesce(kind, ''), count(*)
+FROM taskfeed.tasks
+GROUP BY status, kind
+ORDER BY array_position(@statuses::text[], status), count(*) DESC, kind
+LIMIT @limit`
+
+// Minutes are those of the database's clock, as are the timestamps of events.
+const sqlCountMinutes = `
+SELECT minute, coalesce(count, 0)
+FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), '1 minute') AS minute
+LEFT JOIN (
+    SELECT date_trunc('minute', created_at) AS minute, count(*) AS count
+    FROM taskfeed.events
+    WHERE created_at >= date_trunc('minute', now()) - interval '59 minutes'
+    GROUP BY 1) AS counted USING (minute)
+ORDER BY minute
+LIMIT 60`
+
+const sqlNow = `SELECT clock_timestamp()`
+
+// Stats returns an overview: all tasks counted, the events of the present minute
+// and the 59 before it, the running task that was created first, and up to 50
+// tasks that run and did not change for longer than stalledAfter. Its parts are
+// read one after the other, not in one snapshot, each within the read timeout.
+// Counting reads the whole table of tasks. It returns CodeBadRequest unless
+// stalledAfter is more than 0, and CodeUnavailable, with advice, when a part
+// takes too long.
+func (s *Store) Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed.Stats, error) {
+	var stats taskfeed.Stats
+	if stalledAfter <= 0 {
+		return stats, refuse("stalled_after", "must be more than 0")
+	}
+	var now time.Time
+	running := taskfeed.TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}}
+	for _, read := range []func(context.Context) error{
+		func(ctx context.Context) (err error) {
+			args := pgx.NamedArgs{"statuses": texts(taskfeed.Statuses), "limit": maxCounts}
+			stats.Counts, err = pgx.CollectRows(query(ctx, s.pool, sqlCountTasks, args), pgx.RowToStructByPos[taskfeed.StatusCount])
+			return err
+		},
+		func(ctx context.Context) (err error) {
+			stats.PerMinute, err = pgx.CollectRows(query(ctx, s.pool, sqlCountMinutes, nil), scanMinute)
+			return err
+		},
+		func(ctx context.Context) error {
+			q := running
+			q.Sort = taskfeed.SortCreated
+			tasks, err := s.firstTasks(ctx, q, 1)
+			if len(tasks) > 0 {
+				stats.OldestRunning = &tasks[0]
+			}
+			return err
+		},
+		func(ctx context.Context) error { return s.pool.QueryRow(ctx, sqlNow).Scan(&now) },
+		func(ctx context.Context) (err error) {
+			q := running
+			q.Sort, q.Updated.To = taskfeed.SortUpdated, now.Add(-stalledAfter)
+			stats.Stalled, err = s.firstTasks(ctx, q, maxStalled)
+			return err
+		},
+	} {
+		bounded, cancel := s.reading(ctx)
+		err := read(bounded)
+		cancel()
+		if err != nil {
+			return taskfeed.Stats{}, s.late(ctx, "read statistics", err)
+		}
+	}
+	return stats, nil
+}
+
+func (s *Store) firstTasks(ctx context.Context, q taskfeed.TaskQuery, limit int) ([]taskfeed.Task, error) {
+	l, err := newTaskList(q)
+	if err != nil {
+		return nil, err
+	}
+	page, err := l.page(ctx, s.pool, "", limit)
+	return page.Items, err
+}
+
+func scanMinute(row pgx.CollectableRow) (taskfeed.MinuteCount, error) {
+	var m taskfeed.MinuteCount
+	err := row.Scan(&m.Minute, &m.Count)
+	m.Minute = m.Minute.UTC()
+	return m, err
+}

@@ -1,0 +1,272 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+const taskRaw = `id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour`
+
+const taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress, coalesce(message, '') AS message, result, coalesce(error, '') AS error, version, created_at, updated_at`
+
+// taskSize is about how long a task is as text, by the measure of sqlDataSize.
+const taskSize = `
+            coalesce(pg_column_size(message) * CASE WHEN pg_column_compression(message) IS NULL THEN 1 ELSE 16 END, 0)
+            + coalesce(pg_column_size(result) * CASE WHEN pg_column_compression(result) IS NULL THEN 1 ELSE 16 END, 0)
+            + coalesce(pg_column_size(error) * CASE WHEN pg_column_compression(error) IS NULL THEN 1 ELSE 16 END, 0)`
+
+// scanTask takes taskColumns in order.
+func scanTask(row pgx.CollectableRow, more ...any) (taskfeed.Task, error) {
+	var t taskfeed.Task
+	err := row.Scan(append([]any{&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
+		&t.Version, &t.CreatedAt, &t.UpdatedAt}, more...)...)
+	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
+	return t, err
+}
+
+// An hour is indexed because updated_at itself changes with every progress
+// update, which would then be no HOT update any more; what is within one hour is
+// sorted when it is read. The hour of a time bounds what precedes or follows it.
+const (
+	hourOfPlace = `date_trunc('hour', @at::timestamptz AT TIME ZONE 'UTC')`
+	hourOfFrom  = `date_trunc('hour', @updated_from::timestamptz AT TIME ZONE 'UTC')`
+	hourOfTo    = `date_trunc('hour', @updated_to::timestamptz AT TIME ZONE 'UTC')`
+)
+
+// taskList is a query for tasks in normal form, checked, and how it is read.
+type taskList struct {
+	q           taskfeed.TaskQuery
+	fingerprint uint64
+	byUpdated   bool
+	desc        bool
+	statement   string
+	args        pgx.NamedArgs // but for the place, the limit and the bytes
+}
+
+func newTaskList(q taskfeed.TaskQuery) (*taskList, error) {
+	q, err := normalTaskQuery(q)
+	if err != nil {
+		return nil, err
+	}
+	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "pattern": likePattern(q.Text),
+		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
+	l.byUpdated = q.Sort == taskfeed.SortUpdated || q.Sort == taskfeed.SortUpdatedDesc
+	l.desc = q.Sort == taskfeed.SortCreatedDesc || q.Sort == taskfeed.SortUpdatedDesc
+	how := list{table: "taskfeed.tasks", raw: taskRaw, columns: taskColumns, size: taskSize,
+		order: "created_at{desc}, id{desc}", desc: l.desc, walks: l.walks()}
+	if l.byUpdated {
+		how.order = "updated_hour{desc}, updated_at{desc}, id{desc}"
+	}
+	l.statement = how.statement()
+	return l, nil
+}
+
+// normalTaskQuery checks all but After and Limit, which it leaves out.
+func normalTaskQuery(q taskfeed.TaskQuery) (_ taskfeed.TaskQuery, err error) {
+	for field, text := range map[string]string{"user_id": q.UserID, "kind": q.Kind, "q": q.Text} {
+		if err := checkText(field, text); err != nil {
+			return q, err
+		}
+	}
+	for _, s := range q.Statuses {
+		if !slices.Contains(taskfeed.Statuses, s) {
+			return q, refuse("status", fmt.Sprintf("must be one of %q", taskfeed.Statuses))
+		}
+	}
+	q.Statuses = slices.Compact(slices.Sorted(slices.Values(q.Statuses)))
+	if len(q.Statuses) == len(taskfeed.Statuses) {
+		q.Statuses = nil
+	}
+	q.Sort, err = checkSort(q.Sort, taskfeed.SortCreatedDesc,
+		taskfeed.SortCreated, taskfeed.SortCreatedDesc, taskfeed.SortUpdated, taskfeed.SortUpdatedDesc)
+	if err != nil {
+		return q, err
+	}
+	if q.Created, err = checkRange("created", q.Created); err != nil {
+		return q, err
+	}
+	q.Updated, err = checkRange("updated", q.Updated)
+	q.After, q.Limit = "", 0
+	return q, err
+}
+
+// walks returns the ways to read: along one user's tasks, along each status that
+// is asked for, or along all.
+func (l *taskList) walks() []walk {
+	where := l.narrowing()
+	statuses := "status = ANY (@statuses::text[])"
+	switch {
+	case l.q.UserID != "":
+		if len(l.q.Statuses) > 0 {
+			l.args["statuses"] = texts(l.q.Statuses)
+			where = append(where, statuses)
+		}
+		if !l.byUpdated {
+			return []walk{pinned("user_id", "@user_id", "created_at, id", "@at, @key", where...)}
+		}
+		where = append(where, "user_id = @user_id")
+	case len(l.q.Statuses) > 0:
+		walks := make([]walk, len(l.q.Statuses))
+		for i, s := range l.q.Statuses {
+			argument := fmt.Sprintf("status_%d", i)
+			l.args[argument] = string(s)
+			walks[i] = l.walkStatus("@"+argument, where)
+		}
+		return walks
+	}
+	if l.byUpdated {
+		where = append(where, "updated_hour {>}= "+hourOfPlace, "(updated_at, id) {>} (@at, @key)")
+		return []walk{{where: where, order: "updated_hour{desc}, updated_at{desc}, id{desc}"}}
+	}
+	return []walk{{where: append(where, "(created_at, id) {>} (@at, @key)"), order: "created_at{desc}, id{desc}"}}
+}
+
+func (l *taskList) walkStatus(argument string, where []string) walk {
+	if !l.byUpdated {
+		return pinned("status", argument, "created_at, id", "@at, @key", where...)
+	}
+	return walk{
+		where: append([]string{"(status, updated_hour) {>}= (" + argument + ", " + hourOfPlace + ")",
+			"status {<=} " + argument, "(updated_at, id) {>} (@at, @key)"}, where...),
+		order: "status{desc}, updated_hour{desc}, updated_at{desc}, id{desc}",
+	}
+}
+
+// narrowing returns the conditions that every walk has in common.
+func (l *taskList) narrowing() (where []string) {
+	add := func(given bool, conditions ...string) {
+		if given {
+			where = append(where, conditions...)
+		}
+	}
+	add(l.q.Kind != "", "kind = @kind")
+	add(l.q.Text != "", "(id ILIKE @pattern OR message ILIKE @pattern OR error ILIKE @pattern)")
+	add(!l.q.Created.From.IsZero(), "created_at >= @created_from")
+	add(!l.q.Created.To.IsZero(), "created_at < @created_to")
+	add(!l.q.Updated.From.IsZero(), "updated_at >= @updated_from", "updated_hour >= "+hourOfFrom)
+	add(!l.q.Updated.To.IsZero(), "updated_at < @updated_to", "updated_hour <= "+hourOfTo)
+	return where
+}
+
+// likePattern finds the text itself, whatever stands in it.
+func likePattern(text string) string {
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
+}
+
+// texts is for arguments: without prepared statements pgx knows plain strings only.
+func texts[S ~string](named []S) []string {
+	plain := make([]string, len(named))
+	for i, s := range named {
+		plain[i] = string(s)
+	}
+	return plain
+}
+
+// page reads the page that begins after a token.
+func (l *taskList) page(ctx context.Context, q querier, after string, limit int) (page taskfeed.TaskPage, err error) {
+	p := startOf(l.desc)
+	if after != "" {
+		if p, err = parseToken(after, l.fingerprint); err != nil {
+			return page, err
+		}
+	}
+	args := pgx.NamedArgs{"at": p.at, "key": p.key, "limit": limit, "bytes": maxListBytes}
+	for name, value := range l.args {
+		args[name] = value
+	}
+	items, more, err := collect(query(ctx, q, l.statement, args), scanTask)
+	if err != nil {
+		return page, err
+	}
+	page.Items = items
+	if more {
+		page.Next = l.place(&items[len(items)-1]).token(l.fingerprint)
+	}
+	return page, nil
+}
+
+func (l *taskList) place(t *taskfeed.Task) place {
+	if l.byUpdated {
+		return place{at: t.UpdatedAt, key: t.ID}
+	}
+	return place{at: t.CreatedAt, key: t.ID}
+}
+
+// ListTasks returns one page of the tasks that q selects. It returns
+// CodeBadRequest when the query cannot be understood, and CodeUnavailable, with
+// advice, when it takes too long: Kind and Text narrow what is read along an
+// index but have none of their own.
+//
+// The first page comes with a cursor (see [taskfeed.TaskPage]). It is the id of
+// the last event that is visible in the very snapshot in which the tasks are
+// read. Why that is exact:
+//
+//   - A change that the snapshot does not show has an event after the cursor. A
+//     move sees only changes that are committed; had its events been visible to
+//     the snapshot, the change would have been too. Moves follow one another and
+//     ids ascend, so each event of a later move has a greater id than any that
+//     the snapshot shows.
+//   - An event at or before the cursor is of a change that the snapshot shows.
+//     Its move came no later than the one whose event is the cursor, so it is
+//     visible, and what it moved was committed before.
+//   - An event after the cursor may be of a change that the snapshot shows, but
+//     that was not in the log yet. Its version is no greater than the task's, so
+//     it is dropped. An event of an earlier page's time is dropped by a later
+//     page in the same way.
+//   - An id that is used again begins with version 1 again. The deletion in
+//     between has a greater version than all that came before it, and what comes
+//     after it begins with the whole state. So a client that shows the former
+//     task, or has applied events of the former task to the present one, forgets
+//     it at the deletion and builds the present one anew; a client whose task has
+//     a version that the former one never reached drops all of that. Either way
+//     it arrives at the present one. Only until then may it show a former state.
+func (s *Store) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error) {
+	l, err := newTaskList(q)
+	if err != nil {
+		return taskfeed.TaskPage{}, err
+	}
+	if err := checkLimit(q.Limit); err != nil {
+		return taskfeed.TaskPage{}, err
+	}
+	bounded, cancel := s.reading(ctx)
+	defer cancel()
+	if q.After != "" {
+		page, err := l.page(bounded, s.pool, q.After, q.Limit)
+		return page, s.late(ctx, "list tasks", err)
+	}
+	var page taskfeed.TaskPage
+	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err = pgx.BeginTxFunc(bounded, s.pool, snapshot, func(tx pgx.Tx) (err error) {
+		if page, err = l.page(bounded, tx, "", q.Limit); err != nil {
+			return err
+		}
+		page.Cursor, err = readCursor(bounded, tx, "read cursor of snapshot", sqlLastID)
+		return err
+	})
+	return page, s.late(ctx, "list tasks", err)
+}
+
+// ExportTasks yields all tasks that q selects from q.After on, in order, and
+// ignores q.Limit. It reads page by page and holds no connection between pages,
+// so the reader may take its time and memory stays bounded; what is written
+// meanwhile may show or not, as from page to page of a list. It ends with the
+// first error: one of ListTasks, whose message says where to go on.
+func (s *Store) ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error] {
+	return export(q.After, func(after string) ([]taskfeed.Task, string, error) {
+		l, err := newTaskList(q)
+		if err != nil {
+			return nil, "", err
+		}
+		bounded, cancel := s.reading(ctx)
+		defer cancel()
+		page, err := l.page(bounded, s.pool, after, exportLimit)
+		return page.Items, page.Next, s.late(ctx, "export tasks", err)
+	})
+}

@@ -1,0 +1,289 @@
+package store
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"iter"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// Lists are read along an index, page by page: a page begins after the place of
+// the item that ended the one before, so it costs the same however deep it lies,
+// and what is written meanwhile moves nothing.
+
+const (
+	maxListBytes = 4 << 20 // of data in one page of a list, by the measure of sqlSize
+	exportLimit  = 1000    // items in one page of an export
+	maxTextBytes = 255     // of a text in a query; no id is longer
+	maxTypes     = 100     // in one query
+)
+
+// sqlListPage ends a page before it grows too large; the first item always fits.
+// It says how many rows there were to choose from: one more than asked for when
+// there are more.
+const sqlListPage = `
+SELECT {columns}, candidates
+FROM (
+    SELECT *, sum(size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
+    FROM (
+        SELECT *, {size} AS size
+        FROM ({walks}) AS walked
+        ORDER BY {order}
+        LIMIT @limit + 1) AS sized) AS summed
+WHERE earlier < @bytes
+ORDER BY {order}
+LIMIT @limit`
+
+// sqlWalk is one way along one index.
+const sqlWalk = `
+    (SELECT {raw}
+    FROM {table}
+    WHERE {where}
+    ORDER BY {order}
+    LIMIT @limit + 1)`
+
+// list says how pages of one list are put together. In its SQL the marks {>},
+// {<=} and {desc} stand for what depends on the direction.
+type list struct {
+	table   string
+	raw     string // columns as they are stored
+	columns string // columns as they are scanned, made of raw
+	size    string // about how many bytes of a row vary
+	order   string // of the list
+	desc    bool
+	walks   []walk
+}
+
+// walk is part of a list: the rows that one index has in order.
+type walk struct {
+	where []string
+	order string
+}
+
+// statement returns the SQL of a page.
+func (l list) statement() string {
+	walks := make([]string, len(l.walks))
+	for i, w := range l.walks {
+		walks[i] = strings.NewReplacer("{raw}", l.raw, "{table}", l.table,
+			"{where}", strings.Join(w.where, "\n      AND "), "{order}", w.order).Replace(sqlWalk)
+	}
+	page := strings.NewReplacer("{columns}", l.columns, "{size}", l.size, "{order}", l.order,
+		"{walks}", strings.Join(walks, "\n    UNION ALL")).Replace(sqlListPage)
+	if l.desc {
+		return strings.NewReplacer("{>}", "<", "{<=}", ">=", "{desc}", " DESC").Replace(page)
+	}
+	return strings.NewReplacer("{>}", ">", "{<=}", "<=", "{desc}", "").Replace(page)
+}
+
+// pinned walks an index in which column comes before keys, where column has the
+// value of an argument. It says so by a comparison of rows, which leaves the
+// planner no other index that has this order: with a plain "=" it may prefer one
+// that begins with keys and look for matching rows on its way, which takes for
+// ever when there are none near where it begins.
+func pinned(column, argument, keys, place string, where ...string) walk {
+	order := column + "{desc}"
+	for key := range strings.SplitSeq(keys, ", ") {
+		order += ", " + key + "{desc}"
+	}
+	return walk{order: order, where: append([]string{
+		fmt.Sprintf("(%s, %s) {>} (%s, %s)", column, keys, argument, place),
+		fmt.Sprintf("%s {<=} %s", column, argument),
+	}, where...)}
+}
+
+// querier is what a pool and a transaction have in common.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// query runs a statement of the history. It is planned for its very arguments
+// each time: which index is best depends on them.
+func query(ctx context.Context, q querier, statement string, args pgx.NamedArgs) pgx.Rows {
+	rows, _ := q.Query(ctx, statement, pgx.QueryExecModeExec, args) // rows tell of errors too
+	return rows
+}
+
+// collect reads a page whose rows end with the number of candidates. It reports
+// whether there is more.
+func collect[T any](rows pgx.Rows, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, more bool, err error) {
+	candidates := 0
+	items, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (T, error) { return scan(row, &candidates) })
+	return items, candidates > len(items), err
+}
+
+// late is wrap for a read that began with ctx and had its own time limit: its
+// error says what to do when it took too long.
+func (s *Store) late(ctx context.Context, doing string, err error) error {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
+	canceled := pgErr != nil && pgErr.Code == "57014" // by statement_timeout, say
+	if err == nil || ctx.Err() != nil || !canceled && !errors.Is(err, context.DeadlineExceeded) {
+		return wrap(doing, err)
+	}
+	return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+		Message: "the database took too long: narrow the filter, for example by a shorter range of time, or try again",
+		Err:     fmt.Errorf("%s: %w", doing, err)}
+}
+
+// export yields the items of one page after the other. It ends with the first
+// error, which says where to go on.
+func export[T any](after string, page func(after string) (items []T, next string, err error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for {
+			items, next, err := page(after)
+			if err != nil {
+				var none T
+				yield(none, resumable(err, after))
+				return
+			}
+			for _, item := range items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if next == "" {
+				return
+			}
+			after = next
+		}
+	}
+}
+
+// resumable adds to the message of an error that passes where to go on.
+func resumable(err error, after string) error {
+	e, ok := errors.AsType[*taskfeed.Error](err)
+	if !ok || e.Code != taskfeed.CodeUnavailable || after == "" {
+		return err
+	}
+	return &taskfeed.Error{Code: e.Code, Message: e.Message + "; to go on where this ended, ask for the same with after=" + after, Err: e.Err}
+}
+
+// place is where an item stands in a list.
+type place struct {
+	at  time.Time // whole microseconds
+	key string    // id
+}
+
+// Places before and after every item. The schema keeps times within.
+var (
+	placeFirst = place{at: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)}
+	placeLast  = place{at: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
+)
+
+// startOf returns the place before all items of a list.
+func startOf(desc bool) place {
+	if desc {
+		return placeLast
+	}
+	return placeFirst
+}
+
+// tokenVersion is the first byte of a page token. Then come the fingerprint of
+// the list, the time in microseconds, and the key.
+const tokenVersion = 1
+
+// maxTokenBytes is more than a token with the longest id has.
+const maxTokenBytes = 512
+
+func (p place) token(fingerprint uint64) string {
+	b := binary.BigEndian.AppendUint64([]byte{tokenVersion}, fingerprint)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.at.UnixMicro()))
+	return base64.RawURLEncoding.EncodeToString(append(b, p.key...))
+}
+
+// parseToken reads a token of the list with this fingerprint.
+func parseToken(token string, fingerprint uint64) (place, error) {
+	if len(token) > maxTokenBytes {
+		return place{}, errBadToken
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
+	if err != nil || len(b) < 17 || b[0] != tokenVersion || binary.BigEndian.Uint64(b[1:]) != fingerprint {
+		return place{}, errBadToken
+	}
+	p := place{at: time.UnixMicro(int64(binary.BigEndian.Uint64(b[9:]))).UTC(), key: string(b[17:])}
+	if p.at.Before(placeFirst.at) || p.at.After(placeLast.at) || !isText(p.key) {
+		return place{}, errBadToken
+	}
+	return p, nil
+}
+
+var errBadToken = refuse("after", "is no page token of this list with this filter and sort: "+
+	`take "next" of the page before, or leave it out for the first page`)
+
+// fingerprint tells lists apart by what they select and how they are sorted. The
+// query must be in normal form, without what differs from page to page.
+func fingerprint(q any) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%#v", q)
+	return h.Sum64()
+}
+
+// refuse names what is wrong with a field of a query.
+func refuse(field, problem string) error {
+	return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: field + " " + problem}
+}
+
+func checkLimit(limit int) error {
+	if limit < 1 || limit > taskfeed.MaxPageLimit {
+		return refuse("limit", fmt.Sprintf("must be from 1 to %d", taskfeed.MaxPageLimit))
+	}
+	return nil
+}
+
+func checkText(field, text string) error {
+	if len(text) > maxTextBytes || !isText(text) {
+		return refuse(field, fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL characters", maxTextBytes))
+	}
+	return nil
+}
+
+// isText reports whether Postgres can hold the text.
+func isText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
+}
+
+// checkSort returns the sort, or the default when there is none.
+func checkSort(sort, otherwise taskfeed.Sort, allowed ...taskfeed.Sort) (taskfeed.Sort, error) {
+	if sort == "" {
+		return otherwise, nil
+	}
+	names := make([]string, len(allowed))
+	for i, a := range allowed {
+		if sort == a {
+			return sort, nil
+		}
+		names[i] = string(a)
+	}
+	return "", refuse("sort", "must be one of "+strings.Join(names, ", "))
+}
+
+// checkRange returns the range in whole microseconds, which is what Postgres
+// keeps: rounding up selects the same.
+func checkRange(field string, r taskfeed.TimeRange) (taskfeed.TimeRange, error) {
+	bounds := []*time.Time{&r.From, &r.To}
+	for i, suffix := range []string{"_after", "_before"} {
+		if bounds[i].IsZero() {
+			*bounds[i] = time.Time{}
+			continue
+		}
+		t := bounds[i].UTC()
+		if t.Before(placeFirst.at) || t.After(placeLast.at) {
+			return r, refuse(field+suffix, "must be in the years 1 to 9998")
+		}
+		*bounds[i] = t.Add(time.Microsecond - 1).Truncate(time.Microsecond)
+	}
+	if !r.From.IsZero() && !r.To.IsZero() && r.From.After(r.To) {
+		return r, refuse(field+"_after", "is later than "+field+"_before: swap them")
+	}
+	return r, nil
+}
