@@ -1,0 +1,480 @@
+package listener_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/listener"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// never is an interval that does not pass in a test: what happens, happens
+// without it.
+const never = time.Hour
+
+// TestNoWakeupIsLost runs bursts and pauses of several writers with the fallback
+// look switched off: whatever is committed is found by the doorbell and polling.
+func TestNoWakeupIsLost(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url, StallTimeout: never}, listener.Config{FallbackInterval: never}, nil)
+	s.leads(t)
+	const writers, bursts = 4, 40
+	var committed atomic.Int64
+	var wg sync.WaitGroup
+	for w := range writers {
+		conn := pgtest.Connect(t, url)
+		wg.Go(func() {
+			n, err := writeBursts(t.Context(), conn, w, bursts)
+			committed.Add(int64(n))
+			if err != nil {
+				t.Errorf("writer %d: %v", w, err)
+			}
+		})
+	}
+	wg.Wait()
+	publishesLog(t, pgtest.Connect(t, url), int(committed.Load()), s)
+	if got := s.Stats().Wakeups; got == 0 {
+		t.Error("nobody rang, want the doorbell used")
+	}
+}
+
+// writeBursts commits bursts of transactions with pauses between them, some short
+// and some long enough for the sequencer to fall asleep; each fifth is rolled
+// back. It returns how many changes it committed.
+func writeBursts(ctx context.Context, conn *pgx.Conn, writer, bursts int) (committed int, err error) {
+	for i := range bursts {
+		for j := range 1 + (i*7+writer*3)%9 {
+			changes := 1 + (i+j)%3
+			end := "COMMIT"
+			if (i+j+writer)%5 == 0 {
+				end, changes = "ROLLBACK", 0
+			}
+			_, err := conn.Exec(ctx, fmt.Sprintf(`BEGIN; INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, %d); %s`, max(changes, 1), end))
+			if err != nil {
+				return committed, err
+			}
+			committed += changes
+		}
+		if _, err := conn.Exec(ctx, "SELECT pg_sleep($1)", float64((i*writer)%7)*0.005); err != nil {
+			return committed, err
+		}
+	}
+	return committed, nil
+}
+
+// Whoever else rings, with whatever payload: it costs few looks, and nothing is
+// read from it.
+func TestForgedRings(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	s.leads(t)
+	follower := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	follower.follows(t)
+	app, forger := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	const rounds, rings = 20, 200
+	junk := strings.Repeat("{\"id\":9007199254740991,\"x\x01", 350)[:7900]
+	for range rounds {
+		batch := &pgx.Batch{}
+		for i := range rings {
+			batch.Queue("SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)", fmt.Sprint(i, junk)[:7900])
+		}
+		if err := forger.SendBatch(t.Context(), batch).Close(); err != nil {
+			t.Fatalf("forge: %v", err)
+		}
+		for i := range rings { // each a transaction of its own
+			exec(t, forger, "SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)", fmt.Sprint(i))
+		}
+		add(t, app, 2)
+	}
+	publishesLog(t, app, 2*rounds, s, follower)
+	for name, server := range map[string]*server{"leader": s, "follower": follower} {
+		if got, most := server.Stats().Wakeups, uint64(rounds*rings); got > most/2 {
+			t.Errorf("the %s woke up %d times for %d false rings, want few", name, got, most)
+		}
+	}
+	if got, most := s.Stats().Moves, uint64(rounds*rings); got > most/2 {
+		t.Errorf("the leader made %d looks in a flood of %d false rings, want few", got, most)
+	}
+}
+
+func TestNotifyIsOff(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, url, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET taskfeed.notify = off', current_database()); END $$")
+	s := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	s.leads(t)
+	app := pgtest.Connect(t, url)
+	add(t, app, 20)
+	publishesLog(t, app, 20, s)
+	if got := s.Stats().Wakeups; got != 0 {
+		t.Errorf("wake-ups: got %d, want 0: nobody rings", got)
+	}
+}
+
+// A writer whose own session has notifications switched off is found by the
+// fallback look, and so is one whose ring got lost.
+func TestLostRings(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url}, listener.Config{FallbackInterval: 200 * time.Millisecond},
+		func(inner listener.Session) listener.Session { return &deaf{inner} })
+	s.leads(t)
+	app := pgtest.Connect(t, url)
+	for i := range 5 {
+		add(t, app, 1)
+		s.has(t, 2*i+1)
+		exec(t, app, "SET taskfeed.notify = 'off'")
+		add(t, app, 1)
+		exec(t, app, "RESET taskfeed.notify")
+		s.has(t, 2*i+2)
+	}
+	publishesLog(t, app, 10, s)
+}
+
+// deaf is a session that does not listen.
+type deaf struct{ listener.Session }
+
+func (deaf) Listen(context.Context) error { return nil }
+
+// Two servers on one database: one leads, both publish the same.
+func TestTwoServers(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	a := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	a.leads(t)
+	b := start(t, store.Config{URL: url}, listener.Config{TakeoverInterval: never, FallbackInterval: never}, nil) // is rung for
+	b.follows(t)
+	app := pgtest.Connect(t, url)
+	add(t, app, 20)
+	exec(t, app, "INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, 3000)") // more than a page
+	publishesLog(t, app, 3020, a, b)
+	if !a.Stats().Leader || b.Stats().Leader {
+		t.Errorf("leaders: a %t, b %t; want a alone", a.Stats().Leader, b.Stats().Leader)
+	}
+	if got := b.Stats(); got.Captured != 0 || got.Wakeups == 0 {
+		t.Errorf("the follower: %+v, want nothing captured, and woken", got)
+	}
+	if got := a.Stats().Captured; got != 3020 {
+		t.Errorf("captured by the leader: got %d, want 3020", got)
+	}
+}
+
+// The leader ends in order, loses its session, or is stopped and continued: the
+// other leads, and both publish all there is, once.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+
+	t.Run("the leader stops in order", func(t *testing.T) {
+		t.Parallel()
+		url := pgtest.New(t)
+		a := start(t, store.Config{URL: url}, listener.Config{}, nil)
+		a.leads(t)
+		b := start(t, store.Config{URL: url}, listener.Config{}, nil)
+		b.follows(t)
+		app := pgtest.Connect(t, url)
+		add(t, app, 5)
+		a.has(t, 5)
+		a.stop()
+		add(t, app, 5)
+		publishesLog(t, app, 10, b)
+	})
+
+	t.Run("its backend is terminated again and again", func(t *testing.T) {
+		t.Parallel()
+		url := pgtest.New(t)
+		a := start(t, store.Config{URL: url}, listener.Config{}, nil)
+		a.leads(t)
+		b := start(t, store.Config{URL: url}, listener.Config{}, nil)
+		b.follows(t)
+		app := pgtest.Connect(t, url)
+		for range 15 {
+			add(t, app, 4)
+			eventually(t, "a session to kill", func() bool { return value[int](t, app, sqlTerminateSessions) > 0 })
+			add(t, app, 4)
+		}
+		publishesLog(t, app, 120, a, b)
+	})
+
+	t.Run("it is frozen between two statements", func(t *testing.T) {
+		t.Parallel()
+		url := pgtest.New(t)
+		var frozen gate
+		a := start(t, store.Config{URL: url, StallTimeout: stall}, listener.Config{},
+			func(inner listener.Session) listener.Session { return &freezer{inner, &frozen} })
+		a.leads(t)
+		b := start(t, store.Config{URL: url, StallTimeout: stall}, listener.Config{}, nil)
+		b.follows(t)
+		app := pgtest.Connect(t, url)
+		add(t, app, 5)
+		a.has(t, 5)
+		frozen.shut(t)
+		add(t, app, 5)
+		b.leads(t)
+		publishesLog(t, app, 10, b)
+		frozen.open()
+		add(t, app, 5)
+		publishesLog(t, app, 15, a, b)
+		a.follows(t)
+	})
+}
+
+// gate holds up those who pass while it is shut.
+type gate struct {
+	mu    sync.Mutex
+	wait  chan struct{} // nil while it is open
+	holds bool          // somebody
+}
+
+// shut shuts the gate and returns when it holds somebody up.
+func (g *gate) shut(t *testing.T) {
+	t.Helper()
+	g.mu.Lock()
+	g.wait, g.holds = make(chan struct{}), false
+	g.mu.Unlock()
+	eventually(t, "somebody at the gate", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.holds
+	})
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.wait)
+	g.wait = nil
+}
+
+func (g *gate) pass(ctx context.Context) {
+	g.mu.Lock()
+	wait := g.wait
+	g.holds = wait != nil
+	g.mu.Unlock()
+	if wait == nil {
+		return
+	}
+	select {
+	case <-wait:
+	case <-ctx.Done():
+	}
+}
+
+// freezer is a session that does nothing while a gate is shut.
+type freezer struct {
+	listener.Session
+	gate *gate
+}
+
+func (s *freezer) Move(ctx context.Context) (taskfeed.Moved, error) {
+	s.gate.pass(ctx)
+	return s.Session.Move(ctx)
+}
+
+func (s *freezer) Wait(ctx context.Context, d time.Duration) (bool, error) {
+	s.gate.pass(ctx)
+	return s.Session.Wait(ctx, d)
+}
+
+// A follower that was away for longer than the log keeps is told where the log
+// stands now, and goes on from there.
+func TestRetentionPassesAFollower(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	leader := start(t, store.Config{URL: url}, listener.Config{Retention: time.Hour, MaintainInterval: time.Millisecond}, nil)
+	leader.leads(t)
+	var frozen gate
+	follower := start(t, store.Config{URL: url, StallTimeout: never}, listener.Config{},
+		func(inner listener.Session) listener.Session { return &freezer{inner, &frozen} })
+	follower.follows(t)
+	app := pgtest.Connect(t, url)
+	add(t, app, 3)
+	follower.has(t, 3)
+	frozen.shut(t)
+	add(t, app, 4)
+	leader.has(t, 7)
+	exec(t, app, "UPDATE taskfeed.events SET created_at = now() - interval '3 hours'")
+	eventually(t, "the drop of the first partition", func() bool {
+		return value[bool](t, app, "SELECT to_regclass('taskfeed.events_0') IS NULL")
+	})
+	add(t, app, 1)
+	ids := leader.has(t, 8)
+	frozen.open()
+	eventually(t, "the follower's new head", func() bool { return follower.feed.head() == ids[7] })
+	add(t, app, 2)
+	leader.has(t, 10)
+	got := follower.has(t, 5)
+	if want := log(t, app)[1:]; len(want) != 2 || got[3] != want[0] || got[4] != want[1] {
+		t.Errorf("the follower published %v, want the first three and the last two of %v", got, want)
+	}
+}
+
+// A move that hands on less than it appended is read from the log; data that does
+// not fit in one page, too.
+func TestPartialMoves(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	s.leads(t)
+	app := pgtest.Connect(t, url)
+	exec(t, app, `INSERT INTO taskfeed.tasks (user_id, status, result)
+		SELECT 'alice', 'completed', to_jsonb((SELECT string_agg(md5(random()::text || g || i), '') FROM generate_series(1, 7000) AS g))
+		FROM generate_series(1, 12) AS i`) // 220 KB each
+	exec(t, app, "INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, 2500)")
+	add(t, app, 1)
+	publishesLog(t, app, 2513, s)
+}
+
+// What is committed before the first server starts is in the log, and not live.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	app := pgtest.Connect(t, url)
+	first := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	first.leads(t)
+	add(t, app, 5)
+	ids := first.has(t, 5)
+	first.stop()
+	add(t, app, 2) // wait in changes
+	second := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	got := second.has(t, 2)
+	if second.feed.head() != ids[4] || got[0] != ids[4]+1 {
+		t.Errorf("a new server: head %d and published %v, want %d and what came after", second.feed.head(), got, ids[4])
+	}
+}
+
+// One statement fails: the server stays the leader, says why, and goes on.
+func TestStatementFails(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	s.leads(t)
+	app, locker := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	pid := value[uint32](t, app, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'taskfeed listener'")
+	exec(t, locker, "BEGIN; LOCK TABLE taskfeed.events")
+	add(t, app, 3) // the app does not wait
+	eventually(t, "the reason", func() bool {
+		err := s.Ready()
+		return err != nil && strings.Contains(err.Error(), "lock timeout")
+	})
+	if !s.Stats().Leader || s.Stats().Up {
+		t.Errorf("while the log is locked: %+v, want leader and not up", s.Stats())
+	}
+	exec(t, locker, "ROLLBACK")
+	publishesLog(t, app, 3, s)
+	eventually(t, "readiness", func() bool { return s.Ready() == nil })
+	if same := value[bool](t, app, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid); !same {
+		t.Error("the session was lost over one statement, want it kept")
+	}
+}
+
+// A move that was committed though its answer was lost, and a log that cannot be
+// read for a while, leave no gap.
+func TestAnswersGetLost(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url}, listener.Config{}, func(inner listener.Session) listener.Session { return &flaky{Session: inner} })
+	s.leads(t)
+	app := pgtest.Connect(t, url)
+	for i := range 10 {
+		exec(t, app, "INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, $1::int)", 150*(i+1)) // some fill a page
+	}
+	publishesLog(t, app, 8250, s)
+}
+
+// flaky is a session that loses each third answer.
+type flaky struct {
+	listener.Session
+	calls int
+}
+
+var errLost = errors.New("the answer was lost")
+
+func (s *flaky) lose(err error) error {
+	if s.calls++; err == nil && s.calls%3 == 0 {
+		return errLost
+	}
+	return err
+}
+
+func (s *flaky) Move(ctx context.Context) (taskfeed.Moved, error) {
+	m, err := s.Session.Move(ctx)
+	if err = s.lose(err); err != nil {
+		return taskfeed.Moved{}, err
+	}
+	return m, nil
+}
+
+func (s *flaky) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) error) error {
+	return s.lose(s.Session.MoveBacklog(ctx, func(m taskfeed.Moved) error {
+		if err := s.lose(nil); err != nil {
+			return err
+		}
+		return appended(m)
+	}))
+}
+
+func (s *flaky) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+	events, err := s.Session.After(ctx, f, after, limit)
+	if err = s.lose(err); err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// Run ends soon and leaves nothing behind, whatever it is doing.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	app := pgtest.Connect(t, url)
+	open := func() int {
+		return value[int](t, app, "SELECT count(*)::int FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'taskfeed listener'")
+	}
+	t.Run("asleep", func(t *testing.T) {
+		s := start(t, store.Config{URL: url}, listener.Config{FallbackInterval: never}, nil)
+		eventually(t, "sleep", func() bool {
+			return value[bool](t, app, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND (classid, objid) = (1952543595, 1) AND mode = 'ExclusiveLock')")
+		})
+		s.stop()
+	})
+	t.Run("following", func(t *testing.T) {
+		leader := start(t, store.Config{URL: url}, listener.Config{}, nil)
+		leader.leads(t)
+		s := start(t, store.Config{URL: url}, listener.Config{TakeoverInterval: never}, nil)
+		s.follows(t)
+		s.stop()
+		leader.stop()
+	})
+	t.Run("in the middle of a move", func(t *testing.T) {
+		s := start(t, store.Config{URL: url}, listener.Config{}, nil)
+		s.leads(t)
+		locker := pgtest.Connect(t, url)
+		exec(t, locker, "BEGIN; LOCK TABLE taskfeed.events")
+		add(t, app, 1)
+		eventually(t, "the move waiting", func() bool {
+			return value[bool](t, app, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'taskfeed.events'::regclass)")
+		})
+		s.stop()
+		exec(t, locker, "ROLLBACK")
+	})
+	t.Run("without a database", func(t *testing.T) {
+		s := start(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/none"}, listener.Config{}, nil)
+		eventually(t, "the first failure", func() bool { return s.Ready() != nil && !strings.Contains(s.Ready().Error(), "not started") })
+		s.stop()
+	})
+	eventually(t, "the end of all sessions", func() bool { return open() == 0 })
+	if got := log(t, app); len(got) > 1 {
+		t.Errorf("the log: got %v, want at most one event", got)
+	}
+}
