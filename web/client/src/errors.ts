@@ -45,13 +45,17 @@ export class TaskFeedError extends Error {
 export class TokenRejected extends TaskFeedError {
   override name = "TokenRejected";
 
-  constructor(message = "the token is refused: get a new one", details?: ErrorDetails) {
+  constructor(message = "the token is refused", details?: ErrorDetails) {
     super("rejected", message, details);
   }
 }
 
 export const lost = (message: string, details?: ErrorDetails): TaskFeedError =>
   new TaskFeedError("connection", message, details);
+
+/** What it means that the app could not give what it was asked for: it is asked again, unless it says otherwise. */
+export const notGiven = (what: string, cause: any): TaskFeedError =>
+  cause?.code === "rejected" ? new TokenRejected(cause.message, { cause }) : lost(what + " failed", { cause });
 
 /** Hands an error that ends nothing to the environment. */
 export function report(error: unknown): void {

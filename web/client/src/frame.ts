@@ -29,13 +29,11 @@ export function readFrame(text: string): Frame | undefined {
   if (!f || typeof f !== "object" || Array.isArray(f)) throw bad("a frame is no JSON object");
   const { type, id } = f;
   if (type === "feed_live" || type === "feed_reset") {
-    if (!isID(f.cursor, 0)) throw bad(`the cursor of a ${type} is no event's id`);
+    if (!isID(f.cursor, 0)) throw bad(`the cursor of ${type} is no event's id`);
     return f;
   }
   if (id === undefined || String(type).startsWith("feed_")) return;
-  if (!isID(id, 1)) {
-    throw bad((id as any) > 1 ? "an id is greater than 9007199254740991, the last that JavaScript holds exactly" : "an id is no integer");
-  }
-  if (!type || typeof type !== "string" || Number.isNaN(Date.parse(f.timestamp))) throw bad(`event ${id} has no type or no time`);
+  if (!isID(id, 1)) throw bad(`an id is no integer from 1 to ${Number.MAX_SAFE_INTEGER}, the last that JavaScript holds exactly`);
+  if (!type || typeof type !== "string" || isNaN(Date.parse(f.timestamp))) throw bad(`event ${id} has no type or no time`);
   return f;
 }

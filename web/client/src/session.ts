@@ -1,11 +1,12 @@
-import { lost, TaskFeedError } from "./errors.js";
-import { Inbox } from "./inbox.js";
+import { lost, type TaskFeedError } from "./errors.js";
+import type { Inbox } from "./inbox.js";
 import { renewAt, type Credential } from "./token.js";
 
 /** Silence after which the other side is asked whether it is there. */
 const askAfter = 25_000;
-/** How long an answer may take; the opening of a connection may take half as long again. */
+/** How long an answer may take, and the opening of a connection. */
 const answerWithin = 10_000;
+const openWithin = 15_000;
 /** A timer that fires this much too late says that the page was asleep, not that the peer is dead. */
 const asleep = 3_000;
 /** How long a connection must last to count as stable. */
@@ -14,146 +15,130 @@ const stableAfter = 5_000;
 /** Milliseconds on a clock that nobody sets. */
 const now = (): number => performance.now();
 
-/** What a transport tells the session. */
+/** What a transport tells its session. */
 export interface Sink {
   open(): void;
   /** Bytes came, of whatever kind. */
   heard(): void;
   text(text: string): void;
-  /** The server's own wish for the least wait, in milliseconds. */
-  retry(delay: number): void;
+  end(error?: TaskFeedError): void;
   /** Is fulfilled when there is room for more. */
   drained(): Promise<void> | undefined;
-  end(error?: TaskFeedError): void;
 }
 
-/** What a session can do with an open connection. */
+/** What a session can do with its transport. */
 export interface Link {
-  /** Asks for an answer; a transport that cannot has the server send by itself. */
+  /** Asks for an answer. A transport that cannot has a server that sends by itself. */
   ask?(): void;
-  /** Sends a new token; without it the session ends to begin anew with it. */
+  /** Sends a new token. Where it cannot, the session ends to begin anew with it. */
   auth?(token: string): void;
   close(): void;
 }
 
-export interface SessionOptions<T> {
+export interface SessionOptions {
   connect(sink: Sink): Link;
-  inbox?: Inbox<T>;
+  inbox: Inbox<any>;
   /** Puts what a text says into the inbox. */
-  text(text: string): void;
+  text?(text: string): void;
   onOpen?(): void;
-  onRetry?(delay: number): void;
   credential?: Credential;
-  /** Returns a new credential, or undefined when there is none yet. */
-  renew?(): Promise<Credential | undefined>;
+  /** Returns a new credential, or nothing when there is none yet. */
+  renew?(): Promise<Credential | void>;
   patience?: number;
 }
 
-/**
- * One connection's life: it watches that the peer is there and renews the token.
- * It owns one timer, and ends with close or with the end of its inbox.
- */
-export class Session<T> {
-  readonly inbox: Inbox<T>;
+/** One connection's life. It ends with close, or when the peer, the transport or a bad text ends the inbox. */
+export interface Session {
   /** The server sent something, so it took the token. */
-  accepted = false;
-  readonly #o: SessionOptions<T>;
-  readonly #link: Link;
-  #opened = 0;
-  #heard = -1;
-  #asked = now(); // an answer is due while it is later than heard
-  #due = 0;
-  #renewAt = Infinity;
-  #closed = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(options: SessionOptions<T>) {
-    this.#o = options;
-    this.inbox = options.inbox ?? new Inbox();
-    if (options.credential) this.#renewAt = renewAt(options.credential);
-    const guard = <A extends unknown[]>(f: (...args: A) => void) => (...args: A): void => {
-      if (!this.#closed) f(...args);
-    };
-    const heard = guard(() => { this.#heard = now(); });
-    this.#link = options.connect({
-      open: guard(() => {
-        heard();
-        this.#opened = now();
-        options.onOpen?.();
-        this.poke();
-      }),
-      heard,
-      text: guard((text) => {
-        heard();
-        this.accepted = true;
-        try {
-          options.text(text);
-        } catch (error) {
-          this.inbox.end(error);
-        }
-      }),
-      retry: guard((delay) => options.onRetry?.(delay)),
-      drained: () => this.inbox.drained(),
-      end: guard((error) => this.inbox.end(error)),
-    });
-    this.#arm();
-  }
-
-  get stable(): boolean { return this.#opened > 0 && now() - this.#opened >= stableAfter; }
-
+  accepted: boolean;
+  stable(): boolean;
   /** Asks at once whether the peer is there: the network may have changed. */
-  poke(): void {
-    if (!this.#opened || this.#closed) return;
-    this.#asked = now();
-    this.#link.ask?.();
-    this.#arm();
-  }
+  poke(): void;
+  close(): void;
+  end(): void;
+}
 
-  close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    clearTimeout(this.#timer);
-    this.#link.close();
-  }
+/** Connects, watches that the peer is there and renews the token. Owns one timer. */
+export function newSession({ connect, inbox, text, onOpen, credential, renew, patience }: SessionOptions): Session {
+  let opened = NaN; // not yet
+  let heardAt = 0;
+  let askedAt = now();
+  let waiting = true; // for an answer, since askedAt
+  let due = 0;
+  let renewal = credential ? renewAt(credential) : Infinity;
+  let closed = false;
+  let timer: ReturnType<typeof setTimeout>;
 
-  get #patience(): number { return this.#o.patience ?? (this.#opened ? answerWithin : answerWithin * 1.5); }
-
-  #arm(): void {
-    clearTimeout(this.#timer);
-    if (this.#closed) return;
-    const next = this.#asked > this.#heard ? this.#asked + this.#patience : this.#heard + askAfter;
-    this.#due = Math.max(now(), Math.min(next, now() + this.#renewAt - Date.now()));
-    this.#timer = setTimeout(() => this.#tick(), this.#due - now());
-  }
-
-  #tick(): void {
-    const late = now() - this.#due > asleep;
-    if (this.inbox.busy) this.#heard = now(); // the handlers are slow: it is we who do not listen
-    if (this.#asked > this.#heard) {
-      if (late) this.#asked = now();
-      else if (now() - this.#asked >= this.#patience) this.inbox.end(lost("the server does not answer"));
+  const heard = (): void => {
+    heardAt = now();
+    waiting = false;
+  };
+  const ask = (): void => {
+    askedAt = now();
+    waiting = true;
+    if (opened >= 0) link.ask?.();
+  };
+  const within = (): number => patience ?? (opened >= 0 ? answerWithin : openWithin);
+  const arm = (): void => {
+    clearTimeout(timer);
+    if (closed) return;
+    due = Math.min(waiting ? askedAt + within() : heardAt + askAfter, now() + renewal - Date.now());
+    timer = setTimeout(tick, due - now());
+  };
+  const tick = (): void => {
+    if (inbox.head()) heard(); // it is we who do not listen
+    if (now() - due > asleep) ask();
+    else if (waiting && now() - askedAt >= within()) inbox.end(lost("the server does not answer"));
+    else if (!waiting && now() - heardAt >= askAfter) ask();
+    if (Date.now() >= renewal) void renewNow();
+    arm();
+  };
+  const renewNow = async (): Promise<void> => {
+    renewal = Infinity;
+    const next = await renew!().catch(inbox.end);
+    if (closed) return;
+    if (next && next.token !== credential!.token) {
+      if (link.auth) link.auth(next.token);
+      else inbox.end(); // and again with the new one
     }
-    if (this.#opened && (late || now() - this.#heard >= askAfter) && this.#asked <= Math.max(this.#heard, now() - (late ? 0 : Infinity))) this.poke();
-    if (Date.now() >= this.#renewAt) void this.#renew();
-    this.#arm();
-  }
-
-  async #renew(): Promise<void> {
-    this.#renewAt = Infinity;
-    let next: Credential | undefined;
-    try {
-      next = await this.#o.renew?.();
-    } catch (error) {
-      this.inbox.end(error);
-    }
-    if (this.#closed) return;
-    const old = this.#o.credential!;
-    if (next && next.token !== old.token) {
-      this.#o.credential = next;
-      if (this.#link.auth) this.#link.auth(next.token);
-      else this.inbox.end(); // and again with the new one
-    }
-    this.#renewAt = renewAt(this.#o.credential!);
-    this.#arm();
-  }
+    renewal = renewAt((credential = next || credential!));
+    arm();
+  };
+  const session: Session = {
+    accepted: false,
+    stable: () => now() - opened >= stableAfter,
+    poke() {
+      if (closed || isNaN(opened)) return;
+      ask();
+      arm();
+    },
+    close() {
+      closed = true;
+      clearTimeout(timer);
+      link.close();
+    },
+    end: () => inbox.end(),
+  };
+  const link = connect({
+    heard,
+    open() {
+      heard();
+      opened = now();
+      onOpen?.();
+      session.poke();
+    },
+    text(t) {
+      heard();
+      session.accepted = true;
+      try {
+        if (!inbox.ended()) text!(t);
+      } catch (error) {
+        inbox.end(error);
+      }
+    },
+    end: inbox.end,
+    drained: inbox.drained,
+  });
+  arm();
+  return session;
 }

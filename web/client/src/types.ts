@@ -20,7 +20,7 @@ interface TaskFields extends EventFields {
 interface VisibleFields<R> extends TaskFields {
   kind?: string;
   progress: number;
-  message?: string;
+  message?: string | null;
   result?: R | null;
   error?: string | null;
 }
@@ -50,7 +50,7 @@ export interface TaskEvents {
 }
 
 /** The app's own events: their fields, by their type. */
-export type CustomEvents = Record<never, object>;
+export type CustomEvents = object;
 
 /** The events of a feed by their type. */
 export type EventsOf<C extends CustomEvents> = TaskEvents & {
@@ -71,9 +71,9 @@ export interface Task {
   /** `unknown` until the feed or a snapshot has told it. */
   status: "queued" | "running" | "completed" | "failed" | "canceled" | "unknown";
   progress: number;
-  message?: string;
+  message?: string | null;
   result?: unknown;
-  error?: string;
+  error?: string | null;
   version: number;
   truncated?: string[];
   created_at?: string;
@@ -106,6 +106,9 @@ export interface Gap { from: number; to: number }
 /** The tasks as they stand, and the id of the last event that they show. */
 export interface Snapshot { tasks: Task[]; cursor?: number }
 
+/** Why a snapshot is read: at the start, or after a reset. */
+export type SnapshotReason = "start" | ResetReason;
+
 export type TokenReason = "initial" | "expired" | "rejected";
 
 export interface CursorStore {
@@ -124,7 +127,7 @@ export interface FeedSignals<C extends CustomEvents> {
   reset: Reset;
   gap: Gap;
   /** What loadSnapshot returned. */
-  snapshot: Snapshot & { reason: "start" | ResetReason };
+  snapshot: Snapshot & { reason: SnapshotReason };
 }
 
 export type HandlerMap<C extends CustomEvents> = EventsOf<C> & FeedSignals<C>;
@@ -153,7 +156,7 @@ export interface FeedOptions {
   /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */
   backoff?: { min?: number; max?: number; random?: () => number };
   /** Reads the tasks, at the start and after a reset. */
-  loadSnapshot?(ask: { reason: "start" | ResetReason; signal: AbortSignal }): Snapshot | Promise<Snapshot>;
+  loadSnapshot?(ask: { reason: SnapshotReason; signal: AbortSignal }): Snapshot | Promise<Snapshot>;
   /** One connection for all tabs of the browser. */
   shared?: boolean;
   onState?(change: StateChange): void;

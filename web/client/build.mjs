@@ -1,0 +1,63 @@
+// Builds the package into dist: `node build.mjs`. The same sources give the same bytes.
+// dist/taskfeed.js is committed, because servers have it in them; the rest is not.
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { minify } from "terser";
+
+const root = dirname(fileURLToPath(import.meta.url));
+
+// One entry per file of the package: share is loaded by index when it is needed.
+const entries = ["index", "share", "react"];
+
+/** Bundles one entry and makes it small. */
+async function bundle(entry, options) {
+  const { outputFiles } = await build({
+    entryPoints: [join(root, "src", entry + ".ts")],
+    bundle: true,
+    write: false,
+    target: "es2022",
+    legalComments: "none",
+    absWorkingDir: root,
+    supported: { "dynamic-import": options.format !== "cjs" }, // there it is a require
+    ...options,
+  });
+  const { code } = await minify(outputFiles[0].text, {
+    ecma: 2020,
+    module: options.format === "esm",
+    toplevel: true,
+    compress: { passes: 3 },
+    format: { comments: false },
+  });
+  return code + "\n";
+}
+
+/** Builds what programs import: a directory for each kind of module, with its types. */
+export async function buildModules(out) {
+  const esm = join(out, "esm");
+  const cjs = join(out, "cjs");
+  for (const dir of [esm, cjs]) rmSync(dir, { recursive: true, force: true });
+  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+  execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", esm], { stdio: "inherit" });
+  cpSync(esm, cjs, { recursive: true }); // types only, so far
+  for (const [dir, format, type] of [[esm, "esm", "module"], [cjs, "cjs", "commonjs"]]) {
+    writeFileSync(join(dir, "package.json"), JSON.stringify({ type }) + "\n");
+    for (const entry of entries) {
+      writeFileSync(join(dir, entry + ".js"), await bundle(entry, { format, external: ["./share.js", "./index.js", "react"] }));
+    }
+  }
+}
+
+/** Builds the file for script tags. */
+export async function buildScript(out) {
+  mkdirSync(out, { recursive: true });
+  writeFileSync(join(out, "taskfeed.js"), await bundle("script", { format: "iife" }));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const dist = join(root, "dist");
+  await buildModules(dist);
+  if (!process.argv.includes("--modules")) await buildScript(dist);
+}

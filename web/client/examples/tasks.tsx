@@ -1,0 +1,38 @@
+// A user's tasks, live. `/token` is the app's own: it returns a JWT for who is logged in.
+import { createRoot } from "react-dom/client";
+import { localStorageCursor, TaskFeed, type Snapshot } from "@taskfeed/client";
+import { TaskFeedProvider, useTask, useTaskFeed, useTasks } from "@taskfeed/client/react";
+
+const userId = "alice";
+const getToken = async (): Promise<string> => (await fetch("/token")).text();
+
+async function loadSnapshot(): Promise<Snapshot> {
+  const answer = await fetch("/v1/me/tasks", { headers: { Authorization: `Bearer ${await getToken()}` } });
+  if (!answer.ok) throw new Error(`tasks: ${answer.status}`);
+  return { tasks: (await answer.json()).items };
+}
+
+const feed = new TaskFeed({ userId, getToken, loadSnapshot, shared: true, cursorStore: localStorageCursor("tasks", sessionStorage) });
+
+function Row({ id }: { id: string }) {
+  const task = useTask(id);
+  if (!task) return null;
+  return (
+    <li>
+      {task.kind ?? task.id}: {task.status} <progress max={100} value={task.progress} /> {task.message}
+    </li>
+  );
+}
+
+function App() {
+  const { state, error } = useTaskFeed();
+  const tasks = useTasks();
+  return (
+    <main>
+      <p role="status">{state} {error?.message}</p>
+      <ul>{tasks.map(({ id }) => <Row key={id} id={id} />)}</ul>
+    </main>
+  );
+}
+
+createRoot(document.body).render(<TaskFeedProvider feed={feed}><App /></TaskFeedProvider>);

@@ -1,0 +1,413 @@
+import { lost, notGiven, report, TaskFeedError } from "./errors.js";
+import { isID, readFrame, type Frame } from "./frame.js";
+import { newInbox } from "./inbox.js";
+import { settle, type Settings } from "./options.js";
+import { newRetry, type Retry } from "./retry.js";
+import { newSession, type Session, type SessionOptions } from "./session.js";
+import type { Share } from "./share.js";
+import { openStream } from "./sse.js";
+import { newTokens, type Tokens } from "./token.js";
+import type {
+  CustomEvents, FeedEvent, FeedOptions, Handler, HandlerMap, ResetReason, Snapshot, SnapshotReason, State, StateChange,
+  UnknownEvent,
+} from "./types.js";
+import { openSocket } from "./websocket.js";
+
+/** What `on` takes that is no type of event: an event of such a type goes to `event` alone. */
+const signals = ["event", "state", "reset", "gap", "snapshot"];
+
+/** Ends a feed from within a handler, in order and without an error. */
+const left = {};
+
+/** Does the app's work; its failure ends the feed with the code. */
+async function guard<T>(code: "handler" | "store", work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw cause === left ? cause : new TaskFeedError(code, `${code} failed: ${cause}`, { cause });
+  }
+}
+
+function check(cursor: number | undefined, what: string): void {
+  if (cursor !== undefined && !isID(cursor, 0)) throw new TaskFeedError("store", what + " is no event's id");
+}
+
+/**
+ * One user's feed: every event after the cursor, each once and in order, over as
+ * many connections as it takes. Handlers run one after the other; the cursor
+ * moves on, and is saved, when those of an event have returned.
+ */
+export class TaskFeed<C extends CustomEvents = {}> {
+  readonly #o: Settings;
+  readonly #handlers = new Map<string, Set<Handler<any>>>();
+  #state: State = "idle";
+  #cursor: number | undefined; // undefined: live events only, none seen yet
+
+  #abort = new AbortController(); // of the run; aborted: there is none
+  #done: Promise<void> = Promise.resolve();
+  #handling = false;
+  #cancel = (): void => {}; // ends what the feed waits for, other than handlers
+  #session: Session | undefined;
+  #tokens!: Tokens;
+  #retry!: Retry;
+  #due = false; // a snapshot
+  #share: Share | undefined;
+
+  /** Throws a `config` error that names every option that is wrong. Connects to nothing yet. */
+  constructor(options: FeedOptions) {
+    this.#o = settle(options);
+    this.#abort.abort();
+    if (options.onState) this.on("state", options.onState);
+  }
+
+  get state(): State { return this.#state; }
+
+  /** The id of the last event that was handled, or undefined. */
+  get cursor(): number | undefined { return this.#cursor; }
+
+  /**
+   * Calls the handler with each event of the type, or with what else `HandlerMap`
+   * names, and waits for what it returns. Returns a function that ends this.
+   */
+  on<K extends keyof HandlerMap<C> & string>(type: K, handler: Handler<HandlerMap<C>[K]>): () => void;
+  on(type: string, handler: Handler<UnknownEvent>): () => void;
+  on(type: string, handler: Handler<any>): () => void {
+    let set = this.#handlers.get(type);
+    if (!set) this.#handlers.set(type, (set = new Set()));
+    set.add(handler);
+    return () => this.off(type, handler);
+  }
+
+  off(type: string, handler: Handler<any>): void {
+    this.#handlers.get(type)?.delete(handler);
+  }
+
+  /** Starts the feed, unless it runs. One that has ended goes on from its cursor. */
+  connect(): void {
+    if (this.#runs) return;
+    const abort = (this.#abort = new AbortController());
+    this.#to("connecting");
+    this.#done = this.#done.then(async () => {
+      let error: TaskFeedError | undefined;
+      try {
+        await this.#run(abort.signal);
+      } catch (e) {
+        if (e !== left) error = e instanceof TaskFeedError ? e : new TaskFeedError("config", "cannot connect: " + e, { cause: e });
+      }
+      abort.abort();
+      if (this.#abort === abort) this.#to("closed", { error }); // else it was started again
+    });
+  }
+
+  get #runs(): boolean { return !this.#abort.signal.aborted; }
+
+  /** Connects, and is fulfilled when the feed is live; rejected when it ends before. */
+  ready(): Promise<void> {
+    this.connect();
+    return new Promise((resolve, reject) => {
+      if (this.#state === "live") return resolve();
+      const off = this.on("state", ({ state, error }) => {
+        if (state === "live") resolve();
+        else if (state === "closed") reject(error ?? new TaskFeedError("closed", "the feed was closed"));
+        else return;
+        off();
+      });
+    });
+  }
+
+  /**
+   * Ends the feed. No handler is called any more; while one is at work, which may
+   * be the caller, close does not wait for it.
+   */
+  async close(): Promise<void> {
+    this.#abort.abort();
+    this.#cancel();
+    this.#session?.end();
+    if (!this.#handling) await this.#done;
+  }
+
+  /**
+   * Connects, and returns the events one by one; the next is not handled before
+   * the loop asks for it. A loop that started the feed ends it when it is left,
+   * and the event that it was left at comes again in the next one. On a feed that
+   * ran already, the loop is like a handler. Throws the error that ends the feed.
+   */
+  async *events({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<FeedEvent<C>, void, void> {
+    if (signal?.aborted) return;
+    const own = !this.#runs;
+    let event: any;
+    let taken = (_whole: boolean): void => {};
+    let wake = (): void => {};
+    let end: StateChange | undefined;
+    const stop = (): void => wake();
+    const offs = [
+      this.on("event", (e) => new Promise<void>((resolve, reject) => {
+        event = e;
+        taken = (whole) => (whole ? resolve() : reject(left));
+        wake();
+      })),
+      this.on("state", (change) => {
+        end = change.state === "closed" ? change : undefined;
+        wake();
+      }),
+    ];
+    signal?.addEventListener("abort", stop);
+    try {
+      this.connect();
+      while (!signal?.aborted) {
+        if (event) {
+          yield event;
+          event = undefined;
+          taken(true);
+        } else if (end) {
+          if (end.error) throw end.error;
+          return;
+        } else {
+          await new Promise<void>((resolve) => { wake = resolve; });
+        }
+      }
+    } finally {
+      signal?.removeEventListener("abort", stop);
+      for (const off of offs) off();
+      taken(!own);
+      if (own) await this.close();
+    }
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return;
+    await this.#load();
+    this.#tokens = newTokens(this.#o.getToken, signal);
+    this.#retry = newRetry(this.#o);
+    this.#due = !!this.#o.loadSnapshot;
+    const hurry = (): void => {
+      if (globalThis.document?.hidden) return;
+      if (this.#state === "waiting") this.#cancel();
+      this.#session?.poke();
+    };
+    for (const type of ["online", "visibilitychange"]) globalThis.addEventListener?.(type, hurry, { signal });
+    let end: TaskFeedError | undefined;
+    try {
+      if (this.#o.shared) this.#share = await this.#join();
+      while (!signal.aborted) await this.#attempt(signal);
+    } catch (e) {
+      end = e as TaskFeedError;
+      throw e;
+    } finally {
+      this.#share?.close(end);
+      this.#share = undefined;
+    }
+  }
+
+  /** Joins the browser's other tabs; returns nothing where that is not possible. */
+  async #join(): Promise<Share | undefined> {
+    if (!globalThis.BroadcastChannel || !globalThis.navigator?.locks) return;
+    try {
+      const { newShare } = await import("./share.js");
+      return newShare({
+        name: "taskfeed1 " + this.#o.address("websocket"), inbox: newInbox(), readFrame,
+        onLead: () => this.#session?.end(),
+        cursor: () => this.#cursor,
+        serve: (session, take) => this.#serve(session, take),
+        take: (frame) => this.#take(frame),
+        live: (cursor) => this.#live(cursor),
+        to: (state) => this.#to(state),
+        disconnected: (message) => new TaskFeedError("disconnected", message),
+      });
+    } catch {
+      return; // each tab on its own
+    }
+  }
+
+  /** Makes a connection, serves it to its end, and waits until the next is due. */
+  async #attempt(signal: AbortSignal): Promise<void> {
+    this.#session = undefined;
+    let delay = 0;
+    try {
+      this.#to("connecting");
+      if (this.#due) await this.#start(signal);
+      if (signal.aborted) return;
+      await (this.#share?.follows() ? this.#share.follow() : this.#read(this.#share));
+    } catch (e) {
+      const error = e as TaskFeedError;
+      delay = this.#retry.after(error, this.#session);
+      if (error.code === "rejected") this.#tokens.refused();
+      if (signal.aborted) return;
+      this.#to("waiting", { error, delay });
+    }
+    if (!delay || signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, delay);
+      this.#cancel = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Reads from the server, and for the other tabs if this one leads them. */
+  async #read(share?: Share): Promise<void> {
+    const { WebSocket, fetch, address } = this.#o;
+    const { transport, least } = this.#retry;
+    const credential = await this.#wait(this.#tokens.get());
+    const { token } = credential;
+    const leads = share?.leads();
+    if (leads) share!.lead();
+    const inbox = newInbox<Frame>();
+    await this.#serve({
+      inbox, credential,
+      connect: (sink) => {
+        const url = address(transport(), this.#cursor);
+        return transport() === "sse" ? openStream(fetch, url, token, sink, least) : openSocket(WebSocket, url, token, sink);
+      },
+      onOpen: () => this.#to("replaying"),
+      text: (text) => {
+        const frame = readFrame(text);
+        if (!frame) return;
+        if (leads) share!.publish(frame, text);
+        if (!inbox.push(frame, text.length)) inbox.end(); // and come back for it
+      },
+      renew: () => this.#tokens.ask("expired").catch((e) => {
+        if (e.code !== "connection") throw e;
+      }),
+    }, async (frame) => {
+      await this.#take(frame);
+      return share?.reached();
+    });
+  }
+
+  /** Serves a connection: hands over what comes until it ends or `take` returns true. */
+  async #serve(options: SessionOptions, take: (item: any) => Promise<boolean | void>): Promise<void> {
+    const { signal } = this.#abort;
+    const { inbox } = options;
+    const session = this.#session = newSession(options);
+    try {
+      for (let item; (item = await inbox.next()) && !signal.aborted && !await take(item); ) inbox.shift();
+    } finally {
+      session.close();
+      this.#retry.note(session);
+    }
+  }
+
+  async #take(f: Frame): Promise<void> {
+    if (f.type === "feed_live") {
+      await this.#live((f as { cursor: number }).cursor);
+      this.#to("live");
+    } else if (f.type === "feed_reset") {
+      await this.#reset(f as { cursor: number; reason: ResetReason });
+      this.#to("live");
+    } else {
+      await this.#event(f as FeedEvent);
+    }
+  }
+
+  async #event(e: FeedEvent): Promise<void> {
+    if (e.id <= this.#cursor!) return; // the client rule
+    const { types, taskId } = this.#o;
+    if ((!types?.length || types.includes(e.type)) && (!taskId || e.task_id === taskId)) {
+      await this.#emit("event", e);
+      if (!signals.includes(e.type)) await this.#emit(e.type, e);
+    }
+    await this.#moveTo(e.id);
+  }
+
+  /** Every event up to the cursor has been handled. */
+  async #live(cursor: number): Promise<void> {
+    if (this.#due) await this.#show("start", await this.#snapshot("start"));
+    if (!(cursor <= this.#cursor!)) await this.#moveTo(cursor);
+  }
+
+  async #reset({ cursor, reason }: { cursor: number; reason: ResetReason }): Promise<void> {
+    const from = this.#cursor!;
+    if (!this.#o.loadSnapshot && !["reset", "gap"].some((type) => this.#handlers.get(type)?.size)) {
+      await this.#moveTo(cursor);
+      throw new TaskFeedError("reset", "events were missed for good: give loadSnapshot, or handle reset");
+    }
+    const snapshot = await this.#snapshot(reason);
+    if (reason === "expired") await this.#emit("gap", { from, to: cursor });
+    await this.#emit("reset", { reason, from, cursor });
+    const own = await this.#show(reason, snapshot) ?? cursor;
+    await this.#moveTo(own);
+    if (own < cursor) throw lost("the snapshot is older than the feed");
+  }
+
+  /** Before the first connection: with a cursor to go on from, the snapshot may be of any later time. */
+  async #start(signal: AbortSignal): Promise<void> {
+    const cursor = await this.#show("start", await this.#snapshot("start"));
+    if (this.#cursor === undefined && cursor !== undefined && !signal.aborted) await this.#moveTo(cursor);
+    this.#due = this.#cursor === undefined; // without any, it must be read again when the feed is live
+  }
+
+  async #snapshot(reason: SnapshotReason): Promise<Snapshot | undefined> {
+    const { loadSnapshot } = this.#o;
+    if (!loadSnapshot) return;
+    let snapshot;
+    try {
+      snapshot = await this.#wait(Promise.resolve(loadSnapshot({ reason, signal: this.#abort.signal })));
+    } catch (cause) {
+      throw notGiven("loadSnapshot", cause);
+    }
+    check(snapshot.cursor, "the snapshot's cursor");
+    return snapshot;
+  }
+
+  async #show(reason: SnapshotReason, snapshot?: Snapshot): Promise<number | undefined> {
+    if (snapshot) await this.#emit("snapshot", { ...snapshot, reason });
+    this.#due = false;
+    return snapshot?.cursor;
+  }
+
+  async #load(): Promise<void> {
+    const { cursorStore, after } = this.#o;
+    this.#cursor = await guard("store", () => cursorStore.load()) ?? after;
+    check(this.#cursor, "the stored cursor");
+  }
+
+  async #moveTo(cursor: number): Promise<void> {
+    this.#cursor = cursor;
+    await guard("store", () => this.#o.cursorStore.save(cursor));
+  }
+
+  /** Waits for the app, but no longer than the feed runs. */
+  #wait<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#cancel = () => reject(lost("the feed was closed"));
+      work.then(resolve, reject);
+    });
+  }
+
+  /** Calls the handlers one after the other and waits for each. */
+  async #emit(type: string, value: object): Promise<void> {
+    const { onHandlerError } = this.#o;
+    this.#handling = true;
+    try {
+      for (const handler of [...this.#handlers.get(type) ?? []]) {
+        try {
+          await handler(value);
+        } catch (error) {
+          await guard("handler", () => {
+            if (error === left || !onHandlerError) throw error;
+            return onHandlerError(error, value);
+          });
+        }
+      }
+    } finally {
+      this.#handling = false;
+    }
+  }
+
+  #to(state: State, more?: Omit<StateChange, "state">): void {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#share?.tell(state);
+    const handlers = [...this.#handlers.get("state") ?? []];
+    for (const handler of handlers) {
+      try {
+        handler({ state, ...more });
+      } catch (error) {
+        report(error);
+      }
+    }
+    if (state === "closed" && more?.error && !handlers.length) report(more.error);
+  }
+}

@@ -1,0 +1,59 @@
+import { memoryCursor } from "./cursor.js";
+import { TaskFeedError } from "./errors.js";
+import { isID } from "./frame.js";
+import type { CursorStore, FeedOptions, Transport, WebSocketClass } from "./types.js";
+
+/** Checked options, with defaults. */
+export interface Settings extends FeedOptions {
+  cursorStore: CursorStore;
+  transports: Transport[];
+  fetch: typeof fetch;
+  WebSocket: WebSocketClass;
+  min: number;
+  max: number;
+  random: () => number;
+  /** Where to connect, at the cursor. */
+  address(transport: Transport, cursor?: number): string;
+}
+
+/** Checks the options; throws one `config` error that names all that are wrong. */
+export function settle(o: FeedOptions): Settings {
+  const wrong: string[] = [];
+  const check = (ok: unknown, why: string): void => { if (!ok) wrong.push(why); };
+  // A fetch that is called as a method of ours is refused by browsers.
+  const { WebSocket = globalThis.WebSocket as WebSocketClass, fetch = globalThis.fetch?.bind(globalThis) } = o;
+  const { min = 500, max = Math.max(30_000, min), random = Math.random } = o.backoff ?? {};
+  const transports = (o.transports ?? ["websocket", "sse"]).filter((t) => (t === "sse" ? fetch : t === "websocket" && WebSocket));
+  const base = parse(o.url ?? "/");
+  check(base, "url must be like https://feed.example.com/prefix");
+  check(typeof o.userId === "string" && !/^\.{0,2}$/.test(o.userId), "userId is missing");
+  check(typeof o.getToken === "function", "getToken is missing");
+  check(o.after === undefined || isID(o.after, 0), "after is no event's id");
+  check(o.types?.every((t) => t && !t.includes(",")) ?? true, "types has an empty name or a comma");
+  check(min >= 0 && max >= min, "backoff.max is below min");
+  check(transports.length, "transports: none works here");
+  if (wrong.length) throw new TaskFeedError("config", wrong.join("; "));
+  return {
+    ...o, WebSocket, fetch: fetch!, transports, min, max, random,
+    cursorStore: o.cursorStore ?? memoryCursor(),
+    address(transport, cursor) {
+      const query = new URLSearchParams();
+      if (o.types?.length) query.set("types", o.types.join());
+      if (o.taskId) query.set("task_id", o.taskId);
+      if (cursor !== undefined) query.set("after", String(cursor));
+      const path = transport === "sse" ? base + "/v1/events/stream" : base.replace("http", "ws") + "/ws/" + encodeURIComponent(o.userId);
+      return `${path}?${query}`;
+    },
+  };
+}
+
+/** Returns the base URL with the scheme http or https and no slash at its end; "" for what is none. */
+function parse(text: string): string {
+  try {
+    const { href } = new URL(text, globalThis.location?.href);
+    if (/^(ws|http)s?:\/\/[^/@]+\/[^?#]*$/.test(href)) return href.replace("ws", "http").replace(/\/+$/, "");
+  } catch {
+    // no URL at all
+  }
+  return "";
+}

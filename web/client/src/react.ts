@@ -1,0 +1,86 @@
+/**
+ * Hooks for React and, through preact/compat, Preact. A feed's tasks are kept
+ * once, however many components read them.
+ */
+import { createContext, createElement, useContext, useEffect, useSyncExternalStore, type ReactElement, type ReactNode } from "react";
+import { applyEvent, type State, type Task, type TaskFeed, type TaskFeedError, type Tasks } from "./index.js";
+
+/** What useTaskFeed returns. */
+export interface FeedView {
+  feed: TaskFeed<any>;
+  state: State;
+  /** Why the feed waits or has ended. */
+  error?: TaskFeedError;
+}
+
+interface Store {
+  tasks: Tasks;
+  list: readonly Task[];
+  view: FeedView;
+  subscribe(listener: () => void): () => void;
+}
+
+const stores = new WeakMap<TaskFeed<any>, Store>();
+
+/** Returns the feed's store. The first call for a feed makes it, so it should come before connect. */
+function storeOf(feed: TaskFeed<any>): Store {
+  let store = stores.get(feed);
+  if (!store) stores.set(feed, (store = newStore(feed)));
+  return store;
+}
+
+function newStore(feed: TaskFeed<any>): Store {
+  const listeners = new Set<() => void>();
+  const store: Store = {
+    tasks: new Map(),
+    list: [],
+    view: { feed, state: feed.state },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  const tell = (): void => {
+    for (const listener of [...listeners]) listener();
+  };
+  const set = (tasks: Tasks): void => {
+    if (tasks === store.tasks) return;
+    store.tasks = tasks;
+    store.list = [...tasks.values()];
+    tell();
+  };
+  feed.on("reset", () => set(new Map()));
+  feed.on("snapshot", ({ tasks }) => set(new Map(tasks.map((task) => [task.id, task]))));
+  feed.on("event", (event) => set(applyEvent(store.tasks, event)));
+  feed.on("state", ({ state, error }) => {
+    store.view = { feed, state, error };
+    tell();
+  });
+  return store;
+}
+
+const Context = createContext<TaskFeed<any> | null>(null);
+
+/** Gives the feed to the components below and connects it. Who made the feed closes it. */
+export function TaskFeedProvider({ feed, children }: { feed: TaskFeed<any>; children?: ReactNode }): ReactElement {
+  storeOf(feed); // before it connects, so that no event is missed
+  useEffect(() => feed.connect(), [feed]);
+  return createElement(Context.Provider, { value: feed }, children);
+}
+
+function useStore<T>(select: (store: Store) => T): T {
+  const feed = useContext(Context);
+  if (!feed) throw new Error("there is no TaskFeedProvider above this component");
+  const store = storeOf(feed);
+  const read = (): T => select(store);
+  return useSyncExternalStore(store.subscribe, read, read);
+}
+
+/** Returns the feed and its state. */
+export const useTaskFeed = (): FeedView => useStore((store) => store.view);
+
+/** Returns every known task, in the order in which they became known. */
+export const useTasks = (): readonly Task[] => useStore((store) => store.list);
+
+/** Returns one task, or undefined while it is not known. */
+export const useTask = (id: string): Task | undefined => useStore((store) => store.tasks.get(id));

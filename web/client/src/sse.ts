@@ -1,0 +1,84 @@
+import { bad } from "./frame.js";
+import { lost, TaskFeedError } from "./errors.js";
+import type { Link, Sink } from "./session.js";
+
+/** The longest line that is read, far above what a server sends. */
+const maxLine = 1 << 22;
+
+/**
+ * Connects by server-sent events over fetch, so that the token is in a header
+ * and not in the URL. `retry` is told of the server's wish for the least wait.
+ */
+export function openStream(fetcher: typeof fetch, url: string, token: string, sink: Sink, retry: (ms: number) => void): Link {
+  const abort = new AbortController();
+  const read = async (): Promise<void> => {
+    const answer = await fetcher(url, {
+      headers: { Accept: "text/event-stream", Authorization: "Bearer " + token },
+      cache: "no-store",
+      redirect: "error",
+      signal: abort.signal,
+    });
+    if (!answer.ok || !kind(answer).startsWith("text/event-stream")) throw await statusError(answer, token);
+    sink.open();
+    const decoder = new TextDecoder();
+    const parse = eventParser(sink.text, retry);
+    const reader = answer.body!.getReader();
+    for (let chunk; !(chunk = await reader.read()).done; await sink.drained()) {
+      sink.heard();
+      parse(decoder.decode(chunk.value, { stream: true }));
+    }
+    throw lost("the stream ended");
+  };
+  read().catch((error: unknown) =>
+    sink.end(error instanceof TaskFeedError ? error : lost("the connection broke off", { cause: error })));
+  return { close: () => abort.abort() };
+}
+
+const kind = (answer: Response): string => answer.headers.get("Content-Type") ?? "";
+
+/** Reads an answer that is no stream. A body that is no problem document (RFC 9457) is a proxy's and left out. */
+async function statusError(answer: Response, token: string): Promise<TaskFeedError> {
+  const { status } = answer;
+  let detail = "";
+  if (kind(answer).startsWith("application/problem+json")) {
+    const problem = await answer.json().catch(() => ({}));
+    detail = (": " + problem.detail).replaceAll(token, "[token]");
+  } else {
+    void answer.body?.cancel();
+  }
+  const code = status === 401 ? "rejected" : status === 403 ? "forbidden"
+    : status < 400 || status > 499 || [408, 425, 429].includes(status) ? "connection" : "refused";
+  const after = answer.headers.get("Retry-After") ?? "";
+  const wait = /^\d+$/.test(after) ? +after * 1000 : Date.parse(after) - Date.now() || 0;
+  return new TaskFeedError(code, `the server answered ${status}${detail}`,
+    { status, retryAfter: Math.min(Math.max(wait, 0), 600_000) });
+}
+
+/**
+ * Parses an event stream by the WHATWG rules, fed with pieces of any size. The
+ * names of events and their ids are left out: the data says both.
+ */
+export function eventParser(data: (text: string) => void, retry: (ms: number) => void): (chunk: string) => void {
+  let rest = "";
+  let lines: string[] = [];
+  let afterCR = false;
+  return (chunk) => {
+    if (!chunk) return;
+    if (afterCR && chunk[0] === "\n") chunk = chunk.slice(1); // the other half of a CRLF
+    afterCR = chunk.endsWith("\r");
+    const complete = (rest + chunk).split(/\r\n?|\n/);
+    rest = complete.pop()!;
+    for (const line of complete) {
+      const [, name, value] = /^([^:]*):? ?([^]*)$/.exec(line)!;
+      if (!line) {
+        if (lines.length) data(lines.join("\n"));
+        lines = [];
+      } else if (name === "data") {
+        lines.push(value!);
+      } else if (name === "retry" && /^\d+$/.test(value!)) {
+        retry(+value!);
+      }
+    }
+    if (rest.length > maxLine) throw bad("a line is too long");
+  };
+}
