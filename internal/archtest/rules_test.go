@@ -24,12 +24,14 @@ var mayImport = map[string][]string{
 
 	"cmd/taskfeed": {anywhere},
 
-	"internal/archtest": {},
-	"internal/bench":    {anywhere},
-	"internal/devpg":    {},
-	"internal/leaktest": {},
-	"internal/pgtest":   {"internal/devpg", "internal/leaktest", "migrations"},
-	"internal/verify":   {anywhere},
+	"internal/archtest":     {},
+	"internal/bench":        {anywhere},
+	"internal/contracttest": {},
+	"internal/devpg":        {},
+	"internal/leaktest":     {},
+	"internal/pgtest":       {"internal/devpg", "internal/leaktest", "migrations"},
+	"internal/ssetest":      {root},
+	"internal/verify":       {anywhere},
 
 	"internal/verify/actor":   {"auth", "internal/verify/history"},
 	"internal/verify/check":   {"internal/verify/history"},
@@ -48,7 +50,7 @@ var testsMayImport = map[string][]string{
 
 // testHelpers are for tests: what is shipped does not import them, unless
 // mayImport names one.
-var testHelpers = []string{"internal/leaktest", "internal/pgtest", "internal/wstest"}
+var testHelpers = []string{"internal/contracttest", "internal/leaktest", "internal/pgtest", "internal/ssetest", "internal/wstest"}
 
 // home says where an outside module may be imported, its subpackages included.
 type home struct {
@@ -72,7 +74,8 @@ var homes = []home{
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"internal/leaktest", "internal/pgtest"}, tests: []string{"internal/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
-	{modules: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml/v3"}, tests: []string{"httpapi", "cmd/taskfeed"}},
+	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"internal/contracttest"}},
+	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi"}, tests: []string{"cmd/taskfeed"}},
 }
 
 // standardOnly are promised to import nothing but the standard library and

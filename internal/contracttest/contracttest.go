@@ -1,0 +1,185 @@
+// Package contracttest holds the server's answers and frames to its published
+// contract: the OpenAPI document and the JSON Schemas of the frames. It is
+// stricter than a client needs to be: fields that the contract does not name are
+// faults, so that none is forgotten in it.
+//
+// Bodies of text, as exports and pages are, are checked for their media type
+// alone. Of a WebSocket handshake only a refusal is an answer.
+package contracttest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Contract is what answers and frames are held to. It is safe for concurrent use.
+type Contract struct {
+	Doc    *openapi3.T
+	router routers.Router
+	frame  *jsonschema.Schema
+}
+
+// Load reads openapi.yaml and schemas/frame.json of a tree, httpapi's.
+func Load(t testing.TB, tree fs.FS) *Contract {
+	t.Helper()
+	registerText()
+	text, err := fs.ReadFile(tree, "openapi.yaml")
+	if err != nil {
+		t.Fatalf("contract: %v", err)
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(text)
+	if err != nil {
+		t.Fatalf("contract: load openapi.yaml: %v", err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatalf("contract: openapi.yaml: %v", err)
+	}
+	tighten(doc)
+	doc.Servers = nil // it is served anywhere
+	router, err := legacy.NewRouter(doc)
+	if err != nil {
+		t.Fatalf("contract: openapi.yaml: %v", err)
+	}
+	return &Contract{doc, router, loadFrame(t, tree)}
+}
+
+// registerText lets bodies of text pass as strings. The registry is the
+// validator's and global.
+var registerText = sync.OnceFunc(func() {
+	plain := func(body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn) (any, error) {
+		b, err := io.ReadAll(body)
+		return string(b), err
+	}
+	for _, kind := range []string{"application/x-ndjson", "text/csv", "text/event-stream", "text/html", "application/yaml"} {
+		openapi3filter.RegisterBodyDecoder(kind, plain)
+	}
+})
+
+// tighten forbids fields that no schema names.
+func tighten(doc *openapi3.T) {
+	no := false
+	for _, ref := range doc.Components.Schemas {
+		closeSchema(ref, &no)
+	}
+}
+
+func closeSchema(ref *openapi3.SchemaRef, no *bool) {
+	if ref == nil || ref.Ref != "" || ref.Value == nil {
+		return
+	}
+	s := ref.Value
+	if len(s.Properties) > 0 && s.AdditionalProperties.Has == nil && s.AdditionalProperties.Schema == nil {
+		s.AdditionalProperties.Has = no
+	}
+	closeSchema(s.Items, no)
+	for _, property := range s.Properties {
+		closeSchema(property, no)
+	}
+}
+
+// CheckAnswer holds an answer to the contract, and, when it is a success, the
+// request too. A URL of the API that the contract does not know must not exist.
+func (c *Contract) CheckAnswer(t testing.TB, r *http.Request, resp *http.Response, body []byte) {
+	t.Helper()
+	if err := c.answer(r, resp, body); err != nil {
+		t.Errorf("contract: %s %s: %d %s: %v", r.Method, r.URL.Path, resp.StatusCode, body[:min(len(body), 300)], err)
+	}
+}
+
+func (c *Contract) answer(r *http.Request, resp *http.Response, body []byte) error {
+	lookup := r.Clone(r.Context())
+	lookup.URL.Path = lookup.URL.EscapedPath() // the router takes an escaped slash for a real one
+	if r.Method == http.MethodHead {
+		lookup.Method = http.MethodGet
+	}
+	route, params, err := c.router.FindRoute(lookup)
+	if err != nil {
+		if resp.StatusCode/100 == 2 && r.Method != http.MethodOptions && strings.HasPrefix(r.URL.Path, "/v1/") {
+			return err
+		}
+		return nil // a page, or nothing
+	}
+	options := &openapi3filter.Options{
+		MultiError:            true,
+		IncludeResponseStatus: true,
+		AuthenticationFunc:    openapi3filter.NoopAuthenticationFunc,
+	}
+	request := &openapi3filter.RequestValidationInput{Request: lookup, PathParams: params, Route: route, Options: options}
+	var errs []error
+	if resp.StatusCode/100 == 2 {
+		errs = append(errs, openapi3filter.ValidateRequest(r.Context(), request))
+	}
+	if r.Method != http.MethodHead {
+		errs = append(errs, openapi3filter.ValidateResponse(r.Context(), &openapi3filter.ResponseValidationInput{
+			RequestValidationInput: request,
+			Status:                 resp.StatusCode,
+			Header:                 resp.Header,
+			Body:                   io.NopCloser(bytes.NewReader(body)),
+			Options:                options,
+		}))
+	}
+	return errors.Join(errs...)
+}
+
+// loadFrame compiles the schema of any frame. References lead to its neighbours.
+func loadFrame(t testing.TB, tree fs.FS) *jsonschema.Schema {
+	t.Helper()
+	const base = "https://taskfeed.invalid/"
+	compiler := jsonschema.NewCompiler()
+	names, err := fs.Glob(tree, "schemas/*.json")
+	if err != nil {
+		t.Fatalf("contract: %v", err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(tree, name)
+		if err != nil {
+			t.Fatalf("contract: %v", err)
+		}
+		schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err == nil {
+			err = compiler.AddResource(base+name, schema)
+		}
+		if err != nil {
+			t.Fatalf("contract: %s: %v", name, err)
+		}
+	}
+	for _, name := range names {
+		if _, err := compiler.Compile(base + name); err != nil {
+			t.Fatalf("contract: %s: %v", name, err)
+		}
+	}
+	frame, err := compiler.Compile(base + "schemas/frame.json")
+	if err != nil {
+		t.Fatalf("contract: %v", err)
+	}
+	return frame
+}
+
+// CheckFrame holds a frame to its schema.
+func (c *Contract) CheckFrame(t testing.TB, frame []byte) {
+	t.Helper()
+	if err := c.Frame(frame); err != nil {
+		t.Errorf("contract: frame %s: %v", frame, err)
+	}
+}
+
+// Frame returns what is wrong with a frame, or nil.
+func (c *Contract) Frame(frame []byte) error {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(frame))
+	if err != nil {
+		return err
+	}
+	return c.frame.Validate(value)
+}
