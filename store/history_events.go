@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -82,18 +83,18 @@ func (l *eventList) narrow(conditions ...string) []string {
 }
 
 // walksByID returns the ways to read by id: along one task, along one user and
-// perhaps the broadcasts, or along all. That on id alone spares whole partitions.
+// perhaps the broadcasts, or along all.
 func (l *eventList) walksByID() []walk {
 	const after = "id {>} @id"
 	switch {
 	case l.q.TaskID != "" && l.q.UserID != "":
-		return []walk{pinned("task_id", "@task_id", "id", "@id", l.narrow(after, "user_id = @user_id")...)}
+		return []walk{pinned("task_id", "@task_id", "id", l.narrow(after, "user_id = @user_id")...)}
 	case l.q.TaskID != "":
-		return []walk{pinned("task_id", "@task_id", "id", "@id", l.narrow(after)...)}
+		return []walk{pinned("task_id", "@task_id", "id", l.narrow(after)...)}
 	case l.q.UserID == "":
 		return []walk{{where: l.narrow(after), order: "id{desc}"}}
 	}
-	walks := []walk{pinned("user_id", "@user_id", "id", "@id", l.narrow(after)...)}
+	walks := []walk{pinned("user_id", "@user_id", "id", l.narrow(after)...)}
 	if l.q.IncludeBroadcast {
 		// Ordered by user_id too, all of them null, for the index to have this order.
 		walks = append(walks, walk{where: l.narrow(after, "user_id IS NULL"), order: "user_id{desc}, id{desc}"})
@@ -145,9 +146,7 @@ func (l *eventList) page(ctx context.Context, q querier, after string, limit int
 		return page, err
 	}
 	args := pgx.NamedArgs{"at": at, "id": id, "limit": limit, "bytes": maxListBytes}
-	for name, value := range l.args {
-		args[name] = value
-	}
+	maps.Copy(args, l.args)
 	items, more, err := collect(query(ctx, q, l.statement, args), scanListed)
 	if err != nil {
 		return page, err
@@ -209,6 +208,7 @@ WITH told AS (
         type = 'task_deleted' AND lead(version) OVER (ORDER BY id) IS NOT DISTINCT FROM version AS handed_over
     FROM taskfeed.events
     WHERE task_id = @task_id
+      AND (@user_id = '' OR user_id = @user_id)
 ), steps AS (
     SELECT type, created_at,
         lag(type) OVER (ORDER BY id) AS before,
@@ -217,7 +217,7 @@ WITH told AS (
     WHERE type <> 'task_progress'
       AND NOT handed_over
 ), present AS (
-    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id) AS there
+    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@user_id = '' OR user_id = @user_id)) AS there
 ), spent AS (
     SELECT type, before,
         greatest(extract(epoch FROM coalesce(until, CASE WHEN there THEN clock_timestamp() ELSE created_at END) - created_at), 0) AS seconds
@@ -239,6 +239,20 @@ FROM spent`
 // does. It returns CodeNotFound when there is neither a task of this id nor an
 // event of one. It does not ask whose task it is or was.
 func (s *Store) TaskEvents(ctx context.Context, taskID, after string, limit int) (taskfeed.Timeline, error) {
+	return s.timeline(ctx, taskID, "", after, limit)
+}
+
+// UserTaskEvents is TaskEvents as one user may see it: only what that user was
+// told counts, so a task that was never the user's is not found, and of one that
+// changed hands the others' part is left out.
+func (s *Store) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (taskfeed.Timeline, error) {
+	if userID == "" { // would select the events of all
+		return taskfeed.Timeline{}, errNoTask
+	}
+	return s.timeline(ctx, taskID, userID, after, limit)
+}
+
+func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limit int) (taskfeed.Timeline, error) {
 	var t taskfeed.Timeline
 	if err := checkLimit(limit); err != nil {
 		return t, err
@@ -246,14 +260,14 @@ func (s *Store) TaskEvents(ctx context.Context, taskID, after string, limit int)
 	if taskID == "" { // would select the events of all
 		return t, errNoTask
 	}
-	l, err := newEventList(taskfeed.EventQuery{TaskID: taskID, Sort: taskfeed.SortID})
+	l, err := newEventList(taskfeed.EventQuery{TaskID: taskID, UserID: userID, Sort: taskfeed.SortID})
 	if err != nil {
 		return t, err
 	}
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
 	if after == "" {
-		if t.Summary, err = s.taskSummary(bounded, taskID); err != nil {
+		if t.Summary, err = s.taskSummary(bounded, taskID, userID); err != nil {
 			return taskfeed.Timeline{}, s.late(ctx, "sum up a task's events", err)
 		}
 	} else if t.Previous, _, err = l.start(after); err != nil {
@@ -263,13 +277,13 @@ func (s *Store) TaskEvents(ctx context.Context, taskID, after string, limit int)
 	return t, s.late(ctx, "read a task's events", err)
 }
 
-func (s *Store) taskSummary(ctx context.Context, taskID string) (*taskfeed.TaskSummary, error) {
+func (s *Store) taskSummary(ctx context.Context, taskID, userID string) (*taskfeed.TaskSummary, error) {
 	var sum taskfeed.TaskSummary
 	var there bool
 	var first, last *time.Time
 	var queued, running int64 // microseconds
 	targets := []any{&there, &sum.Events, &sum.ProgressSteps, &first, &last, &sum.Attempts, &queued, &running}
-	rows := query(ctx, s.pool, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID})
+	rows := query(ctx, s.pool, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "user_id": userID})
 	if _, err := pgx.ForEachRow(rows, targets, func() error { return nil }); err != nil {
 		return nil, err
 	}
