@@ -48,8 +48,11 @@ const (
 	// CodeNotAcceptable means that the URL has no representation of the asked type.
 	CodeNotAcceptable Code = "not_acceptable"
 
-	// CodeTooLarge means that a request's body, URL or header is too big.
+	// CodeTooLarge means that a request's body is too big.
 	CodeTooLarge Code = "too_large"
+
+	// CodeURITooLong means that a request's path is longer than any that exists.
+	CodeURITooLong Code = "uri_too_long"
 
 	// CodeUnsupportedMedia means that a request's body has a type we do not read.
 	CodeUnsupportedMedia Code = "unsupported_media_type"

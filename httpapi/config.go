@@ -45,12 +45,19 @@ type Config struct {
 	// among TrustedProxies every client has the same address.
 	HandshakesPerMinute int
 
+	// RequestsPerMinute is how many requests of the API one user may make, also
+	// all at once; one more is refused with 429. Default 1200, negative is off.
+	RequestsPerMinute int
+
 	// PingInterval is how long after a ping the next one follows. Default 25 s,
 	// negative is off: then dead peers are not found.
 	PingInterval time.Duration
 	// PongTimeout is how long a ping may stay unanswered before the socket is
 	// closed with 4009. Default 10 s.
 	PongTimeout time.Duration
+	// CommentInterval is how long a stream of server-sent events may be silent
+	// before a comment shows proxies and clients that it lives. Default 15 s.
+	CommentInterval time.Duration
 	// WriteTimeout is how long the peer may take for one write of at most 16
 	// KiB before the socket is closed with 4008. Default 5 s.
 	WriteTimeout time.Duration
@@ -94,8 +101,10 @@ func (c Config) withDefaults() Config {
 	fill(&c.MessagesPerMinute, 120)
 	fill(&c.SendBufferBytes, 128<<10)
 	fill(&c.HandshakesPerMinute, -1)
+	fill(&c.RequestsPerMinute, 1200)
 	fill(&c.PingInterval, 25*time.Second)
 	fill(&c.PongTimeout, 10*time.Second)
+	fill(&c.CommentInterval, 15*time.Second)
 	fill(&c.WriteTimeout, 5*time.Second)
 	fill(&c.CloseTimeout, 5*time.Second)
 	fill(&c.VerifyTimeout, 5*time.Second)
@@ -137,7 +146,7 @@ func (c Config) validate() error {
 		}
 	}
 	for field, d := range map[string]time.Duration{
-		"PongTimeout": c.PongTimeout, "WriteTimeout": c.WriteTimeout, "CloseTimeout": c.CloseTimeout,
+		"CommentInterval": c.CommentInterval, "PongTimeout": c.PongTimeout, "WriteTimeout": c.WriteTimeout, "CloseTimeout": c.CloseTimeout,
 		"VerifyTimeout": c.VerifyTimeout, "ReadHeaderTimeout": c.ReadHeaderTimeout,
 		"RequestTimeout": c.RequestTimeout, "IdleTimeout": c.IdleTimeout,
 	} {

@@ -36,6 +36,7 @@ var answers = map[taskfeed.Code]answer{
 	taskfeed.CodeMethodNotAllowed:     {status: http.StatusMethodNotAllowed, title: "Method not allowed"},
 	taskfeed.CodeNotAcceptable:        {status: http.StatusNotAcceptable, title: "Not acceptable"},
 	taskfeed.CodeTooLarge:             {status: http.StatusRequestEntityTooLarge, title: "Too large"},
+	taskfeed.CodeURITooLong:           {status: http.StatusRequestURITooLong, title: "URL too long"},
 	taskfeed.CodeUnsupportedMedia:     {status: http.StatusUnsupportedMediaType, title: "Unsupported media type"},
 	taskfeed.CodeTooManyConnections:   {status: http.StatusTooManyRequests, title: "Too many connections", retry: 10 * time.Second},
 	taskfeed.CodeRateLimited:          {status: http.StatusTooManyRequests, title: "Too many requests", retry: 10 * time.Second},
@@ -69,6 +70,7 @@ type problem struct {
 	Instance  string        `json:"instance"`
 	Code      taskfeed.Code `json:"code"`
 	RequestID string        `json:"request_id"`
+	Errors    []fieldError  `json:"errors,omitempty"` // what is wrong with which parameter
 }
 
 // problemTypes is where the codes are described; a code is added as fragment.
@@ -87,17 +89,24 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 	s.log.Log(c.Request().Context(), level, "request refused",
 		"request_id", requestID(c), "code", e.Code, "error", redact(err.Error()))
-	if err := writeProblem(c, e); err != nil {
+	var fields []fieldError
+	if bad, ok := errors.AsType[*badParams](err); ok {
+		fields = bad.fields
+	}
+	if err := writeProblem(c, e, fields); err != nil {
 		s.log.Debug("error body not written", "request_id", requestID(c), "error", err)
 	}
 }
 
-func writeProblem(c echo.Context, e *taskfeed.Error) error {
+func writeProblem(c echo.Context, e *taskfeed.Error, fields []fieldError) error {
 	a := answers[e.Code]
 	id := requestID(c)
 	header := c.Response().Header()
 	header.Set("Cache-Control", "no-store")
-	if a.retry > 0 {
+	if a.status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", `Bearer realm="taskfeed"`)
+	}
+	if a.retry > 0 && header.Get("Retry-After") == "" {
 		header.Set("Retry-After", strconv.Itoa(int(a.retry.Seconds())))
 	}
 	if c.Request().Method == http.MethodHead {
@@ -111,6 +120,7 @@ func writeProblem(c echo.Context, e *taskfeed.Error) error {
 		Instance:  "urn:taskfeed:request:" + id,
 		Code:      e.Code,
 		RequestID: id,
+		Errors:    fields,
 	})
 	if err != nil {
 		return err

@@ -154,6 +154,7 @@ func (f *fixture) do(r *http.Request) (*http.Response, string) {
 	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		f.t.Fatalf("read body: %v", err)
 	}
+	theContract(f.t).CheckAnswer(f.t, r, resp, body)
 	return resp, string(body)
 }
 

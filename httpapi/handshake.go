@@ -46,6 +46,7 @@ type handshake struct {
 	userID string
 	remote string
 	after  *taskfeed.Cursor // nil: live only
+	filter taskfeed.Filter  // what narrows the feed; whose it is is not known yet
 	v1     bool             // the client named our subprotocol
 	token  string
 }
@@ -118,6 +119,12 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	if err != nil {
 		return handshake{}, err
 	}
+	narrowing := &params{values: r.URL.Query()} // parameters that are not known are ignored
+	var filter taskfeed.Filter
+	narrow(narrowing, &filter)
+	if err := narrowing.refusal(); err != nil {
+		return handshake{}, err
+	}
 	token, v1, err := readToken(r)
 	if err != nil {
 		return handshake{}, err
@@ -126,6 +133,7 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 		userID: pathParam(c, "user_id"),
 		remote: clientAddr(r, s.cfg.TrustedProxies).String(),
 		after:  after,
+		filter: filter,
 		v1:     v1,
 		token:  token,
 	}, nil
@@ -185,13 +193,7 @@ func readCursor(r *http.Request) (*taskfeed.Cursor, error) {
 // none, and whether the client names our subprotocol. A token may stand in the
 // query, in Authorization, or, for browsers, among the subprotocols.
 func readToken(r *http.Request) (token string, v1 bool, err error) {
-	tokens := slices.Clone(r.URL.Query()["token"])
-	for _, value := range r.Header.Values("Authorization") {
-		scheme, rest, _ := strings.Cut(value, " ")
-		if strings.EqualFold(scheme, "Bearer") {
-			tokens = append(tokens, strings.TrimSpace(rest))
-		}
-	}
+	tokens := append(bearerTokens(r), r.URL.Query()["token"]...)
 	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(value, ",") {
 			name = strings.TrimSpace(name)
@@ -201,13 +203,8 @@ func readToken(r *http.Request) (token string, v1 bool, err error) {
 			v1 = v1 || name == subprotocol
 		}
 	}
-	switch len(tokens) {
-	case 0:
-		return "", v1, nil
-	case 1:
-		return tokens[0], v1, nil
-	}
-	return "", v1, errAmbiguous
+	token, err = theOne(tokens)
+	return token, v1, err
 }
 
 // open verifies the token and opens the socket, or one that says why not.
@@ -262,8 +259,9 @@ func (s *Server) openFeed(c echo.Context, hs handshake, principal auth.Principal
 		return err
 	}
 	sock := s.newSocket(hs, principal)
+	hs.filter.UserID = principal.UserID
 	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{
-		Filter:   taskfeed.Filter{UserID: principal.UserID},
+		Filter:   hs.filter,
 		After:    hs.after,
 		WantLive: hs.after != nil || hs.v1,
 		Wake:     sock.wake,

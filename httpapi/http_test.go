@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -73,7 +74,7 @@ func TestProblemDocument(t *testing.T) {
 		RequestID: "from-the-proxy.7",
 	}
 	var got problem
-	if err := json.Unmarshal([]byte(body), &got); err != nil || got != want {
+	if err := json.Unmarshal([]byte(body), &got); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("body %s (%v), want %+v", body, err, want)
 	}
 	if resp.StatusCode != 404 || resp.Header.Get("Content-Type") != "application/problem+json" || resp.Header.Get("Cache-Control") != "no-store" {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -132,5 +133,40 @@ func withHTTP1(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		c.Response().Header().Set("Connection", "close")
 		return errHTTP2
+	}
+}
+
+// maxPathBytes bounds a path: an id of 255 bytes, each of them escaped, fits.
+const maxPathBytes = 2 << 10
+
+var (
+	errPathTooLong = &taskfeed.Error{Code: taskfeed.CodeURITooLong,
+		Message: "the path is longer than any that exists; check the id in it"}
+	errNoBody = &taskfeed.Error{Code: taskfeed.CodeUnsupportedMedia,
+		Message: "this URL reads no body; send the request without one"}
+)
+
+func withPathLimit(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if len(c.Request().URL.EscapedPath()) > maxPathBytes {
+			return errPathTooLong
+		}
+		return next(c)
+	}
+}
+
+// withoutBody keeps bodies away from the API, which reads none: with GET they
+// are ignored, with other methods refused. Nobody waits for one to arrive.
+func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.ContentLength == 0 || !strings.HasPrefix(r.URL.Path, prefixAPI) {
+			return next(c)
+		}
+		c.Response().Header().Set("Connection", "close") // else net/http reads the body before it answers
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return errNoBody
+		}
+		return next(c)
 	}
 }

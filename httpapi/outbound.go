@@ -71,7 +71,7 @@ func (c *socket) feed(number uint32) {
 		frames, err := c.sub.Next(ctx)
 		if err != nil {
 			failures++
-			if !c.waitForLog(ctx, err, failures) {
+			if !c.server.waitForLog(ctx, c.name(), err, failures) {
 				return
 			}
 			continue
@@ -104,13 +104,13 @@ func (c *socket) endFeed(number uint32) {
 }
 
 // waitForLog waits before the log is read again after a failure, longer each
-// time up to a second, and reports whether to go on. Sockets outlive an outage
-// of the database.
-func (c *socket) waitForLog(ctx context.Context, err error, failures int) bool {
+// time up to a second, and reports whether to go on. Connections outlive an
+// outage of the database.
+func (s *Server) waitForLog(ctx context.Context, connectionID string, err error, failures int) bool {
 	if errors.Is(err, hub.ErrClosed) || ctx.Err() != nil {
 		return false
 	}
-	c.server.feedFailed(c, err)
+	s.feedFailed(connectionID, err)
 	limit := min(time.Second, 10*time.Millisecond<<min(failures, 10))
 	timer := time.NewTimer(limit/2 + rand.N(limit/2))
 	defer timer.Stop()

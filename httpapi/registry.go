@@ -14,7 +14,7 @@ import (
 type Connection struct {
 	ID         string          `json:"id"` // unique among all servers
 	UserID     string          `json:"user_id"`
-	Transport  string          `json:"transport"` // websocket
+	Transport  string          `json:"transport"` // websocket or sse
 	Since      time.Time       `json:"since"`
 	RemoteAddr string          `json:"remote_addr"` // of the client; see Config.TrustedProxies
 	Cursor     taskfeed.Cursor `json:"cursor"`      // the last event handed to the connection
@@ -125,11 +125,17 @@ func (r *registry) name(id uint64) string {
 	return fmt.Sprintf("%s-%d", r.prefix, id)
 }
 
+// number undoes name. It reports false for what is no name of this server's.
+func (r *registry) number(name string) (id uint64, ok bool) {
+	digits, ok := strings.CutPrefix(name, r.prefix+"-")
+	id, err := strconv.ParseUint(digits, 10, 64)
+	return id, ok && err == nil
+}
+
 // find returns the connection with this name, or nil.
 func (r *registry) find(name string) member {
-	number, ok := strings.CutPrefix(name, r.prefix+"-")
-	id, err := strconv.ParseUint(number, 10, 64)
-	if !ok || err != nil {
+	id, ok := r.number(name)
+	if !ok {
 		return nil
 	}
 	r.mu.Lock()

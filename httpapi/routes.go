@@ -19,23 +19,47 @@ const (
 // getOrHead is what plain pages answer to.
 var getOrHead = []string{http.MethodGet, http.MethodHead}
 
-// routes returns the handler of every URL.
-func (s *Server) routes() http.Handler {
+// routes returns the handler of every URL. An error is a fault of the contract's
+// documents.
+func (s *Server) routes() (*echo.Echo, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(withRequestID, s.withAccessLog, withRecover, withHTTP1, s.withBodyLimit)
+	e.Use(withRequestID, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS)
 
 	e.GET(pathSocket, s.handleSocket)
+	e.Match(getOrHead, "/v1/events/stream", s.handleStream)
+
+	e.Match(getOrHead, "/v1/me", s.forUsers(s.handleMe), uncached)
+	e.Match(getOrHead, "/v1/connections", s.forAdmins(s.handleConnections), uncached)
+	if s.deps.Commands != nil {
+		e.DELETE("/v1/connections/:id", s.forAdmins(s.handleDisconnect))
+		e.DELETE("/v1/users/:id/connections", s.forAdmins(s.handleDisconnectUser))
+	}
+	if s.deps.History != nil {
+		e.Match(getOrHead, "/v1/tasks", s.forAdmins(s.handleTasks), uncached)
+		e.Match(getOrHead, "/v1/tasks/:id", s.forAdmins(s.handleTask))
+		e.Match(getOrHead, "/v1/tasks/:id/events", s.forAdmins(s.handleTimeline), uncached)
+		e.Match(getOrHead, "/v1/events", s.forAdmins(s.handleEvents), uncached)
+		e.Match(getOrHead, "/v1/stats", s.forAdmins(s.handleStats), uncached)
+		e.Match(getOrHead, "/v1/me/tasks", s.forUsers(s.handleMyTasks), uncached)
+		e.Match(getOrHead, "/v1/me/tasks/:id", s.forUsers(s.handleMyTask))
+		e.Match(getOrHead, "/v1/me/tasks/:id/events", s.forUsers(s.handleMyTimeline), uncached)
+		e.Match(getOrHead, "/v1/me/events", s.forUsers(s.handleMyEvents), uncached)
+	}
 
 	e.Match(getOrHead, pathHealth, s.handleHealth)
 	e.Match(getOrHead, pathReady, s.handleReady)
 	e.GET(pathSocketHealth, s.handleSocketHealth)
 	e.GET(pathMetrics, echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})))
 
+	if err := contractRoutes(e); err != nil {
+		return nil, err
+	}
 	if s.deps.Pages != nil {
 		pages := echo.WrapHandler(s.deps.Pages)
-		e.Match(getOrHead, "/", pages)
-		e.Match(getOrHead, "/static/*", pages)
+		for _, path := range []string{"/", "/demo", "/static/*", "/console", "/console/*"} {
+			e.Match(getOrHead, path, pages)
+		}
 	}
-	return e
+	return e, nil
 }

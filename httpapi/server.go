@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taskfeed/taskfeed/auth"
@@ -37,15 +38,21 @@ type Deps struct {
 	// example because the schema is not migrated. It is asked at each handshake
 	// and must not block.
 	Unavailable func() error
+	// History answers the URLs of tasks and events; without it they do not exist.
+	History History
+	// Commands tells all servers what an admin wants; without it no connection
+	// can be closed over HTTP.
+	Commands Commands
 	// Collectors are shown at /metrics beside the server's own.
 	Collectors []prometheus.Collector
-	// Pages, when set, serves / and /static/*.
+	// Pages, when set, serves what people open in a browser: /, /demo, /console
+	// and the files of these.
 	Pages http.Handler
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger
 }
 
-// Server serves WebSocket, health and metrics. Make one with New; its methods
+// Server serves WebSocket, server-sent events, REST, health and metrics. Make one with New; its methods
 // are safe for concurrent use, and Run is called once.
 type Server struct {
 	deps     Deps
@@ -56,10 +63,12 @@ type Server struct {
 	registry *registry
 	ready    readiness
 	upgrader websocket.Upgrader
-	handler  http.Handler
+	handler  *echo.Echo
 
 	handshakes *addressLimiter
-	refused    atomic.Int64 // sockets open only to be closed
+	requests   *requestLimiter
+	exports    chan struct{} // holds a value for each export that runs
+	refused    atomic.Int64  // sockets open only to be closed
 	chunks     sync.Pool
 	warned     atomic.Int64 // when feedFailed logged last, on the server's clock
 }
@@ -87,6 +96,8 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
 		handshakes: newAddressLimiter(cfg.HandshakesPerMinute),
+		requests:   newRequestLimiter(cfg.RequestsPerMinute),
+		exports:    make(chan struct{}, maxExports),
 		chunks:     sync.Pool{New: newChunk},
 	}
 	s.ready = readiness{
@@ -95,7 +106,9 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		changed:  s.checkChanged,
 		failing:  make(map[string]bool),
 	}
-	s.handler = s.routes()
+	if s.handler, err = s.routes(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -157,6 +170,7 @@ func (s *Server) httpServer() *http.Server {
 		WriteTimeout:      s.cfg.RequestTimeout,
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(redactingHandler{s.log.Handler()}, slog.LevelWarn),
 	}
 }
@@ -233,11 +247,11 @@ func (s *Server) putChunk(b *chunk) {
 
 // feedFailed notes that the log could not be read for a connection. An outage
 // concerns them all: one line in ten seconds is enough.
-func (s *Server) feedFailed(c *socket, err error) {
+func (s *Server) feedFailed(connectionID string, err error) {
 	s.metrics.feedErrors.Inc()
 	last, now := s.warned.Load(), s.now()
 	if (last == 0 || now-time.Duration(last) > 10*time.Second) && s.warned.CompareAndSwap(last, int64(now)) {
-		s.log.Warn("event log not readable, trying again", "connection_id", c.name(), "error", redact(err.Error()))
+		s.log.Warn("event log not readable, trying again", "connection_id", connectionID, "error", redact(err.Error()))
 	}
 }
 

@@ -1,0 +1,133 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+)
+
+// Commands hands a command to every server that runs on the database;
+// *store.Store provides it. Each server then calls Obey.
+type Commands interface {
+	// Command returns CodeUnavailable while the database is away.
+	Command(ctx context.Context, kind taskfeed.CommandKind, argument string) error
+}
+
+// Obey carries out a command on this server. Kinds that it does not know are of
+// a later version and ignored. Repeating one is safe: it closes what is open.
+func (s *Server) Obey(kind taskfeed.CommandKind, argument string) {
+	closed := 0
+	switch kind {
+	case taskfeed.CommandDisconnectConnection:
+		if s.Disconnect(argument) {
+			closed = 1
+		}
+	case taskfeed.CommandDisconnectUser:
+		closed = s.DisconnectUser(argument)
+	}
+	if closed > 0 {
+		s.log.Info("connections closed by an admin", "kind", kind, "argument", argument, "connections", closed)
+	}
+}
+
+// connectionList is a page of the connections of one server.
+type connectionList struct {
+	Server string `json:"server"` // the beginning of its connections' ids
+	list[Connection]
+}
+
+// handleConnections lists this server's connections in the order in which they
+// were made. Other servers list their own.
+func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
+	p, err := readParams(c.Request())
+	if err != nil {
+		return err
+	}
+	userID, limit, after := p.text("user_id"), p.limit(), p.after()
+	first, ok := s.registry.number(after)
+	if after != "" && !ok {
+		p.refuse("after", "is not the next of a page of this server; begin without it")
+	}
+	if err := p.err(); err != nil {
+		return err
+	}
+	page, more := s.registry.page(userID, first, limit)
+	body := connectionList{Server: s.registry.prefix, list: list[Connection]{Items: page}}
+	if more {
+		body.Next = page[len(page)-1].ID
+	}
+	linkNext(c, body.Next)
+	return writeJSON(c, http.StatusOK, body)
+}
+
+// page describes at most limit connections after the one with a number, of one
+// user where there is an id, by ascending number, and says whether there are more.
+func (r *registry) page(userID string, after uint64, limit int) (page []Connection, more bool) {
+	type numbered struct {
+		id uint64
+		member
+	}
+	var found []numbered
+	r.mu.Lock()
+	for id, m := range r.members {
+		if id > after && (userID == "" || m.user() == userID) {
+			found = append(found, numbered{id, m})
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(found, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
+	more = len(found) > limit
+	page = mapped(found[:min(len(found), limit)], func(n numbered) Connection {
+		c := n.describe()
+		c.ID, c.Since = r.name(n.id), c.Since.UTC()
+		return c
+	})
+	return page, more
+}
+
+// connectionID is how servers name their connections.
+var connectionID = regexp.MustCompile(`^[a-z2-7]{8}-[1-9][0-9]{0,18}$`)
+
+var errNoConnection = &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such connection"}
+
+// handleDisconnect closes one connection, on whichever server it is.
+func (s *Server) handleDisconnect(c echo.Context, p auth.Principal) error {
+	if err := noParams(c); err != nil {
+		return err
+	}
+	id := pathParam(c, "id")
+	if !connectionID.MatchString(id) || strings.HasPrefix(id, s.registry.prefix+"-") && s.registry.find(id) == nil {
+		return errNoConnection
+	}
+	return s.command(c, p, taskfeed.CommandDisconnectConnection, id)
+}
+
+// handleDisconnectUser closes a user's connections on all servers.
+func (s *Server) handleDisconnectUser(c echo.Context, p auth.Principal) error {
+	if err := noParams(c); err != nil {
+		return err
+	}
+	userID, err := pathText(c, "id")
+	if err != nil {
+		return err
+	}
+	return s.command(c, p, taskfeed.CommandDisconnectUser, userID)
+}
+
+// command tells all servers, this one too, and answers that they will obey: a
+// command has one way, so that none is obeyed twice.
+func (s *Server) command(c echo.Context, p auth.Principal, kind taskfeed.CommandKind, argument string) error {
+	if err := s.deps.Commands.Command(c.Request().Context(), kind, argument); err != nil {
+		return err
+	}
+	s.log.Info("admin command", "kind", kind, "argument", argument, "admin", p.UserID, "request_id", requestID(c))
+	return c.NoContent(http.StatusAccepted)
+}

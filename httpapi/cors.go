@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// prefixAPI is what the URLs of the API begin with.
+const prefixAPI = "/v1/"
+
+// What pages of other origins may send and read. Tokens travel in Authorization
+// alone: there are no cookies, so credentials are never allowed.
+const (
+	corsHeaders = "Authorization, If-None-Match, Last-Event-ID, X-Request-Id"
+	corsExposed = "Content-Disposition, ETag, Link, Retry-After, X-Request-Id"
+	corsMaxAge  = "600" // seconds
+)
+
+// withCORS lets pages of the allowed origins use the API, by the list that also
+// governs WebSocket, and refuses all others.
+func (s *Server) withCORS(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r, header := c.Request(), c.Response().Header()
+		if !strings.HasPrefix(r.URL.Path, prefixAPI) {
+			return next(c)
+		}
+		header.Add("Vary", "Origin")
+		if r.Header.Get("Origin") == "" {
+			return next(c)
+		}
+		if !originAllowed(r, s.cfg.AllowedOrigins) {
+			return errOrigin
+		}
+		header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+		header.Set("Access-Control-Expose-Headers", corsExposed)
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			allowed, _ := c.Get(echo.ContextKeyHeaderAllow).(string) // empty where there is no such URL
+			header.Set("Access-Control-Allow-Methods", allowed)
+			header.Set("Access-Control-Allow-Headers", corsHeaders)
+			header.Set("Access-Control-Max-Age", corsMaxAge)
+		}
+		return next(c)
+	}
+}

@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// An export is a list without pages, as NDJSON or CSV. It is written while it is
+// read, so that its length costs no memory. When the reading fails on the way
+// the connection is cut: an export that ends in order is whole.
+
+const (
+	// exportChunk is about how much is gathered before it is written. The client
+	// may take RequestTimeout for each.
+	exportChunk = 32 << 10
+	// maxExports bounds the exports that run at the same time: each keeps the
+	// database busy for as long as its client takes.
+	maxExports = 4
+)
+
+var errTooManyExports = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+	Message: "as many exports run as this server allows; try again when one has ended"}
+
+// sheet is how a kind of item is exported.
+type sheet[T any] struct {
+	name    string // of the file, without its ending
+	columns []string
+	row     func(T) []string // of CSV, in the order of the columns
+	view    func(T) any      // a line of NDJSON
+}
+
+// exportAll answers with all that items yields. Until the first chunk is full,
+// errors are answered as usual.
+func exportAll[T any](s *Server, c echo.Context, p *params, kind string, sh sheet[T], items iter.Seq2[T, error]) error {
+	if _, ok := p.one("limit"); ok {
+		p.refuse("limit", "means nothing to an export, which has no pages; leave it out")
+	}
+	if err := p.err(); err != nil {
+		return err
+	}
+	out := &exporter{server: s, c: c, kind: kind, name: sh.name}
+	if c.Request().Method == http.MethodHead {
+		out.begin()
+		return nil
+	}
+	select {
+	case s.exports <- struct{}{}:
+		defer func() { <-s.exports }()
+	default:
+		return errTooManyExports
+	}
+	add := sh.encoder(kind, &out.buf)
+	for item, err := range items {
+		if err == nil {
+			err = add(item)
+		}
+		if err == nil && out.buf.Len() >= exportChunk {
+			err = out.flush()
+		}
+		if err != nil {
+			return out.fail(err)
+		}
+	}
+	if err := out.flush(); err != nil {
+		return out.fail(err)
+	}
+	return nil
+}
+
+// encoder returns what appends an item to the buffer.
+func (sh sheet[T]) encoder(kind string, buf *bytes.Buffer) func(T) error {
+	if kind == typeNDJSON {
+		lines := json.NewEncoder(buf)
+		lines.SetEscapeHTML(false)
+		return func(item T) error { return lines.Encode(sh.view(item)) }
+	}
+	table := csv.NewWriter(buf)
+	table.UseCRLF = true // RFC 4180
+	write := func(row []string) error {
+		err := table.Write(row)
+		table.Flush()
+		return err
+	}
+	_ = write(sh.columns) // a buffer takes everything
+	return func(item T) error { return write(harmless(sh.row(item))) }
+}
+
+// harmless puts an apostrophe before cells that a spreadsheet would run as a
+// formula.
+func harmless(row []string) []string {
+	for i, cell := range row {
+		if cell != "" && strings.IndexByte("=+-@\t\r\n", cell[0]) >= 0 {
+			row[i] = "'" + cell
+		}
+	}
+	return row
+}
+
+// exporter writes one export.
+type exporter struct {
+	server *Server
+	c      echo.Context
+	kind   string
+	name   string
+	buf    bytes.Buffer
+	out    *http.ResponseController
+}
+
+// begin sends the header.
+func (x *exporter) begin() {
+	w := x.c.Response()
+	ending := map[string]string{typeNDJSON: ".ndjson", typeCSV: ".csv"}[x.kind]
+	w.Header().Set("Content-Type", x.kind+"; charset=utf-8")
+	w.Header().Set("Content-Disposition", `attachment; filename="`+x.name+ending+`"`)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	x.out = http.NewResponseController(w.Writer)
+	_ = x.out.SetReadDeadline(time.Time{}) // it would end the request's context
+}
+
+// flush writes what has been gathered.
+func (x *exporter) flush() error {
+	if !x.c.Response().Committed {
+		x.begin()
+	}
+	if err := x.out.SetWriteDeadline(time.Now().Add(x.server.cfg.RequestTimeout)); err != nil {
+		return err
+	}
+	if _, err := x.buf.WriteTo(x.c.Response()); err != nil {
+		return err
+	}
+	return x.out.Flush()
+}
+
+// fail returns the error, or cuts the connection when it is too late for an
+// answer.
+func (x *exporter) fail(err error) error {
+	if !x.c.Response().Committed {
+		return err
+	}
+	x.server.log.Warn("export cut off", "request_id", requestID(x.c), "error", redact(err.Error()))
+	panic(http.ErrAbortHandler)
+}

@@ -1,0 +1,150 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// History is what the URLs of tasks and events read; *store.Store provides it.
+// All of it may return CodeUnavailable while the database is away.
+type History interface {
+	TaskReader
+	EventReader
+	TimelineReader
+	// Stats returns an overview of the tasks and the log. Tasks count as stalled
+	// when they run without a visible change for longer than stalledAfter.
+	Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed.Stats, error)
+}
+
+// TaskReader reads tasks as their rows stand.
+type TaskReader interface {
+	// ListTasks returns a page. It returns CodeBadRequest for an After that is not
+	// the Next of a page of the same query.
+	ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error)
+	// FindTask returns CodeNotFound when there is no task with this id.
+	FindTask(ctx context.Context, id string) (taskfeed.Task, error)
+	// ExportTasks yields all that the query selects after After, whatever its
+	// Limit, in bounded memory. It ends with the first error.
+	ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error]
+}
+
+// EventReader reads the log.
+type EventReader interface {
+	// ListEvents returns a page. It returns CodeBadRequest for an After that is
+	// not the Next of a page of the same query.
+	ListEvents(ctx context.Context, q taskfeed.EventQuery) (taskfeed.EventPage, error)
+	// ExportEvents is to ListEvents as ExportTasks is to ListTasks.
+	ExportEvents(ctx context.Context, q taskfeed.EventQuery) iter.Seq2[taskfeed.Event, error]
+}
+
+// TimelineReader reads what happened to one task.
+type TimelineReader interface {
+	// TaskEvents returns a page of the events of a task, oldest first. It returns
+	// CodeNotFound when there is neither such a task nor such an event, and
+	// CodeBadRequest for an after that is not the Next of another page.
+	TaskEvents(ctx context.Context, taskID, after string, limit int) (taskfeed.Timeline, error)
+	// UserTaskEvents is TaskEvents as the user may see it: what that user was
+	// told is all there is.
+	UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (taskfeed.Timeline, error)
+}
+
+// afterFault names the parameter that a list refused: all others were checked
+// before.
+func afterFault(err error, after string) error {
+	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeBadRequest && after != "" {
+		detail := strings.TrimPrefix(e.Message, "after ")
+		return &badParams{e, []fieldError{{"after", detail}}}
+	}
+	return err
+}
+
+// list is the body of a page.
+type list[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"` // absent on the last page
+}
+
+// taskList is a page of tasks. Cursor is that of taskfeed.TaskPage; it is absent
+// on later pages.
+type taskList struct {
+	list[taskfeed.Task]
+	Cursor *taskfeed.Cursor `json:"cursor,omitempty"`
+}
+
+// event is an event as REST shows it: its columns, and what is particular to its
+// type apart from them.
+type event struct {
+	ID        taskfeed.Cursor `json:"id"`
+	Type      taskfeed.Type   `json:"type"`
+	Timestamp time.Time       `json:"timestamp"`
+	UserID    string          `json:"user_id,omitempty"` // absent: for every user
+	TaskID    string          `json:"task_id,omitempty"`
+	Version   int64           `json:"version,omitempty"`
+	Data      json.RawMessage `json:"data"`
+}
+
+func viewEvent(e taskfeed.Event) event {
+	return event{e.ID, e.Type, e.Timestamp.UTC(), e.UserID, e.TaskID, e.Version, e.Data}
+}
+
+func viewTask(t taskfeed.Task) taskfeed.Task {
+	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
+	return t
+}
+
+// mapped returns what view makes of each item; never nil, for JSON has no nil
+// lists.
+func mapped[T, V any](items []T, view func(T) V) []V {
+	views := make([]V, len(items))
+	for i, item := range items {
+		views[i] = view(item)
+	}
+	return views
+}
+
+// linkNext names the next page in the Link header (RFC 8288), relative to this
+// URL, for a proxy may have put a prefix before it.
+func linkNext(c echo.Context, next string) {
+	if next == "" {
+		return
+	}
+	query := c.Request().URL.Query()
+	query.Set("after", next)
+	c.Response().Header().Set("Link", "<?"+query.Encode()+`>; rel="next"`)
+}
+
+// writeJSON answers with a JSON document.
+func writeJSON(c echo.Context, status int, body any) error {
+	b, err := encodeJSON(nil, body)
+	if err != nil {
+		return err
+	}
+	return c.Blob(status, typeJSON, b)
+}
+
+// encodeJSON appends the value as one line. Unlike json.Marshal it leaves <, >
+// and & as they are: no browser takes this for HTML.
+func encodeJSON(dst []byte, v any) ([]byte, error) {
+	b := bytes.NewBuffer(dst)
+	encoder := json.NewEncoder(b)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(v)
+	return b.Bytes(), err
+}
+
+// uncached keeps history out of all caches.
+func uncached(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Header().Set("Cache-Control", "no-store")
+		return next(c)
+	}
+}

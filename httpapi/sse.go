@@ -1,0 +1,183 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// Server-sent events as the HTML standard has them: each event of the feed is
+// one event of the stream, with its ID as id, its type as event and its frame as
+// data. What a browser's EventSource remembers as the last id is its cursor.
+
+var errTwoEventIDs = &taskfeed.Error{Code: taskfeed.CodeBadCursor,
+	Message: "the header Last-Event-ID stands more than once"}
+
+// handleStream serves a feed as a stream of server-sent events until the client
+// goes or the server ends it.
+func (s *Server) handleStream(c echo.Context) error {
+	err := s.stream(c)
+	if err != nil {
+		s.metrics.refused(err)
+	}
+	return err
+}
+
+func (s *Server) stream(c echo.Context) error {
+	if !s.handshakes.take(s.now(), clientAddr(c.Request(), s.cfg.TrustedProxies)) {
+		return errTooFast
+	}
+	if _, err := negotiate(c.Request(), typeEvents); err != nil {
+		return err
+	}
+	return s.guard(headerOrQueryToken, s.openStream)(c)
+}
+
+// openStream checks what the request asks for, takes a place in the hub and
+// serves the stream.
+func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
+	p, err := readParams(c.Request())
+	if err != nil {
+		return err
+	}
+	p.known = append(p.known, "after", "token") // they are read elsewhere
+	filter, err := feedFilter(p, principal)
+	if err != nil {
+		return err
+	}
+	after, err := lastEventID(c.Request())
+	if err != nil {
+		return err
+	}
+	if err := s.available(); err != nil {
+		return err
+	}
+	if c.Request().Method == http.MethodHead {
+		streamHeader(c.Response().Header())
+		return c.NoContent(http.StatusOK)
+	}
+	id, ok := s.registry.enter()
+	if !ok {
+		return errDraining
+	}
+	defer s.registry.leave()
+	release, err := s.deps.Hub.Reserve(principal.UserID)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(c.Request().Context())
+	defer stop()
+	st := s.newStream(c, id, principal, stop)
+	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, After: after, WantLive: true, Wake: st.wake})
+	if err != nil {
+		release()
+		return err
+	}
+	st.sub = sub
+	st.release = func() { sub.Close(); release() }
+	c.Set(keyConnectionID, st.name())
+	st.serve(ctx, c.Response())
+	return nil
+}
+
+// lastEventID returns the cursor to go on from: that of the header, which a
+// browser sends when it comes back, or else of the parameter that its URL
+// has had from the beginning.
+func lastEventID(r *http.Request) (*taskfeed.Cursor, error) {
+	values := r.Header.Values("Last-Event-ID")
+	if len(values) > 1 {
+		return nil, errTwoEventIDs
+	}
+	if len(values) == 0 || values[0] == "" {
+		return readCursor(r)
+	}
+	after, err := taskfeed.ParseCursor(values[0])
+	return &after, err
+}
+
+func streamHeader(h http.Header) {
+	h.Set("Content-Type", typeEvents+"; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold the events back
+	h.Set("X-Content-Type-Options", "nosniff")
+}
+
+func (s *Server) newStream(c echo.Context, id uint64, p auth.Principal, stop func()) *stream {
+	w := c.Response().Writer // echo's own would hide the errors of Flush
+	var k keepalive
+	k.expireAt(s.now(), p.ExpiresAt)
+	return &stream{
+		server:  s,
+		id:      id,
+		userID:  p.UserID,
+		remote:  clientAddr(c.Request(), s.cfg.TrustedProxies).String(),
+		since:   time.Now(),
+		expires: k.expires,
+		wakes:   make(chan struct{}, 1),
+		stop:    stop,
+		w:       w,
+		out:     http.NewResponseController(w),
+		conn:    connOf(c.Request().Context()),
+	}
+}
+
+// How long a client that has lost its stream waits before it comes back.
+const (
+	retryAfter = 2 * time.Second
+	// retryNever is for clients that are to stay away: a browser's own
+	// EventSource cannot be told to stop, but to wait it can.
+	retryNever = 24 * time.Hour
+)
+
+// appendRetry appends the wish for how long to wait before coming back.
+func appendRetry(dst []byte, d time.Duration) []byte {
+	dst = append(dst, "retry: "...)
+	return append(strconv.AppendInt(dst, d.Milliseconds(), 10), '\n')
+}
+
+// appendEvent appends what goes before the data of an event. Neither types nor
+// frames hold line breaks: the schema refuses such types, and JSON as Postgres
+// prints it has none.
+func appendEvent(dst []byte, f *hub.Frame) []byte {
+	dst = append(dst, "id: "...)
+	dst = strconv.AppendInt(dst, int64(f.ID), 10)
+	dst = append(dst, "\nevent: "...)
+	dst = append(dst, f.Type...)
+	return append(dst, "\ndata: "...)
+}
+
+// eventEnd ends the data and the event.
+const eventEnd = "\n\n"
+
+// appendComment appends what keeps a silent stream alive. With a cursor that the
+// client does not know yet it also moves the client's last id, so that a stream
+// that is narrowed to few events comes back with a young one.
+func appendComment(dst []byte, cursor, known taskfeed.Cursor) []byte {
+	dst = append(dst, ':', '\n')
+	if cursor > known {
+		dst = append(dst, "id: "...)
+		dst = strconv.AppendInt(dst, int64(cursor), 10)
+		dst = append(dst, '\n')
+	}
+	return append(dst, '\n')
+}
+
+// appendClosed appends the event that says why the server ends the stream, by
+// the code with which it would close a WebSocket.
+func appendClosed(dst []byte, code int, reason string) []byte {
+	if code == closeDisconnected {
+		dst = appendRetry(dst, retryNever)
+	}
+	dst = append(dst, `event: feed_closed`+"\n"+`data: {"type":"feed_closed","code":`...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, `,"reason":`...)
+	dst = strconv.AppendQuote(dst, reason) // our own words: ASCII
+	return append(dst, '}', '\n', '\n')
+}

@@ -1,0 +1,276 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// stream is one connection that is sent server-sent events. Its handler's
+// goroutine alone writes; it lives as long as the stream.
+type stream struct {
+	server  *Server
+	id      uint64
+	userID  string // of the principal, whoever's feed it is
+	remote  string
+	since   time.Time
+	expires time.Duration // when the token ends, on the server's clock
+	sub     *hub.Subscriber
+	release func()        // gives back what the stream has reserved
+	wakes   chan struct{} // holds a value when the hub has more
+	stop    func()        // ends the handler's waiting
+
+	// The handler's own.
+	w     http.ResponseWriter
+	out   *http.ResponseController
+	conn  net.Conn        // nil when it is not known
+	known taskfeed.Cursor // the last id that was written
+
+	sent atomic.Int64 // bytes written
+
+	mu     sync.Mutex
+	code   int // why it ends; 0 while it is open
+	reason string
+}
+
+// wake is called by the hub when there is more.
+func (st *stream) wake() {
+	select {
+	case st.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// serve writes the feed until the stream ends.
+func (st *stream) serve(ctx context.Context, response *echo.Response) {
+	defer st.finish()
+	if !st.server.registry.add(st.id, st) {
+		st.end(closeRestart, reasonRestart)
+	}
+	st.tune()
+	streamHeader(response.Header())
+	response.WriteHeader(http.StatusOK)
+	if st.write(append(appendRetry(nil, retryAfter), '\n')) == nil {
+		st.feed(ctx)
+	}
+	if code, reason := st.ending(); code != closeAbnormal {
+		_ = st.write(appendClosed(nil, code, reason)) // the client may be gone
+	}
+}
+
+// tune takes the deadlines of ordinary requests off the connection and bounds
+// what a client costs that is slow or has vanished.
+func (st *stream) tune() {
+	_ = st.out.SetReadDeadline(time.Time{}) // it would end the request's context
+	cfg := &st.server.cfg
+	tcp, ok := st.conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if cfg.SendBufferBytes != off {
+		_ = tcp.SetWriteBuffer(cfg.SendBufferBytes) // else the system's own size
+	}
+	_ = setUserTimeout(tcp, cfg.CommentInterval+cfg.PongTimeout) // else the system's own time
+}
+
+// feed writes what the hub has until the stream ends or cannot be written.
+func (st *stream) feed(ctx context.Context) {
+	silence := time.NewTicker(st.server.cfg.CommentInterval)
+	defer silence.Stop()
+	for failures := 0; ; {
+		frames, err := st.sub.Next(ctx)
+		switch {
+		case err != nil:
+			failures++
+			if !st.server.waitForLog(ctx, st.name(), err, failures) || !st.bridge(silence) {
+				return
+			}
+		case len(frames) == 0:
+			if !st.rest(ctx, silence) {
+				return
+			}
+		default:
+			failures = 0
+			if st.writeEvents(frames) != nil {
+				return
+			}
+		}
+	}
+}
+
+// rest waits until the hub has more and breaks the silence meanwhile. It reports
+// false when the stream ends.
+func (st *stream) rest(ctx context.Context, silence *time.Ticker) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-st.wakes:
+			return true
+		case <-silence.C:
+			if st.comment() != nil {
+				return false
+			}
+		}
+	}
+}
+
+// bridge breaks the silence if it is time, while the log cannot be read.
+func (st *stream) bridge(silence *time.Ticker) bool {
+	select {
+	case <-silence.C:
+		return st.comment() == nil
+	default:
+		return true
+	}
+}
+
+func (st *stream) comment() error {
+	cursor := st.sub.Cursor()
+	err := st.write(appendComment(nil, cursor, st.known))
+	st.known = max(st.known, cursor)
+	return err
+}
+
+// writeEvents writes the frames, many at a time. Each write of at most
+// chunkBytes has its own deadline.
+func (st *stream) writeEvents(frames []*hub.Frame) error {
+	b := st.server.chunks.Get().(*chunk)
+	defer st.server.putChunk(b)
+	for _, f := range frames {
+		b.buf = appendEvent(b.buf, f)
+		for payload := f.Bytes; ; {
+			n := min(len(payload), max(0, chunkBytes-len(b.buf)))
+			b.buf = append(b.buf, payload[:n]...)
+			if payload = payload[n:]; len(payload) == 0 {
+				break
+			}
+			if err := st.flush(b); err != nil {
+				return err
+			}
+		}
+		b.buf = append(b.buf, eventEnd...)
+		st.known = f.ID
+	}
+	if err := st.flush(b); err != nil {
+		return err
+	}
+	st.server.metrics.delivered(frames, time.Now())
+	return nil
+}
+
+func (st *stream) flush(b *chunk) error {
+	err := st.write(b.buf)
+	b.buf = b.buf[:0]
+	return err
+}
+
+// write writes the bytes within WriteTimeout, however many single ones the peer
+// takes. After an error the stream has ended.
+func (st *stream) write(p []byte) error {
+	err := st.out.SetWriteDeadline(time.Now().Add(st.server.cfg.WriteTimeout))
+	if err == nil {
+		var n int
+		n, err = st.w.Write(p)
+		st.sent.Add(int64(n))
+		st.server.metrics.bytes.Add(float64(n))
+	}
+	if err == nil {
+		err = st.out.Flush()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		st.end(closeSlow, reasonSlow)
+		st.abort()
+	}
+	return err
+}
+
+// abort has the kernel forget what the peer has not taken.
+func (st *stream) abort() {
+	if tcp, ok := st.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // it may be closed already
+	}
+}
+
+// end implements member: it gives back the stream's place and has the handler
+// say why and return. Only the first call counts.
+func (st *stream) end(code int, reason string) {
+	st.mu.Lock()
+	first := st.code == 0
+	if first {
+		st.code, st.reason = code, reason
+	}
+	st.mu.Unlock()
+	if first {
+		st.server.registry.remove(st.id)
+		st.release()
+		st.stop()
+	}
+}
+
+// ending returns why the stream ends: by default because the client is gone.
+func (st *stream) ending() (code int, reason string) {
+	st.end(closeAbnormal, "")
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.code, st.reason
+}
+
+// finish gives everything back, also after a panic.
+func (st *stream) finish() {
+	code, _ := st.ending()
+	st.server.metrics.ended(code)
+	st.server.log.Info("connection closed",
+		slog.String("connection_id", st.name()),
+		slog.String("user_id", st.userID),
+		slog.Int("code", code),
+		slog.Duration("duration", time.Since(st.since)),
+		slog.Int64("bytes_sent", st.sent.Load()))
+}
+
+// user implements member.
+func (st *stream) user() string { return st.userID }
+
+// describe implements member.
+func (st *stream) describe() Connection {
+	return Connection{
+		UserID:     st.userID,
+		Transport:  "sse",
+		Since:      st.since,
+		RemoteAddr: st.remote,
+		Cursor:     st.sub.Cursor(),
+		BytesSent:  st.sent.Load(),
+	}
+}
+
+// due implements member.
+func (st *stream) due() time.Duration { return st.expires }
+
+// tick implements member.
+func (st *stream) tick(time.Duration) { st.end(closeBadToken, reasonExpired) }
+
+// name is the connection's id as logs and admins see it.
+func (st *stream) name() string { return st.server.registry.name(st.id) }
+
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+func withConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, conn)
+}
+
+func connOf(ctx context.Context) net.Conn {
+	conn, _ := ctx.Value(connKey{}).(net.Conn)
+	return conn
+}

@@ -1,0 +1,95 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+)
+
+// step is an event in the timeline of a task.
+type step struct {
+	event
+	// SincePrevious is the time since the event before, in milliseconds; absent
+	// for the first.
+	SincePrevious *float64 `json:"since_previous_ms,omitempty"`
+}
+
+// timeline is a page of a task's events, oldest first.
+type timeline struct {
+	list[step]
+	Summary *summary `json:"summary,omitempty"` // with the first page
+}
+
+// summary sums up a task's events. Times are in milliseconds.
+type summary struct {
+	Events        int       `json:"events"`
+	ProgressSteps int       `json:"progress_steps"`
+	Attempts      int       `json:"attempts"`
+	Queued        float64   `json:"queued_ms"`
+	Running       float64   `json:"running_ms"`
+	First         time.Time `json:"first,omitzero"` // absent when no event is kept
+	Last          time.Time `json:"last,omitzero"`
+}
+
+func (s *Server) handleTimeline(c echo.Context, _ auth.Principal) error {
+	return s.listTimeline(c, adminEyes)
+}
+
+func (s *Server) handleMyTimeline(c echo.Context, p auth.Principal) error {
+	return s.listTimeline(c, eyesOf(p))
+}
+
+// listTimeline answers with what happened to a task, also when it is deleted by
+// now. Who was told nothing of it learns as little as if there were none.
+func (s *Server) listTimeline(c echo.Context, by eyes) error {
+	id, err := pathText(c, "id")
+	if err != nil {
+		return err
+	}
+	p, err := readParams(c.Request())
+	if err != nil {
+		return err
+	}
+	limit, after := p.limit(), p.after()
+	if err := p.err(); err != nil {
+		return err
+	}
+	page, err := s.readTimeline(c.Request().Context(), by, id, after, limit)
+	if err != nil {
+		return afterFault(err, after)
+	}
+	linkNext(c, page.Next)
+	return writeJSON(c, http.StatusOK, viewTimeline(page))
+}
+
+func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, limit int) (taskfeed.Timeline, error) {
+	if by.all {
+		return s.deps.History.TaskEvents(ctx, id, after, limit)
+	}
+	return s.deps.History.UserTaskEvents(ctx, by.userID, id, after, limit)
+}
+
+func viewTimeline(page taskfeed.Timeline) timeline {
+	previous := page.Previous
+	body := timeline{list: list[step]{mapped(page.Items, func(e taskfeed.Event) step {
+		st := step{event: viewEvent(e)}
+		if !previous.IsZero() {
+			ms := milliseconds(e.Timestamp.Sub(previous))
+			st.SincePrevious = &ms
+		}
+		previous = e.Timestamp
+		return st
+	}), page.Next}}
+	if sum := page.Summary; sum != nil {
+		body.Summary = &summary{sum.Events, sum.ProgressSteps, sum.Attempts,
+			milliseconds(sum.Queued), milliseconds(sum.Running), sum.First.UTC(), sum.Last.UTC()}
+	}
+	return body
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
