@@ -38,3 +38,7 @@ bench: ## measure this machine and write docs/BENCHMARKS.md
 .PHONY: clean
 clean: ## remove what the build made
 	rm -rf bin dist
+
+.PHONY: web
+web: ## build the console from its sources, into web/console/dist
+	cd web/console && npm ci --no-audit --no-fund && npm run build

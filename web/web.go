@@ -1,39 +1,47 @@
-// Package web is the page at /: one user's tasks, live, in a browser.
+// Package web is what browsers are served: a welcome at /, one user's tasks live
+// at /demo, and the console at /console.
 //
-// It is plain HTML, one script and one style sheet, embedded as they stand and
-// served with a policy that lets nothing else run. The script reads the feed
-// like any other client and knows nothing that docs/PROTOCOL.md does not say.
+// Everything is embedded and served with a policy that lets nothing else run. The
+// pages at / and /demo are plain files as they stand; the console is built by
+// "make web" and its build is part of the repository. All of it speaks to the
+// server like any other client and knows nothing that docs/PROTOCOL.md and the
+// OpenAPI document do not say.
 //
-// The page is for trying things out and for looking on. It keeps the token in
-// the tab's session storage and shows at most the 100 latest tasks; it is not an
-// app, and it changes nothing in the database.
+// All URLs in the pages are relative, so that they work below any path prefix
+// that a proxy takes off. Nothing here checks a token: the pages hold nothing
+// that is secret.
 package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
+	"sync"
 	"time"
 )
 
-//go:embed index.html static
+//go:embed index.html demo.html static
 var content embed.FS
 
-// policy lets the page load its own script, style and icon and open its own
-// feed, and nothing else. The script may not make markup of text.
+// policy lets a page load its own scripts, styles and pictures and talk to its
+// own server, and nothing else. No script may make markup of text.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
 // file is one embedded file as it is served.
 type file struct {
-	kind string // the Content-Type
-	etag string
-	body []byte
+	kind  string // the Content-Type
+	cache string // the Cache-Control
+	etag  string
+	body  []byte
+	small func() []byte // the body compressed; nil when that is not worth it
 }
 
 // kinds are the media types of the embedded files; those of the system's tables
@@ -45,24 +53,40 @@ var kinds = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// Handler serves the page at / and its files below /static/. It answers GET and
-// HEAD, 405 to other methods and 404 at other paths. It is safe for concurrent
-// use.
+// How long browsers keep a file: with an ETag they ask each time whether it is
+// still the same, so that page and script are always of one build; a file whose
+// name has the hash of its content never changes.
+const (
+	askEachTime = "no-cache"
+	forGood     = "public, max-age=31536000, immutable"
+)
+
+// Handler serves /, /demo, /console and what is below it, and the files of these
+// pages below /static/. It answers GET and HEAD, 405 to other methods and 404 at
+// other paths. It is safe for concurrent use.
 func Handler() http.Handler {
 	files := load()
+	app := newConsole()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
-		f, ok := files[r.URL.Path]
+		f, found := files[r.URL.Path]
+		inConsole := r.URL.Path == consolePath || strings.HasPrefix(r.URL.Path, consolePath+"/")
 		switch {
-		case !ok:
-			http.Error(w, "there is nothing at this URL", http.StatusNotFound)
+		case !found && !inConsole:
+			notFound(w)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "this URL answers to GET and HEAD", http.StatusMethodNotAllowed)
+		case inConsole:
+			app.ServeHTTP(w, r)
 		default:
 			f.serve(w, r)
 		}
 	})
+}
+
+func notFound(w http.ResponseWriter) {
+	http.Error(w, "there is nothing at this URL", http.StatusNotFound)
 }
 
 // secure sets the headers of every answer.
@@ -74,39 +98,86 @@ func secure(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// serve answers with the file. Browsers keep it and ask each time whether it is
-// still the same, so that page and script are always of one build.
+// serve answers with the file, compressed where the browser takes that.
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Cache-Control", "no-cache")
+	h.Set("Cache-Control", f.cache)
 	h.Set("Content-Type", f.kind)
-	h.Set("ETag", f.etag)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+	body, tag := f.body, f.etag
+	if f.small != nil {
+		h.Add("Vary", "Accept-Encoding")
+		if takesGzip(r) {
+			h.Set("Content-Encoding", "gzip")
+			body, tag = f.small(), strings.TrimSuffix(tag, `"`)+`-gzip"`
+		}
+	}
+	h.Set("ETag", tag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
-// load returns the embedded files by URL path. What is embedded is fixed when
-// the program is built, so a fault here is one of the program.
+// takesGzip reports whether the request's Accept-Encoding names gzip and does
+// not refuse it.
+func takesGzip(r *http.Request) bool {
+	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept-Encoding"), ","), ",") {
+		name, weight, _ := strings.Cut(strings.ReplaceAll(part, " ", ""), ";")
+		if strings.EqualFold(name, "gzip") {
+			return strings.Trim(strings.TrimPrefix(weight, "q="), "0.") != "" || weight == ""
+		}
+	}
+	return false
+}
+
+// minCompressed is how large a file is at least that is sent compressed.
+const minCompressed = 1 << 10
+
+func newFile(name, cache string, body []byte) *file {
+	f := &file{kind: kinds[path.Ext(name)], cache: cache, etag: etag(body), body: body}
+	if len(body) >= minCompressed {
+		f.small = sync.OnceValue(func() []byte { return compress(body) })
+	}
+	return f
+}
+
+// compress cannot fail: it writes to memory.
+func compress(body []byte) []byte {
+	var b bytes.Buffer
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	_, _ = w.Write(body)
+	_ = w.Close()
+	return b.Bytes()
+}
+
+// load returns the embedded pages and what belongs to them by URL path.
 func load() map[string]*file {
 	files := make(map[string]*file)
-	err := fs.WalkDir(content, ".", func(name string, d fs.DirEntry, err error) error {
+	walk(content, func(name string, body []byte) {
+		files[urlPath(name)] = newFile(name, askEachTime, body)
+	})
+	return files
+}
+
+// walk calls visit for every file. What is embedded is fixed when the program is
+// built, so a fault here is one of the program.
+func walk(files fs.FS, visit func(name string, body []byte)) {
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		body, err := content.ReadFile(name)
-		files[urlPath(name)] = &file{kind: kinds[path.Ext(name)], etag: etag(body), body: body}
+		body, err := fs.ReadFile(files, name)
+		visit(name, body)
 		return err
 	})
 	if err != nil {
 		panic(err)
 	}
-	return files
 }
 
+// urlPath is where a file is served: pages without their extension.
 func urlPath(name string) string {
 	if name == "index.html" {
 		return "/"
 	}
-	return "/" + name
+	return "/" + strings.TrimSuffix(name, ".html")
 }
 
 func etag(body []byte) string {

@@ -176,9 +176,16 @@ func TestHandlerRevalidates(t *testing.T) {
 }
 
 // The policy stops inline code in a browser; this stops it from being written.
-func TestPageHasNothingInline(t *testing.T) {
+func TestPagesHaveNothingInline(t *testing.T) {
 	t.Parallel()
-	html := read(t, "index.html")
+	for _, name := range []string{"index.html", "demo.html"} {
+		wantNothingInline(t, name, read(t, name))
+	}
+	wantNothingInline(t, "the console", string(newConsole().page))
+}
+
+func wantNothingInline(t *testing.T, name, html string) {
+	t.Helper()
 	for what, pattern := range map[string]string{
 		"a script without src": `<script(?:\s+(?:type|async|defer)[^\s>]*)*\s*>`,
 		"a style element":      `<style`,
@@ -189,21 +196,32 @@ func TestPageHasNothingInline(t *testing.T) {
 		"an absolute path":     `(?:src|href)\s*=\s*"/`, // breaks below a path prefix
 	} {
 		if found := regexp.MustCompile(`(?i)` + pattern).FindString(html); found != "" {
-			t.Errorf("index.html has %s: got %q, want none", what, found)
+			t.Errorf("%s has %s: got %q, want none", name, what, found)
 		}
 	}
 }
 
-func TestPageRefersToWhatExists(t *testing.T) {
+func TestPagesReferToWhatExists(t *testing.T) {
 	t.Parallel()
-	refs := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(read(t, "index.html"), -1)
-	if len(refs) < 3 {
-		t.Fatalf("references in index.html: got %d, want a script, a style sheet and an icon", len(refs))
-	}
-	for _, ref := range refs {
-		if !slices.Contains(names(t), ref[1]) {
-			t.Errorf("index.html refers to %q: got no such file, want one of %q", ref[1], names(t))
+	elsewhere := []string{"docs"} // served by others
+	for _, name := range []string{"index.html", "demo.html"} {
+		refs := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(read(t, name), -1)
+		if len(refs) < 3 {
+			t.Errorf("references in %s: got %d, want a script, a style sheet and an icon", name, len(refs))
 		}
+		for _, ref := range refs {
+			if status := ask(http.MethodGet, "/"+ref[1]).StatusCode; status != http.StatusOK && !slices.Contains(elsewhere, ref[1]) {
+				t.Errorf("%s refers to %q: got status %d there, want 200", name, ref[1], status)
+			}
+		}
+	}
+}
+
+// Links with a token that were made for / go on working.
+func TestWelcomePassesTokensOn(t *testing.T) {
+	t.Parallel()
+	if got, want := read(t, "static/welcome.js"), `location.replace("demo" + location.hash)`; !strings.Contains(got, want) {
+		t.Errorf("welcome.js: got %q, want it to hold %q", got, want)
 	}
 }
 
@@ -224,7 +242,7 @@ func TestScriptFindsItsElements(t *testing.T) {
 	t.Parallel()
 	ids := make(map[string]bool)
 	upper := regexp.MustCompile(`-.`)
-	for _, m := range regexp.MustCompile(`\sid="([^"]+)"`).FindAllStringSubmatch(read(t, "index.html"), -1) {
+	for _, m := range regexp.MustCompile(`\sid="([^"]+)"`).FindAllStringSubmatch(read(t, "demo.html"), -1) {
 		ids[upper.ReplaceAllStringFunc(m[1], func(s string) string { return strings.ToUpper(s[1:]) })] = true
 	}
 	used := regexp.MustCompile(`\bview\.(\w+)`).FindAllStringSubmatch(read(t, "static/page.js"), -1)

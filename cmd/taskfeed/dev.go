@@ -171,17 +171,22 @@ func printBanner(w io.Writer, cfg config, private bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n  taskfeed is running. Ctrl-C ends it, the private Postgres too.\n\n")
 	if cfg.secret == "" {
-		fmt.Fprintf(&b, "  page   %s/  (paste a token of your issuer)\n", base)
+		fmt.Fprintf(&b, "  console  %s/console/  (paste a token of your issuer)\n", base)
 	} else {
+		admin, err := auth.Issue(cfg.auth, "admin", auth.RoleAdmin, devTokenTTL)
+		if err != nil {
+			return err
+		}
 		alice, err := auth.Issue(cfg.auth, "alice", "", devTokenTTL)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&b, "  page   %s/#token=%s\n\n", base, alice)
-		fmt.Fprintf(&b, "  token  %s\n\n", alice)
-		fmt.Fprintf(&b, "  tail   TASKFEED_TOKEN=%s %s tail --user alice --url %s\n\n", alice, quoteShell(os.Args[0]), base)
+		fmt.Fprintf(&b, "  console  %s/console/#token=%s\n\n", base, admin)
+		fmt.Fprintf(&b, "  page     %s/#token=%s\n\n", base, alice)
+		fmt.Fprintf(&b, "  token    %s\n\n", alice)
+		fmt.Fprintf(&b, "  tail     TASKFEED_TOKEN=%s %s tail --user alice --url %s\n\n", alice, quoteShell(os.Args[0]), base)
 	}
-	fmt.Fprintf(&b, "  psql   %s\n\n", psqlLine(cfg.store.URL, private))
+	fmt.Fprintf(&b, "  psql     %s\n\n", psqlLine(cfg.store.URL, private))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

@@ -1,0 +1,98 @@
+package web
+
+import (
+	"bytes"
+	"embed"
+	"io/fs"
+	"net/http"
+	"strings"
+)
+
+//go:embed all:console/dist
+var consoleBuild embed.FS
+
+const consolePath = "/console"
+
+// consolePolicy also lets the console's page say what its relative URLs are
+// relative to, within its own server.
+var consolePolicy = strings.Replace(policy, "base-uri 'none'", "base-uri 'self'", 1)
+
+// console serves the console. Its screens have URLs of their own that only the
+// script in its page knows, so that page is the answer to all of them.
+type console struct {
+	files map[string]*file // by path below /console/
+	page  []byte
+}
+
+const (
+	consolePage   = "index.html"
+	consoleAssets = "assets/" // files whose names have the hash of their content
+	baseElement   = `<base href="./">`
+)
+
+func newConsole() *console {
+	c := &console{files: make(map[string]*file)}
+	build, err := fs.Sub(consoleBuild, "console/dist")
+	if err != nil {
+		panic(err) // the name is a constant and valid
+	}
+	walk(build, func(name string, body []byte) {
+		switch {
+		case name == consolePage:
+			c.page = body
+		case strings.HasPrefix(name, consoleAssets):
+			c.files[name] = newFile(name, forGood, body)
+		default:
+			c.files[name] = newFile(name, askEachTime, body)
+		}
+	})
+	return c
+}
+
+func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Security-Policy", consolePolicy)
+	name, below := strings.CutPrefix(r.URL.Path, consolePath+"/")
+	f, found := c.files[name]
+	switch {
+	case !below:
+		c.redirect(w, r)
+	case found:
+		f.serve(w, r)
+	case isScreen(r, name):
+		newFile(consolePage, askEachTime, c.pageAt(r)).serve(w, r)
+	default:
+		notFound(w)
+	}
+}
+
+// redirect adds the slash without which relative URLs would point elsewhere. The
+// location is relative, for only the browser knows the whole path.
+func (c *console) redirect(w http.ResponseWriter, r *http.Request) {
+	location := strings.TrimPrefix(consolePath, "/") + "/"
+	if r.URL.RawQuery != "" {
+		location += "?" + r.URL.RawQuery
+	}
+	w.Header().Set("Location", location)
+	w.Header().Set("Cache-Control", askEachTime)
+	w.WriteHeader(http.StatusFound)
+}
+
+// isScreen reports whether somebody opens a screen of the console, and not a
+// program a file that is not there, of another build perhaps.
+func isScreen(r *http.Request, name string) bool {
+	if name == "" {
+		return true
+	}
+	return !strings.HasPrefix(name, consoleAssets) && strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// pageAt returns the page with a base that leads from the request's path to
+// /console/, however a proxy has changed what comes before.
+func (c *console) pageAt(r *http.Request) []byte {
+	below := strings.TrimPrefix(r.URL.EscapedPath(), consolePath+"/")
+	up := strings.Repeat("../", strings.Count(below, "/"))
+	if up == "" {
+		return c.page
+	}
+	return bytes.Replace(c.page, []byte(baseElement), []byte(`<base href="`+up+`">`), 1)
+}

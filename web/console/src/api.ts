@@ -1,0 +1,79 @@
+import { server } from "./router.js";
+import { logout, session } from "./session.js";
+import { text } from "./strings.js";
+import type { ProblemDocument } from "./types.js";
+
+/**
+ * Why a request failed. `away`: no answer, or one that says to come back;
+ * everything else is the answer to this one request.
+ */
+export class Problem extends Error {
+  constructor(
+    message: string,
+    readonly kind: "away" | "refused",
+    readonly status = 0,
+    readonly document: ProblemDocument = {},
+  ) {
+    super(message);
+  }
+}
+
+const timeout = 15_000; // ms
+
+/** Told of every request that got no good answer because the server is away. */
+export const onAway = new Set<() => void>();
+
+export interface Ask {
+  query?: URLSearchParams | Record<string, string>;
+  method?: string;
+  body?: unknown;
+  accept?: string;
+  signal?: AbortSignal;
+}
+
+/** Sends a request with the session's token and returns the answer, which is a good one. Throws a Problem. */
+export async function request(path: string, ask: Ask = {}): Promise<Response> {
+  const url = new URL(path, server);
+  url.search = new URLSearchParams(ask.query).toString();
+  const token = session.value?.token ?? "";
+  const limit = AbortSignal.timeout(timeout);
+  let answer: Response;
+  try {
+    answer = await fetch(url, {
+      method: ask.method ?? "GET",
+      headers: {
+        Accept: ask.accept ?? "application/json",
+        ...(token && { Authorization: "Bearer " + token }),
+        ...(ask.body !== undefined && { "Content-Type": "application/json" }),
+      },
+      body: ask.body === undefined ? undefined : JSON.stringify(ask.body),
+      cache: "no-store",
+      signal: ask.signal ? AbortSignal.any([ask.signal, limit]) : limit,
+    });
+  } catch (error) {
+    if (ask.signal?.aborted) throw error;
+    for (const tell of onAway) tell();
+    throw new Problem(text.problem.noAnswer, "away");
+  }
+  if (answer.ok) return answer;
+  throw await refusal(answer, token);
+}
+
+async function refusal(answer: Response, token: string): Promise<Problem> {
+  const { status } = answer;
+  let document: ProblemDocument = {};
+  if (answer.headers.get("Content-Type")?.startsWith("application/problem+json")) {
+    document = await answer.json().catch(() => ({}));
+  }
+  const away = status >= 502 && status <= 504;
+  const problem = new Problem(document.detail ?? text.problem.status(status), away ? "away" : "refused", status, document);
+  if (away) for (const tell of onAway) tell();
+  // Only the token that was sent is refused, not one that has come since.
+  if (status === 401 && token && session.value?.token === token) logout(problem.message);
+  return problem;
+}
+
+/** Asks for JSON. */
+export async function get<T>(path: string, ask?: Ask): Promise<T> {
+  return (await (await request(path, ask)).json()) as T;
+}

@@ -1,0 +1,112 @@
+import { signal } from "@preact/signals";
+import { TaskFeed, TokenRejected, type TaskFeedError } from "../../client/src/index.js";
+import { probe } from "./health.js";
+import { Rates } from "./rates.js";
+import { server } from "./router.js";
+import { logout, type Session } from "./session.js";
+import type { FeedEvent } from "./types.js";
+
+/** How the console's own connection is. */
+export type FeedState = "off" | "connecting" | "live" | "waiting" | "ended";
+
+export const feedState = signal<FeedState>("off");
+/** Why it waits or has ended. */
+export const feedReason = signal("");
+export const feedCursor = signal<number | null>(null);
+/** What this page has seen since it was loaded. */
+export const seen = signal({ events: 0, reconnects: 0, resets: 0 });
+
+/** Grows when events were missed for good, and when the feed is live for the first time: lists are read anew. */
+export const gap = signal(0);
+
+/** How many events came in each second of the last ten minutes. */
+export const rates = new Rates(602, Date.now());
+
+type Listener = (event: FeedEvent) => void;
+const listeners = new Set<Listener>();
+
+/** Calls the listener with every event, once and in order, until the returned function is called. */
+export function listen(listener: Listener): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+const kept = 2000;
+let recent: FeedEvent[] = [];
+
+/** The last events, oldest first. A list that was asked for while the feed was live is made exact with them. */
+export function lastEvents(): readonly FeedEvent[] {
+  return recent;
+}
+
+/** Follows all users' events for an admin, and the user's own for everybody else. Returns what ends it. */
+export function follow(session: Session): () => void {
+  let wasLive = false;
+  const feed = new TaskFeed({
+    url: server.href,
+    // Tabs share a connection by this name: a browser allows only a few to one server.
+    userId: session.admin ? "all users" : session.user,
+    shared: true,
+    transports: session.admin ? ["sse"] : ["websocket", "sse"],
+    fetch: session.admin ? fetchAll : undefined,
+    backoff: { min: 500, max: 5000 },
+    getToken({ reason }) {
+      if (reason !== "initial") throw new TokenRejected();
+      return session.token;
+    },
+  });
+  feed.on("event", (event) => take(event as FeedEvent));
+  feed.on("reset", () => {
+    seen.value = { ...seen.value, resets: seen.value.resets + 1 };
+    gap.value++;
+  });
+  feed.on("state", ({ state, error }) => {
+    feedCursor.value = feed.cursor ?? null;
+    feedReason.value = error?.message ?? "";
+    switch (state) {
+      case "live":
+        if (wasLive) seen.value = { ...seen.value, reconnects: seen.value.reconnects + 1 };
+        else gap.value++;
+        wasLive = true;
+        feedState.value = "live";
+        break;
+      case "waiting":
+        feedState.value = "waiting";
+        void probe();
+        break;
+      case "closed":
+        ended(error);
+        break;
+      default:
+        if (feedState.value !== "waiting") feedState.value = "connecting";
+    }
+  });
+  const cursor = setInterval(() => { feedCursor.value = feed.cursor ?? null; }, 1000);
+  feed.connect();
+  return () => {
+    clearInterval(cursor);
+    void feed.close();
+    recent = [];
+    feedState.value = "off";
+  };
+}
+
+function take(event: FeedEvent): void {
+  recent.push(event);
+  if (recent.length > 2 * kept) recent = recent.slice(-kept);
+  seen.value = { ...seen.value, events: seen.value.events + 1 };
+  rates.add(Date.now());
+  for (const listener of listeners) listener(event);
+}
+
+function ended(error: TaskFeedError | undefined): void {
+  feedState.value = error ? "ended" : "off";
+  if (error?.code === "rejected") logout(error.message);
+}
+
+/** An admin's stream carries the events of all users. */
+const fetchAll: typeof fetch = (input, init) => {
+  const url = new URL(String(input));
+  url.searchParams.set("all", "true");
+  return fetch(url, init);
+};

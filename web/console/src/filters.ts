@@ -1,0 +1,109 @@
+import { statuses, type FeedEvent, type Status, type Task } from "./types.js";
+
+export type SortOrder = "-created" | "created" | "-updated" | "updated";
+const sorts: readonly SortOrder[] = ["-created", "created", "-updated", "updated"];
+
+/** What the list of tasks is narrowed to. Empty: everything. */
+export interface TaskFilter {
+  status: Status[];
+  user: string;
+  kind: string;
+  text: string;
+  /** Local times as a datetime-local field has them, on when the task was created. */
+  from: string;
+  to: string;
+  sort: SortOrder;
+}
+
+export const noFilter: TaskFilter = { status: [], user: "", kind: "", text: "", from: "", to: "", sort: "-created" };
+
+/** Reads a filter out of the console's own address. What is not understood is left out. */
+export function readFilter(query: URLSearchParams): TaskFilter {
+  const wanted = query.getAll("status").flatMap((s) => s.split(","));
+  const sort = query.get("sort") as SortOrder;
+  return {
+    status: statuses.filter((s) => wanted.includes(s)),
+    user: query.get("user") ?? "",
+    kind: query.get("kind") ?? "",
+    text: query.get("text") ?? "",
+    from: localTime(query.get("from")),
+    to: localTime(query.get("to")),
+    sort: sorts.includes(sort) ? sort : noFilter.sort,
+  };
+}
+
+function localTime(text: string | null): string {
+  return text && !isNaN(Date.parse(text)) && /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$/.test(text) ? text : "";
+}
+
+/** The filter as the console's own address has it: only what differs from no filter. */
+export function filterQuery(f: TaskFilter): URLSearchParams {
+  const query = new URLSearchParams();
+  if (f.status.length > 0) query.set("status", f.status.join());
+  for (const name of ["user", "kind", "text", "from", "to"] as const) if (f[name]) query.set(name, f[name]);
+  if (f.sort !== noFilter.sort) query.set("sort", f.sort);
+  return query;
+}
+
+/** The filter as the API takes it. */
+export function apiQuery(f: TaskFilter, asAdmin: boolean): URLSearchParams {
+  const query = new URLSearchParams();
+  if (f.status.length > 0) query.set("status", f.status.join());
+  if (f.user && asAdmin) query.set("user_id", f.user);
+  if (f.kind) query.set("kind", f.kind);
+  if (f.text) query.set("q", f.text);
+  if (f.from) query.set("created_after", new Date(f.from).toISOString());
+  if (f.to) query.set("created_before", new Date(f.to).toISOString());
+  if (f.sort !== noFilter.sort) query.set("sort", f.sort);
+  return query;
+}
+
+export function isFiltered(f: TaskFilter): boolean {
+  return filterQuery({ ...f, sort: noFilter.sort }).size > 0;
+}
+
+/**
+ * Whether a task is in the filter, as far as its fields are known. `null`: its
+ * owner is not known and the filter asks for one.
+ */
+export function matches(f: TaskFilter, task: Partial<Task> & Pick<Task, "id">): boolean | null {
+  if (f.status.length > 0 && !f.status.includes(task.status as Status)) return false;
+  if (f.kind && task.kind !== f.kind) return false;
+  if (f.text && !contains(f.text, task.id, task.message, task.error)) return false;
+  const created = task.created_at ? Date.parse(task.created_at) : NaN;
+  if (f.from && created < Date.parse(f.from)) return false;
+  if (f.to && created >= Date.parse(f.to)) return false;
+  if (f.user && task.user_id === undefined) return null;
+  return !f.user || task.user_id === f.user;
+}
+
+/** What the live tail shows. Empty: everything. */
+export interface EventFilter {
+  types: string[];
+  text: string;
+  user: string;
+}
+
+export function readEventFilter(query: URLSearchParams): EventFilter {
+  const types = query.getAll("type").flatMap((s) => s.split(",")).map((s) => s.trim()).filter(Boolean);
+  return { types, text: query.get("text") ?? "", user: query.get("user") ?? "" };
+}
+
+export function eventFilterQuery(f: EventFilter): URLSearchParams {
+  const query = new URLSearchParams();
+  if (f.types.length > 0) query.set("type", f.types.join());
+  if (f.text) query.set("text", f.text);
+  if (f.user) query.set("user", f.user);
+  return query;
+}
+
+export function eventMatches(f: EventFilter, event: FeedEvent): boolean {
+  if (f.types.length > 0 && !f.types.includes(event.type)) return false;
+  if (f.user && event.user_id !== f.user) return false;
+  return !f.text || contains(f.text, JSON.stringify(event));
+}
+
+function contains(what: string, ...where: (string | null | undefined)[]): boolean {
+  const wanted = what.toLowerCase();
+  return where.some((s) => s?.toLowerCase().includes(wanted));
+}

@@ -1,0 +1,88 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Problem } from "./api.js";
+import { gap, listen } from "./feed.js";
+import { epoch } from "./health.js";
+import { paused } from "./settings.js";
+import type { FeedEvent } from "./types.js";
+
+export interface Loaded<T> {
+  /** What was read last; it stays while it is read anew. */
+  data: T | null;
+  problem: Problem | null;
+  reload(): void;
+}
+
+/**
+ * Reads what the key stands for, and again when the key changes, when events
+ * were missed, when the server has come back, and every so many ms. While paused
+ * nothing is read but what a person asks for.
+ */
+export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, every?: number): Loaded<T> {
+  const [state, set] = useState<{ key: string; data: T | null; problem: Problem | null }>({ key, data: null, problem: null });
+  const [asked, ask] = useState(0);
+  const cause = useHeld(`${epoch.value} ${gap.value}`);
+
+  useEffect(() => {
+    const abort = new AbortController();
+    let timer = 0;
+    const run = async (): Promise<void> => {
+      try {
+        const data = await load(abort.signal);
+        if (!abort.signal.aborted) set({ key, data, problem: null });
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        if (!(error instanceof Problem)) throw error;
+        set((old) => ({ key, data: old.key === key ? old.data : null, problem: error }));
+      }
+      if (every && !abort.signal.aborted) timer = setTimeout(again, every);
+    };
+    const again = (): void => {
+      if (paused.peek() || document.hidden) timer = setTimeout(again, every);
+      else void run();
+    };
+    void run();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+    };
+  }, [key, asked, cause]);
+
+  const current = state.key === key;
+  return {
+    data: current ? state.data : null,
+    problem: current ? state.problem : null,
+    reload: () => ask((n) => n + 1),
+  };
+}
+
+/** Returns the value, or while paused the one that was last before. */
+function useHeld<T>(value: T): T {
+  const held = useRef(value);
+  if (!paused.value) held.current = value;
+  return held.current;
+}
+
+const batchEvery = 100; // ms: more often nobody can read
+
+/** Hands over the feed's events in batches, in order. */
+export function useEvents(take: (events: FeedEvent[]) => void): void {
+  const latest = useRef(take);
+  latest.current = take;
+  useEffect(() => {
+    let batch: FeedEvent[] = [];
+    let timer = 0;
+    const stop = listen((event) => {
+      batch.push(event);
+      timer ||= setTimeout(() => {
+        const events = batch;
+        batch = [];
+        timer = 0;
+        latest.current(events);
+      }, batchEvery);
+    });
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  }, []);
+}

@@ -1,0 +1,28 @@
+import { signal } from "@preact/signals";
+import { request } from "./api.js";
+import { between, buckets, parseMetrics, quantile, type Buckets, type Samples } from "./prometheus.js";
+
+/** How long commits took to reach sockets, from one look at the metrics to the next. */
+export interface Latency { at: number; p50: number | null; p99: number | null }
+
+/** What the metrics said at each look, for as long as the page lives. */
+export const latencies = signal<Latency[]>([]);
+
+const kept = 300;
+const histogram = "taskfeed_commit_to_socket_seconds";
+
+let before: Buckets | null = null;
+
+/** Reads the server's metrics and notes the latency since the last look. */
+export async function sample(signal: AbortSignal): Promise<Samples> {
+  const answer = await request("metrics", { accept: "text/plain", signal });
+  const samples = parseMetrics(await answer.text());
+  const now = buckets(samples, histogram);
+  if (before) {
+    const since = between(before, now);
+    const next = { at: Date.now() / 1000, p50: quantile(0.5, since), p99: quantile(0.99, since) };
+    latencies.value = [...latencies.value, next].slice(-kept);
+  }
+  before = now;
+  return samples;
+}

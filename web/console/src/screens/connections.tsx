@@ -1,0 +1,148 @@
+import { useState } from "preact/hooks";
+import { get, Problem, request } from "../api.js";
+import { say } from "../announce.js";
+import { feedCursor, lastEvents } from "../feed.js";
+import { bytes } from "../format.js";
+import { useLoad } from "../load.js";
+import { here, setQuery } from "../router.js";
+import { text } from "../strings.js";
+import type { Connection, Page } from "../types.js";
+import { Dialog, Empty, Heading, Loading, ProblemNote, Time } from "../ui/basic.js";
+import { Field } from "./filterbar.js";
+
+const every = 3000; // ms between two looks
+
+interface ConnectionPage extends Page<Connection> {
+  server: string;
+  /** The last event of the log that this page knew of when it asked. */
+  head: number;
+}
+
+async function listConnections(query: Record<string, string>, signal: AbortSignal): Promise<ConnectionPage> {
+  const head = lastEvents().at(-1)?.id ?? feedCursor.peek() ?? 0;
+  return { ...await get<ConnectionPage>("v1/connections", { query, signal }), head };
+}
+
+/** What a person is about to close: one connection, or all of a user. */
+type Target = { connection: Connection } | { user: string };
+
+export function Connections() {
+  const user = here.value.query.get("user") ?? "";
+  const after = here.value.query.get("after") ?? "";
+  const query = { limit: "100", ...(user && { user_id: user }), ...(after && { after }) };
+  const page = useLoad(`connections ${user} ${after}`, (signal) => listConnections(query, signal), every);
+  const [target, setTarget] = useState<Target | null>(null);
+  const [closing, setClosing] = useState<ReadonlySet<string>>(new Set());
+  const { connections: t } = text;
+  const filter = (u: string, next = ""): void =>
+    setQuery(new URLSearchParams({ ...(u && { user: u }), ...(next && { after: next }) }), next ? "push" : "replace");
+  const closed = (ids: string[]): void => {
+    setTarget(null);
+    setClosing(new Set([...closing, ...ids]));
+    say(t.told);
+    page.reload();
+  };
+  const items = page.data?.items ?? [];
+  const ofUser = (u: string): string[] => items.filter((c) => c.user_id === u).map((c) => c.id);
+
+  return (
+    <>
+      <Heading title={text.screens.connections}>
+        {page.data && <p class="small">{t.ofServer} <code>{page.data.server}</code></p>}
+      </Heading>
+      <search class="filters" aria-label={text.filter.label}>
+        <Field label={text.filter.user} value={user} onChange={(u) => filter(u)} search type="search" />
+        {user && items.length > 0 && (
+          <div class="buttons low"><button type="button" onClick={() => setTarget({ user })}>{t.closeUser(user)}</button></div>
+        )}
+      </search>
+      {page.problem && <ProblemNote problem={page.problem} retry={page.reload} />}
+      {!page.data && !page.problem && <Loading />}
+      {page.data && items.length === 0 && <Empty>{t.none}</Empty>}
+      {items.length > 0 && <ConnectionTable items={items} head={page.data!.head} closing={closing} onClose={(connection) => setTarget({ connection })} onUser={filter} />}
+      {(after || page.data?.next) && (
+        <nav class="pages" aria-label={text.tasks.pages}>
+          <button type="button" disabled={!after} onClick={() => filter(user)}>{text.tasks.firstPage}</button>
+          <button type="button" disabled={!page.data?.next} onClick={() => filter(user, page.data!.next)}>{text.tasks.nextPage}</button>
+        </nav>
+      )}
+      {target && (
+        <Confirm target={target} onCancel={() => setTarget(null)}
+          onDone={() => closed("user" in target ? ofUser(target.user) : [target.connection.id])} />
+      )}
+    </>
+  );
+}
+
+interface TableProps {
+  items: Connection[]; head: number; closing: ReadonlySet<string>;
+  onClose: (connection: Connection) => void; onUser: (user: string) => void;
+}
+
+function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) {
+  const { connections: t } = text;
+  return (
+    <table class="cards">
+      <caption class="offscreen">{text.screens.connections}</caption>
+      <thead>
+        <tr>
+          <th scope="col">{text.column.user}</th>
+          <th scope="col">{t.transport}</th>
+          <th scope="col">{t.since}</th>
+          <th scope="col" class="number">{t.lag}</th>
+          <th scope="col" class="number">{t.bytes}</th>
+          <th scope="col">{t.address}</th>
+          <th scope="col"><span class="offscreen">{t.actions}</span></th>
+        </tr>
+      </thead>
+      <tbody>
+        {items.map((c) => (
+          <tr key={c.id} data-connection={c.id} data-left={closing.has(c.id) || undefined}>
+            <td><button type="button" class="quiet" title={t.onlyUser} onClick={() => onUser(c.user_id)}>{c.user_id}</button></td>
+            <td data-label={t.transport}>{c.transport}</td>
+            <td class="cell-time" data-label={t.since}><Time at={c.since} /></td>
+            <td class="number" data-label={t.lag}>{t.behind(head - c.cursor)}</td>
+            <td class="number" data-label={t.bytes}>{bytes(c.bytes_sent)}</td>
+            <td data-label={t.address}>{c.remote_addr}</td>
+            <td class="number">
+              <button type="button" class="quiet" disabled={closing.has(c.id)} aria-label={`${t.close} ${c.user_id} ${c.id}`}
+                onClick={() => onClose(c)}>{closing.has(c.id) ? t.closing : t.close}</button>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Confirm({ target, onCancel, onDone }: { target: Target; onCancel: () => void; onDone: () => void }) {
+  const { connections: t } = text;
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const [busy, setBusy] = useState(false);
+  const user = "user" in target ? target.user : target.connection.user_id;
+  const url = "user" in target
+    ? `v1/users/${encodeURIComponent(target.user)}/connections`
+    : `v1/connections/${encodeURIComponent(target.connection.id)}`;
+  const close = async (): Promise<void> => {
+    setBusy(true);
+    try {
+      await request(url, { method: "DELETE" });
+      onDone();
+    } catch (error) {
+      setBusy(false);
+      if (error instanceof Problem) setProblem(error);
+      else throw error;
+    }
+  };
+  return (
+    <Dialog title={"user" in target ? t.confirmUser(user) : t.confirmOne(user)} onClose={onCancel}>
+      <p>{t.consequence}</p>
+      {problem && <ProblemNote problem={problem} />}
+      <div class="buttons">
+        <button type="button" onClick={onCancel}>{text.cancel}</button>
+        <button type="button" class="danger" disabled={busy} onClick={() => void close()}>{t.close}</button>
+      </div>
+    </Dialog>
+  );
+}
+

@@ -1,0 +1,167 @@
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { get } from "../api.js";
+import { save } from "../copy.js";
+import { lastEvents } from "../feed.js";
+import { duration, shellWord, sqlText } from "../format.js";
+import { useEvents, useLoad } from "../load.js";
+import { path, server } from "../router.js";
+import { admin } from "../session.js";
+import { paused } from "../settings.js";
+import { text } from "../strings.js";
+import { readHistory, tasksPath, type History } from "../tasks.js";
+import { timelineOf } from "../timeline.js";
+import type { Connection, FeedEvent, Page, Task as TaskItem } from "../types.js";
+import { CopyButton, Empty, Heading, Loading, Payload, ProblemNote, ProgressBar, StatusMark, Time } from "../ui/basic.js";
+import { Icon } from "../ui/icons.js";
+import { Json } from "../ui/json.js";
+import { TimelinePicture } from "../ui/timeline.js";
+import { EventList } from "./eventlist.js";
+import { changeTask } from "../rows.js";
+
+export function Task({ id }: { id: string }) {
+  const read = useLoad("task " + id, (signal) => readHistory(id, signal));
+  const { history, held } = useLiveHistory(id, read.data);
+  const timeline = useMemo(() => timelineOf(history?.events ?? []), [history?.events]);
+  const { task: t } = text;
+  return (
+    <>
+      <p class="crumbs"><a href={path("tasks")}>{text.screens.tasks}</a></p>
+      <Heading title={id}>
+        {history && <StatusMark status={history.task?.status ?? "deleted"} />}
+        {paused.value && <p class="held" role="status">{text.pause.held(held)}</p>}
+      </Heading>
+      {read.problem && <ProblemNote problem={read.problem} retry={read.reload} />}
+      {!history && !read.problem && <Loading />}
+      {history && !history.task && history.events.length === 0 && <Empty>{t.missing}</Empty>}
+      {history && (history.task || history.events.length > 0) && (
+        <>
+          {history.task && <Facts task={history.task} />}
+          <section class="panel" aria-labelledby="h-timeline">
+            <h2 id="h-timeline">{t.timeline}</h2>
+            {history.events.length > 0 ? <TimelinePicture timeline={timeline} /> : <p class="small">{t.noEvents}</p>}
+          </section>
+          <div class="columns">
+            <section class="panel" aria-labelledby="h-events">
+              <h2 id="h-events">{t.events(history.events.length)}</h2>
+              {history.more && <p class="small">{t.more}</p>}
+              <EventList points={timeline.points} />
+            </section>
+            <div class="stack">
+              {history.task && <Outcome task={history.task} />}
+              <Take id={id} history={history} />
+              {admin.value && history.task && <Watchers user={history.task.user_id} />}
+            </div>
+          </div>
+        </>
+      )}
+    </>
+  );
+}
+
+/** Keeps a task and its events up to date; while paused, events are only counted. */
+function useLiveHistory(id: string, read: History | null) {
+  const [history, set] = useState<History | null>(null);
+  const [held, setHeld] = useState<FeedEvent[]>([]);
+  const shown = useRef(history);
+  const show = (next: History | null): void => {
+    shown.current = next;
+    set(next);
+  };
+  const add = (events: readonly FeedEvent[]): void => {
+    const before = shown.current;
+    const next = before && events.reduce(addEvent, before);
+    if (next !== before) show(next);
+  };
+  const own = (events: readonly FeedEvent[]): FeedEvent[] => events.filter((e) => e.task_id === id);
+
+  useEffect(() => {
+    setHeld([]);
+    show(read);
+    add(own(lastEvents()));
+  }, [read]);
+  useEvents((events) => {
+    if (paused.peek()) setHeld((old) => [...old, ...own(events)]);
+    else add(own(events));
+  });
+  useEffect(() => {
+    if (paused.value || held.length === 0) return;
+    add(held);
+    setHeld([]);
+  }, [paused.value]);
+  return { history, held: held.length };
+}
+
+function addEvent(history: History, event: FeedEvent): History {
+  const last = history.events.at(-1);
+  const events = (last && event.id <= last.id) || history.more ? history.events : [...history.events, event];
+  const task = history.task && changeTask(history.task, event);
+  return events === history.events && task === history.task ? history : { ...history, events, task };
+}
+
+function Facts({ task }: { task: TaskItem }) {
+  const { column: t } = text;
+  const taken = Date.parse(task.updated_at) - Date.parse(task.created_at);
+  return (
+    <dl class="facts panel">
+      <div class="wide"><dt>{t.progress}</dt><dd><ProgressBar value={task.progress} name={task.id} /></dd></div>
+      <div><dt>{t.user}</dt><dd>{task.user_id}</dd></div>
+      <div><dt>{text.filter.kind}</dt><dd>{task.kind || "–"}</dd></div>
+      <div><dt>{text.task.version}</dt><dd class="number">{task.version}</dd></div>
+      <div><dt>{t.created}</dt><dd><Time at={task.created_at} /></dd></div>
+      <div><dt>{t.changed}</dt><dd><Time at={task.updated_at} /></dd></div>
+      <div><dt>{text.task.lasted}</dt><dd class="number">{duration(taken)}</dd></div>
+      {task.message && <div class="wide"><dt>{text.task.message}</dt><dd><Payload>{task.message}</Payload></dd></div>}
+    </dl>
+  );
+}
+
+function Outcome({ task }: { task: TaskItem }) {
+  if (!task.error && (task.result === undefined || task.result === null)) return null;
+  return (
+    <section class="panel" aria-labelledby="h-outcome">
+      <h2 id="h-outcome">{task.error ? text.task.error : text.task.result}</h2>
+      {task.error ? <p class="failure"><Payload>{task.error}</Payload></p> : <Json value={task.result} />}
+    </section>
+  );
+}
+
+/** The task to take along: as statements, as a command, as a file. */
+function Take({ id, history }: { id: string; history: History }) {
+  const { task: t } = text;
+  const url = (...parts: string[]): string => new URL(tasksPath(id, ...parts), server).href;
+  const curl = (at: string): string => `curl -H "Authorization: Bearer $TASKFEED_TOKEN" ${shellWord(at)}`;
+  const sql = `SELECT * FROM taskfeed.tasks WHERE id = ${sqlText(id)};\n\n` +
+    `SELECT id, type, version, data, created_at\nFROM taskfeed.events\nWHERE task_id = ${sqlText(id)}\nORDER BY id;`;
+  const file = (): Blob => new Blob([JSON.stringify(history, null, 2)], { type: "application/json" });
+  return (
+    <section class="panel" aria-labelledby="h-take">
+      <h2 id="h-take">{t.take}</h2>
+      <div class="buttons">
+        <CopyButton words={() => id} label={t.copyID} />
+        <CopyButton words={() => sql} label={t.copySQL} />
+        <CopyButton words={() => `${curl(url())}\n${curl(url("events"))}`} label={t.copyCurl} />
+        <button type="button" class="quiet" onClick={() => save(id.replace(/[^\w.-]+/g, "_") + ".json", file())}>
+          <Icon name="download" />{t.download}
+        </button>
+      </div>
+    </section>
+  );
+}
+
+const watchersEvery = 5000; // ms
+
+/** Who of the task's user is connected now; the server keeps no history of connections. */
+function Watchers({ user }: { user: string }) {
+  const read = useLoad("watchers " + user, (signal) =>
+    get<Page<Connection>>("v1/connections", { query: { user_id: user, limit: "20" }, signal }), watchersEvery);
+  if (!read.data) return null;
+  return (
+    <section class="panel" aria-labelledby="h-watchers">
+      <h2 id="h-watchers">{text.task.watchers(user)}</h2>
+      {read.data.items.length === 0 && <p class="small">{text.task.noWatchers}</p>}
+      <ul class="plain">
+        {read.data.items.map((c) => <li key={c.id}>{c.transport}, {text.task.since} <Time at={c.since} /></li>)}
+      </ul>
+    </section>
+  );
+}

@@ -1,0 +1,91 @@
+import { computed, signal } from "@preact/signals";
+import { text } from "./strings.js";
+
+/** Who is logged in. The server decides what the token is worth; this is only what it says of itself. */
+export interface Session {
+  token: string;
+  user: string;
+  admin: boolean;
+  expires: number; // ms since 1970; Infinity: it does not say
+}
+
+const key = "taskfeed.console.token";
+
+export const session = signal<Session | null>(null);
+export const admin = computed(() => session.value?.admin ?? false);
+
+/** Why the login is shown, when it is not the first time. */
+export const loginReason = signal("");
+
+export type Claims = Record<string, unknown>;
+
+/** Returns a token's claims without checking them, or null for what is no JWT. */
+export function claimsOf(token: string): Claims | null {
+  const part = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(token.trim())?.[1];
+  if (!part) return null;
+  try {
+    const bytes = Uint8Array.from(atob(part.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+    const claims: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return claims && typeof claims === "object" && !Array.isArray(claims) ? (claims as Claims) : null;
+  } catch {
+    return null;
+  }
+}
+
+export function sessionOf(token: string): Session | null {
+  const claims = claimsOf(token);
+  const user = claims?.["sub"];
+  if (!claims || typeof user !== "string" || user === "") return null;
+  const exp = claims["exp"];
+  return {
+    token: token.trim(), user, admin: claims["role"] === "admin",
+    expires: typeof exp === "number" ? exp * 1000 : Infinity,
+  };
+}
+
+/** Uses the token from now on; returns false for what is none. */
+export function login(token: string): boolean {
+  const next = sessionOf(token);
+  if (!next) return false;
+  store(next.token);
+  loginReason.value = "";
+  session.value = next;
+  return true;
+}
+
+export function logout(reason = ""): void {
+  store(null);
+  loginReason.value = reason;
+  session.value = null;
+}
+
+/** Logs in with the token that the tab has kept. */
+export function restore(): void {
+  const token = stored();
+  if (token && !login(token)) logout();
+}
+
+/** Logs in with the token in the fragment, if there is one, and takes it out of the address bar. */
+export function loginByAddress(): void {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null) return;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  if (!login(token)) logout(text.login.noToken);
+}
+
+function stored(): string | null {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function store(token: string | null): void {
+  try {
+    if (token === null) sessionStorage.removeItem(key);
+    else sessionStorage.setItem(key, token);
+  } catch {
+    // storage is closed to this page: the token lives as long as the page
+  }
+}

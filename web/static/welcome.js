@@ -1,0 +1,2 @@
+// Links with a token were made for the page that is now at /demo.
+if (/^#(.*&)?token=/.test(location.hash)) location.replace("demo" + location.hash);
