@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -75,6 +76,7 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	ctx, stop := context.WithCancel(c.Request().Context())
 	defer stop()
 	st := s.newStream(c, id, principal, stop)
+	st.named = filter.All
 	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, After: after, WantLive: true, Wake: st.wake})
 	if err != nil {
 		release()
@@ -151,6 +153,16 @@ func appendEvent(dst []byte, f *hub.Frame) []byte {
 	dst = append(dst, "\nevent: "...)
 	dst = append(dst, f.Type...)
 	return append(dst, "\ndata: "...)
+}
+
+// appendUser appends the frame with the id of the user whose event it is as its
+// last field, so that it counts should the app's own data have one of that name.
+func appendUser(dst []byte, f *hub.Frame) []byte {
+	dst = append(dst, f.Bytes[:len(f.Bytes)-1]...)
+	dst = append(dst, `,"user_id":`...)
+	quoted, _ := json.Marshal(f.UserID) // a string can always be
+	dst = append(dst, quoted...)
+	return append(dst, '}')
 }
 
 // eventEnd ends the data and the event.

@@ -23,6 +23,7 @@ type stream struct {
 	server  *Server
 	id      uint64
 	userID  string // of the principal, whoever's feed it is
+	named   bool   // events say whose they are: they are of all users
 	remote  string
 	since   time.Time
 	expires time.Duration // when the token ends, on the server's clock
@@ -150,7 +151,7 @@ func (st *stream) writeEvents(frames []*hub.Frame) error {
 	defer st.server.putChunk(b)
 	for _, f := range frames {
 		b.buf = appendEvent(b.buf, f)
-		for payload := f.Bytes; ; {
+		for payload := st.payload(f); ; {
 			n := min(len(payload), max(0, chunkBytes-len(b.buf)))
 			b.buf = append(b.buf, payload[:n]...)
 			if payload = payload[n:]; len(payload) == 0 {
@@ -168,6 +169,14 @@ func (st *stream) writeEvents(frames []*hub.Frame) error {
 	}
 	st.server.metrics.delivered(frames, time.Now())
 	return nil
+}
+
+// payload is the frame as this stream shows it.
+func (st *stream) payload(f *hub.Frame) []byte {
+	if !st.named || f.UserID == "" {
+		return f.Bytes
+	}
+	return appendUser(make([]byte, 0, len(f.Bytes)+len(f.UserID)+16), f)
 }
 
 func (st *stream) flush(b *chunk) error {

@@ -12,8 +12,10 @@ import (
 type Frame struct {
 	// ID is the event's id; of a protocol frame, its cursor.
 	ID taskfeed.Cursor
-	// Type and TaskID are the event's; a protocol frame has no TaskID.
+	// Type, UserID and TaskID are the event's; a protocol frame has a Type alone.
+	// UserID is empty for a broadcast. It is not part of Bytes.
 	Type   taskfeed.Type
+	UserID string
 	TaskID string
 	// Timestamp is when the change was captured; zero in a protocol frame.
 	Timestamp time.Time
@@ -39,6 +41,7 @@ func newFrame(e *taskfeed.Event) *Frame {
 	return &Frame{
 		ID:        e.ID,
 		Type:      e.Type,
+		UserID:    e.UserID,
 		TaskID:    e.TaskID,
 		Timestamp: e.Timestamp,
 		Bytes:     taskfeed.AppendFrame(make([]byte, 0, size), e),

@@ -54,7 +54,7 @@ type Subscriber struct {
 	user   *feed // of whose connections this is one; nil when the filter names nobody
 	filter taskfeed.Filter
 	wake   func()
-	seats [2]seat // the feeds it reads from; one of all users has but the first
+	seats  [2]seat // the feeds it reads from; one of all users has but the first
 
 	// The hub's mutex guards what follows. Everything up to the cursor has been
 	// handed out; while parked, so has everything up to the head.
