@@ -42,12 +42,14 @@ const (
 type doorbell struct {
 	session  Doorbell
 	fallback time.Duration
+	quickly  time.Duration // rings sooner than this after falling asleep are quick
 	wakeups  *atomic.Uint64
 
-	armed bool
-	empty int // looks in a row that found nothing while polling
-	quick int // rings in a row that came right after falling asleep
-	rings rings
+	armed  bool
+	silent bool // the last sleep ended by itself
+	empty  int  // looks in a row that found nothing while polling
+	quick  int  // rings in a row that came right after falling asleep
+	rings  rings
 }
 
 // rest waits for a reason to look again, given how many changes the last look
@@ -72,7 +74,7 @@ func (d *doorbell) poll(ctx context.Context, found int) error {
 			return err
 		}
 		if armed { // every writer that did not ring is visible: look once more
-			d.armed, d.quick, d.rings.last = true, 0, false
+			d.armed, d.silent, d.quick, d.rings.last = true, false, 0, false
 			return nil
 		}
 	}
@@ -81,6 +83,11 @@ func (d *doorbell) poll(ctx context.Context, found int) error {
 }
 
 func (d *doorbell) sleep(ctx context.Context, found int) error {
+	if d.silent && found > 0 { // nobody rang for it: perhaps we no longer listen
+		if err := d.session.Listen(ctx); err != nil {
+			return err
+		}
+	}
 	if d.rings.vain(found) {
 		pause(ctx, maxPause)
 	}
@@ -89,16 +96,19 @@ func (d *doorbell) sleep(ctx context.Context, found int) error {
 	if err != nil {
 		return err
 	}
+	d.silent = !rang
 	if d.rings.note(rang); !rang {
 		d.quick = 0
 		return nil
 	}
 	d.wakeups.Add(1)
-	if found == 0 || time.Since(began) > quickly {
+	switch {
+	case time.Since(began) > d.quickly:
 		d.quick = 0
-		return nil
+	case found > 0: // a vain ring in between says nothing about the writers
+		d.quick++
 	}
-	if d.quick++; d.quick < quickRings {
+	if d.quick < quickRings {
 		return nil
 	}
 	d.armed, d.empty = false, 0

@@ -82,6 +82,7 @@ type Listener struct {
 	cfg     Config
 	connect func(context.Context) (Session, error)
 	feed    Feed
+	quickly time.Duration // for the doorbell
 	stats   stats
 	trouble atomic.Pointer[string] // what keeps the feed from going on
 
@@ -98,7 +99,7 @@ func New(connect func(context.Context) (Session, error), feed Feed, cfg Config) 
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Listener{cfg: cfg, connect: connect, feed: feed}, nil
+	return &Listener{cfg: cfg, connect: connect, feed: feed, quickly: quickly}, nil
 }
 
 // Run leads or follows until ctx is done, and returns nil then. Whatever goes
@@ -195,7 +196,7 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 		return err
 	}
 	l.stats.leader.Store(true)
-	bell := doorbell{session: s, fallback: l.cfg.FallbackInterval, wakeups: &l.stats.wakeups}
+	bell := doorbell{session: s, fallback: l.cfg.FallbackInterval, quickly: l.quickly, wakeups: &l.stats.wakeups}
 	var retry backoff
 	for {
 		found, err := l.look(ctx, s)
