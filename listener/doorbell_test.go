@@ -214,6 +214,22 @@ func TestDoorbellDisarms(t *testing.T) {
 		})
 	})
 
+	t.Run("when they do so with vain ones between", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := listener.NewBell(&bellSession{ring: time.Millisecond}, fallback)
+			arm(t, b)
+			for i := range 2 * listener.QuickRings {
+				if !b.Armed() {
+					t.Fatalf("disarmed after %d rings, want after %d that were not vain", i, listener.QuickRings)
+				}
+				rest(t, b, 1, i%2)
+			}
+			if b.Armed() {
+				t.Error("armed, want not")
+			}
+		})
+	})
+
 	t.Run("not at a low rate", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &bellSession{}
@@ -317,6 +333,31 @@ func TestDoorbellVainRings(t *testing.T) {
 				t.Errorf("rest after the first ring since: got %v, want %v", d, s.ring)
 			}
 		})
+	})
+}
+
+// A change that nobody rang for says that the bell may be broken: listen again.
+func TestDoorbellListensAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &bellSession{}
+		b := listener.NewBell(s, fallback)
+		arm(t, b)
+		rest(t, b, 1, 1) // found by the look after arming
+		rest(t, b, 3, 0)
+		if n := s.count("listen"); n > 0 {
+			t.Fatalf("listened %d times while all was well, want not", n)
+		}
+		rest(t, b, 1, 1) // found by a fallback look
+		if n := s.count("listen"); n != 1 {
+			t.Errorf("listened %d times after a ring was missed, want once", n)
+		}
+		s.ring = 5 * time.Millisecond
+		rest(t, b, 1, 0)
+		rest(t, b, 5, 1)
+		if n := s.count("listen"); n != 1 {
+			t.Errorf("listened %d times after rings were heard again, want once", n)
+		}
 	})
 }
 

@@ -28,7 +28,7 @@ type Bell struct {
 // NewBell returns a doorbell of a leader that polls.
 func NewBell(s Doorbell, fallback time.Duration) *Bell {
 	b := &Bell{}
-	b.bell = doorbell{session: s, fallback: fallback, wakeups: &b.wakeups}
+	b.bell = doorbell{session: s, fallback: fallback, quickly: quickly, wakeups: &b.wakeups}
 	return b
 }
 
@@ -50,3 +50,7 @@ func Backoff(n int) []time.Duration {
 	}
 	return all
 }
+
+// SetQuickly makes the leader poll after rings that come so soon one after the
+// other. Call it before Run.
+func (l *Listener) SetQuickly(d time.Duration) { l.quickly = d }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,55 +23,85 @@ import (
 // without it.
 const never = time.Hour
 
-// TestNoWakeupIsLost runs bursts and pauses of several writers with the fallback
-// look switched off: whatever is committed is found by the doorbell and polling.
+// TestNoWakeupIsLost has several writers commit in rounds, each at some moment
+// before, while or after the sequencer falls asleep, with the fallback look
+// switched off: the doorbell and polling find all of a round, and nothing that
+// comes later helps them.
 func TestNoWakeupIsLost(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := start(t, store.Config{URL: url, StallTimeout: never}, listener.Config{FallbackInterval: never}, nil)
+	var armed atomic.Int64
+	s := startQuickly(t, store.Config{URL: url, StallTimeout: never}, listener.Config{FallbackInterval: never},
+		func(inner listener.Session) listener.Session { return &drowsy{inner, &armed} }, 100*time.Millisecond)
 	s.leads(t)
-	const writers, bursts = 4, 40
-	var committed atomic.Int64
-	var wg sync.WaitGroup
-	for w := range writers {
-		conn := pgtest.Connect(t, url)
-		wg.Go(func() {
-			n, err := writeBursts(t.Context(), conn, w, bursts)
-			committed.Add(int64(n))
-			if err != nil {
-				t.Errorf("writer %d: %v", w, err)
-			}
-		})
+	const writers, rounds = 3, 120
+	var conns []*pgx.Conn
+	for range writers {
+		conns = append(conns, pgtest.Connect(t, url))
 	}
-	wg.Wait()
-	publishesLog(t, pgtest.Connect(t, url), int(committed.Load()), s)
-	if got := s.Stats().Wakeups; got == 0 {
-		t.Error("nobody rang, want the doorbell used")
+	random := rand.New(rand.NewPCG(5, 6))
+	committed := 0
+	for range rounds {
+		var wg sync.WaitGroup
+		for _, conn := range conns {
+			burst := 1
+			if random.IntN(2) == 0 {
+				burst = 12 // rings so often that the sequencer polls
+			}
+			pause := time.Duration(random.IntN(10_000)) * time.Microsecond // it takes about 5 ms to fall asleep
+			rollback := random.IntN(4) == 0
+			if !rollback {
+				committed += burst
+			}
+			wg.Go(func() {
+				if err := writeBurst(t.Context(), conn, pause, burst, rollback); err != nil {
+					t.Errorf("write: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		s.has(t, committed)
+	}
+	publishesLog(t, pgtest.Connect(t, url), committed, s)
+	if wakeups, armed := s.Stats().Wakeups, armed.Load(); wakeups == 0 || armed < 5 {
+		t.Errorf("the sequencer fell asleep %d times and was woken %d times in %d rounds, want more", armed, wakeups, rounds)
 	}
 }
 
-// writeBursts commits bursts of transactions with pauses between them, some short
-// and some long enough for the sequencer to fall asleep; each fifth is rolled
-// back. It returns how many changes it committed.
-func writeBursts(ctx context.Context, conn *pgx.Conn, writer, bursts int) (committed int, err error) {
-	for i := range bursts {
-		for j := range 1 + (i*7+writer*3)%9 {
-			changes := 1 + (i+j)%3
-			end := "COMMIT"
-			if (i+j+writer)%5 == 0 {
-				end, changes = "ROLLBACK", 0
-			}
-			_, err := conn.Exec(ctx, fmt.Sprintf(`BEGIN; INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, %d); %s`, max(changes, 1), end))
-			if err != nil {
-				return committed, err
-			}
-			committed += changes
-		}
-		if _, err := conn.Exec(ctx, "SELECT pg_sleep($1)", float64((i*writer)%7)*0.005); err != nil {
-			return committed, err
+// drowsy is a session that takes its time between the last look and falling
+// asleep, so that many a commit comes in between.
+type drowsy struct {
+	listener.Session
+	armed *atomic.Int64
+}
+
+func (s *drowsy) Arm(ctx context.Context) (bool, error) {
+	select {
+	case <-time.After(2 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	armed, err := s.Session.Arm(ctx)
+	if armed {
+		s.armed.Add(1)
+	}
+	return armed, err
+}
+
+// writeBurst makes n transactions of one change each after a pause.
+func writeBurst(ctx context.Context, conn *pgx.Conn, pause time.Duration, n int, rollback bool) error {
+	end := "COMMIT"
+	if rollback {
+		end = "ROLLBACK"
+	}
+	if _, err := conn.Exec(ctx, "SELECT pg_sleep($1)", pause.Seconds()); err != nil {
+		return err
+	}
+	for range n {
+		if _, err := conn.Exec(ctx, "BEGIN; INSERT INTO taskfeed.tasks (user_id) VALUES ('alice'); "+end); err != nil {
+			return err
 		}
 	}
-	return committed, nil
+	return nil
 }
 
 // Whoever else rings, with whatever payload: it costs few looks, and nothing is
@@ -124,29 +155,44 @@ func TestNotifyIsOff(t *testing.T) {
 }
 
 // A writer whose own session has notifications switched off is found by the
-// fallback look, and so is one whose ring got lost.
+// fallback look, and so is one that rang while the leader did not listen; it does
+// after that.
 func TestLostRings(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := start(t, store.Config{URL: url}, listener.Config{FallbackInterval: 200 * time.Millisecond},
-		func(inner listener.Session) listener.Session { return &deaf{inner} })
+		func(inner listener.Session) listener.Session { return &deaf{Session: inner} })
 	s.leads(t)
 	app := pgtest.Connect(t, url)
-	for i := range 5 {
-		add(t, app, 1)
-		s.has(t, 2*i+1)
+	n := 0
+	for range 3 {
 		exec(t, app, "SET taskfeed.notify = 'off'")
 		add(t, app, 1)
 		exec(t, app, "RESET taskfeed.notify")
-		s.has(t, 2*i+2)
+		n++
+		s.has(t, n)
 	}
-	publishesLog(t, app, 10, s)
+	eventually(t, "the first ring that is heard", func() bool {
+		add(t, app, 1)
+		n++
+		s.has(t, n)
+		return s.Stats().Wakeups > 0
+	})
+	publishesLog(t, app, n, s)
 }
 
-// deaf is a session that does not listen.
-type deaf struct{ listener.Session }
+// deaf is a session whose first LISTEN has no effect.
+type deaf struct {
+	listener.Session
+	calls int
+}
 
-func (deaf) Listen(context.Context) error { return nil }
+func (s *deaf) Listen(ctx context.Context) error {
+	if s.calls++; s.calls == 1 {
+		return nil
+	}
+	return s.Session.Listen(ctx)
+}
 
 // Two servers on one database: one leads, both publish the same.
 func TestTwoServers(t *testing.T) {
@@ -374,6 +420,15 @@ func TestStatementFails(t *testing.T) {
 	exec(t, locker, "ROLLBACK")
 	publishesLog(t, app, 3, s)
 	eventually(t, "readiness", func() bool { return s.Ready() == nil })
+
+	exec(t, locker, "BEGIN; LOCK TABLE taskfeed.events")
+	add(t, app, 3)
+	eventually(t, "a move to cancel", func() bool {
+		return value[bool](t, app, "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)", pid)
+	})
+	exec(t, app, "SELECT pg_cancel_backend($1)", pid)
+	exec(t, locker, "ROLLBACK")
+	publishesLog(t, app, 6, s)
 	if same := value[bool](t, app, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid); !same {
 		t.Error("the session was lost over one statement, want it kept")
 	}

@@ -51,6 +51,12 @@ type server struct {
 // start runs a listener until the test ends, or stop is called.
 func start(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(listener.Session) listener.Session) *server {
 	t.Helper()
+	return startQuickly(t, cfg, lcfg, wrap, 0)
+}
+
+// startQuickly starts one that polls after rings that come so soon.
+func startQuickly(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(listener.Session) listener.Session, quickly time.Duration) *server {
+	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
@@ -72,6 +78,9 @@ func start(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(liste
 	}, s.feed, lcfg)
 	if err != nil {
 		t.Fatalf("new: %v", err)
+	}
+	if quickly > 0 {
+		s.SetQuickly(quickly)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
