@@ -69,12 +69,6 @@ func openSession(t *testing.T, s *store.Store) *store.Session {
 	return session
 }
 
-// tester is what testing.T and rapid.T have in common.
-type tester interface {
-	Helper()
-	Fatalf(format string, args ...any)
-}
-
 func exec(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), sql, args...); err != nil {
@@ -175,16 +169,6 @@ func readFeed(t *testing.T, s *store.Store, f taskfeed.Filter, limit int) []task
 		}
 		all = append(all, page...)
 		after = page[len(page)-1].ID
-	}
-}
-
-// mustAscend fails unless ids grow from event to event.
-func mustAscend(t tester, events []taskfeed.Event) {
-	t.Helper()
-	for i := 1; i < len(events); i++ {
-		if events[i].ID <= events[i-1].ID {
-			t.Fatalf("event %d follows event %d, want ascending ids", events[i].ID, events[i-1].ID)
-		}
 	}
 }
 
