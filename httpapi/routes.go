@@ -47,6 +47,11 @@ func (s *Server) routes() (*echo.Echo, error) {
 		e.Match(getOrHead, "/v1/me/events", s.forUsers(s.handleMyEvents), uncached)
 	}
 
+	if s.deps.Samples != nil {
+		e.GET(pathSamples, s.forUsers(s.handleSampleActions), uncached)
+		e.POST(pathSamples, s.forUsers(s.handleSample), uncached)
+	}
+
 	e.Match(getOrHead, pathHealth, s.handleHealth)
 	e.Match(getOrHead, pathReady, s.handleReady)
 	e.GET(pathSocketHealth, s.handleSocketHealth)

@@ -43,6 +43,9 @@ type Deps struct {
 	// Commands tells all servers what an admin wants; without it no connection
 	// can be closed over HTTP.
 	Commands Commands
+	// Samples, when set, lets whoever has a token change sample tasks of their own
+	// at /dev/sample. It is for development only.
+	Samples Samples
 	// Collectors are shown at /metrics beside the server's own.
 	Collectors []prometheus.Collector
 	// Pages, when set, serves what people open in a browser: /, /demo, /console
