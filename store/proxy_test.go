@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -14,9 +15,9 @@ import (
 func query(sql string) *pgproto3.Query { return &pgproto3.Query{String: sql} }
 func parse(sql string) *pgproto3.Parse { return &pgproto3.Parse{Query: sql} }
 
-// swallowNotifications returns the URL of a proxy before a database that passes
-// everything but notifications, as a pooler does that shares sessions.
-func swallowNotifications(t *testing.T, databaseURL string) string {
+// proxy returns the URL of a proxy before a database; answer copies what the
+// server says.
+func proxy(t *testing.T, databaseURL string, answer func(client io.Writer, server io.Reader)) string {
 	t.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
@@ -48,7 +49,7 @@ func swallowNotifications(t *testing.T, databaseURL string) string {
 				server.Close()
 			})
 			wg.Go(func() {
-				passMessages(client, server)
+				answer(client, server)
 				client.Close()
 			})
 		}
@@ -57,9 +58,25 @@ func swallowNotifications(t *testing.T, databaseURL string) string {
 	return u.String()
 }
 
-// passMessages copies what the server says but for notifications. A message is a
-// type, a length that counts itself, and a body.
-func passMessages(client io.Writer, server io.Reader) {
+// trickle copies a few bytes at a time, at some distance from each other.
+func trickle(client io.Writer, server io.Reader) {
+	tick := time.NewTicker(300 * time.Microsecond)
+	defer tick.Stop()
+	buffer := make([]byte, 3)
+	for range tick.C {
+		n, err := server.Read(buffer)
+		if err != nil {
+			return
+		}
+		if _, err := client.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// swallowNotifications copies everything but notifications, as a pooler does that
+// shares sessions. A message is a type, a length that counts itself, and a body.
+func swallowNotifications(client io.Writer, server io.Reader) {
 	header := make([]byte, 5)
 	for {
 		if _, err := io.ReadFull(server, header); err != nil {

@@ -136,6 +136,30 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// A wait may end in the middle of a message that arrives slowly.
+func TestWaitInTheMiddleOfAMessage(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	app := pgtest.Connect(t, url)
+	s := openSession(t, openStore(t, store.Config{URL: proxy(t, url, trickle)}))
+	exec(t, s.Conn(), "LISTEN taskfeed")
+	waits := 0
+	for i := range 5 {
+		exec(t, app, "SELECT pg_notify('taskfeed', $1)", strings.Repeat("x", 100+i))
+		eventually(t, "the ring", func() bool {
+			waits++
+			return must[bool](t, "wait")(s.Wait(t.Context(), time.Millisecond))
+		})
+		add(t, app, strings.Repeat("t", i+1))
+		if m := move(t, s); m.Count != 1 {
+			t.Fatalf("moved %d, want 1", m.Count)
+		}
+	}
+	if waits < 10 {
+		t.Errorf("waits: %d for 5 rings, want that some ended too early", waits)
+	}
+}
+
 // A server that is frozen, by SIGSTOP or with its machine, loses the lead.
 func TestStalledLeader(t *testing.T) {
 	t.Parallel()
@@ -228,11 +252,11 @@ func TestCheckListen(t *testing.T) {
 	t.Run("a pooler swallows them", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.New(t)
-		s := openStore(t, store.Config{URL: swallowNotifications(t, url), ListenURL: ""})
+		s := openStore(t, store.Config{URL: proxy(t, url, swallowNotifications), ListenURL: ""})
 		if err := s.CheckListen(t.Context()); !mention(err, "LISTEN does not work") {
 			t.Errorf("check: %v, want an error that says that LISTEN does not work", err)
 		}
-		direct := openStore(t, store.Config{URL: swallowNotifications(t, url), ListenURL: url})
+		direct := openStore(t, store.Config{URL: proxy(t, url, swallowNotifications), ListenURL: url})
 		if err := direct.CheckListen(t.Context()); err != nil {
 			t.Errorf("check with a direct URL beside: %v, want nil", err)
 		}
