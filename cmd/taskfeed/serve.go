@@ -74,14 +74,24 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	server, err := httpapi.New(httpapi.Deps{
+	deps := httpapi.Deps{
 		Hub:        h,
 		Verifier:   verifier,
+		History:    st,
+		Commands:   st,
 		Checks:     checksOf(st, feed),
 		Collectors: []prometheus.Collector{newFeedCollector(feed, st)},
 		Pages:      web.Handler(),
 		Log:        logger,
-	}, cfg.http)
+	}
+	if cfg.dev {
+		deps.Samples = samples{cfg.store.URL}
+	}
+	server, err := httpapi.New(deps, cfg.http)
+	if err != nil {
+		return err
+	}
+	lastCommand, err := st.LastCommand(ctx) // nobody is connected yet whom an earlier one concerns
 	if err != nil {
 		return err
 	}
@@ -91,6 +101,9 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	return runAll(running,
 		service{"http", func(context.Context) error { return server.Run(ctx) }},
 		service{"listener", feed.Run},
+		service{"commands", func(ctx context.Context) error {
+			return obeyCommands(ctx, st, lastCommand, server.Obey, logger)
+		}},
 		service{"tokens", verifier.Run},
 	)
 }

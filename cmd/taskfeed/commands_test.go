@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// fakeCommandLog fails while it is asked to.
+type fakeCommandLog struct {
+	commands []taskfeed.Command
+	failing  bool
+}
+
+func (l *fakeCommandLog) CommandsAfter(_ context.Context, id int64) ([]taskfeed.Command, error) {
+	if l.failing {
+		return nil, errors.New("the database is away")
+	}
+	var after []taskfeed.Command
+	for _, c := range l.commands {
+		if c.ID > id {
+			after = append(after, c)
+		}
+	}
+	return after, nil
+}
+
+func TestCommandsAreObeyedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var logs bytes.Buffer
+		var obeyed []string
+		log := &fakeCommandLog{commands: []taskfeed.Command{{ID: 7, Kind: "old", Argument: "x"}}}
+		done := make(chan error)
+		go func() {
+			done <- obeyCommands(ctx, log, 7, func(kind taskfeed.CommandKind, argument string) {
+				obeyed = append(obeyed, fmt.Sprint(kind, " ", argument))
+			}, slog.New(slog.NewTextHandler(&logs, nil)))
+		}()
+		pass := func(seconds int) {
+			time.Sleep(time.Duration(seconds) * time.Second)
+			synctest.Wait()
+		}
+		pass(2)
+		log.commands = append(log.commands, taskfeed.Command{ID: 8, Kind: taskfeed.CommandDisconnectUser, Argument: "alice"})
+		pass(3)
+		log.failing = true
+		log.commands = append(log.commands, taskfeed.Command{ID: 9, Kind: taskfeed.CommandDisconnectConnection, Argument: "c-1"})
+		pass(3)
+		if want := []string{"disconnect_user alice"}; !slices.Equal(obeyed, want) {
+			t.Errorf("obeyed %q during the outage, want %q", obeyed, want)
+		}
+		log.failing = false
+		pass(2)
+		if want := []string{"disconnect_user alice", "disconnect_connection c-1"}; !slices.Equal(obeyed, want) {
+			t.Errorf("obeyed %q, want %q", obeyed, want)
+		}
+		if got := strings.Count(logs.String(), "\n"); got != 1 {
+			t.Errorf("%d lines about the outage, want 1:\n%s", got, logs.String())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("returned %v, want nil", err)
+		}
+	})
+}
