@@ -62,10 +62,11 @@ SELECT
      WHERE i.inhparent = 'taskfeed.events'::regclass
        AND c.relname ~ '^events_[0-9]+$'),
     (SELECT count(*)
-     FROM pg_trigger
-     WHERE tgrelid = 'taskfeed.tasks'::regclass
-       AND tgname IN ('taskfeed_stamp', 'taskfeed_capture_insert', 'taskfeed_capture_update', 'taskfeed_capture_delete')
-       AND tgenabled IN ('O', 'A'))`
+     FROM pg_trigger AS t
+     JOIN pg_proc AS p ON p.oid = t.tgfoid
+     WHERE t.tgrelid = 'taskfeed.tasks'::regclass
+       AND p.pronamespace = 'taskfeed'::regnamespace
+       AND t.tgenabled IN ('O', 'A'))`
 
 // Figures reads the figures in one statement. It is cheap enough for every
 // scrape, and dearer when vacuum cannot keep up with the changes.
