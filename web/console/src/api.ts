@@ -26,16 +26,17 @@ export const onAway = new Set<() => void>();
 export interface Ask {
   query?: URLSearchParams | Record<string, string>;
   method?: string;
-  body?: unknown;
   accept?: string;
+  /** In place of the session's. */
+  token?: string;
   signal?: AbortSignal;
 }
 
-/** Sends a request with the session's token and returns the answer, which is a good one. Throws a Problem. */
+/** Sends a request with a token and returns the answer, which is a good one. Throws a Problem. */
 export async function request(path: string, ask: Ask = {}): Promise<Response> {
   const url = new URL(path, server);
   url.search = new URLSearchParams(ask.query).toString();
-  const token = session.value?.token ?? "";
+  const token = ask.token ?? session.value?.token ?? "";
   const limit = AbortSignal.timeout(timeout);
   let answer: Response;
   try {
@@ -44,9 +45,7 @@ export async function request(path: string, ask: Ask = {}): Promise<Response> {
       headers: {
         Accept: ask.accept ?? "application/json",
         ...(token && { Authorization: "Bearer " + token }),
-        ...(ask.body !== undefined && { "Content-Type": "application/json" }),
       },
-      body: ask.body === undefined ? undefined : JSON.stringify(ask.body),
       cache: "no-store",
       signal: ask.signal ? AbortSignal.any([ask.signal, limit]) : limit,
     });

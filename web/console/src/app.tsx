@@ -4,10 +4,13 @@ import { follow } from "./feed.js";
 import { epoch } from "./health.js";
 import { here, path } from "./router.js";
 import { admin, session, type Session } from "./session.js";
+import { About } from "./screens/about.js";
 import { Connections } from "./screens/connections.js";
+import { Diagnostics } from "./screens/diagnostics.js";
 import { Live } from "./screens/live.js";
 import { Login } from "./screens/login.js";
 import { Overview } from "./screens/overview.js";
+import { Playground } from "./screens/playground.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
 import { text } from "./strings.js";
@@ -57,6 +60,9 @@ function Screen() {
     case "tasks": return <Tasks />;
     case "live": return <Live />;
     case "connections": return <Connections />;
+    case "playground": return <Playground />;
+    case "diagnostics": return <Diagnostics />;
+    case "about": return <About />;
   }
   return <NotFound />;
 }

@@ -66,6 +66,7 @@ export async function readiness(signal?: AbortSignal): Promise<{ ok: boolean; ch
 
 /** Keeps an eye on the server for as long as the page lives. */
 export function watch(): void {
+  void probe();
   onAway.add(() => void probe());
   addEventListener("offline", () => void probe());
   addEventListener("online", () => void probe());

@@ -24,6 +24,8 @@ const drawings = {
   copy: "M7 7h9v9H7zM4 13V4h9",
   download: "M10 3v9m-4-3.5l4 4 4-4M4 17h12",
   external: "M11 4h5v5M16 4l-7 7M13 12v4H4V7h4",
+  up: "M10 16V4m-5 5l5-5 5 5",
+  down: "M10 4v12m-5-5l5 5 5-5",
   away: "M3 3l14 14M5 9a8 8 0 0 1 3-1.9M12.5 7.2A8 8 0 0 1 15 9M8 12.5a4 4 0 0 1 3.5-.4M10 16h.01",
 } as const;
 

@@ -1,0 +1,110 @@
+import { computed, signal } from "@preact/signals";
+import { server } from "./router.js";
+import { sessionOf } from "./session.js";
+import { text } from "./strings.js";
+
+/** One thing that happened on the playground's connection. */
+export interface Line {
+  number: number;
+  at: number; // ms since 1970
+  kind: "sent" | "received" | "note";
+  words: string;
+  /** The parsed frame, if it is one. */
+  frame?: Record<string, unknown>;
+}
+
+type TrialState = "closed" | "connecting" | "open" | "broken";
+
+export const trialState = signal<TrialState>("closed");
+export const lines = signal<readonly Line[]>([]);
+/** The cursor to connect with, as it is typed: empty is live only. */
+export const cursor = signal("");
+
+/** How the frames came, which is what the playground is there to show. */
+export const tally = computed(() => {
+  const ids = lines.value.flatMap(({ frame }) => (typeof frame?.["id"] === "number" ? [frame["id"]] : []));
+  return { events: ids.length, twice: ids.length - new Set(ids).size };
+});
+
+const mostLines = 500;
+const backAfter = 3000; // ms that a broken connection stays away
+
+let socket: WebSocket | null = null;
+let timer = 0;
+let count = 0;
+let token = "";
+
+function log(kind: Line["kind"], words: string, frame?: Line["frame"]): void {
+  lines.value = [{ number: ++count, at: Date.now(), kind, words, frame }, ...lines.value].slice(0, mostLines);
+}
+
+export function clear(): void {
+  lines.value = [];
+}
+
+/** Connects as the token's user, by WebSocket and without the client library, so that every frame shows. */
+export function connect(withToken: string): void {
+  const user = sessionOf(withToken)?.user;
+  if (user === undefined) return;
+  drop();
+  token = withToken.trim();
+  const url = new URL("ws/" + encodeURIComponent(user), server);
+  url.protocol = url.protocol.replace("http", "ws");
+  if (cursor.value !== "") url.searchParams.set("after", cursor.value);
+  trialState.value = "connecting";
+  log("note", text.play.connecting(url.pathname + url.search));
+  const next = new WebSocket(url, ["taskfeed.v1", "bearer." + token]);
+  socket = next;
+  next.onopen = () => {
+    trialState.value = "open";
+    log("note", text.play.open);
+  };
+  next.onmessage = ({ data }) => received(String(data));
+  next.onclose = ({ code, reason }) => {
+    socket = null;
+    trialState.value = "closed";
+    log("note", text.play.closed(code, reason));
+  };
+}
+
+function received(words: string): void {
+  let frame: Line["frame"];
+  try {
+    frame = JSON.parse(words);
+  } catch {
+    // the word pong
+  }
+  log("received", words, typeof frame === "object" ? frame : undefined);
+  const id = frame?.["id"] ?? frame?.["cursor"];
+  if (typeof id === "number") cursor.value = String(id);
+}
+
+export function ping(): void {
+  if (socket?.readyState !== WebSocket.OPEN) return;
+  socket.send("ping");
+  log("sent", "ping");
+}
+
+/** Loses the connection as a network does, and comes back with the cursor after a while. */
+export function breakOff(): void {
+  drop();
+  trialState.value = "broken";
+  log("note", text.play.broken(backAfter));
+  timer = setTimeout(() => connect(token), backAfter);
+}
+
+/** Closes in order and stays away. */
+export function close(): void {
+  if (trialState.value !== "closed") log("note", text.play.left);
+  drop();
+}
+
+function drop(): void {
+  clearTimeout(timer);
+  if (socket) {
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+    socket = null;
+  }
+  trialState.value = "closed";
+}

@@ -1,0 +1,21 @@
+import { describe, expect, it } from "vitest";
+import { claimsOf, sessionOf } from "../src/session.js";
+
+const token = (claims: unknown): string => {
+  const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  return `${part({ alg: "HS256" })}.${part(claims)}.c2lnbmF0dXJl`;
+};
+
+describe("a token", () => {
+  it("says whose session it is", () => {
+    expect(sessionOf(` ${token({ sub: "jürgen ✓", role: "admin", exp: 2e9 })}\n`)).toMatchObject({ user: "jürgen ✓", admin: true, expires: 2e12 });
+  });
+  it("is no admin's by any other role", () => {
+    for (const role of ["Admin", ["admin"], true, undefined]) expect(sessionOf(token({ sub: "a", role }))!.admin).toBe(false);
+  });
+  it("may leave its end open", () => expect(sessionOf(token({ sub: "a" }))!.expires).toBe(Infinity));
+
+  it.each([["", null], ["a.b", null], ["a.b.c.d", null], ["x.!!.y", null], [token([1]), null], [token("x"), null], [token(null), null]])(
+    "is none: %s", (text, want) => expect(claimsOf(text)).toBe(want));
+  it.each([[{}], [{ sub: "" }], [{ sub: 7 }]])("without a subject opens no session: %j", (claims) => expect(sessionOf(token(claims))).toBeNull());
+});
