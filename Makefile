@@ -42,3 +42,14 @@ clean: ## remove what the build made
 .PHONY: web
 web: ## build the console from its sources, into web/console/dist
 	cd web/console && npm ci --no-audit --no-fund && npm run build
+
+.PHONY: web-check
+web-check: ## that web/console/dist is what its sources build to
+	cd web/console && npm ci --no-audit --no-fund && npx tsc && npx vite build --logLevel warn --outDir ../../bin/console --emptyOutDir
+	diff -r bin/console web/console/dist || { echo "web/console/dist is not up to date: run make web and commit it"; exit 1; }
+
+.PHONY: test-web
+test-web: web-check ## test the console, by itself and in a browser
+	cd web/console && npm test
+	web/browser/setup
+	cd web/browser && npm ci --no-audit --no-fund && npx tsc && npm test

@@ -2,7 +2,10 @@ import { describe, expect, it } from "vitest";
 import { claimsOf, sessionOf } from "../src/session.js";
 
 const token = (claims: unknown): string => {
-  const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const part = (value: unknown): string => {
+    const bytes = new TextEncoder().encode(JSON.stringify(value));
+    return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  };
   return `${part({ alg: "HS256" })}.${part(claims)}.c2lnbmF0dXJl`;
 };
 
