@@ -1,4 +1,6 @@
 -- +goose Up
+COMMENT ON SCHEMA taskfeed IS 'Turns committed changes of tasks into notifications that no user misses.';
+
 CREATE TABLE taskfeed.tasks (
     id         text        NOT NULL DEFAULT gen_random_uuid()::text,
     user_id    text        NOT NULL,
@@ -35,19 +37,22 @@ COMMENT ON INDEX taskfeed.tasks_user_id_created_at_id IS 'Lists one user''s task
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.stamp_task() RETURNS trigger
 LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF (new.progress, new.message, new.status, new.user_id, new.kind, new.error, new.id, new.result)
-        IS DISTINCT FROM
-       (old.progress, old.message, old.status, old.user_id, old.kind, old.error, old.id, old.result)
-    THEN
-        new.version := old.version + 1;
-        new.updated_at := clock_timestamp();
-    ELSE
-        new.version := old.version;
-        new.updated_at := old.updated_at;
+    -- This runs for every row with the app's rights and search_path: names are
+    -- qualified, for SET search_path would cost more than all the rest.
+    IF pg_catalog.int2eq(new.progress, old.progress) THEN -- else it changed, as it mostly does
+        IF pg_catalog.record_eq(
+            ROW (new.message, new.status, new.user_id, new.kind, new.error, new.id, new.result),
+            ROW (old.message, old.status, old.user_id, old.kind, old.error, old.id, old.result))
+        THEN
+            new.version := old.version;
+            new.updated_at := old.updated_at;
+            RETURN new;
+        END IF;
     END IF;
+    new.version := pg_catalog.int8inc(old.version);
+    new.updated_at := pg_catalog.clock_timestamp();
     RETURN new;
 END
 $$;
@@ -55,10 +60,12 @@ $$;
 COMMENT ON FUNCTION taskfeed.stamp_task() IS 'Gives a visible change of a task the next version, and leaves any other update without a trace.';
 REVOKE ALL ON FUNCTION taskfeed.stamp_task() FROM PUBLIC;
 
-CREATE TRIGGER taskfeed_stamp
+-- Triggers fire in the order of their names: this one judges what the app's own
+-- triggers have left of the row.
+CREATE TRIGGER zz_taskfeed_stamp
     BEFORE UPDATE ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.stamp_task();
-COMMENT ON TRIGGER taskfeed_stamp ON taskfeed.tasks IS 'Keeps version and updated_at.';
+COMMENT ON TRIGGER zz_taskfeed_stamp ON taskfeed.tasks IS 'Keeps version and updated_at.';
 
 -- +goose Down
 DROP TABLE taskfeed.tasks;

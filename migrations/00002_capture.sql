@@ -24,50 +24,17 @@ CREATE INDEX changes_xid ON taskfeed.changes (xid);
 COMMENT ON INDEX taskfeed.changes_xid IS 'Bounds each look of the sequencer to transactions that it has not seen.';
 
 -- +goose StatementBegin
-CREATE FUNCTION taskfeed.ring() RETURNS void
-LANGUAGE plpgsql
-AS $$
-BEGIN
-    -- 1952543595 is taskfeed's class of advisory locks, 1 its doorbell. While
-    -- the sequencer sleeps it holds the exclusive side, so this try fails and
-    -- rings. While it is busy the try succeeds, and the shared side, kept to the
-    -- end of this transaction, keeps it from falling asleep before this commit.
-    IF current_setting('taskfeed.notify', true) IS DISTINCT FROM 'off'
-        AND NOT pg_try_advisory_xact_lock_shared(1952543595, 1)
-    THEN
-        PERFORM pg_notify('taskfeed', '');
-    END IF;
-END
-$$;
+CREATE FUNCTION taskfeed.must_ring() RETURNS boolean
+LANGUAGE sql
+-- 1952543595 is taskfeed's class of advisory locks, 1 its doorbell. While the
+-- sequencer sleeps it holds the exclusive side, so this try fails and the caller
+-- must ring. While it is busy the try succeeds, and the shared side, kept to the
+-- end of this transaction, keeps it from falling asleep before this commit.
+RETURN current_setting('taskfeed.notify', true) IS DISTINCT FROM 'off'
+    AND NOT pg_try_advisory_xact_lock_shared(1952543595, 1);
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.ring() IS 'The doorbell: NOTIFY only when the sequencer sleeps.';
-REVOKE ALL ON FUNCTION taskfeed.ring() FROM PUBLIC;
-
--- +goose StatementBegin
-CREATE FUNCTION taskfeed.fit(data jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
-AS $$
-DECLARE
-    field     text;
-    truncated jsonb := '[]';
-BEGIN
-    IF octet_length(data::text) <= 262144 THEN
-        RETURN data;
-    END IF;
-    WHILE octet_length(data::text) > 262144 LOOP
-        SELECT e.key INTO field
-        FROM jsonb_each(data) AS e
-        ORDER BY octet_length(e.value::text) DESC
-        LIMIT 1;
-        data := data || jsonb_build_object(field, NULL);
-        truncated := truncated || to_jsonb(field);
-    END LOOP;
-    RETURN data || jsonb_build_object('truncated', truncated);
-END
-$$;
--- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.fit(jsonb) IS 'An event''s data within 256 KB: the largest fields become null and are named in "truncated".';
-REVOKE ALL ON FUNCTION taskfeed.fit(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION taskfeed.must_ring() IS 'The doorbell: whether the sequencer sleeps and only NOTIFY tells it of this transaction.';
+REVOKE ALL ON FUNCTION taskfeed.must_ring() FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.status_type(status text) RETURNS text
@@ -78,88 +45,229 @@ COMMENT ON FUNCTION taskfeed.status_type(text) IS 'The type of the event that a 
 REVOKE ALL ON FUNCTION taskfeed.status_type(text) FROM PUBLIC;
 
 -- +goose StatementBegin
-CREATE FUNCTION taskfeed.task_data(status text, kind text, progress smallint, message text, result jsonb, error text)
+CREATE FUNCTION taskfeed.task_fields(status text, kind text, progress smallint, message text, result jsonb, error text)
 RETURNS jsonb
 LANGUAGE sql STABLE
 RETURN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress, 'message', message))
     || CASE WHEN result IS NOT NULL OR status = 'completed' THEN jsonb_build_object('result', result) ELSE '{}' END
     || CASE WHEN error IS NOT NULL OR status = 'failed' THEN jsonb_build_object('error', error) ELSE '{}' END;
 -- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.task_fields(text, text, smallint, text, jsonb, text) IS 'All that a user can see of a task, of any size.';
+REVOKE ALL ON FUNCTION taskfeed.task_fields(text, text, smallint, text, jsonb, text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.text_bytes(value text) RETURNS bigint
+LANGUAGE sql STABLE
+RETURN CASE
+    WHEN octet_length(value) > 262144 THEN octet_length(value) -- jsonb could not hold the longest
+    ELSE octet_length(to_jsonb(value)::text)
+END;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.text_bytes(text) IS 'The length of the text as JSON; a lower bound of it when that is over 256 KB.';
+REVOKE ALL ON FUNCTION taskfeed.text_bytes(text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.json_bytes(value jsonb) RETURNS bigint
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+DECLARE
+    stored int;
+BEGIN
+    stored := pg_column_size(jsonb_build_array(value)); -- uncompressed
+    IF stored > 8388608 THEN
+        RETURN stored; -- its text is far over 256 KB and may be too long to make
+    END IF;
+    RETURN octet_length(value::text);
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.json_bytes(jsonb) IS 'The length of the value as text; only a large number when that is far over 256 KB.';
+REVOKE ALL ON FUNCTION taskfeed.json_bytes(jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.json_is_deep(value jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN jsonb_path_exists(value, '$.**{512}');
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.json_is_deep(jsonb) IS 'Whether the value is nested so deeply that clients may be unable to read it.';
+REVOKE ALL ON FUNCTION taskfeed.json_is_deep(jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.result_bytes(result jsonb) RETURNS bigint
+LANGUAGE plpgsql STABLE STRICT
+AS $$
+DECLARE
+    bytes bigint;
+BEGIN
+    bytes := taskfeed.json_bytes(result);
+    IF bytes BETWEEN 1024 AND 262144 AND taskfeed.json_is_deep(result) THEN
+        RETURN 2147483647;
+    END IF;
+    RETURN bytes;
+EXCEPTION WHEN OTHERS THEN -- on the brink of what jsonb can hold; the app's write must not fail
+    RETURN 2147483647;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.result_bytes(jsonb) IS 'The length of a result as text; more than any event holds when clients could not read it.';
+REVOKE ALL ON FUNCTION taskfeed.result_bytes(jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.fit_data(status text, kind text, progress smallint, message text, result jsonb, error text)
+RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    nulls     jsonb;
+    truncated jsonb;
+BEGIN
+    IF coalesce(octet_length(message), 0) + coalesce(octet_length(error), 0) <= 40000 -- six times that as JSON at worst
+        AND (result IS NULL OR (pg_column_size(result) <= 1000 AND octet_length(result::text) <= 1000))
+    THEN
+        RETURN taskfeed.task_fields(status, kind, progress, message, result, error);
+    END IF;
+    SELECT jsonb_object_agg(f.field, NULL), jsonb_agg(f.field ORDER BY f.total DESC) INTO nulls, truncated
+    FROM (
+        SELECT s.field, sum(s.bytes) OVER (ORDER BY s.bytes, s.field) AS total
+        FROM (VALUES
+            ('message', taskfeed.text_bytes(message)),
+            ('error', taskfeed.text_bytes(error)),
+            ('result', taskfeed.result_bytes(result))
+        ) AS s (field, bytes)
+        WHERE s.bytes IS NOT NULL
+    ) AS f
+    WHERE f.total > 262144 - 2048; -- 2 KB for what else an event holds
+    IF truncated IS NULL THEN
+        RETURN taskfeed.task_fields(status, kind, progress, message, result, error);
+    END IF;
+    RETURN taskfeed.task_fields(status, kind, progress,
+            CASE WHEN NOT truncated ? 'message' THEN message END,
+            CASE WHEN NOT truncated ? 'result' THEN result END,
+            CASE WHEN NOT truncated ? 'error' THEN error END)
+        || nulls
+        || jsonb_build_object('truncated', truncated);
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text) IS 'All that a user can see of a task within 256 KB: the largest fields become null and are named in "truncated".';
+REVOKE ALL ON FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.task_data(status text, kind text, progress smallint, message text, result jsonb, error text)
+RETURNS jsonb
+LANGUAGE sql STABLE
+RETURN CASE
+    WHEN num_nonnulls(message, result, error) = 0 AND status IN ('queued', 'running')
+        THEN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress)) -- what most tasks begin with
+    ELSE taskfeed.fit_data(status, kind, progress, message, result, error)
+END;
+-- +goose StatementEnd
 COMMENT ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) IS 'All that a user can see of a task, as the data of its event.';
 REVOKE ALL ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) FROM PUBLIC;
 
 -- +goose StatementBegin
-CREATE FUNCTION taskfeed.capture() RETURNS trigger
+CREATE FUNCTION taskfeed.progress_data(progress smallint, message text) RETURNS jsonb
+LANGUAGE sql STABLE
+RETURN CASE
+    WHEN octet_length(message) > 40000 THEN taskfeed.fit_data(NULL, NULL, progress, message, NULL, NULL)
+    ELSE jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message))
+END;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.progress_data(smallint, text) IS 'What a user can see of a task when only progress or message changed.';
+REVOKE ALL ON FUNCTION taskfeed.progress_data(smallint, text) FROM PUBLIC;
+
+-- Inserts and updates are captured row by row. Transition tables would save a
+-- statement of many rows some time, but a statement of one row, by far the most
+-- common, would pay for joining them. Triggers fire in the order of their names:
+-- these come before the app's own, which may change the same row once more.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.capture_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        -- A full join is hashed or merged, never nested: the plan of a session
-        -- that began with one-row updates stays good for a million rows. It also
-        -- sees a changed primary key for what it is: one task gone, one appeared.
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        SELECT e.user_id, e.task_id, e.type, e.version, e.data
-        FROM new_rows AS n
-        FULL JOIN old_rows AS o ON o.id = n.id
-        CROSS JOIN LATERAL (
-            SELECT o.user_id, o.id AS task_id, 'task_deleted' AS type, o.version + 1 AS version, '{}'::jsonb AS data
-            WHERE n.id IS NULL
-               OR n.user_id <> o.user_id
-            UNION ALL
-            SELECT n.user_id, n.id, 'task_progress', n.version,
-                   taskfeed.fit(CASE
-                       WHEN n.message IS NULL THEN jsonb_build_object('progress', n.progress)
-                       ELSE jsonb_build_object('progress', n.progress, 'message', n.message)
-                   END)
-            WHERE n.user_id = o.user_id
-              AND n.version <> o.version
-              AND (n.status, n.kind, n.error, n.result) IS NOT DISTINCT FROM (o.status, o.kind, o.error, o.result)
-            UNION ALL
-            SELECT n.user_id, n.id, taskfeed.status_type(n.status), n.version,
-                   taskfeed.fit(taskfeed.task_data(n.status, n.kind, n.progress, n.message, n.result, n.error))
-            WHERE n.id IS NOT NULL
-              AND (o.id IS NULL
-                   OR n.user_id <> o.user_id
-                   OR (n.status, n.kind, n.error, n.result) IS DISTINCT FROM (o.status, o.kind, o.error, o.result))
-        ) AS e;
-    ELSIF TG_OP = 'INSERT' THEN
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        SELECT n.user_id, n.id, taskfeed.status_type(n.status), n.version,
-               taskfeed.fit(taskfeed.task_data(n.status, n.kind, n.progress, n.message, n.result, n.error))
-        FROM new_rows AS n;
-    ELSE
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        SELECT o.user_id, o.id, 'task_deleted', o.version + 1, '{}'
-        FROM old_rows AS o;
-    END IF;
-    IF found THEN
-        PERFORM taskfeed.ring();
+    INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
+    VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
+            taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
+    IF taskfeed.must_ring() THEN
+        PERFORM pg_notify('taskfeed', '');
     END IF;
     RETURN NULL;
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.capture() IS 'Writes one change for each row of a statement that a user sees differently now.';
-REVOKE ALL ON FUNCTION taskfeed.capture() FROM PUBLIC;
+COMMENT ON FUNCTION taskfeed.capture_insert() IS 'Writes the change that a new task is.';
+REVOKE ALL ON FUNCTION taskfeed.capture_insert() FROM PUBLIC;
 
-CREATE TRIGGER taskfeed_capture_insert
+CREATE TRIGGER aa_taskfeed_capture_insert
     AFTER INSERT ON taskfeed.tasks
-    REFERENCING NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture();
-COMMENT ON TRIGGER taskfeed_capture_insert ON taskfeed.tasks IS 'Captures tasks that appear.';
+    FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert();
+COMMENT ON TRIGGER aa_taskfeed_capture_insert ON taskfeed.tasks IS 'Captures tasks that appear.';
 
-CREATE TRIGGER taskfeed_capture_update
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.capture_update() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF new.version = old.version THEN
+        RETURN NULL; -- no user can see this update
+    END IF;
+    IF (new.status, new.user_id, new.kind, new.error, new.id, new.result)
+        IS NOT DISTINCT FROM
+       (old.status, old.user_id, old.kind, old.error, old.id, old.result)
+    THEN
+        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
+        VALUES (new.user_id, new.id, 'task_progress', new.version, taskfeed.progress_data(new.progress, new.message));
+    ELSE
+        IF new.id <> old.id OR new.user_id <> old.user_id THEN
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
+            VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}');
+        END IF;
+        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
+        VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
+                taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
+    END IF;
+    IF taskfeed.must_ring() THEN
+        PERFORM pg_notify('taskfeed', '');
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.capture_update() IS 'Writes the change, or the two, that users see in an update of a task.';
+REVOKE ALL ON FUNCTION taskfeed.capture_update() FROM PUBLIC;
+
+CREATE TRIGGER aa_taskfeed_capture_update
     AFTER UPDATE ON taskfeed.tasks
-    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture();
-COMMENT ON TRIGGER taskfeed_capture_update ON taskfeed.tasks IS 'Captures visible changes of tasks.';
+    FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update();
+COMMENT ON TRIGGER aa_taskfeed_capture_update ON taskfeed.tasks IS 'Captures visible changes of tasks.';
 
-CREATE TRIGGER taskfeed_capture_delete
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.capture_delete() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
+    SELECT o.user_id, o.id, 'task_deleted', o.version + 1, '{}'
+    FROM old_rows AS o;
+    IF found AND taskfeed.must_ring() THEN
+        PERFORM pg_notify('taskfeed', '');
+    END IF;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.capture_delete() IS 'Writes one change for each task that a statement deleted.';
+REVOKE ALL ON FUNCTION taskfeed.capture_delete() FROM PUBLIC;
+
+CREATE TRIGGER aa_taskfeed_capture_delete
     AFTER DELETE ON taskfeed.tasks
     REFERENCING OLD TABLE AS old_rows
-    FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture();
-COMMENT ON TRIGGER taskfeed_capture_delete ON taskfeed.tasks IS 'Captures tasks that go.';
+    FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete();
+COMMENT ON TRIGGER aa_taskfeed_capture_delete ON taskfeed.tasks IS 'Captures tasks that go.';
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.publish(recipient text, type text, data jsonb) RETURNS void
@@ -177,9 +285,12 @@ BEGIN
     ELSIF data IS NULL OR jsonb_typeof(data) <> 'object' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: data must be a JSON object, for example ''{"text": "hello"}''';
-    ELSIF octet_length(data::text) > 262144 THEN
+    ELSIF taskfeed.json_bytes(data) > 262144 THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('taskfeed: data is %s bytes long and at most 262144 are allowed; send a reference instead', octet_length(data::text));
+            MESSAGE = format('taskfeed: data is %s bytes long and at most 262144 are allowed; send a reference instead', taskfeed.json_bytes(data));
+    ELSIF taskfeed.json_is_deep(data) THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: data is nested over 512 levels deep: many clients cannot read that; send a reference instead';
     END IF;
     SELECT k INTO taken
     FROM unnest(ARRAY['id', 'type', 'timestamp', 'task_id', 'version']) AS k
@@ -190,7 +301,9 @@ BEGIN
             MESSAGE = format('taskfeed: data must not have the key "%s": every event has a field of that name', taken);
     END IF;
     INSERT INTO taskfeed.changes (user_id, type, data) VALUES (recipient, type, data);
-    PERFORM taskfeed.ring();
+    IF taskfeed.must_ring() THEN
+        PERFORM pg_notify('taskfeed', '');
+    END IF;
 END
 $$;
 -- +goose StatementEnd
@@ -247,12 +360,20 @@ DROP FUNCTION taskfeed.grant_app(regrole);
 DROP FUNCTION taskfeed.broadcast(text, jsonb);
 DROP FUNCTION taskfeed.notify(text, text, jsonb);
 DROP FUNCTION taskfeed.publish(text, text, jsonb);
-DROP TRIGGER taskfeed_capture_delete ON taskfeed.tasks;
-DROP TRIGGER taskfeed_capture_update ON taskfeed.tasks;
-DROP TRIGGER taskfeed_capture_insert ON taskfeed.tasks;
-DROP FUNCTION taskfeed.capture();
+DROP TRIGGER aa_taskfeed_capture_delete ON taskfeed.tasks;
+DROP TRIGGER aa_taskfeed_capture_update ON taskfeed.tasks;
+DROP TRIGGER aa_taskfeed_capture_insert ON taskfeed.tasks;
+DROP FUNCTION taskfeed.capture_delete();
+DROP FUNCTION taskfeed.capture_update();
+DROP FUNCTION taskfeed.capture_insert();
+DROP FUNCTION taskfeed.progress_data(smallint, text);
 DROP FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text);
+DROP FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text);
+DROP FUNCTION taskfeed.result_bytes(jsonb);
+DROP FUNCTION taskfeed.json_is_deep(jsonb);
+DROP FUNCTION taskfeed.json_bytes(jsonb);
+DROP FUNCTION taskfeed.text_bytes(text);
+DROP FUNCTION taskfeed.task_fields(text, text, smallint, text, jsonb, text);
 DROP FUNCTION taskfeed.status_type(text);
-DROP FUNCTION taskfeed.fit(jsonb);
-DROP FUNCTION taskfeed.ring();
+DROP FUNCTION taskfeed.must_ring();
 DROP TABLE taskfeed.changes;
