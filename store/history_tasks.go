@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -40,6 +40,18 @@ const (
 	hourOfTo    = `date_trunc('hour', @updated_to::timestamptz AT TIME ZONE 'UTC')`
 )
 
+// What follows a place. The planner takes conditions to be independent; what
+// hides in the NOT it does not count a second time.
+const afterCreated = `(created_at, id) {>} (@at, @key)`
+
+var afterUpdated = []string{"updated_hour {>}= " + hourOfPlace,
+	"NOT (updated_hour = " + hourOfPlace + " AND (updated_at, id) {<=} (@at, @key))"}
+
+// The planner takes this to be true of many rows, and so walks the index until it
+// has found enough. A LIKE it would take to be true of few, whatever they hold, and
+// would read the whole table.
+const containsText = `(strpos(lower(id), lower(@text)) > 0 OR strpos(lower(message), lower(@text)) > 0 OR strpos(lower(error), lower(@text)) > 0)`
+
 // taskList is a query for tasks in normal form, checked, and how it is read.
 type taskList struct {
 	q           taskfeed.TaskQuery
@@ -55,7 +67,7 @@ func newTaskList(q taskfeed.TaskQuery) (*taskList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "pattern": likePattern(q.Text),
+	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "text": q.Text,
 		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
 	l.byUpdated = q.Sort == taskfeed.SortUpdated || q.Sort == taskfeed.SortUpdatedDesc
 	l.desc = q.Sort == taskfeed.SortCreatedDesc || q.Sort == taskfeed.SortUpdatedDesc
@@ -109,7 +121,7 @@ func (l *taskList) walks() []walk {
 			where = append(where, statuses)
 		}
 		if !l.byUpdated {
-			return []walk{pinned("user_id", "@user_id", "created_at, id", "@at, @key", where...)}
+			return []walk{pinned("user_id", "@user_id", "created_at, id", append(where, afterCreated)...)}
 		}
 		where = append(where, "user_id = @user_id")
 	case len(l.q.Statuses) > 0:
@@ -117,26 +129,18 @@ func (l *taskList) walks() []walk {
 		for i, s := range l.q.Statuses {
 			argument := fmt.Sprintf("status_%d", i)
 			l.args[argument] = string(s)
-			walks[i] = l.walkStatus("@"+argument, where)
+			if l.byUpdated {
+				walks[i] = pinned("status", "@"+argument, "updated_hour, updated_at, id", append(slices.Clone(where), afterUpdated...)...)
+			} else {
+				walks[i] = pinned("status", "@"+argument, "created_at, id", append(slices.Clone(where), afterCreated)...)
+			}
 		}
 		return walks
 	}
 	if l.byUpdated {
-		where = append(where, "updated_hour {>}= "+hourOfPlace, "(updated_at, id) {>} (@at, @key)")
-		return []walk{{where: where, order: "updated_hour{desc}, updated_at{desc}, id{desc}"}}
+		return []walk{{where: append(where, afterUpdated...), order: "updated_hour{desc}, updated_at{desc}, id{desc}"}}
 	}
-	return []walk{{where: append(where, "(created_at, id) {>} (@at, @key)"), order: "created_at{desc}, id{desc}"}}
-}
-
-func (l *taskList) walkStatus(argument string, where []string) walk {
-	if !l.byUpdated {
-		return pinned("status", argument, "created_at, id", "@at, @key", where...)
-	}
-	return walk{
-		where: append([]string{"(status, updated_hour) {>}= (" + argument + ", " + hourOfPlace + ")",
-			"status {<=} " + argument, "(updated_at, id) {>} (@at, @key)"}, where...),
-		order: "status{desc}, updated_hour{desc}, updated_at{desc}, id{desc}",
-	}
+	return []walk{{where: append(where, afterCreated), order: "created_at{desc}, id{desc}"}}
 }
 
 // narrowing returns the conditions that every walk has in common.
@@ -147,17 +151,12 @@ func (l *taskList) narrowing() (where []string) {
 		}
 	}
 	add(l.q.Kind != "", "kind = @kind")
-	add(l.q.Text != "", "(id ILIKE @pattern OR message ILIKE @pattern OR error ILIKE @pattern)")
+	add(l.q.Text != "", containsText)
 	add(!l.q.Created.From.IsZero(), "created_at >= @created_from")
 	add(!l.q.Created.To.IsZero(), "created_at < @created_to")
 	add(!l.q.Updated.From.IsZero(), "updated_at >= @updated_from", "updated_hour >= "+hourOfFrom)
 	add(!l.q.Updated.To.IsZero(), "updated_at < @updated_to", "updated_hour <= "+hourOfTo)
 	return where
-}
-
-// likePattern finds the text itself, whatever stands in it.
-func likePattern(text string) string {
-	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
 }
 
 // texts is for arguments: without prepared statements pgx knows plain strings only.
@@ -178,9 +177,7 @@ func (l *taskList) page(ctx context.Context, q querier, after string, limit int)
 		}
 	}
 	args := pgx.NamedArgs{"at": p.at, "key": p.key, "limit": limit, "bytes": maxListBytes}
-	for name, value := range l.args {
-		args[name] = value
-	}
+	maps.Copy(args, l.args)
 	items, more, err := collect(query(ctx, q, l.statement, args), scanTask)
 	if err != nil {
 		return page, err

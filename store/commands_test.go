@@ -1,0 +1,133 @@
+package store_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+func commandsAfter(t *testing.T, s *store.Store, id int64) (commands []taskfeed.Command, arguments []string) {
+	t.Helper()
+	commands, err := s.CommandsAfter(t.Context(), id)
+	if err != nil {
+		t.Fatalf("commands after %d: %v", id, err)
+	}
+	for _, c := range commands {
+		arguments = append(arguments, c.Argument)
+	}
+	return commands, arguments
+}
+
+func command(t *testing.T, s *store.Store, kind taskfeed.CommandKind, argument string) {
+	t.Helper()
+	if err := s.Command(t.Context(), kind, argument); err != nil {
+		t.Fatalf("command %s %q: %v", kind, argument, err)
+	}
+}
+
+func lastCommand(t *testing.T, s *store.Store) int64 {
+	t.Helper()
+	last, err := s.LastCommand(t.Context())
+	if err != nil {
+		t.Fatalf("last command: %v", err)
+	}
+	return last
+}
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := openStore(t, store.Config{URL: url})
+	if got := lastCommand(t, s); got != 0 {
+		t.Fatalf("last command of none: got %d, want 0", got)
+	}
+	command(t, s, taskfeed.CommandDisconnectUser, "'; DROP TABLE taskfeed.commands; --")
+	started := lastCommand(t, s)
+	command(t, s, taskfeed.CommandDisconnectUser, "alice")
+	command(t, s, taskfeed.CommandDisconnectConnection, "7")
+	commands, arguments := commandsAfter(t, s, started)
+	wantEqual(t, "since the start", arguments, []string{"alice", "7"})
+	first := commands[0]
+	if first.Kind != taskfeed.CommandDisconnectUser || commands[1].Kind != taskfeed.CommandDisconnectConnection || time.Since(first.CreatedAt).Abs() > time.Hour {
+		t.Errorf("commands: got %+v, want the kinds given, and the present time", commands)
+	}
+	if _, arguments := commandsAfter(t, s, commands[1].ID); len(arguments) > 0 {
+		t.Errorf("after the last one: got %q, want none", arguments)
+	}
+}
+
+func TestBadCommands(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/nowhere"})
+	wantRefused(t, "kind", "kind", s.Command(t.Context(), "drop_database", "x"))
+	for _, argument := range []string{"", "a\x00", "\xff", strings.Repeat("x", 256)} {
+		wantRefused(t, fmt.Sprintf("%.10q", argument), "argument", s.Command(t.Context(), taskfeed.CommandDisconnectUser, argument))
+	}
+}
+
+func TestOldCommandsAreForgotten(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := openStore(t, store.Config{URL: url})
+	conn := pgtest.Connect(t, url)
+	for _, argument := range []string{"old", "young"} {
+		command(t, s, taskfeed.CommandDisconnectUser, argument)
+	}
+	exec(t, conn, "UPDATE taskfeed.commands SET created_at = now() - interval '61 minutes' WHERE argument = 'old'")
+	exec(t, conn, "UPDATE taskfeed.commands SET created_at = now() - interval '59 minutes' WHERE argument = 'young'")
+	command(t, s, taskfeed.CommandDisconnectUser, "new")
+	_, arguments := commandsAfter(t, s, 0)
+	wantEqual(t, "commands", arguments, []string{"young", "new"})
+}
+
+// TestCommandsInOrder: who has seen a command has seen all before it. Ids alone
+// do not promise that, a transaction may take one and commit after the next.
+func TestCommandsInOrder(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := openStore(t, store.Config{URL: url})
+	const writers, each = 4, 25
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if err := s.Command(t.Context(), taskfeed.CommandDisconnectUser, fmt.Sprintf("%d %d", w, i)); err != nil {
+					t.Errorf("command: %v", err)
+				}
+			}
+		})
+	}
+	seen, after := 0, int64(0)
+	eventually(t, "seeing all commands", func() bool {
+		commands, _ := commandsAfter(t, s, after)
+		for _, c := range commands {
+			seen, after = seen+1, c.ID
+		}
+		return seen == writers*each
+	})
+	wg.Wait()
+}
+
+// TestCommandsComeAgain: after a failover that lost the last commits, ids that a
+// server has seen are used for new commands.
+func TestCommandsComeAgain(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := openStore(t, store.Config{URL: url})
+	conn := pgtest.Connect(t, url)
+	for _, argument := range []string{"one", "two", "three"} {
+		command(t, s, taskfeed.CommandDisconnectUser, argument)
+	}
+	seen := lastCommand(t, s)
+	exec(t, conn, "DELETE FROM taskfeed.commands WHERE argument <> 'one'")
+	exec(t, conn, "SELECT setval('taskfeed.commands_id_seq', 1)")
+	command(t, s, taskfeed.CommandDisconnectUser, "other")
+	_, arguments := commandsAfter(t, s, seen)
+	wantEqual(t, "after the loss", arguments, []string{"one", "other"})
+}

@@ -1,0 +1,351 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// largePartitions is how many partitions a large log has.
+const largePartitions = 4
+
+// What a large log holds besides users u0 to u999 and tasks t0 to t99999: one
+// user, one task with 1,000 events and one status that come in its oldest part
+// alone. A planner that takes rows for evenly spread looks for them at the wrong
+// end.
+const (
+	oldUser = "has left"
+	oldTask = "long ago"
+)
+
+const sqlLargeTasks = `
+INSERT INTO taskfeed.tasks (id, user_id, kind, status, progress, message, created_at, updated_at)
+SELECT 't' || i,
+    CASE WHEN i < 20000 AND i % 2 = 0 THEN 'has left' ELSE 'u' || i % 1000 END,
+    (ARRAY['render', 'encode', 'mail'])[1 + i % 3],
+    CASE WHEN i < 10000 AND i % 2 = 1 THEN 'canceled' ELSE (ARRAY['completed', 'failed', 'running', 'queued', 'completed'])[1 + i / 3 % 5] END,
+    i % 101, 'message ' || i, now() - (100000 - i) * interval '20 seconds', now() - (100000 - i) * interval '19 seconds'
+FROM generate_series(0, 99999) AS i`
+
+// Indexes are made afterwards, by ATTACH.
+const sqlLargePartition = `
+CREATE TABLE taskfeed.events_{k} (LIKE taskfeed.events INCLUDING DEFAULTS);
+INSERT INTO taskfeed.events_{k} (id, user_id, task_id, type, version, data, created_at)
+SELECT {k} * 10000000::bigint + i,
+    CASE WHEN i % 100 = 0 THEN NULL WHEN {k} = 0 AND i % 5 = 1 THEN 'has left' ELSE 'u' || i % 1000 END,
+    CASE WHEN i % 100 = 0 THEN NULL WHEN {k} = 0 AND i % 100 = 7 AND i < 100000 THEN 'long ago' ELSE 't' || (i * 7919::bigint) % 100000 END,
+    (ARRAY['task_progress', 'task_progress', 'task_progress', 'task_queued', 'task_started', 'task_completed'])[1 + i % 6],
+    i % 100, '{"progress": 40, "message": "rendering"}', now() - (({partitions} - {k}) * {n} - i) * interval '100 milliseconds'
+FROM generate_series(1, {n}) AS i;
+ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to})`
+
+// fillLarge makes 100,000 tasks and a log of n events in several partitions, with
+// statistics as autovacuum would have them.
+func fillLarge(t testing.TB, conn *pgx.Conn, n int) {
+	t.Helper()
+	statements := []string{"SET session_replication_role = replica; SET synchronous_commit = off; SET maintenance_work_mem = '128MB'",
+		sqlLargeTasks, "DROP TABLE taskfeed.events_0"}
+	for k := range largePartitions {
+		from := fmt.Sprint(k * store.PartitionWidth)
+		if k == 0 {
+			from = "MINVALUE"
+		}
+		statements = append(statements, strings.NewReplacer("{k}", fmt.Sprint(k), "{n}", fmt.Sprint(n/largePartitions), "{partitions}", fmt.Sprint(largePartitions),
+			"{from}", from, "{to}", fmt.Sprint((k+1)*store.PartitionWidth)).Replace(sqlLargePartition))
+	}
+	for _, sql := range append(statements, "VACUUM ANALYZE taskfeed.events", "VACUUM ANALYZE taskfeed.tasks") {
+		if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}
+
+// statement is one that a store ran.
+type statement struct {
+	sql  string
+	args []any
+}
+
+// recorder records what a store runs.
+type recorder struct {
+	mu         sync.Mutex
+	statements []statement
+}
+
+func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sql := strings.TrimSpace(d.SQL); strings.HasPrefix(sql, "SELECT") || strings.HasPrefix(sql, "WITH") {
+		r.statements = append(r.statements, statement{sql, d.Args})
+	}
+	return ctx
+}
+
+func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (r *recorder) take() []statement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	taken := r.statements
+	r.statements = nil
+	return taken
+}
+
+// planNode is what EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) says of one node.
+type planNode struct {
+	NodeType      string     `json:"Node Type"`
+	Relation      string     `json:"Relation Name"`
+	Index         string     `json:"Index Name"`
+	Rows          float64    `json:"Actual Rows"`
+	Loops         float64    `json:"Actual Loops"`
+	RemovedFilter float64    `json:"Rows Removed by Filter"`
+	RemovedCheck  float64    `json:"Rows Removed by Index Recheck"`
+	Hit           int        `json:"Shared Hit Blocks"`
+	Read          int        `json:"Shared Read Blocks"`
+	Plans         []planNode `json:"Plans"`
+}
+
+// visit calls f for the node and all below it.
+func (n *planNode) visit(f func(*planNode)) {
+	f(n)
+	for i := range n.Plans {
+		n.Plans[i].visit(f)
+	}
+}
+
+// blocks is how many pages of tables and indexes were looked at.
+func (n *planNode) blocks() int { return n.Hit + n.Read }
+
+func explain(t *testing.T, conn *pgx.Conn, s statement) *planNode {
+	t.Helper()
+	var text []byte
+	if err := conn.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+s.sql, s.args...).Scan(&text); err != nil {
+		t.Fatalf("explain %s: %v", s.sql, err)
+	}
+	var plans []struct{ Plan planNode }
+	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
+		t.Fatalf("plan of %s: %v\n%s", s.sql, err, text)
+	}
+	return &plans[0].Plan
+}
+
+var bigTable = regexp.MustCompile(`^(tasks|events_[0-9]+)$`)
+
+// wantIndexed fails when a plan reads a whole big table, or more rows of them
+// than it should to find what it shows.
+func wantIndexed(t *testing.T, conn *pgx.Conn, s statement, most float64, mayScan string) {
+	t.Helper()
+	rows, how := 0.0, ""
+	explain(t, conn, s).visit(func(n *planNode) {
+		if !bigTable.MatchString(n.Relation) || n.Relation == mayScan {
+			return
+		}
+		if n.NodeType == "Seq Scan" {
+			t.Errorf("%s is read as a whole by %s", n.Relation, s.sql)
+		}
+		rows += (n.Rows + n.RemovedFilter + n.RemovedCheck) * n.Loops
+		how += fmt.Sprintf("\n%s %s on %s: %v rows, %v removed", n.NodeType, n.Index, n.Relation, n.Rows, n.RemovedFilter+n.RemovedCheck)
+	})
+	if rows > most {
+		t.Errorf("%v rows of big tables are read, want at most %v, by %s with %v%s", rows, most, s.sql, s.args, how)
+	}
+}
+
+// TestLargeHistory runs every query of the history on a log of a million events
+// and looks at how Postgres went about it.
+func TestLargeHistory(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	conn := pgtest.Connect(t, url)
+	fillLarge(t, conn, 1_000_000)
+	plain := openStore(t, store.Config{URL: url})
+	recorded := &recorder{}
+	s, err := plain.Traced(t.Context(), recorded)
+	if err != nil {
+		t.Fatalf("open a store: %v", err)
+	}
+	t.Cleanup(s.Close)
+	now := value[time.Time](t, conn, "SELECT now()")
+
+	t.Run("tasks", func(t *testing.T) {
+		for _, c := range largeTaskQueries(now) {
+			c.q.Limit = 50
+			page, err := s.ListTasks(t.Context(), c.q)
+			if err == nil && page.Next != "" {
+				c.q.After = page.Next
+				_, err = s.ListTasks(t.Context(), c.q)
+			}
+			if err != nil || len(page.Items) == 0 {
+				t.Errorf("%+v: got %d tasks, error %v, want some", c.q, len(page.Items), err)
+			}
+			for _, statement := range recorded.take() {
+				wantIndexed(t, conn, statement, c.most, "")
+			}
+		}
+	})
+	t.Run("events", func(t *testing.T) {
+		for _, c := range largeEventQueries(now) {
+			c.q.Limit = 50
+			page, err := s.ListEvents(t.Context(), c.q)
+			if err == nil && page.Next != "" {
+				c.q.After = page.Next
+				_, err = s.ListEvents(t.Context(), c.q)
+			}
+			if err != nil || len(page.Items) == 0 {
+				t.Errorf("%+v: got %d events, error %v, want some", c.q, len(page.Items), err)
+			}
+			for _, statement := range recorded.take() {
+				wantIndexed(t, conn, statement, c.most, "")
+			}
+		}
+	})
+	t.Run("timeline", func(t *testing.T) {
+		page, err := s.TaskEvents(t.Context(), oldTask, "", 500)
+		if err != nil || len(page.Items) != 500 || page.Summary.Events != 1000 {
+			t.Fatalf("got %d events, summary %+v, error %v, want 500 of 1000", len(page.Items), page.Summary, err)
+		}
+		for _, statement := range recorded.take() {
+			wantIndexed(t, conn, statement, 1100, "")
+		}
+	})
+	t.Run("stats", func(t *testing.T) {
+		stats, err := s.Stats(t.Context(), time.Hour)
+		if err != nil || stats.OldestRunning == nil || len(stats.Stalled) != 50 {
+			t.Fatalf("got %+v, error %v, want all there is", stats, err)
+		}
+		for _, statement := range recorded.take() {
+			if strings.Contains(statement.sql, "GROUP BY status, kind") {
+				wantIndexed(t, conn, statement, 0, "tasks")
+			} else {
+				wantIndexed(t, conn, statement, 3600*10+1000, "") // what the log has of an hour
+			}
+		}
+	})
+	t.Run("a deep page costs what the first does", func(t *testing.T) {
+		first, deep := pageBlocks(t, s, recorded, conn)
+		if deep > first+first/2 {
+			t.Errorf("blocks looked at: got %d for a deep page, want at most 1.5 times the first page's %d", deep, first)
+		}
+	})
+}
+
+type largeTaskQuery struct {
+	q    taskfeed.TaskQuery
+	most float64 // rows of big tables that one page may read
+}
+
+func largeTaskQueries(now time.Time) []largeTaskQuery {
+	day := taskfeed.TimeRange{From: now.AddDate(0, 0, -2), To: now.AddDate(0, 0, -1)}
+	running, canceled := []taskfeed.Status{"running"}, []taskfeed.Status{"canceled"}
+	asc, updated, updatedAsc := taskfeed.SortCreated, taskfeed.SortUpdatedDesc, taskfeed.SortUpdated
+	const hour = 3600/19 + 1 // tasks changed in one hour
+	return []largeTaskQuery{
+		{taskfeed.TaskQuery{}, 60},
+		{taskfeed.TaskQuery{Sort: asc}, 60},
+		{taskfeed.TaskQuery{UserID: "u7"}, 60},
+		{taskfeed.TaskQuery{UserID: oldUser}, 60},
+		{taskfeed.TaskQuery{UserID: "u7", Statuses: running}, 150}, // the user's
+		{taskfeed.TaskQuery{Statuses: running}, 60},
+		{taskfeed.TaskQuery{Statuses: canceled}, 60},
+		{taskfeed.TaskQuery{Statuses: []taskfeed.Status{"queued", "canceled", "failed"}, Sort: asc}, 160},
+		{taskfeed.TaskQuery{Statuses: running, Created: day}, 60},
+		{taskfeed.TaskQuery{Created: day}, 60},
+		{taskfeed.TaskQuery{Kind: "mail"}, 200},
+		{taskfeed.TaskQuery{Text: "MESSAGE 9999"}, 100_000}, // finds 11
+		{taskfeed.TaskQuery{Sort: updated}, 3 * hour},
+		{taskfeed.TaskQuery{Sort: updatedAsc}, 3 * hour},
+		{taskfeed.TaskQuery{Sort: updated, Statuses: running}, 3 * hour},
+		{taskfeed.TaskQuery{Sort: updated, Statuses: canceled}, 3 * hour},
+		{taskfeed.TaskQuery{Sort: updated, UserID: "u7"}, 250},
+		{taskfeed.TaskQuery{Sort: updated, Updated: day}, 3 * hour},
+		{taskfeed.TaskQuery{Updated: taskfeed.TimeRange{From: now.Add(-time.Hour)}}, 3 * hour},
+	}
+}
+
+type largeEventQuery struct {
+	q    taskfeed.EventQuery
+	most float64
+}
+
+func largeEventQueries(now time.Time) []largeEventQuery {
+	hour := taskfeed.TimeRange{From: now.Add(-9 * time.Hour), To: now.Add(-8 * time.Hour)}
+	const ofUser, ofHour = 1200, 36_500
+	return []largeEventQuery{
+		{taskfeed.EventQuery{}, 60},
+		{taskfeed.EventQuery{Sort: taskfeed.SortID}, 60},
+		{taskfeed.EventQuery{UserID: "u7"}, 60},
+		{taskfeed.EventQuery{UserID: oldUser}, 60},
+		{taskfeed.EventQuery{UserID: "u7", IncludeBroadcast: true}, 120},
+		{taskfeed.EventQuery{UserID: oldUser, IncludeBroadcast: true}, 120},
+		{taskfeed.EventQuery{TaskID: "t7"}, 60},
+		{taskfeed.EventQuery{TaskID: oldTask}, 60},
+		{taskfeed.EventQuery{TaskID: oldTask, Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}, 1000},
+		{taskfeed.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskStarted}}, 400},
+		{taskfeed.EventQuery{Time: hour}, 60},
+		{taskfeed.EventQuery{Time: taskfeed.TimeRange{From: now.Add(-time.Hour)}, Sort: taskfeed.SortID}, 60},
+		{taskfeed.EventQuery{Time: hour, UserID: "u7"}, ofUser + ofHour},
+		{taskfeed.EventQuery{Time: hour, UserID: "u7", IncludeBroadcast: true}, ofUser + 2*ofHour},
+		{taskfeed.EventQuery{Time: taskfeed.TimeRange{To: now}, TaskID: oldTask}, 10_000},
+	}
+}
+
+// pageBlocks returns how many blocks the first page of all events takes, and one
+// after 20,000 of them.
+func pageBlocks(t *testing.T, s *store.Store, recorded *recorder, conn *pgx.Conn) (first, deep int) {
+	t.Helper()
+	q := taskfeed.EventQuery{Limit: taskfeed.MaxPageLimit}
+	for range 20_000 / taskfeed.MaxPageLimit {
+		page, err := s.ListEvents(t.Context(), q)
+		if err != nil {
+			t.Fatalf("list events: %v", err)
+		}
+		q.After = page.Next
+	}
+	all := recorded.take()
+	return explain(t, conn, all[0]).blocks(), explain(t, conn, all[len(all)-1]).blocks()
+}
+
+// TestExportMemory exports more than it may keep. It does not run beside other
+// tests, whose memory it would count.
+func TestExportMemory(t *testing.T) {
+	url := pgtest.New(t)
+	s := openStore(t, store.Config{URL: url})
+	const events, each, most = 100_000, 1000, 32 << 20
+	exec(t, pgtest.Connect(t, url), `
+		INSERT INTO taskfeed.events (id, user_id, type, data, created_at)
+		SELECT i, 'alice', 'notice', jsonb_build_object('text', repeat('x', $2)), now()
+		FROM generate_series(1, $1::int) AS i`, events, each)
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, n, bytes, peak := live(), 0, 0, uint64(0)
+	for e, err := range s.ExportEvents(t.Context(), taskfeed.EventQuery{}) {
+		if err != nil {
+			t.Fatalf("export after %d events: %v", n, err)
+		}
+		if n, bytes = n+1, bytes+len(e.Data); n%10_000 == 1 {
+			peak = max(peak, live())
+		}
+	}
+	if n != events || bytes < 2*most {
+		t.Fatalf("export: got %d events of %d bytes, want %d of more than %d", n, bytes, events, 2*most)
+	}
+	if peak > before+most {
+		t.Errorf("memory: got %d bytes more than before, want at most %d", peak-before, most)
+	}
+}

@@ -1,0 +1,326 @@
+package store_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// TestBadQueries is bad input 43, 45 and 47: each is refused with the name of
+// what is wrong, before the database is asked.
+func TestBadQueries(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/nowhere"})
+	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
+	long := strings.Repeat("x", 256)
+	for field, queries := range map[string][]taskfeed.TaskQuery{
+		"limit":          {{}, {Limit: -1}, {Limit: 501}, {Limit: 1_000_000_000}},
+		"sort":           {{Limit: 1, Sort: "name"}, {Limit: 1, Sort: taskfeed.SortID}, {Limit: 1, Sort: "created; DROP TABLE tasks"}},
+		"status":         {{Limit: 1, Statuses: []taskfeed.Status{"done"}}, {Limit: 1, Statuses: []taskfeed.Status{taskfeed.StatusQueued, ""}}},
+		"user_id":        {{Limit: 1, UserID: "a\x00"}, {Limit: 1, UserID: "\xff"}, {Limit: 1, UserID: long}},
+		"kind":           {{Limit: 1, Kind: "a\x00"}, {Limit: 1, Kind: long}},
+		"q":              {{Limit: 1, Text: "a\x00"}, {Limit: 1, Text: "\xff"}, {Limit: 1, Text: long}},
+		"created_after":  {{Limit: 1, Created: taskfeed.TimeRange{From: year(2027), To: year(2026)}}, {Limit: 1, Created: taskfeed.TimeRange{From: year(0)}}},
+		"created_before": {{Limit: 1, Created: taskfeed.TimeRange{To: year(10_000)}}},
+		"updated_after":  {{Limit: 1, Updated: taskfeed.TimeRange{From: year(2027), To: year(2026)}}, {Limit: 1, Updated: taskfeed.TimeRange{From: year(99_999)}}},
+		"updated_before": {{Limit: 1, Updated: taskfeed.TimeRange{To: year(-1)}}},
+		"after":          {{Limit: 1, After: "x"}, {Limit: 1, After: "12"}, {Limit: 1, After: strings.Repeat("A", 100_000)}, {Limit: 1, After: "é\x00"}},
+	} {
+		for i, q := range queries {
+			_, err := s.ListTasks(t.Context(), q)
+			wantRefused(t, fmt.Sprintf("tasks, %s %d", field, i), field, err)
+		}
+	}
+	for field, queries := range map[string][]taskfeed.EventQuery{
+		"limit":         {{}, {Limit: -1}, {Limit: 501}},
+		"sort":          {{Limit: 1, Sort: taskfeed.SortCreated}, {Limit: 1, Sort: "type"}},
+		"type":          {{Limit: 1, Types: []taskfeed.Type{"\xff"}}, {Limit: 1, Types: make([]taskfeed.Type, 101)}},
+		"user_id":       {{Limit: 1, UserID: "a\x00"}},
+		"task_id":       {{Limit: 1, TaskID: long}},
+		"created_after": {{Limit: 1, Time: taskfeed.TimeRange{From: year(2027), To: year(2026)}}},
+		"after":         {{Limit: 1, After: "-1"}},
+	} {
+		for i, q := range queries {
+			_, err := s.ListEvents(t.Context(), q)
+			wantRefused(t, fmt.Sprintf("events, %s %d", field, i), field, err)
+		}
+	}
+	_, err := s.TaskEvents(t.Context(), "t", "", 0)
+	wantRefused(t, "timeline", "limit", err)
+	_, err = s.TaskEvents(t.Context(), "t", "x", 1)
+	wantRefused(t, "timeline", "after", err)
+	_, err = s.TaskEvents(t.Context(), long, "", 1)
+	wantRefused(t, "timeline", "task_id", err)
+	_, err = s.Stats(t.Context(), 0)
+	wantRefused(t, "stats", "stalled_after", err)
+	for _, err := range s.ExportTasks(t.Context(), taskfeed.TaskQuery{Sort: "name"}) {
+		wantRefused(t, "export", "sort", err)
+	}
+}
+
+func wantRefused(t *testing.T, name, field string, err error) {
+	t.Helper()
+	e, _ := errors.AsType[*taskfeed.Error](err)
+	if e == nil || e.Code != taskfeed.CodeBadRequest || !strings.HasPrefix(e.Message, field+" ") {
+		t.Errorf("%s: got %v, want %s that begins with %q", name, err, taskfeed.CodeBadRequest, field)
+	}
+}
+
+// TestSQLIsData is bad input 46 for the filters that are compared as a whole;
+// TestListTasksAgainstModel does so for parts of texts.
+func TestSQLIsData(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	add(t, f.app, "x")
+	moveAll(t, f.session)
+	for _, odd := range oddTexts[1:] {
+		if got := listTasks(t, f.store, taskfeed.TaskQuery{UserID: odd, Limit: 1}, func() {}); len(got) > 0 {
+			t.Errorf("tasks of user %q: got %v, want none", odd, taskIDs(got))
+		}
+		if got := listTasks(t, f.store, taskfeed.TaskQuery{Kind: odd, Limit: 1}, func() {}); len(got) > 0 {
+			t.Errorf("tasks of kind %q: got %v, want none", odd, taskIDs(got))
+		}
+		if got := listEvents(t, f.store, taskfeed.EventQuery{UserID: odd, Types: []taskfeed.Type{taskfeed.Type(odd)}, Limit: 1}, func() {}); len(got) > 0 {
+			t.Errorf("events of user and type %q: got %v, want none", odd, eventIDs(got))
+		}
+		_, err := f.store.TaskEvents(t.Context(), odd, "", 1)
+		wantCode(t, err, taskfeed.CodeNotFound)
+	}
+	if got := taskIDs(table(t, f.store)); !slices.Equal(got, []string{"x"}) {
+		t.Errorf("tasks: got %q, want x alone", got)
+	}
+}
+
+// TestPageTokens: a token fits its own list alone.
+func TestPageTokens(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := openStore(t, store.Config{URL: url})
+	conn := pgtest.Connect(t, url)
+	addMany(t, conn, "t", 5)
+	insertEvents(t, conn, []taskfeed.Event{{ID: 1, TaskID: "t1", Type: "a", Data: []byte("{}"), Timestamp: epoch}, {ID: 2, TaskID: "t1", Type: "a", Data: []byte("{}"), Timestamp: epoch}})
+	own := taskfeed.TaskQuery{Statuses: []taskfeed.Status{"queued", "running"}, UserID: "alice", Created: taskfeed.TimeRange{From: epoch}, Limit: 2}
+	page, err := s.ListTasks(t.Context(), own)
+	if err != nil || page.Next == "" {
+		t.Fatalf("first page: got next %q, error %v, want a token", page.Next, err)
+	}
+	events, err := s.ListEvents(t.Context(), taskfeed.EventQuery{Limit: 1})
+	if err != nil || events.Next == "" {
+		t.Fatalf("first page of events: got next %q, error %v, want a token", events.Next, err)
+	}
+	try := func(change func(q *taskfeed.TaskQuery)) error {
+		q := own
+		q.After = page.Next
+		change(&q)
+		_, err := s.ListTasks(t.Context(), q)
+		return err
+	}
+	for name, same := range map[string]func(q *taskfeed.TaskQuery){
+		"another limit":                       func(q *taskfeed.TaskQuery) { q.Limit = 3 },
+		"statuses in another order and twice": func(q *taskfeed.TaskQuery) { q.Statuses = []taskfeed.Status{"running", "queued", "running"} },
+		"a time in another zone":              func(q *taskfeed.TaskQuery) { q.Created.From = epoch.In(time.FixedZone("", 3600)) },
+		"the default sort by name":            func(q *taskfeed.TaskQuery) { q.Sort = taskfeed.SortCreatedDesc },
+	} {
+		if err := try(same); err != nil {
+			t.Errorf("%s: got %v, want no error", name, err)
+		}
+	}
+	for name, other := range map[string]func(q *taskfeed.TaskQuery){
+		"another user":       func(q *taskfeed.TaskQuery) { q.UserID = "bob" },
+		"fewer statuses":     func(q *taskfeed.TaskQuery) { q.Statuses = q.Statuses[:1] },
+		"another range":      func(q *taskfeed.TaskQuery) { q.Created.To = epoch.AddDate(1, 0, 0) },
+		"the other range":    func(q *taskfeed.TaskQuery) { q.Created, q.Updated = q.Updated, q.Created },
+		"another sort":       func(q *taskfeed.TaskQuery) { q.Sort = taskfeed.SortUpdatedDesc },
+		"another direction":  func(q *taskfeed.TaskQuery) { q.Sort = taskfeed.SortCreated },
+		"another text":       func(q *taskfeed.TaskQuery) { q.Text = "x" },
+		"a token of events":  func(q *taskfeed.TaskQuery) { q.After = events.Next },
+		"padding":            func(q *taskfeed.TaskQuery) { q.After += "=" },
+		"a letter too many":  func(q *taskfeed.TaskQuery) { q.After += "A" },
+		"half a token":       func(q *taskfeed.TaskQuery) { q.After = q.After[:len(q.After)/2] },
+		"a line break in it": func(q *taskfeed.TaskQuery) { q.After = q.After[:8] + "\n" + q.After[8:] },
+	} {
+		wantRefused(t, name, "after", try(other))
+	}
+	t.Run("an altered token is refused or leads elsewhere", rapid.MakeCheck(func(t *rapid.T) {
+		token, _ := base64.RawURLEncoding.DecodeString(page.Next)
+		token = slices.Replace(token, rapid.IntRange(0, len(token)).Draw(t, "from"), len(token), rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "rest")...)
+		err := try(func(q *taskfeed.TaskQuery) { q.After = base64.RawURLEncoding.EncodeToString(token) })
+		if err != nil && taskfeed.CodeOf(err) != taskfeed.CodeBadRequest {
+			t.Fatalf("got %v, want no error or %s", err, taskfeed.CodeBadRequest)
+		}
+	}))
+}
+
+// TestPagesAreStable writes between pages: what is there throughout is shown
+// once, however much comes and goes beside it.
+func TestPagesAreStable(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	const kept = `SELECT format('kept%s', i), 'alice', (ARRAY['running', 'queued'])[1 + i % 2], timestamptz '2026-11-22 10:00:00Z' + i / 4 * interval '1 minute' FROM generate_series(10, 49) AS i`
+	churn := func() {
+		exec(t, f.app, "DELETE FROM taskfeed.tasks WHERE id IN (SELECT id FROM taskfeed.tasks WHERE id LIKE 'new%' ORDER BY random() LIMIT 4)")
+		exec(t, f.app, `INSERT INTO taskfeed.tasks (user_id, status, id, created_at)
+			SELECT 'alice', 'running', 'new' || gen_random_uuid(), timestamptz '2026-11-22 09:58:00Z' + floor(random() * 20) * interval '1 minute'
+			FROM generate_series(1, 6)`)
+	}
+	exec(t, f.app, "INSERT INTO taskfeed.tasks (id, user_id, status, created_at) "+kept)
+	moveAll(t, f.session)
+	for _, q := range []taskfeed.TaskQuery{{}, {UserID: "alice"}, {Statuses: []taskfeed.Status{"running", "queued"}}, {Sort: taskfeed.SortCreated},
+		{Text: "e", Sort: taskfeed.SortCreated}, {Created: taskfeed.TimeRange{From: epoch}}} {
+		q.Limit = 9
+		wantOnce(t, fmt.Sprintf("%+v", q), 40, taskIDs(listTasks(t, f.store, q, churn)))
+	}
+	moveAll(t, f.session)
+	for _, q := range []taskfeed.EventQuery{{}, {Sort: taskfeed.SortID}, {UserID: "alice", IncludeBroadcast: true}, {Time: taskfeed.TimeRange{From: epoch.AddDate(-1, 0, 0)}}} {
+		q.Limit, q.Types = 50, []taskfeed.Type{taskfeed.TypeTaskQueued, taskfeed.TypeTaskStarted}
+		wantOnce(t, fmt.Sprintf("%+v", q), 40, tasks(listEvents(t, f.store, q, func() {
+			exec(t, f.app, "SELECT taskfeed.broadcast('notice') FROM generate_series(1, 3)")
+			moveAll(t, f.session)
+		})))
+	}
+}
+
+// wantOnce fails unless no id comes twice and n begin with "kept".
+func wantOnce(t *testing.T, name string, n int, ids []string) {
+	t.Helper()
+	seen := map[string]bool{}
+	kept := 0
+	for _, id := range ids {
+		if seen[id] {
+			t.Errorf("%s: %s is shown twice", name, id)
+		}
+		seen[id] = true
+		if strings.HasPrefix(id, "kept") {
+			kept++
+		}
+	}
+	if kept != n {
+		t.Errorf("%s: got %d of what is there throughout, want %d", name, kept, n)
+	}
+}
+
+// TestLargeItems: pages end early, and an item that is larger than a page is a
+// page of its own.
+func TestLargeItems(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	exec(t, f.app, "ALTER TABLE taskfeed.tasks ALTER COLUMN result SET STORAGE EXTERNAL") // uncompressed
+	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id, result)
+		SELECT i, 'alice', to_jsonb(repeat('x', CASE i WHEN 5 THEN 5000000 ELSE 900000 END))
+		FROM generate_series(1, 9) AS i`)
+	pages := 0
+	all := allPages(t, 500, func() {}, func(after string) ([]taskfeed.Task, string, error) {
+		page, err := f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Sort: taskfeed.SortCreated, After: after, Limit: 500})
+		bytes := 0
+		for _, task := range page.Items[:max(len(page.Items)-1, 0)] {
+			bytes += len(task.Result)
+		}
+		if bytes > store.MaxListBytes {
+			t.Errorf("page %d: got %d bytes before the last item, want at most %d", pages, bytes, store.MaxListBytes)
+		}
+		pages++
+		return page.Items, page.Next, err
+	})
+	if ids := strings.Join(taskIDs(all), ""); ids != "123456789" || pages < 2 {
+		t.Errorf("got tasks %s in %d pages, want 123456789 in several", ids, pages)
+	}
+	if got := taskIDs(exported(t, f.store.ExportTasks(t.Context(), taskfeed.TaskQuery{Sort: taskfeed.SortCreated}))); strings.Join(got, "") != "123456789" {
+		t.Errorf("export: got %q, want 123456789", got)
+	}
+}
+
+// TestLateReads is bad input 51: a read that takes too long says what to do, and
+// an export that it ends, where to go on.
+func TestLateReads(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	conn, other := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	addMany(t, conn, "t", store.ExportLimit+10)
+	separator := "?"
+	if strings.Contains(url, "?") {
+		separator = "&"
+	}
+	for name, cfg := range map[string]store.Config{
+		"read timeout":      {URL: url, ReadTimeout: 300 * time.Millisecond},
+		"statement_timeout": {URL: url + separator + "statement_timeout=300"},
+	} {
+		s := openStore(t, cfg)
+		var read []taskfeed.Task
+		var late error
+		for task, err := range s.ExportTasks(t.Context(), taskfeed.TaskQuery{}) {
+			if late = err; err != nil {
+				break
+			}
+			if read = append(read, task); len(read) == store.ExportLimit {
+				exec(t, other, "BEGIN; LOCK TABLE taskfeed.tasks")
+			}
+		}
+		exec(t, other, "ROLLBACK")
+		_, after, found := strings.Cut(fmt.Sprint(late), "after=")
+		if taskfeed.CodeOf(late) != taskfeed.CodeUnavailable || !mention(late, "took too long", "narrow the filter") || !found {
+			t.Fatalf("%s: got %v after %d tasks, want %s with advice", name, late, len(read), taskfeed.CodeUnavailable)
+		}
+		after, _, _ = strings.Cut(after, ":")
+		read = append(read, exported(t, openStore(t, store.Config{URL: url}).ExportTasks(t.Context(), taskfeed.TaskQuery{After: after}))...)
+		if ids := slices.Compact(slices.Sorted(slices.Values(taskIDs(read)))); len(ids) != store.ExportLimit+10 || len(read) != len(ids) {
+			t.Errorf("%s: got %d tasks, %d different ones, when gone on, want %d", name, len(read), len(ids), store.ExportLimit+10)
+		}
+	}
+}
+
+// TestReadOnly is what stays possible on a standby or under
+// default_transaction_read_only.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	add(t, f.app, "x")
+	moveAll(t, f.session)
+	exec(t, f.app, "ALTER DATABASE "+value[string](t, f.app, "SELECT quote_ident(current_database())")+" SET default_transaction_read_only = on")
+	s := openStore(t, store.Config{URL: f.url})
+	if got := taskIDs(table(t, s)); !slices.Equal(got, []string{"x"}) {
+		t.Errorf("tasks: got %q, want x", got)
+	}
+	if _, err := s.TaskEvents(t.Context(), "x", "", 1); err != nil {
+		t.Errorf("timeline: %v", err)
+	}
+	if _, err := s.Stats(t.Context(), time.Hour); err != nil {
+		t.Errorf("stats: %v", err)
+	}
+	wantCode(t, s.Command(t.Context(), taskfeed.CommandDisconnectUser, "alice"), taskfeed.CodeUnavailable)
+}
+
+// TestPooledHistory reads as through a pooler that shares sessions.
+func TestPooledHistory(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	add(t, f.app, "x")
+	moveAll(t, f.session)
+	separator := "?"
+	if strings.Contains(f.url, "?") {
+		separator = "&"
+	}
+	s := openStore(t, store.Config{URL: f.url, ListenURL: f.url + separator + "application_name=direct"})
+	if got := taskIDs(table(t, s)); !slices.Equal(got, []string{"x"}) {
+		t.Errorf("tasks: got %q, want x", got)
+	}
+	timeline, err := s.TaskEvents(t.Context(), "x", "", 1)
+	if err != nil || len(timeline.Items) != 1 {
+		t.Errorf("timeline: got %v, error %v, want one event", timeline.Items, err)
+	}
+	if err := s.Command(t.Context(), taskfeed.CommandDisconnectUser, "alice"); err != nil {
+		t.Errorf("command: %v", err)
+	}
+	if got, err := s.CommandsAfter(t.Context(), 0); err != nil || len(got) != 1 || got[0].Argument != "alice" {
+		t.Errorf("commands: got %v, error %v, want one for alice", got, err)
+	}
+}
