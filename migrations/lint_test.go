@@ -1,0 +1,96 @@
+package migrations_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// object matches what a migration creates: its kind and its name.
+var object = regexp.MustCompile(`(?m)^CREATE (TABLE|INDEX|SEQUENCE|FUNCTION|TRIGGER) ([a-z0-9_.]+)`)
+
+// lint returns what breaks our rules for migrations.
+func lint(name, sql string) (faults []string) {
+	fault := func(text string) { faults = append(faults, name+": "+text) }
+	up, down, found := strings.Cut(sql, "-- +goose Down")
+	if !found || strings.TrimSpace(down) == "" {
+		fault("it has no Down section")
+	}
+	for _, m := range object.FindAllStringSubmatch(up, -1) {
+		kind, object := m[1], m[2]
+		comment := "COMMENT ON " + kind + " " + object
+		if kind == "INDEX" {
+			comment = "COMMENT ON INDEX taskfeed." + object
+		}
+		if !regexp.MustCompile(regexp.QuoteMeta(comment) + `[ (]`).MatchString(up) {
+			fault(strings.ToLower(kind) + " " + object + " has no comment")
+		}
+		if kind == "FUNCTION" && !strings.Contains(up, "REVOKE ALL ON FUNCTION "+object+"(") {
+			fault("function " + object + " is not revoked from PUBLIC")
+		}
+	}
+	for function := range strings.SplitSeq(up, "-- +goose StatementBegin") {
+		if strings.Contains(function, "SECURITY DEFINER") && !strings.Contains(function, "SET search_path = pg_catalog, pg_temp") {
+			fault("a SECURITY DEFINER function has no fixed search_path")
+		}
+	}
+	if regexp.MustCompile(`(?i)select \*`).MatchString(sql) {
+		fault("SELECT * hides what is read: name the columns")
+	}
+	if m := regexp.MustCompile(`(?m)^\s*(create|alter|drop|comment|grant|revoke|insert|select|update|delete|returns|language|begin|end)\b`).FindString(sql); m != "" {
+		fault("keywords are upper case: " + strings.TrimSpace(m))
+	}
+	return faults
+}
+
+func TestLintMigrations(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("found %d migrations: %v", len(files), err)
+	}
+	for _, file := range files {
+		sql, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fault := range lint(file, string(sql)) {
+			t.Error(fault)
+		}
+	}
+}
+
+func TestLintFindsFaults(t *testing.T) {
+	t.Parallel()
+	const good = `-- +goose Up
+CREATE TABLE taskfeed.x (a int);
+COMMENT ON TABLE taskfeed.x IS 'x';
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.f(a int) RETURNS int
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+RETURN a;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.f(int) IS 'f';
+REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;
+-- +goose Down
+DROP TABLE taskfeed.x;
+`
+	if got := lint("good", good); len(got) != 0 {
+		t.Errorf("a good migration has faults: %q", got)
+	}
+	for want, bad := range map[string]string{
+		"table taskfeed.x has no comment":       strings.Replace(good, "COMMENT ON TABLE taskfeed.x IS 'x';", "", 1),
+		"is not revoked from PUBLIC":            strings.Replace(good, "REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;", "", 1),
+		"has no fixed search_path":              strings.Replace(good, "SET search_path = pg_catalog, pg_temp\n", "", 1),
+		"it has no Down section":                good[:strings.Index(good, "-- +goose Down")],
+		"keywords are upper case: drop":         strings.Replace(good, "DROP", "drop", 1),
+		"SELECT * hides what is read: name the": good + "INSERT INTO a SELECT * FROM b;\n",
+	} {
+		if got := lint("bad", bad); len(got) != 1 || !strings.Contains(got[0], want) {
+			t.Errorf("got faults %q, want one with %q", got, want)
+		}
+	}
+}
