@@ -124,13 +124,16 @@ func TestMoveBacklogInterrupted(t *testing.T) {
 	cases := map[string]struct {
 		interrupt func(t *testing.T, f *fixture) error
 		dead      bool // the session is, afterwards
+		unnoticed bool // it may be: rows that somebody may still see keep their places
 	}{
 		"the caller gives up": {interrupt: func(*testing.T, *fixture) error { return stop }},
+		"the table is vacuumed in full": {unnoticed: true, interrupt: func(t *testing.T, f *fixture) error {
+			exec(t, f.app, "VACUUM FULL taskfeed.changes")
+			return nil
+		}},
 		"the table is rewritten": {interrupt: func(t *testing.T, f *fixture) error {
-			eventually(t, "the move of the first row to the front", func() bool { // not while any backend needs the dead ones
-				exec(t, f.app, "VACUUM FULL taskfeed.changes")
-				return value[string](t, f.app, "SELECT min(ctid)::text FROM taskfeed.changes") == "(0,1)"
-			})
+			exec(t, f.app, "ALTER TABLE taskfeed.changes SET UNLOGGED") // copies what is visible
+			exec(t, f.app, "ALTER TABLE taskfeed.changes SET LOGGED")
 			return nil
 		}},
 		"somebody deletes what was found": {interrupt: func(t *testing.T, f *fixture) error {
@@ -155,10 +158,12 @@ func TestMoveBacklogInterrupted(t *testing.T) {
 				}
 				return nil
 			})
-			if err == nil {
+			if err == nil && !c.unnoticed {
 				t.Fatal("the interrupted backlog returned no error")
 			}
-			wantEqual(t, "log after two pages", tasks(readLog(t, f.store)), names("t", 20))
+			if err != nil {
+				wantEqual(t, "log after two pages", tasks(readLog(t, f.store)), names("t", 20))
+			}
 			if f.session.Alive() == c.dead {
 				t.Errorf("session alive: %t, want %t", !c.dead, c.dead)
 			}

@@ -310,7 +310,7 @@ func TestOpenRefuses(t *testing.T) {
 
 func TestURLOfAPool(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t) + "&pool_max_conns=3&pool_min_conns=1&default_query_exec_mode=exec&statement_timeout=300ms"
+	url := pgtest.New(t) + "&pool_max_conns=3&pool_min_conns=1&default_query_exec_mode=exec&statement_timeout=5s"
 	s := openSession(t, openStore(t, store.Config{URL: url}))
 	if got := value[string](t, s.Conn(), "SHOW statement_timeout"); got != "0" {
 		t.Errorf("statement_timeout of a session: got %s, want 0: its caller bounds each statement", got)

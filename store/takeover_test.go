@@ -94,6 +94,7 @@ func TestTakeOverAfterPromotion(t *testing.T) {
 
 	promote(t, server)
 	app = pgtest.Connect(t, url)
+	eventually(t, "the end of recovery", func() bool { return !value[bool](t, app, "SELECT pg_is_in_recovery()") })
 	s = openSession(t, st)
 	if !takeOver(t, s, 0) {
 		t.Error("ids did not jump after the timeline changed")
