@@ -30,9 +30,9 @@ const eventColumns = `id, coalesce(user_id, '') AS user_id, coalesce(task_id, ''
 const sqlPage = `
 SELECT ` + eventColumns + `
 FROM (
-    SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier
+    SELECT ` + tableColumns + `, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier
     FROM (
-        SELECT *, ` + sqlDataSize + ` AS size
+        SELECT ` + tableColumns + `, ` + sqlDataSize + ` AS size
         FROM ({feed}) AS feed
         ORDER BY id
         LIMIT @limit) AS sized) AS summed

@@ -168,6 +168,21 @@ func TestMove(t *testing.T) {
 		}
 	})
 
+	t.Run("the log is altered and rebuilt between moves", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t)
+		for i, ddl := range []string{
+			"ALTER TABLE taskfeed.events ADD COLUMN extra int", "VACUUM FULL taskfeed.events_0", "REINDEX TABLE taskfeed.events",
+			"ALTER TABLE taskfeed.events DROP COLUMN extra", "ANALYZE taskfeed.events", "CREATE INDEX ON taskfeed.events (created_at)",
+		} {
+			add(t, f.app, fmt.Sprint("t", i+1))
+			move(t, f.session)
+			wantEqual(t, "log before "+ddl, tasks(readLog(t, f.store)), names("t", i+1))
+			exec(t, f.app, ddl)
+			wantEqual(t, "log after "+ddl, tasks(readLog(t, f.store)), names("t", i+1))
+		}
+	})
+
 	t.Run("followers are rung for when something was moved, and only when there are some", func(t *testing.T) {
 		t.Parallel()
 		f := setup(t)
