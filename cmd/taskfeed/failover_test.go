@@ -147,6 +147,12 @@ type writer struct {
 
 func startWriter(t *testing.T, url string) *writer {
 	t.Helper()
+	return startPacedWriter(t, url, time.Nanosecond)
+}
+
+// startPacedWriter leaves at least so long between two updates.
+func startPacedWriter(t *testing.T, url string, pace time.Duration) *writer {
+	t.Helper()
 	conn := pgtest.Connect(t, url)
 	if _, err := conn.Exec(t.Context(), "INSERT INTO taskfeed.tasks (id, user_id, status) VALUES ('one', 'alice', 'running')"); err != nil {
 		t.Fatalf("create a task: %v", err)
@@ -155,7 +161,10 @@ func startWriter(t *testing.T, url string) *writer {
 	w := &writer{cancel: cancel, done: make(chan struct{}), last: 1}
 	go func() {
 		defer close(w.done)
+		tick := time.NewTicker(pace)
+		defer tick.Stop()
 		for i := 1; ctx.Err() == nil && w.err == nil; i++ {
+			<-tick.C
 			_, w.err = conn.Exec(context.Background(), "UPDATE taskfeed.tasks SET progress = $1, message = $2 WHERE id = 'one'", i%101, fmt.Sprint("step ", i))
 			w.last++
 		}

@@ -35,7 +35,12 @@ const testSecret = "a secret of the tests alone, of 32 bytes and more"
 // testToken is good for an hour.
 func testToken(t testing.TB, user string) string {
 	t.Helper()
-	token, err := auth.Issue(auth.Config{Secret: []byte(testSecret)}, user, "", time.Hour)
+	return testTokenWithRole(t, user, "")
+}
+
+func testTokenWithRole(t testing.TB, user, role string) string {
+	t.Helper()
+	token, err := auth.Issue(auth.Config{Secret: []byte(testSecret)}, user, role, time.Hour)
 	if err != nil {
 		t.Fatalf("issue a token: %v", err)
 	}
@@ -170,7 +175,12 @@ type serving struct {
 // startServing starts a server on a database and waits until it is ready.
 func startServing(t *testing.T, databaseURL string, env ...string) *serving {
 	t.Helper()
-	port := freePort(t)
+	return startServingOn(t, freePort(t), databaseURL, env...)
+}
+
+// startServingOn is startServing on a port, for a server that follows another.
+func startServingOn(t *testing.T, port, databaseURL string, env ...string) *serving {
+	t.Helper()
 	env = append([]string{"DATABASE_URL=" + databaseURL, "TASKFEED_JWT_SECRET=" + testSecret,
 		"TASKFEED_ADDR=127.0.0.1", "PORT=" + port, "TASKFEED_DRAIN=1s"}, env...)
 	s := &serving{start(t, env, "serve"), "http://127.0.0.1:" + port}

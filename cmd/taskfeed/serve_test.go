@@ -29,9 +29,9 @@ func nextFrame(t *testing.T, conn *websocket.Conn) taskfeed.Frame {
 	return f
 }
 
-func dialPlain(t *testing.T, s *serving, user string) *websocket.Conn {
+func dialPlain(t *testing.T, s *serving, user string, params ...string) *websocket.Conn {
 	t.Helper()
-	url := "ws" + strings.TrimPrefix(s.base, "http") + "/ws/" + user + "?token=" + testToken(t, user)
+	url := "ws" + strings.TrimPrefix(s.base, "http") + "/ws/" + user + "?" + strings.Join(append(params, "token="+testToken(t, user)), "&")
 	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), url, nil)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
