@@ -9,7 +9,8 @@ const getToken = async (): Promise<string> => (await fetch("/token")).text();
 async function loadSnapshot(): Promise<Snapshot> {
   const answer = await fetch("/v1/me/tasks", { headers: { Authorization: `Bearer ${await getToken()}` } });
   if (!answer.ok) throw new Error(`tasks: ${answer.status}`);
-  return { tasks: (await answer.json()).items };
+  const { items, cursor } = await answer.json();
+  return { tasks: items, cursor };
 }
 
 const feed = new TaskFeed({ userId, getToken, loadSnapshot, shared: true, cursorStore: localStorageCursor("tasks", sessionStorage) });

@@ -1,5 +1,11 @@
 import type { CursorStore } from "./types.js";
 
+/** As much of the browser's Storage as is used. */
+export interface KeyStorage {
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+}
+
 /** Keeps the cursor as long as the feed: the default. */
 export function memoryCursor(): CursorStore {
   let cursor: number | undefined;
@@ -11,7 +17,7 @@ export function memoryCursor(): CursorStore {
  * page goes on. A key is one user's, and one tab's unless the handlers' effects
  * are shared by all tabs; sessionStorage keeps one for each tab.
  */
-export function localStorageCursor(key: string, storage: Pick<Storage, "getItem" | "setItem"> = localStorage): CursorStore {
+export function localStorageCursor(key: string, storage: KeyStorage = localStorage): CursorStore {
   return {
     load() {
       const text = storage.getItem(key);

@@ -53,6 +53,13 @@ export class TokenRejected extends TaskFeedError {
 export const lost = (message: string, details?: ErrorDetails): TaskFeedError =>
   new TaskFeedError("connection", message, details);
 
+/** What close codes mean. Those that are not here are tried again, but from 4500 on they are `refused`. */
+const meaning: Record<number, ErrorCode> = { 4001: "rejected", 4003: "forbidden", 4011: "disconnected" };
+
+export const closed = (closeCode: number, reason: string): TaskFeedError =>
+  new TaskFeedError(meaning[closeCode] ?? (closeCode >= 4500 ? "refused" : "connection"),
+    `the server closed the connection with ${closeCode}${reason && ": " + reason}`, { closeCode });
+
 /** What it means that the app could not give what it was asked for: it is asked again, unless it says otherwise. */
 export const notGiven = (what: string, cause: any): TaskFeedError =>
   cause?.code === "rejected" ? new TokenRejected(cause.message, { cause }) : lost(what + " failed", { cause });

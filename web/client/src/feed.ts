@@ -28,8 +28,8 @@ async function guard<T>(code: "handler" | "store", work: () => T | Promise<T>): 
   }
 }
 
-function check(cursor: number | undefined, what: string): void {
-  if (cursor !== undefined && !isID(cursor, 0)) throw new TaskFeedError("store", what + " is no event's id");
+function check(cursor: number | null | undefined, what: string): void {
+  if (cursor != null && !isID(cursor, 0)) throw new TaskFeedError("store", what + " is no event's id");
 }
 
 /**
@@ -180,8 +180,8 @@ export class TaskFeed<C extends CustomEvents = {}> {
     this.#tokens = newTokens(this.#o.getToken, signal);
     this.#retry = newRetry(this.#o);
     this.#due = !!this.#o.loadSnapshot;
-    const hurry = (): void => {
-      if (globalThis.document?.hidden) return;
+    const hurry = ({ type }: Event): void => {
+      if (type !== "online" && document.hidden) return;
       if (this.#state === "waiting") this.#cancel();
       this.#session?.poke();
     };
@@ -334,7 +334,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
   /** Before the first connection: with a cursor to go on from, the snapshot may be of any later time. */
   async #start(signal: AbortSignal): Promise<void> {
     const cursor = await this.#show("start", await this.#snapshot("start"));
-    if (this.#cursor === undefined && cursor !== undefined && !signal.aborted) await this.#moveTo(cursor);
+    if (this.#cursor === undefined && cursor != null && !signal.aborted) await this.#moveTo(cursor);
     this.#due = this.#cursor === undefined; // without any, it must be read again when the feed is live
   }
 
@@ -351,7 +351,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     return snapshot;
   }
 
-  async #show(reason: SnapshotReason, snapshot?: Snapshot): Promise<number | undefined> {
+  async #show(reason: SnapshotReason, snapshot?: Snapshot): Promise<number | null | undefined> {
     if (snapshot) await this.#emit("snapshot", { ...snapshot, reason });
     this.#due = false;
     return snapshot?.cursor;

@@ -1,4 +1,4 @@
-import { TaskFeedError } from "./errors.js";
+import { closed, TaskFeedError } from "./errors.js";
 import type { FeedEvent, ResetReason } from "./types.js";
 
 /** An event, or one of the protocol's own frames. */
@@ -16,7 +16,8 @@ export const isID = (id: unknown, least: number): id is number =>
 /**
  * Reads one text frame. Returns undefined for what carries no event: the word
  * pong and frames of a later version of the protocol. Throws for all else that
- * cannot be read, since to pass over it might lose an event.
+ * cannot be read, since to pass over it might lose an event, and where the server
+ * says why it ends the connection.
  */
 export function readFrame(text: string): Frame | undefined {
   if (text.trim() === "pong") return;
@@ -32,6 +33,7 @@ export function readFrame(text: string): Frame | undefined {
     if (!isID(f.cursor, 0)) throw bad(`the cursor of ${type} is no event's id`);
     return f;
   }
+  if (type === "feed_closed") throw closed(f.code, f.reason); // over SSE, in place of a close frame
   if (id === undefined || String(type).startsWith("feed_")) return;
   if (!isID(id, 1)) throw bad(`an id is no integer from 1 to ${Number.MAX_SAFE_INTEGER}, the last that JavaScript holds exactly`);
   if (!type || typeof type !== "string" || isNaN(Date.parse(f.timestamp))) throw bad(`event ${id} has no type or no time`);

@@ -15,7 +15,6 @@ export interface Inbox<T> {
   /** Returns the first item and leaves it; undefined at the end, or throws its error. */
   next(): Promise<T | undefined>;
   shift(): void;
-  clear(): void;
   /** Is fulfilled when nothing waits any more. */
   drained(): Promise<void> | undefined;
 }
@@ -51,7 +50,6 @@ export function newInbox<T>(): Inbox<T> {
       if (!size && end?.error) throw end.error;
       return head();
     },
-    clear() { while (size) shift(); },
     drained: () => (size ? new Promise((resolve) => { empty = resolve; }) : undefined),
   };
 }

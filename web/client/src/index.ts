@@ -5,7 +5,7 @@
  * Not promised: if the page dies after a handler returned and before the cursor
  * was saved, that one event comes again.
  */
-export { localStorageCursor } from "./cursor.js";
+export { localStorageCursor, type KeyStorage } from "./cursor.js";
 export { TaskFeedError, TokenRejected, type ErrorCode, type ErrorDetails } from "./errors.js";
 export { TaskFeed } from "./feed.js";
 export { TaskWebSocket, type SocketOptions } from "./socket.js";

@@ -20,8 +20,7 @@ export interface Settings extends FeedOptions {
 export function settle(o: FeedOptions): Settings {
   const wrong: string[] = [];
   const check = (ok: unknown, why: string): void => { if (!ok) wrong.push(why); };
-  // A fetch that is called as a method of ours is refused by browsers.
-  const { WebSocket = globalThis.WebSocket as WebSocketClass, fetch = globalThis.fetch?.bind(globalThis) } = o;
+  const { WebSocket = globalThis.WebSocket as WebSocketClass, fetch = globalThis.fetch } = o;
   const { min = 500, max = Math.max(30_000, min), random = Math.random } = o.backoff ?? {};
   const transports = (o.transports ?? ["websocket", "sse"]).filter((t) => (t === "sse" ? fetch : t === "websocket" && WebSocket));
   const base = parse(o.url ?? "/");

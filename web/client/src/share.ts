@@ -82,22 +82,18 @@ export function newShare({ name, inbox, readFrame, onLead, cursor, serve, take, 
   const status: Status = { state: "connecting" };
   let leader = false;
   let alone = false; // reads for itself, as no leader or not as far as the leader
-  let whole = false; // the inbox misses nothing since its first status
+  let whole = false; // the inbox misses nothing since the last status that came after a gap
   let sink: Sink | undefined;
   let release: (() => void) | undefined;
 
   const send = (m: Message): void => channel.postMessage(m);
   const post = (more?: Partial<Status>): void => send({ ...status, ...more });
-  const forget = (): void => {
-    inbox.clear();
-    whole = false;
-  };
   const heard = (m: Message): void => {
     sink?.heard();
     const text = typeof m === "string";
     whole ||= !text && (m.at !== undefined || !!m.end);
     if (!whole || inbox.push(text ? readFrame(m)! : m, text ? m.length : 99)) return;
-    forget();
+    whole = false;
     sink?.end();
   };
   channel.onmessage = ({ data }: { data: Message }) => {
@@ -115,6 +111,7 @@ export function newShare({ name, inbox, readFrame, onLead, cursor, serve, take, 
   };
   navigator.locks.request(name, { signal: abort.signal }, () => new Promise<void>((resolve) => {
     release = resolve;
+    if (abort.signal.aborted) return resolve(); // closed in the very moment
     leader = true;
     onLead();
   })).catch(() => {}); // closed before it came to lead
@@ -132,7 +129,7 @@ export function newShare({ name, inbox, readFrame, onLead, cursor, serve, take, 
       } catch (e: any) {
         if (e.code !== "connection") throw e;
         alone = true;
-        forget();
+        whole = false;
       } finally {
         inbox.reopen();
       }

@@ -104,7 +104,7 @@ export interface Reset { reason: ResetReason; from: number; cursor: number }
 export interface Gap { from: number; to: number }
 
 /** The tasks as they stand, and the id of the last event that they show. */
-export interface Snapshot { tasks: Task[]; cursor?: number }
+export interface Snapshot { tasks: Task[]; cursor?: number | null }
 
 /** Why a snapshot is read: at the start, or after a reset. */
 export type SnapshotReason = "start" | ResetReason;

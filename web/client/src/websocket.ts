@@ -1,10 +1,7 @@
 import { bad } from "./frame.js";
-import { lost, TaskFeedError, type ErrorCode } from "./errors.js";
+import { closed, lost } from "./errors.js";
 import type { Link, Sink } from "./session.js";
 import type { WebSocketClass } from "./types.js";
-
-/** What close codes mean. Those that are not here are tried again, but from 4500 on they are `refused`. */
-const meaning: Record<number, ErrorCode> = { 4001: "rejected", 4003: "forbidden", 4011: "disconnected" };
 
 /** Connects by WebSocket. The token goes in the subprotocol, so that no log of URLs holds it. */
 export function openSocket(Socket: WebSocketClass, url: string, token: string, sink: Sink): Link {
@@ -15,7 +12,7 @@ export function openSocket(Socket: WebSocketClass, url: string, token: string, s
   // Why a handshake failed or a connection broke off, a page is not told.
   socket.onerror = () => sink.end(lost("the connection broke off"));
   socket.onclose = ({ code, reason }: { code: number; reason?: string }) =>
-    sink.end(code === 1006 ? lost("the connection broke off") : closeError(code, (reason ?? "").replaceAll(token, "[token]")));
+    sink.end(code === 1006 ? lost("the connection broke off") : closed(code, (reason ?? "").replaceAll(token, "[token]")));
   return {
     ask: () => socket.send("ping"),
     auth: (next) => socket.send(JSON.stringify({ type: "auth", token: next })),
@@ -25,9 +22,4 @@ export function openSocket(Socket: WebSocketClass, url: string, token: string, s
       socket.close(1000);
     },
   };
-}
-
-function closeError(code: number, reason: string): TaskFeedError {
-  return new TaskFeedError(meaning[code] ?? (code >= 4500 ? "refused" : "connection"),
-    `the server closed the connection with ${code}${reason && ": " + reason}`, { closeCode: code });
 }

@@ -97,26 +97,19 @@ describe("backoff", () => {
     expect(delays(changes).slice(0, 5)).toEqual([500, 1000, 2000, 4000, 8000]);
   });
 
-  for (const [type, target] of [["online", "window"], ["visibilitychange", "document"]] as const) {
-    test(`${type} ends the wait`, async () => {
-      const page = Object.assign(new EventTarget(), { hidden: false });
-      vi.stubGlobal("document", page);
-      vi.stubGlobal("addEventListener", page.addEventListener.bind(page)); // what happens to the document, the window hears
-      const { net } = await start();
-      await failAll(net, 5);
-      const before = net.sockets.length;
-      net.last.fail();
-      await settled();
-      page.hidden = true;
-      page.dispatchEvent(new Event(type));
-      await settled();
-      expect(net.sockets).toHaveLength(before);
-      page.hidden = false;
-      page.dispatchEvent(new Event(type));
-      await settled();
-      expect(net.sockets, target).toHaveLength(before + 1);
-    });
-  }
+  test.each([["online", true, 1], ["online", false, 1], ["visibilitychange", true, 0], ["visibilitychange", false, 1]])("%s, hidden %s, ends %i waits", async (type, hidden, want) => {
+    const page = Object.assign(new EventTarget(), { hidden });
+    vi.stubGlobal("document", page);
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page)); // what happens to the document, the window hears
+    const { net } = await start();
+    await failAll(net, 5);
+    net.last.fail();
+    await settled();
+    const before = net.sockets.length;
+    page.dispatchEvent(new Event(type));
+    await settled();
+    expect(net.sockets).toHaveLength(before + want);
+  });
 
   test("a closed feed no longer listens to the page", async () => {
     const page = new EventTarget();
@@ -209,6 +202,18 @@ describe("tokens", () => {
     clearInterval(answer);
   });
 
+  test("a renewal that gives the same token is not sent, and tried again later", async () => {
+    let n = 0;
+    const token = jwt("1", Date.now() + 80_000);
+    const { net } = await start({ getToken: () => { n++; return token; } });
+    const answer = setInterval(() => net.last.say("pong"), 5000);
+    net.last.open().say(live(1));
+    await pass(62_000);
+    expect(n).toBe(3);
+    expect(new Set(net.last.sent)).toEqual(new Set(["ping"]));
+    clearInterval(answer);
+  });
+
   test("TokenRejected from a renewal ends the feed", async () => {
     let n = 0;
     const { net, changes } = await start({ getToken: () => { if (n++) throw new TokenRejected(); return jwt("1", Date.now() + 40_000); } });
@@ -233,6 +238,9 @@ describe("tokens", () => {
     net.last.open().say(live(1));
     await pass(20_000);
     expect(feed.state).toBe("live");
+    net.last.shut(1011);
+    await pass(500);
+    expect(net.sockets).toHaveLength(2);
     expect(asks).toEqual(["initial"]);
   });
 
@@ -349,6 +357,8 @@ describe("the peer", () => {
     done();
     await pass(1000);
     expect(feed.cursor).toBe(1);
+    expect(net.sockets).toHaveLength(1);
+    expect(feed.state).toBe("replaying");
   });
 
   test("is asked at once when the page comes back to life", async () => {

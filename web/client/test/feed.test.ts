@@ -520,6 +520,19 @@ describe("the iterator", () => {
     expect(saved).toEqual([]);
   });
 
+  test("leaving it is no error that onHandlerError is told of", async () => {
+    const errors: unknown[] = [];
+    const { net, feed, states } = start({ onHandlerError: (error) => { errors.push(error); } });
+    const loop = (async () => { for await (const _ of feed.events()) break; })();
+    await settled();
+    net.last.open().say(event(1), event(2));
+    await loop;
+    await settled();
+    expect(errors).toEqual([]);
+    expect(states.at(-1)).toBe("closed");
+    expect(feed.cursor).toBe(undefined);
+  });
+
   test("on a feed that runs, leaving it ends nothing else", async () => {
     const { net, feed, saved } = start({ after: 0 });
     const ids: number[] = [];

@@ -20,6 +20,7 @@ afterEach(async () => {
 
 interface Tab {
   feed: TaskFeed;
+  after: number;
   ids: number[];
   changes: StateChange[];
   resets: string[];
@@ -29,7 +30,7 @@ interface Tab {
 
 /** Opens a tab. */
 async function open(more?: Partial<FeedOptions>): Promise<Tab> {
-  const tab: Tab = { feed: undefined!, ids: [], changes: [], resets: [], channel: undefined!, asks: 0 };
+  const tab: Tab = { feed: undefined!, after: more?.after ?? 0, ids: [], changes: [], resets: [], channel: undefined!, asks: 0 };
   const feed = tab.feed = new TaskFeed({
     url: "http://taskfeed.test", userId: "alice", shared: true, after: 0, WebSocket: log.WebSocket, backoff: { random: () => 0 },
     getToken: () => { tab.asks++; return "secret-token"; }, onState: (change) => { tab.changes.push(change); }, ...more,
@@ -71,6 +72,7 @@ describe("tabs", () => {
     await until(() => expect(second.ids).toEqual(upTo(10)));
     await until(() => expect(log.open).toHaveLength(1));
     expect(first.ids).toEqual(upTo(10));
+    expect(log.sockets).toHaveLength(2);
   });
 
   test("that want live events only begin where the leader is, without a connection", async () => {
@@ -114,6 +116,45 @@ describe("tabs", () => {
     await until(() => expect(tabs.slice(1).map(({ ids }) => ids)).toEqual([upTo(8), upTo(8)]));
     expect(log.open).toHaveLength(1);
     expect(tabs[0]!.ids).toEqual(upTo(2));
+  });
+
+  test("that heard less of a leader that crashed than the next leader miss nothing", async () => {
+    const tabs = [await open(), await open(), await open()];
+    await until(() => expect(tabs.every(({ feed }) => feed.state === "live")).toBe(true));
+    log.append(3);
+    await until(() => expect(tabs[2]!.ids).toEqual(upTo(3)));
+    log.append(2);
+    tabs[2]!.channel.drop(tabs[0]!.channel); // and the second gets both
+    await until(() => expect(tabs[1]!.ids).toEqual(upTo(5)));
+    browser.crash(tabs[0]!.channel, () => 1);
+    log.append(2); // while nobody leads
+    void tabs[0]!.feed.close();
+    await until(() => expect(tabs.slice(1).map(({ ids }) => ids)).toEqual([upTo(7), upTo(7)]));
+    await until(() => expect(log.open).toHaveLength(1));
+  });
+
+  test("are not led astray by what comes before the leader has told where it is", async () => {
+    log.append(5);
+    const first = await open();
+    await until(() => expect(first.ids).toEqual(upTo(5)));
+    browser.onJoin = () => log.append(2);
+    const second = await open();
+    await until(() => expect([first.ids, second.ids]).toEqual([upTo(7), upTo(7)]));
+  });
+
+  test("that have no room for more come back for it", async () => {
+    const hold = gate();
+    const [first, second] = [await open(), await open()];
+    await second.feed.ready();
+    second.feed.on("event", () => hold.opened);
+    const large = "x".repeat(1 << 20);
+    for (let i = 0; i < 8; i++) log.append(1, { message: large });
+    await until(() => expect(first.ids).toEqual(upTo(8)));
+    hold.open();
+    await until(() => expect(second.ids).toEqual(upTo(8)));
+    log.append();
+    await until(() => expect(second.ids).toEqual(upTo(9)));
+    await until(() => expect(log.open).toHaveLength(1));
   });
 
   test("with slow handlers delay no other tab, the leader's own included", async () => {
@@ -205,6 +246,17 @@ describe("tabs", () => {
     expect(log.open).toHaveLength(1);
   });
 
+  test("closed in the moment in which they are to lead do not keep the lock", async () => {
+    browser.onJoin = () => {
+      browser.onJoin = () => {};
+      void feeds.at(-1)!.close(); // the lock is granted with the next turn
+    };
+    await open();
+    const others = [await open(), await open()];
+    await until(() => expect(others.map(({ feed }) => feed.state)).toEqual(["live", "live"]));
+    expect(log.open).toHaveLength(1);
+  });
+
   test("where the browser has no locks, each have a connection", async () => {
     vi.stubGlobal("navigator", {});
     const make = (): TaskFeed => {
@@ -265,7 +317,8 @@ describe("over any hand-over, nothing is lost and nothing doubled", () => {
       [1, () => alive.length > 1 && alive.splice(Math.floor(random() * alive.length), 1)[0]!.feed.close()],
       [2, () => { // the page of the leader crashes, or of another
         if (alive.length < 2) return;
-        const [tab] = alive.splice(Math.floor(random() * alive.length), 1);
+        const [tab] = alive.splice(random() < 0.5 ? 0 : Math.floor(random() * alive.length), 1);
+        log.append(Math.floor(random() * 3)); // of which some hear, and some do not
         browser.crash(tab!.channel, random);
         const ids = tab!.ids.length;
         tab!.feed.on("event", () => expect.unreachable(`a crashed page runs (${ids})`));
@@ -280,7 +333,7 @@ describe("over any hand-over, nothing is lost and nothing doubled", () => {
 
     log.append(3);
     await until(() => expect(alive.map(({ feed }) => feed.cursor)).toEqual(alive.map(() => log.head)));
-    for (const { ids } of all) expect(ids).toEqual(upTo(ids[0]! + ids.length - 1, ids[0]));
+    for (const { ids, after } of all) expect(ids).toEqual(upTo(after + ids.length, after + 1));
     await until(() => expect(log.open).toHaveLength(1));
   });
 });

@@ -18,6 +18,7 @@ describe("the parser", () => {
     ["line feeds", "data: a\n\ndata: b\n\n", ["a", "b"]],
     ["carriage returns", "data: a\r\rdata: b\r\r", ["a", "b"]],
     ["both", "data: a\r\n\r\ndata: b\r\n\r\n", ["a", "b"]],
+    ["several lines of data with carriage returns and line feeds", "data: a\r\ndata: b\r\n\r\n", ["a\nb"]],
     ["several lines of data", "data: a\ndata:\ndata: b\n\n", ["a\n\nb"]],
     ["no space, one space, two spaces", "data:a\n\ndata: a\n\ndata:  a\n\n", ["a", "a", " a"]],
     ["a colon in the value", "data: {\"a\":1}\n\n", ["{\"a\":1}"]],
@@ -112,21 +113,24 @@ describe("the stream", () => {
   });
 
   test("is not read ahead of slow handlers", async () => {
+    let pulled = 0;
+    const body = (): ReadableStream => new ReadableStream({
+      pull(to) {
+        if (pulled === 100) return new Promise(() => {});
+        to.enqueue(Buffer.from(`data: ${JSON.stringify(event(++pulled))}\n\n`));
+      },
+    }, { highWaterMark: 0 });
     const hold = gate();
-    let sent = 0;
-    const { feed, ids, server } = await start(async (peer) => {
-      await peer.open();
-      const large = "x".repeat(60_000);
-      for (let id = 1; id <= 400; id++) peer.send(event(id, { message: large }));
-      sent = 400;
+    const { feed, ids } = await start(() => {}, {
+      fetch: async () => new Response(body(), { headers: { "Content-Type": "text/event-stream" } }),
     });
     feed.on("event", () => hold.opened);
     feed.connect();
-    await until(() => expect(sent + ids.length).toBe(401));
+    await until(() => expect(ids).toEqual([1]));
+    for (let i = 0; i < 100; i++) await new Promise(setImmediate);
+    expect(pulled).toBe(1);
     hold.open();
-    await until(() => expect(ids).toHaveLength(400));
-    expect(ids).toEqual(Array.from({ length: 400 }, (_, i) => i + 1));
-    expect(server.peers).toHaveLength(1); // else it would have come back for what did not fit
+    await until(() => expect(ids).toHaveLength(100));
   });
 
   test("a token that is renewed begins a new stream at once", async () => {
@@ -147,6 +151,31 @@ describe("the stream", () => {
     });
     feed.connect();
     await until(() => expect(delays).toEqual([2000]));
+  });
+});
+
+describe("feed_closed", () => {
+  const closing = (code: number) => async (peer: Peer, n: number): Promise<void> => {
+    await peer.open();
+    peer.send(event(n + 1));
+    if (!n) peer.send({ type: "feed_closed", code, reason: "because" });
+    if (!n) peer.close(1000);
+  };
+
+  test.each([[1012, "initial"], [4008, "initial"], [4001, "initial,rejected"]])("%i is what that close code is: the feed comes back", async (code, want) => {
+    const asks: string[] = [];
+    const { feed, ids, server } = await start(closing(code), { getToken: ({ reason }) => `token-${asks.push(reason)}` });
+    feed.connect();
+    await until(() => expect(ids).toEqual([1, 2]));
+    expect(asks.join()).toBe(want);
+    expect(server.peers[1]!.after).toBe("1");
+  });
+
+  test("4011 ends it", async () => {
+    const { feed, ids, ended } = await start(closing(4011));
+    feed.connect();
+    expect(await ended).toMatchObject({ code: "disconnected", closeCode: 4011, message: "the server closed the connection with 4011: because" });
+    expect(ids).toEqual([1]);
   });
 });
 
@@ -203,8 +232,21 @@ describe("an answer that is no stream", () => {
       await peer.open();
       peer.send(live(1));
     });
+    const states: string[] = [];
+    feed.on("state", ({ state }) => { states.push(state); });
     await feed.ready();
     expect(server.peers).toHaveLength(2);
+    expect(states).toEqual(["connecting", "waiting", "connecting", "replaying", "live"]);
+  });
+
+  test("another place is not gone to, for the token is this one's", async () => {
+    const { feed, server } = await start(async (peer, n) => {
+      if (!n) return peer.answer(307, { Location: "/elsewhere" });
+      await peer.open();
+      peer.send(live(1));
+    });
+    await feed.ready();
+    expect(server.peers.map(({ url }) => url.pathname)).toEqual(["/v1/events/stream", "/v1/events/stream"]);
   });
 });
 

@@ -7,6 +7,8 @@ type Listener = (event: { data: unknown }) => void;
 /** A browser with tabs that share locks and channels, and can crash. */
 export class FakeBrowser {
   readonly channels: FakeChannel[] = [];
+  /** Called when a tab has joined. */
+  onJoin = (): void => {};
   readonly #queues = new Map<string, Waiting[]>(); // the first of each holds the lock
 
   /** Puts the browser's APIs in place of the environment's. */
@@ -63,7 +65,10 @@ export class FakeChannel {
   frozen = false;
   #waiting: [from: FakeChannel, data: unknown][] = [];
 
-  constructor(private readonly browser: FakeBrowser, readonly name: string) { browser.channels.push(this); }
+  constructor(private readonly browser: FakeBrowser, readonly name: string) {
+    browser.channels.push(this);
+    browser.onJoin();
+  }
 
   postMessage(data: unknown): void {
     if (this.dead) return;
@@ -98,6 +103,7 @@ export class FakeChannel {
 export class FakeLog {
   head = 0;
   oldest = 1;
+  readonly events = new Map<number, object>();
   readonly sockets: LogSocket[] = [];
   readonly WebSocket: WebSocketClass;
 
@@ -110,9 +116,10 @@ export class FakeLog {
 
   get open(): LogSocket[] { return this.sockets.filter((s) => !s.gone); }
 
-  append(n = 1): void {
+  append(n = 1, more?: object): void {
     for (; n > 0; n--) {
-      const e = event(++this.head);
+      const e = event(++this.head, more);
+      this.events.set(this.head, e);
       for (const s of this.open) if (s.live) s.deliver(e);
     }
   }
@@ -139,7 +146,7 @@ export class LogSocket extends FakeSocket {
     const after = this.after === null ? head : Number(this.after);
     if (after > head) this.deliver(reset("ahead", head));
     else if (after && after < oldest - 1) this.deliver(reset("expired", head));
-    else for (let id = Math.max(after + 1, oldest); id <= head; id++) this.deliver(event(id));
+    else for (let id = Math.max(after + 1, oldest); id <= head; id++) this.deliver(this.log.events.get(id)!);
     this.deliver(live(head));
     this.live = true;
   }

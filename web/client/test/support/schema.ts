@@ -1,8 +1,11 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-/** Reads a JSON file beside this one. */
-export const json = (path: string): any => JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8"));
+// The server's own description of its frames.
+const directory = new URL("../../../../httpapi/schemas/", import.meta.url);
 
-/** Checks a frame against frames.schema.json. */
-export const isFrame = new Ajv2020({ strictTypes: false }).compile(json("../../frames.schema.json"));
+const ajv = new Ajv2020({ strictTypes: false });
+for (const file of readdirSync(directory)) ajv.addSchema(JSON.parse(readFileSync(new URL(file, directory), "utf8")));
+
+/** Checks a frame of the server. */
+export const isFrame = ajv.getSchema("frame.json")!;

@@ -10,10 +10,10 @@ import { promisify } from "node:util";
 const secret = randomBytes(32).toString("hex");
 
 /** Signs a token as the issuer of the app would. */
-export function token(user: string, seconds: number): string {
+export function token(user: string, seconds: number, role?: string): string {
   const now = Math.floor(Date.now() / 1000);
   const part = (claims: object): string => Buffer.from(JSON.stringify(claims)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, iat: now, exp: now + seconds })}`;
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, iat: now, exp: now + seconds, role })}`;
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
@@ -46,7 +46,7 @@ export class RealTaskfeed {
   async serve(port: number): Promise<() => Promise<void>> {
     const env = { DATABASE_URL: this.databaseURL, PORT: String(port), TASKFEED_ADDR: "127.0.0.1", TASKFEED_DRAIN: "100ms", TASKFEED_LOG_LEVEL: "info" };
     const before = new Set(this.#running);
-    await this.#run(["serve"], env, undefined, `http://127.0.0.1:${port}/readyz`);
+    await this.#run(["serve"], env, undefined, `http://127.0.0.1:${port}/healthz`);
     const child = [...this.#running].find((c) => !before.has(c))!;
     return () => this.#end(child);
   }
