@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +18,21 @@ import (
 
 // fakeCommandLog fails while it is asked to.
 type fakeCommandLog struct {
+	mu       sync.Mutex
 	commands []taskfeed.Command
 	failing  bool
 }
 
+func (l *fakeCommandLog) change(failing bool, more ...taskfeed.Command) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failing = failing
+	l.commands = append(l.commands, more...)
+}
+
 func (l *fakeCommandLog) CommandsAfter(_ context.Context, id int64) ([]taskfeed.Command, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.failing {
 		return nil, errors.New("the database is away")
 	}
@@ -52,15 +63,14 @@ func TestCommandsAreObeyedOnce(t *testing.T) {
 			synctest.Wait()
 		}
 		pass(2)
-		log.commands = append(log.commands, taskfeed.Command{ID: 8, Kind: taskfeed.CommandDisconnectUser, Argument: "alice"})
+		log.change(false, taskfeed.Command{ID: 8, Kind: taskfeed.CommandDisconnectUser, Argument: "alice"})
 		pass(3)
-		log.failing = true
-		log.commands = append(log.commands, taskfeed.Command{ID: 9, Kind: taskfeed.CommandDisconnectConnection, Argument: "c-1"})
+		log.change(true, taskfeed.Command{ID: 9, Kind: taskfeed.CommandDisconnectConnection, Argument: "c-1"})
 		pass(3)
 		if want := []string{"disconnect_user alice"}; !slices.Equal(obeyed, want) {
 			t.Errorf("obeyed %q during the outage, want %q", obeyed, want)
 		}
-		log.failing = false
+		log.change(false)
 		pass(2)
 		if want := []string{"disconnect_user alice", "disconnect_connection c-1"}; !slices.Equal(obeyed, want) {
 			t.Errorf("obeyed %q, want %q", obeyed, want)
