@@ -64,6 +64,12 @@ WITH ours AS (
     WHERE o.relkind IN ('r', 'p')
       AND obj_description(o.oid) IS NOT NULL
     UNION ALL
+    SELECT 1, o.relname, 5000, '    GRANT ' || a.privilege_type || ' TO ' || CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+    FROM ours AS o
+    JOIN pg_class AS c USING (oid)
+    CROSS JOIN LATERAL aclexplode(o.relacl) AS a
+    WHERE a.grantee <> c.relowner
+    UNION ALL
     SELECT 2, o.relname, 0,
            'SEQUENCE ' || o.relname || ' FROM ' || s.seqstart || ' TO ' || s.seqmax || ' CACHE ' || s.seqcache || coalesce(' -- ' || obj_description(o.oid), '')
     FROM ours AS o
@@ -72,7 +78,10 @@ WITH ours AS (
     SELECT 3, p.oid::regprocedure::text, 0,
            pg_get_functiondef(p.oid)
                || '-- ' || coalesce(obj_description(p.oid, 'pg_proc'), '') || E'\n'
-               || '-- EXECUTE: ' || CASE WHEN p.proacl IS NULL THEN 'PUBLIC' ELSE 'owner' END
+               || '-- EXECUTE: ' || coalesce((
+                   SELECT string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ')
+                   FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+                   WHERE a.grantee <> p.proowner), 'owner')
     FROM pg_proc AS p
     WHERE p.pronamespace = 'taskfeed'::regnamespace
 )

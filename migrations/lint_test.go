@@ -9,7 +9,7 @@ import (
 )
 
 // object matches what a migration creates: its kind and its name.
-var object = regexp.MustCompile(`(?m)^CREATE (TABLE|INDEX|SEQUENCE|FUNCTION|TRIGGER) ([a-z0-9_.]+)`)
+var object = regexp.MustCompile(`(?m)^\s*CREATE (?:UNIQUE |OR REPLACE )*(TABLE|INDEX|SEQUENCE|FUNCTION|TRIGGER) (?:CONCURRENTLY |IF NOT EXISTS )*([a-z0-9_.]+)`)
 
 // lint returns what breaks our rules for migrations.
 func lint(name, sql string) (faults []string) {
@@ -84,6 +84,7 @@ DROP TABLE taskfeed.x;
 	for want, bad := range map[string]string{
 		"table taskfeed.x has no comment":       strings.Replace(good, "COMMENT ON TABLE taskfeed.x IS 'x';", "", 1),
 		"is not revoked from PUBLIC":            strings.Replace(good, "REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;", "", 1),
+		"index x_a has no comment":              strings.Replace(good, "-- +goose Down", "CREATE UNIQUE INDEX CONCURRENTLY x_a ON taskfeed.x (a);\n-- +goose Down", 1),
 		"has no fixed search_path":              strings.Replace(good, "SET search_path = pg_catalog, pg_temp\n", "", 1),
 		"it has no Down section":                good[:strings.Index(good, "-- +goose Down")],
 		"keywords are upper case: drop":         strings.Replace(good, "DROP", "drop", 1),

@@ -12,9 +12,10 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 )
 
@@ -47,24 +48,23 @@ func (v Versions) String() string {
 // at once: one works, the others wait and find nothing to do. It refuses a
 // server older than PostgreSQL 14, a database whose encoding is not UTF8, and a
 // schema that is newer than the binary. An interrupted Up may be run again.
+//
+// The URL must lead to Postgres itself: a lock that is held for the length of a
+// session means nothing to a pooler of transactions.
 func Up(ctx context.Context, databaseURL string) error {
-	return locked(ctx, databaseURL, func(db *sql.DB) error {
+	return alone(ctx, databaseURL, func(db *sql.DB) error {
 		if err := checkServer(ctx, db); err != nil {
 			return err
 		}
-		if _, err := db.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS taskfeed"); err != nil {
-			return fmt.Errorf("create schema taskfeed (its owner needs CREATE on the database): %w", err)
+		if err := createSchema(ctx, db); err != nil {
+			return err
 		}
 		p, err := provider(db)
 		if err != nil {
 			return err
 		}
-		v, err := versions(ctx, p)
-		if err != nil {
+		if err := checkNewer(ctx, p); err != nil {
 			return err
-		}
-		if v.Database > v.Binary {
-			return fmt.Errorf("%v: install a newer taskfeed", v)
 		}
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate up: %w", err)
@@ -74,26 +74,21 @@ func Up(ctx context.Context, databaseURL string) error {
 }
 
 // Down takes every migration back and drops the schema: the tasks and the log
-// are gone for good. It changes nothing when objects that are not ours depend
-// on ours; the error names them.
+// are gone for good. It is one transaction: when objects that are not ours
+// depend on ours, or lie in our schema, it changes nothing and the error names
+// them. Without the schema there is nothing to do.
 func Down(ctx context.Context, databaseURL string) error {
-	return locked(ctx, databaseURL, func(db *sql.DB) error {
+	return alone(ctx, databaseURL, func(db *sql.DB) error {
 		exists, err := schemaExists(ctx, db)
 		if err != nil || !exists {
 			return err
 		}
-		if err := checkDependants(ctx, db); err != nil {
-			return err
-		}
-		p, err := provider(db)
+		script, err := downScript(ctx, db)
 		if err != nil {
 			return err
 		}
-		if _, err := p.DownTo(ctx, 0); err != nil {
-			return fmt.Errorf("migrate down: %w", err)
-		}
-		if _, err := db.ExecContext(ctx, "DROP TABLE "+versionTable+"; DROP SCHEMA taskfeed"); err != nil {
-			return fmt.Errorf("drop schema taskfeed: %w", err)
+		if _, err := db.ExecContext(ctx, script); err != nil {
+			return fmt.Errorf("migrate down: %w", errors.Join(append(dependants(err), err)...))
 		}
 		return nil
 	})
@@ -102,7 +97,7 @@ func Down(ctx context.Context, databaseURL string) error {
 // Read returns the versions of a database and of this binary. It changes nothing.
 func Read(ctx context.Context, databaseURL string) (Versions, error) {
 	var v Versions
-	err := withDB(databaseURL, func(db *sql.DB) error {
+	err := withDB(databaseURL, sqlSettings, func(db *sql.DB) error {
 		p, err := provider(db)
 		if err != nil {
 			return err
@@ -139,54 +134,104 @@ func versions(ctx context.Context, p *goose.Provider) (Versions, error) {
 	return Versions{Database: current, Binary: target}, nil
 }
 
-const sqlServer = `
-SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding')`
+// checkNewer refuses a schema that only a newer binary knows.
+func checkNewer(ctx context.Context, p *goose.Provider) error {
+	v, err := versions(ctx, p)
+	if err == nil && v.Database > v.Binary {
+		return fmt.Errorf("%v: install a newer taskfeed", v)
+	}
+	return err
+}
 
-func checkServer(ctx context.Context, db *sql.DB) error {
-	var number int
-	var version, encoding string
-	if err := db.QueryRowContext(ctx, sqlServer).Scan(&number, &version, &encoding); err != nil {
-		return fmt.Errorf("read server version: %w", err)
+// downScript is the Down sections of the migrations that were applied, the last
+// one first, and the end of what Up itself made. Sent as one string, Postgres
+// runs it as one transaction.
+func downScript(ctx context.Context, db *sql.DB) (string, error) {
+	const dropSchema = "DROP SCHEMA taskfeed"
+	exists, err := tableExists(ctx, db)
+	if err != nil || !exists {
+		return dropSchema, err
 	}
-	if number < minServerVersion {
-		return fmt.Errorf("PostgreSQL %s is too old: taskfeed needs version 14 or newer", version)
+	p, err := provider(db)
+	if err != nil {
+		return "", err
 	}
-	if encoding != "UTF8" {
-		return fmt.Errorf("the database's encoding is %s: taskfeed needs one created with ENCODING 'UTF8'", encoding)
+	if err := checkNewer(ctx, p); err != nil {
+		return "", err
+	}
+	applied, err := p.Status(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read schema version: %w", err)
+	}
+	var script strings.Builder
+	for _, m := range slices.Backward(applied) {
+		if m.State != goose.StateApplied {
+			continue
+		}
+		text, err := files.ReadFile(m.Source.Path)
+		if err != nil {
+			return "", fmt.Errorf("read migrations: %w", err)
+		}
+		_, down, _ := strings.Cut(string(text), "-- +goose Down\n")
+		script.WriteString(down)
+	}
+	script.WriteString("DROP TABLE " + versionTable + ";" + dropSchema)
+	return script.String(), nil
+}
+
+// dependants names the objects that a DROP was refused for.
+func dependants(err error) []error {
+	const dependentObjectsStillExist = "2BP01"
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pgErr.Code != dependentObjectsStillExist {
+		return nil
+	}
+	var errs []error
+	for line := range strings.Lines(pgErr.Detail) {
+		errs = append(errs, fmt.Errorf("%s: drop it first", strings.TrimSpace(line)))
+	}
+	return errs
+}
+
+// server is what matters to us of a server and of a database on it.
+type server struct {
+	number   int    // 150018
+	version  string // 15.18, for people
+	encoding string
+}
+
+func (s server) check() error {
+	if s.number < minServerVersion {
+		return fmt.Errorf("PostgreSQL %s is too old: taskfeed needs version 14 or newer", s.version)
+	}
+	if s.encoding != "UTF8" {
+		return fmt.Errorf("the database's encoding is %s: taskfeed needs one created with ENCODING 'UTF8'", s.encoding)
 	}
 	return nil
 }
 
-// sqlDependants finds views, foreign keys and the like outside our schema that
-// DROP would refuse over or, with CASCADE, take along.
-const sqlDependants = `
-SELECT DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid)
-FROM pg_depend AS d
-JOIN pg_class AS ours ON ours.oid = d.refobjid AND d.refclassid = 'pg_class'::regclass
-LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
-LEFT JOIN pg_class AS v ON v.oid = r.ev_class
-LEFT JOIN pg_constraint AS c ON d.classid = 'pg_constraint'::regclass AND c.oid = d.objid
-LEFT JOIN pg_class AS t ON t.oid = c.conrelid
-WHERE ours.relnamespace = 'taskfeed'::regnamespace
-  AND coalesce(v.relnamespace, t.relnamespace) <> 'taskfeed'::regnamespace
-ORDER BY 1
-LIMIT 100`
+const sqlServer = `
+SELECT current_setting('server_version_num')::int, current_setting('server_version'), current_setting('server_encoding')`
 
-func checkDependants(ctx context.Context, db *sql.DB) error {
-	rows, err := db.QueryContext(ctx, sqlDependants)
-	if err != nil {
-		return fmt.Errorf("look for dependent objects: %w", err)
+func checkServer(ctx context.Context, db *sql.DB) error {
+	var s server
+	if err := db.QueryRowContext(ctx, sqlServer).Scan(&s.number, &s.version, &s.encoding); err != nil {
+		return fmt.Errorf("read server version: %w", err)
 	}
-	defer rows.Close()
-	var errs []error
-	for rows.Next() {
-		var object string
-		if err := rows.Scan(&object); err != nil {
-			return fmt.Errorf("look for dependent objects: %w", err)
-		}
-		errs = append(errs, fmt.Errorf("%s depends on taskfeed's tables: drop it first", object))
+	return s.check()
+}
+
+// createSchema leaves a schema alone that an administrator made for us: it would
+// take the right to make schemas even to find that there is one.
+func createSchema(ctx context.Context, db *sql.DB) error {
+	exists, err := schemaExists(ctx, db)
+	if err != nil || exists {
+		return err
 	}
-	return errors.Join(append(errs, rows.Err())...)
+	if _, err := db.ExecContext(ctx, "CREATE SCHEMA taskfeed"); err != nil {
+		return fmt.Errorf("create schema taskfeed (its owner needs CREATE on the database): %w", err)
+	}
+	return nil
 }
 
 func schemaExists(ctx context.Context, db *sql.DB) (exists bool, err error) {
@@ -203,39 +248,4 @@ func tableExists(ctx context.Context, db *sql.DB) (exists bool, err error) {
 		return false, fmt.Errorf("look for table %s: %w", versionTable, err)
 	}
 	return exists, nil
-}
-
-// sqlLock takes the lock that serialises migrations of one database:
-// 1952543595 is taskfeed's class of advisory locks.
-const sqlLock = "SELECT pg_advisory_lock(1952543595, 4)"
-
-// locked calls work while this process alone may migrate the database.
-func locked(ctx context.Context, databaseURL string, work func(*sql.DB) error) error {
-	return withDB(databaseURL, func(db *sql.DB) error {
-		conn, err := db.Conn(ctx)
-		if err != nil {
-			return fmt.Errorf("connect: %w", err)
-		}
-		defer conn.Close() // ends with the session, and so does the lock
-		if _, err := conn.ExecContext(ctx, "SET lock_timeout = 0"); err != nil {
-			return fmt.Errorf("wait for other migrations: %w", err)
-		}
-		if _, err := conn.ExecContext(ctx, sqlLock); err != nil {
-			return fmt.Errorf("wait for other migrations: %w", err)
-		}
-		return work(db)
-	})
-}
-
-// withDB calls work with connections that give up a table lock rather than
-// queue the app's writers behind it.
-func withDB(databaseURL string, work func(*sql.DB) error) error {
-	cfg, err := pgx.ParseConfig(databaseURL)
-	if err != nil {
-		return errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database")
-	}
-	cfg.RuntimeParams["lock_timeout"] = "5s"
-	db := stdlib.OpenDB(*cfg)
-	defer db.Close()
-	return work(db)
 }
