@@ -80,7 +80,7 @@ func rootCommand(in *invocation) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), tokenCommand(in),
-		tailCommand(in), benchCommand(in), healthcheckCommand(in), versionCommand(in))
+		tailCommand(in), tasksCommand(in), eventsCommand(in), benchCommand(in), healthcheckCommand(in), versionCommand(in))
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
 	}

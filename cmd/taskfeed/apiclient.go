@@ -1,0 +1,170 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+)
+
+// apiTimeout bounds one request of a command to the API.
+const apiTimeout = 40 * time.Second
+
+// cliUser is in whose name a command asks that signs its own token.
+const cliUser = "taskfeed-cli"
+
+// apiSettings says which server to ask, and as whom.
+type apiSettings struct {
+	url, token string
+	signing    config // what signs a token of one's own
+	own        *settings
+	environ    *settings
+}
+
+func newAPISettings(in *invocation) *apiSettings {
+	s := &apiSettings{}
+	s.own = newSettings([]*setting{
+		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.env("PORT"), "8080"), text(&s.url)},
+		{"TASKFEED_TOKEN", "token to ask with; without one, the command signs its own, an admin's, with TASKFEED_JWT_SECRET", "", text(&s.token)},
+	})
+	s.environ = newSettings(s.signing.tokenSettings()) // from the environment alone
+	return s
+}
+
+// client reads the settings. mine says that the token is to be a user's own.
+func (s *apiSettings) client(env func(string) string, mine bool) (*apiClient, error) {
+	if err := errors.Join(s.own.read(env), s.environ.read(env)); err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(s.url)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" || base.User != nil {
+		return nil, errors.New("TASKFEED_URL: must be the server's base URL, such as https://feed.example.com")
+	}
+	switch {
+	case s.token != "":
+	case mine:
+		return nil, errors.New("TASKFEED_TOKEN: it is missing; --mine takes the token of the user")
+	case s.signing.secret == "":
+		return nil, errors.New("TASKFEED_TOKEN: it is missing; set it to a token with the role admin, or TASKFEED_JWT_SECRET to the server's secret")
+	default:
+		s.signing.auth.Secret = []byte(s.signing.secret)
+		if s.token, err = auth.Issue(s.signing.auth, cliUser, auth.RoleAdmin, time.Hour); err != nil {
+			return nil, err
+		}
+	}
+	prefix := "v1"
+	if mine {
+		prefix = "v1/me"
+	}
+	return &apiClient{base: base.JoinPath(prefix), token: s.token, http: &http.Client{Timeout: apiTimeout}}, nil
+}
+
+// apiClient asks a server's API.
+type apiClient struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// apiError is a refusal of the server's.
+type apiError struct {
+	status int
+	code   taskfeed.Code
+	detail string
+}
+
+func (e *apiError) Error() string {
+	advice := ""
+	switch e.code {
+	case taskfeed.CodeForbidden:
+		advice = "; with a user's own token, use --mine"
+	case taskfeed.CodeBadToken:
+		advice = "; check TASKFEED_TOKEN, or TASKFEED_JWT_SECRET"
+	}
+	return fmt.Sprintf("the server answers %d: %s%s", e.status, printable(e.detail), advice)
+}
+
+// get asks for a path, given in its parts, and reads the answer's JSON.
+func (c *apiClient) get(ctx context.Context, query url.Values, into any, path ...string) error {
+	for i := range path {
+		path[i] = url.PathEscape(path[i])
+	}
+	u := c.base.JoinPath(path...)
+	u.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	r.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(r)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err // the rest repeats the URL
+		}
+		return fmt.Errorf("ask %s: %w", c.base.Host, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return refusalOf(resp)
+	}
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		return fmt.Errorf("read the answer of %s: %w", c.base.Host, err)
+	}
+	return nil
+}
+
+// refusalOf reads a problem document, or does without one: a proxy may have
+// answered.
+func refusalOf(resp *http.Response) error {
+	var problem struct {
+		Code   taskfeed.Code
+		Detail string
+	}
+	const most = 64 << 10
+	if err := json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(&problem); err != nil || problem.Detail == "" {
+		problem.Detail = "no taskfeed answers there; check TASKFEED_URL"
+	}
+	return &apiError{resp.StatusCode, problem.Code, problem.Detail}
+}
+
+// maxPage is the most items that a page may have.
+const maxPage = taskfeed.MaxPageLimit
+
+// pages reads a list page by page, at most limit items of it, all of them when
+// limit is negative, and hands each page on as it came.
+func (c *apiClient) pages(ctx context.Context, query url.Values, limit int, each func([]json.RawMessage) error, path ...string) error {
+	for {
+		size := maxPage
+		if limit >= 0 {
+			size = min(limit, maxPage)
+		}
+		query.Set("limit", strconv.Itoa(size))
+		var page struct {
+			Items []json.RawMessage
+			Next  string
+		}
+		if err := c.get(ctx, query, &page, path...); err != nil {
+			return err
+		}
+		if err := each(page.Items); err != nil {
+			return err
+		}
+		if limit >= 0 {
+			limit -= len(page.Items)
+		}
+		if page.Next == "" || limit == 0 {
+			return nil
+		}
+		query.Set("after", page.Next)
+	}
+}
