@@ -1,6 +1,4 @@
 -- +goose Up
-COMMENT ON SCHEMA taskfeed IS 'Turns committed changes of tasks into notifications that no user misses.';
-
 CREATE TABLE taskfeed.tasks (
     id         text        NOT NULL DEFAULT gen_random_uuid()::text,
     user_id    text        NOT NULL,
