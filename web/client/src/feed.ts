@@ -203,8 +203,8 @@ export class TaskFeed<C extends CustomEvents = {}> {
   async #join(): Promise<Share | undefined> {
     if (!globalThis.BroadcastChannel || !globalThis.navigator?.locks) return;
     try {
-      const { newShare } = await import("./share.js");
-      return newShare({
+      const { Share } = await import("./share.js");
+      return new Share({
         name: "taskfeed1 " + this.#o.address("websocket"), inbox: newInbox(), readFrame,
         onLead: () => this.#session?.end(),
         cursor: () => this.#cursor,
@@ -227,7 +227,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
       this.#to("connecting");
       if (this.#due) await this.#start(signal);
       if (signal.aborted) return;
-      await (this.#share?.follows() ? this.#share.follow() : this.#read(this.#share));
+      await (this.#share?.follows ? this.#share.follow() : this.#read(this.#share));
     } catch (e) {
       const error = e as TaskFeedError;
       delay = this.#retry.after(error, this.#session);
@@ -251,7 +251,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     const { transport, least } = this.#retry;
     const credential = await this.#wait(this.#tokens.get());
     const { token } = credential;
-    const leads = share?.leads();
+    const leads = share?.leads;
     if (leads) share!.lead();
     const inbox = newInbox<Frame>();
     await this.#serve({

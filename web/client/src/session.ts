@@ -68,7 +68,6 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
   let renewal = credential ? renewAt(credential) : Infinity;
   let closed = false;
   let timer: ReturnType<typeof setTimeout>;
-
   const heard = (): void => {
     heardAt = now();
     waiting = false;
@@ -97,10 +96,7 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
     renewal = Infinity;
     const next = await renew!().catch(inbox.end);
     if (closed) return;
-    if (next && next.token !== credential!.token) {
-      if (link.auth) link.auth(next.token);
-      else inbox.end(); // and again with the new one
-    }
+    if (next && next.token !== credential!.token) link.auth ? link.auth(next.token) : inbox.end();
     renewal = renewAt((credential = next || credential!));
     arm();
   };

@@ -1,7 +1,7 @@
 import type { TaskFeedError } from "./errors.js";
 import type { Frame } from "./frame.js";
 import type { Inbox } from "./inbox.js";
-import type { SessionOptions, Sink } from "./session.js";
+import type { Link, SessionOptions, Sink } from "./session.js";
 import type { State } from "./types.js";
 
 /**
@@ -55,112 +55,124 @@ export interface ShareOptions {
  * handlers see it. The others follow. Since a status and events come in the order
  * in which they were sent, a follower whose cursor is not below a status misses
  * nothing; one whose cursor is below reads from the server until it is not.
+ *
+ * It stands in a file of its own, which is loaded when it is needed.
  */
-export interface Share {
+export class Share {
+  readonly #o: ShareOptions;
+  readonly #channel: BroadcastChannel;
+  readonly #abort = new AbortController();
+  readonly #status: Status = { state: "connecting" };
+  #leads = false;
+  #alone = false; // reads for itself, as no leader or not as far as the leader
+  #whole = false; // the inbox misses nothing since the last status that came after a gap
+  #sink: Sink | undefined;
+  #release = (): void => {};
+
+  /** Joins the tabs of that name. */
+  constructor(options: ShareOptions) {
+    this.#o = options;
+    this.#channel = new BroadcastChannel(options.name);
+    this.#channel.onmessage = ({ data }: { data: Message }) => {
+      if (data !== hello) this.#heard(data);
+      else if (this.#leads) this.#post();
+    };
+    const { signal } = this.#abort;
+    navigator.locks.request(options.name, { signal }, () => new Promise<void>((resolve) => {
+      this.#release = resolve;
+      if (signal.aborted) return resolve(); // closed in the very moment
+      this.#leads = true;
+      options.onLead();
+    })).catch(() => {}); // closed before it came to lead
+  }
+
   /** This tab has the connection for all. */
-  leads(): boolean;
+  get leads(): boolean { return this.#leads; }
+
   /** This tab gets what the leader gets; if neither, it reads from the server for itself alone. */
-  follows(): boolean;
+  get follows(): boolean { return !this.#leads && !this.#alone; }
+
   /** Reads what the leader hands on, until this tab has to connect. */
-  follow(): Promise<void>;
+  async follow(): Promise<void> {
+    const { inbox, serve } = this.#o;
+    const connect = (sink: Sink): Link => {
+      this.#sink = sink;
+      queueMicrotask(sink.open);
+      return { ask: () => this.#send(hello), close: () => { this.#sink = undefined; } };
+    };
+    try {
+      await serve({ inbox, connect, patience }, (item) => this.#take(item));
+    } catch (e: any) {
+      if (e.code !== "connection") throw e;
+      this.#alone = true;
+      this.#whole = false;
+    } finally {
+      inbox.reopen();
+    }
+  }
+
   /** Reports whether a tab that reads for itself can follow again. */
-  reached(): boolean;
+  reached(): boolean {
+    const head = this.#o.inbox.head();
+    if (this.#leads || !head || "type" in head || this.#o.cursor()! < head.at!) return false;
+    head.check = this.#alone = false;
+    return true;
+  }
+
   /** Says from where on this tab leads. */
-  lead(): void;
+  lead(): void {
+    this.#status.at ??= this.#o.cursor();
+    this.#post();
+  }
+
   /** Puts a frame that came over the leader's connection on the channel. */
-  publish(frame: Frame, text: string): void;
+  publish(frame: Frame, text: string): void {
+    const event = "id" in frame;
+    const at = event ? frame.id : frame.cursor;
+    const check = frame.type === "feed_reset";
+    if (event) this.#send(text);
+    this.#status.at = check ? at : Math.max(this.#status.at ?? 0, at);
+    if (!event) this.#post({ check });
+  }
+
   /** Tells the followers of the leader's state. */
-  tell(state: State): void;
+  tell(state: State): void {
+    this.#status.state = state;
+    if (this.#leads) this.#post();
+  }
+
   /** Leaves. A follower becomes the leader, unless an operator sends all away. */
-  close(error?: TaskFeedError): void;
-}
+  close(error?: TaskFeedError): void {
+    if (this.#leads && error?.code === "disconnected") this.#post({ end: error.message });
+    this.#abort.abort();
+    this.#release();
+    this.#channel.close();
+  }
 
-/** Joins the tabs of that name. It stands in a file of its own, loaded when it is needed. */
-export function newShare({ name, inbox, readFrame, onLead, cursor, serve, take, live, to, disconnected }: ShareOptions): Share {
-  const channel = new BroadcastChannel(name);
-  const abort = new AbortController();
-  const status: Status = { state: "connecting" };
-  let leader = false;
-  let alone = false; // reads for itself, as no leader or not as far as the leader
-  let whole = false; // the inbox misses nothing since the last status that came after a gap
-  let sink: Sink | undefined;
-  let release: (() => void) | undefined;
-
-  const send = (m: Message): void => channel.postMessage(m);
-  const post = (more?: Partial<Status>): void => send({ ...status, ...more });
-  const heard = (m: Message): void => {
-    sink?.heard();
+  #heard(m: Message): void {
+    if (this.#leads) return;
+    this.#sink?.heard();
+    const { inbox, readFrame } = this.#o;
     const text = typeof m === "string";
-    whole ||= !text && (m.at !== undefined || !!m.end);
-    if (!whole || inbox.push(text ? readFrame(m)! : m, text ? m.length : 99)) return;
-    whole = false;
-    sink?.end();
-  };
-  channel.onmessage = ({ data }: { data: Message }) => {
-    if (data !== hello) leader || heard(data);
-    else if (leader) post();
-  };
-  const takeShared = async (m: Shared): Promise<boolean | void> => {
+    this.#whole ||= !text && (m.at !== undefined || !!m.end);
+    if (!this.#whole || inbox.push(text ? readFrame(m)! : m, text ? m.length : 99)) return;
+    this.#whole = false; // no room: it is read from the server later
+    this.#sink?.end();
+  }
+
+  /** Returns true when this tab is not as far as the leader. */
+  async #take(m: Shared): Promise<boolean | void> {
+    const { cursor, take, live, to, disconnected } = this.#o;
     if ("type" in m) return take(m);
     if (m.end) throw disconnected(m.end);
     if (m.at !== undefined) {
-      if (m.check || m.at > cursor()!) return (alone = true);
+      if (m.check || m.at > cursor()!) return (this.#alone = true);
       await live(m.at);
     }
     to(m.state);
-  };
-  navigator.locks.request(name, { signal: abort.signal }, () => new Promise<void>((resolve) => {
-    release = resolve;
-    if (abort.signal.aborted) return resolve(); // closed in the very moment
-    leader = true;
-    onLead();
-  })).catch(() => {}); // closed before it came to lead
-  return {
-    leads: () => leader,
-    follows: () => !leader && !alone,
-    async follow() {
-      const connect = (s: Sink) => {
-        sink = s;
-        queueMicrotask(s.open);
-        return { ask: () => send(hello), close: () => { sink = undefined; } };
-      };
-      try {
-        await serve({ inbox, connect, patience }, takeShared);
-      } catch (e: any) {
-        if (e.code !== "connection") throw e;
-        alone = true;
-        whole = false;
-      } finally {
-        inbox.reopen();
-      }
-    },
-    reached() {
-      const head = inbox.head();
-      if (leader || !head || "type" in head || cursor()! < head.at!) return false;
-      head.check = alone = false;
-      return true;
-    },
-    lead() {
-      status.at ??= cursor();
-      post();
-    },
-    publish(frame, text) {
-      const event = "id" in frame;
-      const at = event ? frame.id : frame.cursor;
-      const check = frame.type === "feed_reset";
-      if (event) send(text);
-      status.at = check ? at : Math.max(status.at ?? 0, at);
-      if (!event) post({ check });
-    },
-    tell(state) {
-      status.state = state;
-      if (leader) post();
-    },
-    close(error) {
-      if (leader && error?.code === "disconnected") post({ end: error.message });
-      abort.abort();
-      release?.();
-      channel.close();
-    },
-  };
+  }
+
+  #post(more?: Partial<Status>): void { this.#send({ ...this.#status, ...more }); }
+
+  #send(m: Message): void { this.#channel.postMessage(m); }
 }
