@@ -69,7 +69,7 @@ func (c *socket) isClosing() bool {
 // catch turns a panic of a helper into the end of this connection.
 func (c *socket) catch() {
 	if v := recover(); v != nil {
-		c.panicked(v)
+		c.server.panicked(c.name(), v)
 		c.end(closeInternal, reasonInternal)
 	}
 }

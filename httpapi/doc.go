@@ -1,5 +1,7 @@
-// Package httpapi is the edge of taskfeed: WebSocket, health and metrics over
-// HTTP/1.1, with every URL in routes.go.
+// Package httpapi is the edge of taskfeed: WebSocket, server-sent events, REST,
+// health and metrics over HTTP/1.1, with every URL in routes.go, who may see what
+// in access.go, and the contract with clients in openapi.yaml, asyncapi.yaml and
+// schemas.
 //
 // # A socket
 //
@@ -15,10 +17,23 @@
 // byte, both of which must be answered, and its writer makes one system call of
 // each frame where a replay wants one for many.
 //
+// # A stream
+//
+// A stream of server-sent events is for clients that cannot use WebSocket: the
+// same feed, the same cursor, the same limits. Its handler stays and writes, so it
+// costs a few times what a socket does.
+//
+// # REST
+//
+// A handler reads its parameters, which thereby are the known ones, and asks
+// History, so that every refusal of a parameter is made here and names it. Lists
+// are pages by key or, asked for as NDJSON or CSV, exports that are written while
+// they are read.
+//
 // # Who waits for whom
 //
-// [Server.Run] owns all: it waits for the sockets, each socket's reader waits
-// for that socket's writers. A sweeper sends pings and ends what is dead or
+// [Server.Run] owns all: it waits for the sockets and the streams, each socket's
+// reader waits for that socket's writers. A sweeper sends pings and ends what is dead or
 // expired; it never writes itself, so no slow peer holds it up.
 //
 // # What it does not promise

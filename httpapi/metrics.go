@@ -44,9 +44,9 @@ func newMetrics(h *hub.Hub, maxUsers int, others []prometheus.Collector) (*metri
 		ignored:    counter("taskfeed_inbound_ignored_total", "Messages of clients that meant nothing to the server."),
 		feedErrors: counter("taskfeed_feed_errors_total", "Reads of the event log for a connection that failed and were tried again."),
 		panics:     counter("taskfeed_connection_panics_total", "Panics that cost one connection."),
-		bytes:      counter("taskfeed_sent_bytes_total", "Bytes written to sockets."),
-		closes:     vector("taskfeed_closes_total", "Connections that ended, by close code; 1006 is one without a close frame.", "code"),
-		refusals:   vector("taskfeed_handshake_refusals_total", "WebSocket handshakes that were refused, by error code.", "code"),
+		bytes:      counter("taskfeed_sent_bytes_total", "Bytes written to sockets and streams."),
+		closes:     vector("taskfeed_closes_total", "Connections that ended, by close code; 1006 is one without a close frame, and a stream whose client went.", "code"),
+		refusals:   vector("taskfeed_handshake_refusals_total", "Connections to feeds that were refused, by error code.", "code"),
 	}
 	own := []prometheus.Collector{
 		m.latency, m.slow, m.ignored, m.feedErrors, m.panics, m.bytes, m.closes, m.refusals,

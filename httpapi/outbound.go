@@ -122,7 +122,7 @@ func (s *Server) waitForLog(ctx context.Context, connectionID string, err error,
 	}
 }
 
-var errStopped = errors.New("the socket is closing")
+var errStopped = errors.New("the connection is closing")
 
 // writeEvents writes the frames, many at a time. After an error the socket is
 // closing or cut.

@@ -105,7 +105,8 @@ func parseForwarded(s string) (netip.Addr, bool) {
 
 // loggedParams are the query parameters whose values may be logged. All others
 // are redacted: a token may stand anywhere.
-var loggedParams = []string{"after", "before", "cursor", "kind", "limit", "status", "task_id", "type", "user_id", "verbose"}
+var loggedParams = []string{"after", "all", "created_after", "created_before", "kind", "limit", "since", "sort", "stalled_after", "status",
+	"task_id", "type", "types", "until", "updated_after", "updated_before", "user_id", "verbose"}
 
 // looksLikeToken finds a JWT, whole or cut off, in any text.
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_=-]+[A-Za-z0-9_.=-]*`)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -490,6 +491,36 @@ func TestExport(t *testing.T) {
 			t.Errorf("%d, %d bytes, %v; want a part and no clean end", resp.StatusCode, len(body), err)
 		}
 		cut.eventually("the cut is logged", func() bool { return len(cut.logs.lines("export cut off", "planted")) == 1 })
+	})
+	t.Run("a long one costs no memory", func(t *testing.T) {
+		task := someTask("t", "alice")
+		task.Message = strings.Repeat("x", 10_000)
+		const items = 20_000 // 200 MB
+		long, _ := serveREST(t, &fakeHistory{exported: func(yield func(taskfeed.Task, error) bool) {
+			for range items {
+				if !yield(task, nil) {
+					return
+				}
+			}
+		}}, Config{})
+		resp, err := http.DefaultTransport.RoundTrip(long.request(http.MethodGet, "/v1/tasks", long.adminToken(), "Accept", "application/x-ndjson", "Connection", "close"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var before, now runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var most uint64
+		total, part := int64(0), int64(0)
+		for err == nil {
+			part, err = io.CopyN(io.Discard, resp.Body, 16<<20)
+			total += part
+			runtime.ReadMemStats(&now)
+			most = max(most, now.HeapInuse)
+		}
+		if growth := int64(most) - int64(before.HeapInuse); total < items*10_000 || growth > 64<<20 {
+			t.Errorf("%d bytes exported (%v) with %d more in use, want all of them with 64 MiB at most", total, err, growth)
+		}
 	})
 	t.Run("a reader who hangs up ends the reading", func(t *testing.T) {
 		ended := make(chan struct{})

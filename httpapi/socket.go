@@ -124,7 +124,7 @@ func (e peerClose) Error() string { return "the peer has closed" }
 func (c *socket) readMessages() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.panicked(v)
+			c.server.panicked(c.name(), v)
 			err = &closeError{closeInternal, reasonInternal}
 		}
 	}()
@@ -241,8 +241,8 @@ func (c *socket) renew(token string) error {
 // name is the connection's id as logs and admins see it.
 func (c *socket) name() string { return c.server.registry.name(c.id) }
 
-// panicked logs a panic that ends this connection and no other.
-func (c *socket) panicked(v any) {
-	c.server.metrics.panics.Inc()
-	c.server.log.Error("connection panicked", "connection_id", c.name(), "error", redact(panicError(v).Error()))
+// panicked logs a panic that ends one connection and no other.
+func (s *Server) panicked(connectionID string, v any) {
+	s.metrics.panics.Inc()
+	s.log.Error("connection panicked", "connection_id", connectionID, "error", redact(panicError(v).Error()))
 }

@@ -211,6 +211,22 @@ func TestStreamEnds(t *testing.T) {
 			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, retryNever)
 		}
 	})
+	t.Run("a panic costs one stream", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{})
+		bystander := f.stream(f.token("bob"))
+		bystander.ExpectLive(0)
+		f.log.add("alice", "hello", `{}`)
+		f.log.failWith(func() error { panic("a fault planted by a test") })
+		c := f.stream(f.token("alice"), "after=0")
+		c.ExpectClosed(closeInternal)
+		f.log.failWith(nil)
+		f.eventually("its place is free again", func() bool { return len(f.Connections()) == 1 && f.hub.Stats().Reserved == 1 })
+		bystander.ExpectEvent(f.log.add("bob", "hello", `{}`)[0])
+		if len(f.logs.lines(`"level":"ERROR"`, "a fault planted by a test")) != 1 || f.metric("taskfeed_connection_panics_total") != 1 {
+			t.Error("the panic is not in the log and counted, once")
+		}
+	})
 	t.Run("bad input 42: the client never reads", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: Config{WriteTimeout: 300 * time.Millisecond, SendBufferBytes: 16 << 10}})

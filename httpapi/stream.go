@@ -65,7 +65,7 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	if st.write(append(appendRetry(nil, retryAfter), '\n')) == nil {
 		st.feed(ctx)
 	}
-	if code, reason := st.ending(); code != closeAbnormal {
+	if code, reason := st.ending(); code != closeAbnormal && code != closeSlow {
 		_ = st.write(appendClosed(nil, code, reason)) // the client may be gone
 	}
 }
@@ -87,6 +87,7 @@ func (st *stream) tune() {
 
 // feed writes what the hub has until the stream ends or cannot be written.
 func (st *stream) feed(ctx context.Context) {
+	defer st.catch()
 	silence := time.NewTicker(st.server.cfg.CommentInterval)
 	defer silence.Stop()
 	for failures := 0; ; {
@@ -103,10 +104,18 @@ func (st *stream) feed(ctx context.Context) {
 			}
 		default:
 			failures = 0
-			if st.writeEvents(frames) != nil {
+			if st.writeEvents(ctx, frames) != nil {
 				return
 			}
 		}
+	}
+}
+
+// catch turns a panic into the end of this stream.
+func (st *stream) catch() {
+	if v := recover(); v != nil {
+		st.server.panicked(st.name(), v)
+		st.end(closeInternal, reasonInternal)
 	}
 }
 
@@ -145,11 +154,15 @@ func (st *stream) comment() error {
 }
 
 // writeEvents writes the frames, many at a time. Each write of at most
-// chunkBytes has its own deadline.
-func (st *stream) writeEvents(frames []*hub.Frame) error {
+// chunkBytes has its own deadline. When the stream ends it stops after a whole
+// event.
+func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 	b := st.server.chunks.Get().(*chunk)
 	defer st.server.putChunk(b)
 	for _, f := range frames {
+		if ctx.Err() != nil {
+			return errors.Join(errStopped, st.flush(b))
+		}
 		b.buf = appendEvent(b.buf, f)
 		for payload := st.payload(f); ; {
 			n := min(len(payload), max(0, chunkBytes-len(b.buf)))
@@ -236,7 +249,7 @@ func (st *stream) ending() (code int, reason string) {
 	return st.code, st.reason
 }
 
-// finish gives everything back, also after a panic.
+// finish gives everything back and says so in the log.
 func (st *stream) finish() {
 	code, _ := st.ending()
 	st.server.metrics.ended(code)
