@@ -495,7 +495,7 @@ func TestExport(t *testing.T) {
 	t.Run("a long one costs no memory", func(t *testing.T) {
 		task := someTask("t", "alice")
 		task.Message = strings.Repeat("x", 10_000)
-		const items = 20_000 // 200 MB
+		const items = 10_000 // 100 MB
 		long, _ := serveREST(t, &fakeHistory{exported: func(yield func(taskfeed.Task, error) bool) {
 			for range items {
 				if !yield(task, nil) {
