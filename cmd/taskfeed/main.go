@@ -61,6 +61,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status
+	}
 	return 1
 }
 
@@ -80,7 +83,8 @@ func rootCommand(in *invocation) *cobra.Command {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
 	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), tokenCommand(in),
-		tailCommand(in), tasksCommand(in), eventsCommand(in), benchCommand(in), healthcheckCommand(in), versionCommand(in))
+		tailCommand(in), tasksCommand(in), eventsCommand(in), benchCommand(in), healthcheckCommand(in), versionCommand(in),
+		verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in))
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/verify/history"
@@ -193,29 +194,44 @@ func (s *subject) checkCaughtUp() {
 	if s.Header.Marker == "" {
 		return // P14 says so
 	}
-	written := s.writes[s.Header.Marker]
-	last := make(map[string]*session)
+	last, marked := make(map[string]*session), make(map[string]int64)
 	for _, n := range s.sessions {
 		last[n.client] = n
+		i := slices.IndexFunc(n.items, func(it item) bool {
+			return it.kind == itemEvent && (it.key == s.Header.Marker || it.key == s.Header.Marker+":"+n.user)
+		})
+		if _, before := marked[n.client]; i >= 0 && !before {
+			marked[n.client] = n.items[i].t
+		}
 	}
-	for name, records := range s.Clients {
+	for _, name := range sortedKeys(s.Clients) {
+		records := s.Clients[name]
 		if len(records) > 0 && hasTrait(records[0].Traits, "gone") {
 			continue
 		}
-		n := last[name]
-		if n == nil {
+		n, at := last[name], marked[name]
+		switch took := time.Duration(at - s.quietAt()); {
+		case n == nil:
 			s.wrong(Violation{Property: "P11", Client: name, What: "the client never tried to connect"})
-			continue
-		}
-		i := slices.IndexFunc(n.items, func(it item) bool { return it.kind == itemEvent && it.key == s.Header.Marker })
-		switch {
-		case i < 0:
+		case at == 0:
 			s.wrong(Violation{Property: "P11", Client: name, User: n.user, T: n.lastSign(),
 				What: fmt.Sprintf("the last event never came: session %d %s", n.number, n.fate())})
-		case written != nil && n.items[i].t-written.End > int64(catchUpLimit):
-			s.wrong(n.violation("P11", n.items[i], fmt.Sprintf("the last event came %v after it was written", time.Duration(n.items[i].t-written.End).Round(time.Millisecond))))
+		case took > catchUpLimit:
+			s.wrong(Violation{Property: "P11", Client: name, User: n.user, T: at,
+				What: fmt.Sprintf("the last event came %v after it was written", took.Round(time.Millisecond))})
 		}
 	}
+}
+
+// quietAt is when the last event was written.
+func (s *subject) quietAt() int64 {
+	var at int64
+	for op, w := range s.writes {
+		if op == s.Header.Marker || strings.HasPrefix(op, s.Header.Marker+":") {
+			at = max(at, w.End)
+		}
+	}
+	return at
 }
 
 // lastSign is when something last happened in a session.

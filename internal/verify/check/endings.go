@@ -24,34 +24,39 @@ var (
 )
 
 // rule says when an ending is allowed: while or shortly after one of the faults,
-// or for clients with a trait.
+// for clients with a trait, or both.
 type rule struct {
 	faults []string
 	trait  string
 }
 
 // closeRules are the close codes that a server may send.
-var closeRules = map[int]rule{
-	1012: {faults: []string{"term-*", "kill-in-drain"}},
-	4001: {trait: "expiring"},
-	4003: {trait: "foreign"},
-	4008: {faults: slices.Concat(network, stalling, killing)},
-	4009: {faults: slices.Concat(network, stalling, killing)},
+var closeRules = map[int][]rule{
+	1012: {{faults: []string{"term-*", "kill-in-drain"}}},
+	4001: {{trait: "expiring"}, {trait: "renewing", faults: slices.Concat(network, stalling, killing)}},
+	4003: {{trait: "foreign"}},
+	4008: {{faults: slices.Concat(network, stalling, killing)}},
+	4009: {{faults: slices.Concat(network, stalling, killing)}},
 }
 
 // brokenRule is for connections that end without a close frame, or fall silent.
-var brokenRule = rule{faults: slices.Concat(killing, network, stalling)}
+var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, stalling)}}}
 
 // refusedRules are the statuses with which a handshake may be refused; 0 is no
 // answer at all.
-var refusedRules = map[int]rule{
-	0:   {faults: slices.Concat(killing, network, stalling, storming)},
-	503: {faults: slices.Concat(killing, database)},
+var refusedRules = map[int][]rule{
+	0:   {{faults: slices.Concat(killing, network, stalling, storming)}},
+	503: {{faults: slices.Concat(killing, database)}},
 }
 
 // checkEndings is P13: every close code, status and broken connection is allowed
-// for what was being done.
+// for what was being done, and what was done ended as it should.
 func (s *subject) checkEndings() {
+	for _, f := range s.Faults {
+		if f.Wrong != "" {
+			s.wrong(Violation{Property: "P13", T: f.End, What: fmt.Sprintf("%s %s: %s", f.Name, f.Target, f.Wrong)})
+		}
+	}
 	for _, n := range s.sessions {
 		switch n.end.Kind {
 		case history.Close:
@@ -59,16 +64,17 @@ func (s *subject) checkEndings() {
 		case history.Refused:
 			s.allow(n, n.dialed, refusedRules, n.end.Status)
 		case history.Broken:
-			s.allow(n, n.ended, map[int]rule{0: brokenRule}, 0)
+			s.allow(n, n.ended, brokenRules, 0)
 		}
 	}
 }
 
 // allow complains of an ending between two moments that no rule allows.
-func (s *subject) allow(n *session, from int64, rules map[int]rule, code int) {
-	r, known := rules[code]
-	if known && (r.trait != "" && hasTrait(n.traits, r.trait) || s.during(from, n.ended, r.faults)) {
-		return
+func (s *subject) allow(n *session, from int64, rules map[int][]rule, code int) {
+	for _, r := range rules[code] {
+		if (r.trait == "" || hasTrait(n.traits, r.trait)) && (r.faults == nil || s.during(from, n.ended, r.faults)) {
+			return
+		}
 	}
 	s.wrong(Violation{Property: "P13", Client: n.client, User: n.user, T: n.ended,
 		What: fmt.Sprintf("session %d %s, and nothing was done that explains it", n.number, n.fate())})

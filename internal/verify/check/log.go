@@ -35,11 +35,12 @@ func (r *row) same(o *row) bool {
 // readTruth works out the events that must be and collects the rows of the log.
 func (s *subject) readTruth() {
 	lost := s.lostCommits()
-	tasks := make(map[string]task)
+	tasks := tasksNow{kept: make(map[string]task), lost: make(map[string]task)}
 	var highest int64 // change id of the commits so far
 	place := 0
 	for i, t := range s.Truth {
 		if t.Commit == nil {
+			clear(tasks.lost)
 			continue
 		}
 		if t.Commit.Change > 0 && t.Commit.Change < highest {
@@ -59,13 +60,26 @@ func (s *subject) readTruth() {
 	s.figures["commits"] = int64(len(s.Truth))
 }
 
-func (s *subject) readRow(r history.Row, tasks map[string]task, place int, lost bool) {
+// tasksNow are the tasks as they stand at a commit. Those that a fork will undo
+// are kept apart, and forgotten there.
+type tasksNow struct{ kept, lost map[string]task }
+
+func (t tasksNow) find(id string) task {
+	if row, ok := t.lost[id]; ok {
+		return row
+	}
+	return t.kept[id]
+}
+
+func (s *subject) readRow(r history.Row, tasks tasksNow, place int, lost bool) {
 	switch {
 	case r.Table == "tasks":
 		id := value(r, "id")
-		after := s.writeTask(r, tasks[id], place, lost)
-		if !lost {
-			tasks[id] = after
+		after := s.writeTask(r, tasks.find(id), place, lost)
+		if lost {
+			tasks.lost[id] = after
+		} else {
+			tasks.kept[id] = after
 		}
 	case r.Table == "ops":
 		s.writeOp(r, place, lost)

@@ -49,6 +49,7 @@ const (
 
 // readSessions cuts what clients recorded into sessions.
 func (s *subject) readSessions() {
+	parsed := make(map[string]item) // clients of one user get the same bytes
 	for name, records := range s.Clients {
 		client, user, traits := name, "", ""
 		var now *session
@@ -65,7 +66,7 @@ func (s *subject) readSessions() {
 				s.sessions = append(s.sessions, now)
 			default:
 				if now != nil {
-					now.take(r)
+					now.take(r, parsed)
 				}
 			}
 		}
@@ -74,12 +75,16 @@ func (s *subject) readSessions() {
 	s.countSessions()
 }
 
-func (n *session) take(r history.Client) {
+func (n *session) take(r history.Client, parsed map[string]item) {
 	switch r.Kind {
 	case history.Open:
 		n.opened = r.T
 	case history.Frame:
-		it := parseItem(r.Text)
+		it, ok := parsed[r.Text]
+		if !ok {
+			it = parseItem(r.Text)
+			parsed[r.Text] = it
+		}
 		it.t, it.skipped = r.T, r.Skipped
 		n.items = append(n.items, it)
 	default:

@@ -15,10 +15,11 @@ type Story struct {
 }
 
 const (
-	maxStories = 3
-	around     = 5 * time.Second // what a story looks at before and after
-	maxFrames  = 6               // of one client on each side
-	maxRaw     = 240             // of one frame
+	maxStories  = 3
+	around      = 5 * time.Second // what a story looks at before and after
+	maxSessions = 2
+	maxFrames   = 6   // of one client on each side
+	maxRaw      = 240 // of one frame
 )
 
 // smallest picks the violation that says most about itself: one of a client and
@@ -121,10 +122,7 @@ func lostNote(lost bool) string {
 
 // frames tells what the client saw just before and after.
 func (t *teller) frames(v Violation) {
-	for _, n := range t.sessions {
-		if n.client != v.Client || n.lastSign() < v.T-int64(around) || n.dialed > v.T+int64(around) {
-			continue
-		}
+	for _, n := range t.nearby(v) {
 		t.say("client  %s (%s) session %d to %s, %s, dialed %s, opened %s", n.client, n.user, n.number, n.server, n.asked(), t.at(n.dialed), t.at(n.opened))
 		i := slices.IndexFunc(n.items, func(it item) bool { return it.t >= v.T })
 		if i < 0 {
@@ -137,6 +135,18 @@ func (t *teller) frames(v Violation) {
 			t.say("        %s %s", t.at(n.ended), n.fate())
 		}
 	}
+}
+
+// nearby are the last sessions of the client that began before the violation
+// showed, and did not end long before.
+func (t *teller) nearby(v Violation) []*session {
+	var near []*session
+	for _, n := range t.sessions {
+		if n.client == v.Client && n.dialed <= v.T && n.lastSign() >= v.T-int64(around) {
+			near = append(near, n)
+		}
+	}
+	return near[max(0, len(near)-maxSessions):]
 }
 
 func (n *session) asked() string {

@@ -67,8 +67,8 @@ var paths = map[string]func(f map[string]int64) int64{
 	"replay of many pages":   func(f map[string]int64) int64 { return f["long_replays"] },
 	"reset: expired":         func(f map[string]int64) int64 { return f["reset_expired"] },
 	"reset: ahead":           func(f map[string]int64) int64 { return f["reset_ahead"] },
-	"close: too slow":        func(f map[string]int64) int64 { return f["closed_4008"] },
-	"close: no pong":         func(f map[string]int64) int64 { return f["closed_4009"] + f["found_silent"] },
+	"close: too slow":        func(f map[string]int64) int64 { return f["closed_4008"] + f["slow_closes"] },
+	"close: no pong":         func(f map[string]int64) int64 { return f["closed_4009"] + f["dead_peers"] },
 	"close: draining":        func(f map[string]int64) int64 { return f["closed_1012"] },
 	"close: token expired":   func(f map[string]int64) int64 { return f["closed_4001"] },
 	"takeover":               func(f map[string]int64) int64 { return f["takeovers"] },
@@ -81,6 +81,7 @@ var paths = map[string]func(f map[string]int64) int64{
 // checkVacuity is P14.
 func (s *subject) checkVacuity() {
 	s.countTakeovers()
+	s.countCloses()
 	missing := func(format string, args ...any) {
 		s.wrong(Violation{Property: "P14", What: fmt.Sprintf(format, args...)})
 	}
@@ -107,6 +108,23 @@ func (s *subject) checkVacuity() {
 	}
 	if info, all := s.figures["writes_info"], int64(len(s.Writes)); info*5 > all {
 		missing("of %d writes the outcome of %d is unknown, want a fifth at most", all, info)
+	}
+}
+
+// countCloses counts what servers say that they closed: a peer that is gone or
+// does not read never learns the code.
+func (s *subject) countCloses() {
+	type process struct {
+		server string
+		start  int64
+	}
+	last := make(map[process]history.Resource)
+	for _, r := range s.Resources {
+		last[process{r.Server, r.Start}] = r
+	}
+	for _, r := range last {
+		s.figures["slow_closes"] += r.Slow
+		s.figures["dead_peers"] += r.NoPong
 	}
 }
 

@@ -33,7 +33,8 @@ type Header struct {
 	Postgres string `json:"postgres"`
 	Started  string `json:"started"` // wall clock, for people
 	Users    []User `json:"users"`
-	// Marker is the op of the broadcast that ends the run: who has seen it has
+	// Marker is the op of the broadcast that ends the run, or begins those of the
+	// events that end it, one for each user: marker:user. Who has seen it has
 	// caught up. Empty when the run did not come so far.
 	Marker string `json:"marker,omitempty"`
 	// Truth is where the committed changes are known from: "slot" or "writers".
@@ -163,6 +164,9 @@ type Fault struct {
 	// Fired says that it had its effect.
 	Fired  bool   `json:"fired"`
 	Detail string `json:"detail,omitempty"`
+	// Wrong says what the fault itself found that must not be, such as an exit
+	// status.
+	Wrong string `json:"wrong,omitempty"`
 	// Expired is the id up to which retention has dropped events by End; 0 when
 	// the fault has nothing to do with it.
 	Expired int64 `json:"expired,omitempty"`
@@ -185,6 +189,7 @@ type Resource struct {
 	// Figures of /metrics that the harness wants taken at least once.
 	Replayed int64 `json:"replayed"`
 	Resets   int64 `json:"resets"`
-	Slow     int64 `json:"slow"`
+	Slow     int64 `json:"slow"`    // connections closed with 4008
+	NoPong   int64 `json:"no_pong"` // connections closed with 4009
 	Shed     int64 `json:"shed"`
 }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed/internal/verify"
+	"github.com/taskfeed/taskfeed/internal/verify/actor"
+	"github.com/taskfeed/taskfeed/internal/verify/check"
+)
+
+// statusInvalid is the exit status of a run that proves nothing either way.
+const statusInvalid = 3
+
+func verifyCommand(in *invocation) *cobra.Command {
+	var cfg verify.Config
+	var output, checkDir string
+	var list, quiet bool
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Prove on this machine that nothing is lost, whatever fails",
+		Long: "verify starts a private Postgres, servers, writers and clients, does to them what\n" +
+			"happens to software, one fault at a time and then several at once, and checks what\n" +
+			"every client saw against what the database says was committed.\n\n" +
+			"With --database-url it runs on that database instead, with users, ids and servers\n" +
+			"of its own, which it removes afterwards, and with those faults alone that disturb\n" +
+			"nobody else for longer than the loss of a server would.\n\n" +
+			"Exit status: 0 passed, 1 FAILED, 3 INVALID: not enough happened to say.",
+		Example: "  taskfeed verify\n  taskfeed verify --faults kill-leader,pg-immediate --duration -1s\n" +
+			"  taskfeed verify --rounds 20 --duration 5m --keep histories\n  taskfeed verify --check histories/round-3",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case output != "text" && output != "json":
+				return usageError{fmt.Errorf("--output: %q is neither text nor json", output)}
+			case list:
+				return listFaults(in.stdout)
+			case checkDir != "":
+				return verifyHistory(in.stdout, checkDir, output)
+			}
+			if !quiet {
+				cfg.Progress = in.stderr
+			}
+			cfg.Version = version()
+			return runVerify(cmd.Context(), in.stdout, cfg, output)
+		},
+	}
+	flags := cmd.Flags()
+	flags.Uint64Var(&cfg.Seed, "seed", 0, "seed of all choices (default: of the clock)")
+	flags.IntVar(&cfg.Rounds, "rounds", 0, "rounds to run, each with the next seed (default 1)")
+	flags.DurationVar(&cfg.Duration, "duration", 0, "how long several faults at once last in each round; negative: not at all (default 20s)")
+	flags.StringSliceVar(&cfg.Faults, "faults", nil, "faults to run (default: all that can be run)")
+	flags.IntVar(&cfg.Servers, "servers", 0, "servers that share the database (default 2)")
+	flags.StringVar(&cfg.Keep, "keep", "", "directory to keep the histories in (default: those that did not pass, in a temporary one)")
+	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "run on this database instead of a private one")
+	flags.StringVar(&checkDir, "check", "", "judge a history that was kept, and run nothing")
+	flags.BoolVar(&list, "list", false, "list the faults, and run nothing")
+	flags.BoolVar(&quiet, "quiet", false, "no progress")
+	flags.StringVar(&output, "output", "text", "text or json")
+	return cmd
+}
+
+// statusError ends the program with a status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// verdictError is nil for a pass.
+func verdictError(v check.Verdict) error {
+	switch v {
+	case check.Pass:
+		return nil
+	case check.Invalid:
+		return statusError{errors.New("the run proves nothing: not all of it took place"), statusInvalid}
+	}
+	return errors.New("a promise was broken")
+}
+
+func runVerify(ctx context.Context, stdout io.Writer, cfg verify.Config, output string) error {
+	if err := cfg.Validate(); err != nil {
+		return usageError{err}
+	}
+	result, err := verify.Run(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		err = encode(stdout, result)
+	} else {
+		err = result.WriteText(stdout)
+	}
+	return errors.Join(err, verdictError(result.Verdict))
+}
+
+func verifyHistory(stdout io.Writer, dir, output string) error {
+	report, err := verify.Check(dir)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		err = encode(stdout, report)
+	} else {
+		err = verify.WriteReport(stdout, &report)
+	}
+	return errors.Join(err, verdictError(report.Verdict))
+}
+
+func encode(w io.Writer, v any) error {
+	out := json.NewEncoder(w)
+	out.SetIndent("", "  ")
+	return out.Encode(v)
+}
+
+func listFaults(stdout io.Writer) error {
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	faults := verify.Faults()
+	for _, f := range faults {
+		switch {
+		case f.NotRun != "":
+			continue
+		case f.Safe:
+			fmt.Fprintf(w, "%s\t%s\n", f.Name, f.Says)
+		default:
+			fmt.Fprintf(w, "%s\t%s (private database only)\n", f.Name, f.Says)
+		}
+	}
+	if slices.ContainsFunc(faults, func(f verify.Fault) bool { return f.NotRun != "" }) {
+		fmt.Fprintf(w, "\nnot run:\n")
+	}
+	for _, f := range faults {
+		if f.NotRun != "" {
+			fmt.Fprintf(w, "%s\t%s\n", f.Name, f.NotRun)
+		}
+	}
+	return w.Flush()
+}
+
+// verifyWriterCommand and verifyClientCommand are the processes of a run.
+func verifyWriterCommand(in *invocation) *cobra.Command {
+	return &cobra.Command{
+		Use: "verify-writer", Short: "A writer of taskfeed verify", Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return actor.RunWriter(cmd.Context(), cmd.InOrStdin(), in.stdout)
+		},
+	}
+}
+
+func verifyClientCommand(in *invocation) *cobra.Command {
+	return &cobra.Command{
+		Use: "verify-client", Short: "Clients of taskfeed verify", Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return actor.RunClients(cmd.Context(), cmd.InOrStdin(), in.stdout)
+		},
+	}
+}

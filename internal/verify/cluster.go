@@ -1,0 +1,194 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/verify/actor"
+	"github.com/taskfeed/taskfeed/internal/verify/history"
+	"github.com/taskfeed/taskfeed/internal/verify/proxy"
+)
+
+var clusterFaults = []fault{
+	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, run: failOver},
+	{name: "restore", says: "the database is restored from a backup of some seconds ago", kind: kindCluster, needs: needsBaseBackup, run: restore},
+}
+
+// needsBaseBackup says why there cannot be a copy of the cluster.
+func needsBaseBackup(r *round) string {
+	if r.db == nil || r.db.cluster() == nil {
+		return "it needs a private Postgres"
+	}
+	if _, err := os.Stat(baseBackup(r.db.cluster())); err != nil {
+		return "there is no pg_basebackup beside the server binaries"
+	}
+	return ""
+}
+
+func baseBackup(pg *devpg.Server) string { return filepath.Join(pg.BinDir(), "pg_basebackup") }
+
+// failOver promotes a standby that has not heard of the last commits.
+func failOver(ctx context.Context, r *round, f *history.Fault) error {
+	standby, err := r.db.copyCluster(ctx, "standby.signal", "")
+	if err != nil {
+		return err
+	}
+	at := clusterAt(r.db, standby)
+	if err := await(ctx, 20*time.Second, func() error { return r.caughtUp(ctx, at) }); err != nil {
+		return err
+	}
+	// It lags from here on: what it does not receive will be lost.
+	if err := errors.Join(at.exec(ctx, "ALTER SYSTEM SET primary_conninfo = ''"), at.exec(ctx, "SELECT pg_reload_conf()")); err != nil {
+		return err
+	}
+	pause(ctx, time.Second)
+	return r.switchTo(ctx, f, at, standby, "SELECT pg_promote(true, 30)")
+}
+
+// caughtUp returns nil when a standby has replayed what the primary has written.
+func (r *round) caughtUp(ctx context.Context, at *database) error {
+	lag, err := one[int64](ctx, at, "SELECT coalesce(pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn(), 1)::bigint")
+	if err == nil && lag > 0 {
+		err = fmt.Errorf("the standby is %d bytes behind", lag)
+	}
+	return err
+}
+
+// restore goes on with a backup that was made a little earlier, the way that tools
+// for backups do: recovery ends on a timeline of its own.
+func restore(ctx context.Context, r *round, f *history.Fault) error {
+	backup, err := r.db.copyCluster(ctx, "recovery.signal", "restore_command = 'false'\n")
+	if err != nil {
+		return err
+	}
+	pause(ctx, time.Second) // what is written now will be lost
+	return r.switchTo(ctx, f, clusterAt(r.db, backup), backup, "")
+}
+
+// copyCluster makes a copy of the present cluster in the place of a new one and
+// starts it; signal and settings say how it begins.
+func (d *database) copyCluster(ctx context.Context, signal, settings string) (*devpg.Server, error) {
+	from := d.cluster()
+	pg, err := d.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := pg.StopMode(devpg.Fast); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(pg.DataDir())
+	if err != nil {
+		return nil, err
+	}
+	owner := info.Sys().(*syscall.Stat_t) // of any Unix
+	if err := errors.Join(os.RemoveAll(pg.DataDir()), os.Mkdir(pg.DataDir(), 0o700), os.Chown(pg.DataDir(), int(owner.Uid), int(owner.Gid))); err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(d.direct())
+	if err != nil {
+		return nil, err
+	}
+	password, _ := u.User.Password()
+	cmd := exec.CommandContext(ctx, baseBackup(from), "-D", pg.DataDir(), "-h", u.Hostname(), "-p", u.Port(), "-U", u.User.Username(),
+		"-X", "stream", "-c", "fast", "-w", "-R", "--no-sync")
+	cmd.Env = []string{"PGPASSWORD=" + password, "PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.Dir = pg.DataDir()
+	if os.Geteuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: owner.Uid, Gid: owner.Gid}}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("pg_basebackup: %w: %.500s", err, out)
+	}
+	if err := prepareCopy(pg.DataDir(), signal, settings); err != nil {
+		return nil, err
+	}
+	return pg, pg.Restart(ctx, devpg.Fast)
+}
+
+// prepareCopy has the copy begin as signal says.
+func prepareCopy(data, signal, settings string) error {
+	standby := filepath.Join(data, "standby.signal") // made by pg_basebackup -R
+	if filepath.Base(standby) != signal {
+		if err := os.Rename(standby, filepath.Join(data, signal)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	auto, err := os.OpenFile(filepath.Join(data, "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = auto.WriteString(settings)
+	return errors.Join(err, auto.Close())
+}
+
+// clusterAt is a copy of the database in another cluster, to talk to directly.
+func clusterAt(d *database, pg *devpg.Server) *database {
+	other := &database{progress: d.progress, url: d.direct()}
+	if other.redirect(pg) != nil {
+		return d // cannot happen: the URL was parsed before
+	}
+	return other
+}
+
+// switchTo makes the copy the database of everybody: nobody reaches the old one any
+// more, its last commits are recorded as lost, and only then is the copy opened.
+func (r *round) switchTo(ctx context.Context, f *history.Fault, at *database, copied *devpg.Server, promote string) error {
+	for _, p := range r.db.proxies {
+		p.Set(proxy.Mode{Refuse: true})
+		p.Reset()
+		defer p.Set(proxy.Mode{})
+	}
+	// What writers know of their tasks may not be so on the copy.
+	if err := tell(r.writers, actor.Command{Do: actor.DoForget}); err != nil {
+		return err
+	}
+	r.hand.Forget()
+	pause(ctx, 200*time.Millisecond) // backends notice that they are alone
+	if err := r.truth.drain(ctx); err != nil {
+		return err
+	}
+	if err := r.db.cluster().StopMode(devpg.Immediate); err != nil {
+		return err
+	}
+	if promote != "" {
+		if err := at.exec(ctx, promote); err != nil {
+			return err
+		}
+	}
+	err := await(ctx, 20*time.Second, func() error {
+		recovering, err := one[bool](ctx, at, "SELECT pg_is_in_recovery()")
+		if err == nil && recovering {
+			err = errors.New("the copy is still recovering")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	text, err := one[string](ctx, at, "SELECT coalesce((pg_last_wal_replay_lsn() - '0/0')::text, '0')")
+	if err != nil {
+		return err
+	}
+	lsn, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return err
+	}
+	if err := r.db.redirect(copied); err != nil {
+		return err
+	}
+	if err := r.truth.fork(ctx, lsn); err != nil {
+		return err
+	}
+	f.Fired, f.Detail = true, "the copy ends at "+text
+	return nil
+}

@@ -1,0 +1,236 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/taskfeed/taskfeed/internal/verify/history"
+)
+
+// fault is something to do to the system, by name.
+type fault struct {
+	name string
+	says string
+	kind kind
+	// safe says that nobody else on the same database is disturbed for longer than
+	// a server of theirs that dies would disturb them.
+	safe bool
+	// needs says why it cannot be run here, "" when it can; nil: it always can.
+	needs func(*round) string
+	// paths must have been taken by the end of a round with the fault.
+	paths []string
+	// run does it, undoes it, and notes what it did; Fired says that it had its
+	// effect. An error means that it could not be done.
+	run func(ctx context.Context, r *round, f *history.Fault) error
+}
+
+// kind says what a fault needs for itself. Two of one kind never run at once.
+type kind string
+
+const (
+	kindServer   kind = "server"
+	kindPostgres kind = "postgres"
+	kindLink     kind = "link" // between servers and the database
+	kindNet      kind = "net"  // between clients and servers
+	kindBell     kind = "doorbell"
+	kindData     kind = "data" // transactions, locks
+	kindClient   kind = "client"
+	kindCluster  kind = "cluster" // needs everything for itself
+)
+
+// catalogue lists the faults in the order in which people read it.
+var catalogue = slices.Concat(serverFaults, postgresFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, clusterFaults)
+
+// neverRun says why what the catalogue of faults knows is not among them.
+var neverRun = map[string]string{
+	"disk-full":     "needs a small file system of its own under the data directory, which takes root to mount",
+	"wal-full":      "needs a small file system of its own under pg_wal, which takes root to mount",
+	"memory-limit":  "needs a cgroup of its own, which takes root",
+	"cpu-starved":   "needs a cgroup of its own, which takes root",
+	"packet-loss":   "needs a network namespace, which takes root; the proxies hold, delay and reset instead",
+	"clock-jump":    "needs libfaketime under Postgres; no order rests on a clock",
+	"other-version": "needs the binary of another release, and there is none yet",
+}
+
+// Fault describes a fault for people.
+type Fault struct {
+	Name, Says string
+	Safe       bool // on a database of the user's own
+	NotRun     string
+}
+
+// Faults lists all faults, those that cannot be run last.
+func Faults() []Fault {
+	var all []Fault
+	for _, f := range catalogue {
+		all = append(all, Fault{Name: f.name, Says: f.says, Safe: f.safe})
+	}
+	for _, name := range sortedKeys(neverRun) {
+		all = append(all, Fault{Name: name, NotRun: neverRun[name]})
+	}
+	return all
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// chosen are the faults of this round.
+func (r *round) chosen() []fault {
+	return slices.DeleteFunc(slices.Clone(catalogue), func(f fault) bool { return !slices.Contains(r.header.Faults, f.name) })
+}
+
+// runAlone runs each fault by itself, in an order that the seed makes. It ends
+// with the first one after which the servers do not become well again.
+func (r *round) runAlone(ctx context.Context) {
+	faults := r.chosen()
+	r.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	for i, f := range faults {
+		if ctx.Err() != nil {
+			return
+		}
+		r.now("alone %d/%d: %s", i+1, len(faults), f.name)
+		if !r.inject(ctx, f, "alone") {
+			return
+		}
+		pause(ctx, 500*time.Millisecond)
+	}
+}
+
+// window is how long one mixture of faults lasts.
+const window = 10 * time.Second
+
+// runMixed runs several faults at a time. In a quarter of the windows there are
+// none, so that the system is seen to recover.
+func (r *round) runMixed(ctx context.Context) {
+	faults := slices.DeleteFunc(r.chosen(), func(f fault) bool { return f.kind == kindCluster })
+	if len(faults) == 0 {
+		return
+	}
+	for end := time.Now().Add(r.cfg.Duration); time.Now().Before(end) && ctx.Err() == nil; {
+		if r.rand.IntN(4) == 0 {
+			r.now("mixed: nothing")
+			pause(ctx, window/2)
+			continue
+		}
+		mixture := r.mix(faults)
+		r.now("mixed: %s", names(mixture))
+		var all sync.WaitGroup
+		for _, f := range mixture {
+			after := time.Duration(r.rand.Int64N(int64(window / 3)))
+			all.Go(func() {
+				if pause(ctx, after) {
+					r.inject(ctx, f, "mixed")
+				}
+			})
+		}
+		all.Wait()
+		pause(ctx, time.Second)
+	}
+}
+
+// mix picks two or three faults of different kinds.
+func (r *round) mix(faults []fault) []fault {
+	var mixture []fault
+	want := 2 + r.rand.IntN(2)
+	for _, i := range r.rand.Perm(len(faults)) {
+		f := faults[i]
+		if len(mixture) < want && !slices.ContainsFunc(mixture, func(o fault) bool { return o.kind == f.kind }) {
+			mixture = append(mixture, f)
+		}
+	}
+	return mixture
+}
+
+func names(faults []fault) string {
+	text := ""
+	for i, f := range faults {
+		if i > 0 {
+			text += " + "
+		}
+		text += f.name
+	}
+	return text
+}
+
+// inject runs a fault, sees the servers well again, and writes it down. It reports
+// whether they are.
+func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
+	record := history.Fault{Name: f.name, Begin: history.Now(), Phase: phase}
+	err := f.run(ctx, r, &record)
+	record.End = history.Now()
+	if err != nil && ctx.Err() == nil {
+		record.Detail = joinText(record.Detail, err.Error())
+	}
+	well = true
+	if phase == "alone" && ctx.Err() == nil {
+		if err := r.allReady(ctx); err != nil {
+			record.Wrong = joinText(record.Wrong, "afterwards "+err.Error())
+			well = false
+		}
+	}
+	if record.Fired {
+		r.fired.Add(1)
+	}
+	r.faults.Append(record)
+	return well
+}
+
+func joinText(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+var errNoLeader = errors.New("no server led")
+
+// leader finds the server that leads, waiting for one.
+func (r *round) leader(ctx context.Context) (*server, error) {
+	var found *server
+	err := await(ctx, 20*time.Second, func() error {
+		for _, s := range r.servers {
+			if s.leads(ctx) {
+				found = s
+				return nil
+			}
+		}
+		return errNoLeader
+	})
+	return found, err
+}
+
+// follower finds a server that does not lead.
+func (r *round) follower(ctx context.Context) (*server, error) {
+	leader, err := r.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range r.servers {
+		if s != leader {
+			return s, nil
+		}
+	}
+	return nil, errors.New("no server follows")
+}
+
+// awaitOtherLeader waits until another server leads.
+func (r *round) awaitOtherLeader(ctx context.Context, old *server, limit time.Duration) error {
+	return await(ctx, limit, func() error {
+		for _, s := range r.servers {
+			if s != old && s.leads(ctx) {
+				return nil
+			}
+		}
+		return fmt.Errorf("nobody took over from %s", old.name)
+	})
+}

@@ -1,0 +1,147 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/taskfeed/taskfeed/internal/verify/actor"
+	"github.com/taskfeed/taskfeed/internal/verify/check"
+)
+
+// say tells a line of progress.
+func (r *round) say(format string, args ...any) {
+	fmt.Fprintf(r.cfg.Progress, "%6.1fs  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// report tells how far the round is, whenever what it does changes and every few
+// seconds, until ctx is done.
+func (r *round) report(ctx context.Context) {
+	said, at := "", time.Time{}
+	for pause(ctx, 100*time.Millisecond) {
+		doing := *r.doing.Load()
+		if doing == said && time.Since(at) < 5*time.Second {
+			continue
+		}
+		said, at = doing, time.Now()
+		var events int64
+		if r.truth != nil {
+			events = r.truth.events.Load()
+		}
+		r.say("%-46s writes %-7d events %-7d deliveries %-8d faults %d", doing,
+			sum(r.writers, func(s *actor.Status) int64 { return s.Writes }), events,
+			sum(r.clients, func(s *actor.Status) int64 { return s.Deliveries }), r.fired.Load())
+	}
+}
+
+// WriteText prints what a run came to on one page, and the stories of what failed.
+func (r *Result) WriteText(w io.Writer) error {
+	p := &printer{w: w}
+	for i := range r.Rounds {
+		p.round(&r.Rounds[i])
+	}
+	p.line("%s  taskfeed %s, PostgreSQL %s, %d rounds", r.Verdict, r.Version, r.Postgres, len(r.Rounds))
+	return p.err
+}
+
+// WriteReport prints the outcome of a check by itself.
+func WriteReport(w io.Writer, r *check.Report) error {
+	p := &printer{w: w}
+	p.report(r)
+	p.line("%s", r.Verdict)
+	return p.err
+}
+
+// printer keeps the first error of a sequence of writes.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+func (p *printer) round(r *Round) {
+	p.line("round with seed %d, %v", r.Seed, r.Took)
+	p.report(&r.Report)
+	if len(r.NotRun) > 0 {
+		p.line("not run:")
+		for _, name := range sortedKeys(r.NotRun) {
+			p.line("  %-22s %s", name, r.NotRun[name])
+		}
+	}
+	if r.Dir != "" {
+		p.line("the history is in %s; to judge it again: taskfeed verify --check %s", r.Dir, r.Dir)
+	}
+	p.line("to repeat the round: %s", r.Command)
+	p.line("")
+}
+
+func (p *printer) report(r *check.Report) {
+	for _, property := range check.Properties {
+		mark := "ok"
+		if n := r.Counts[property.Name]; n > 0 {
+			mark = fmt.Sprintf("%d broken", n)
+		}
+		p.line("  %-4s %-46s %s", property.Name, property.Says, mark)
+	}
+	p.figures(r.Figures)
+	p.latencies(r.Latencies)
+	for _, v := range r.Violations {
+		p.line("%s: %s", v.Property, v.What)
+	}
+	for _, story := range r.Stories {
+		p.line("")
+		for _, line := range story.Lines {
+			p.line("  %s", line)
+		}
+	}
+}
+
+func (p *printer) figures(figures map[string]int64) {
+	var parts []string
+	for _, name := range sortedKeys(figures) {
+		if name == "memory_max" {
+			parts = append(parts, fmt.Sprintf("memory at most %d MB", figures[name]>>20))
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s %d", strings.ReplaceAll(name, "_", " "), figures[name]))
+	}
+	p.line("  %s", wrapAt(strings.Join(parts, ", "), 96, "\n  "))
+}
+
+// wrapAt breaks a line at commas.
+func wrapAt(text string, width int, with string) string {
+	var b strings.Builder
+	length := 0
+	for i, part := range strings.Split(text, ", ") {
+		switch {
+		case i == 0:
+		case length+len(part) > width:
+			b.WriteString("," + with)
+			length = 0
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(part)
+		length += len(part) + 2
+	}
+	return b.String()
+}
+
+func (p *printer) latencies(all []check.Latency) {
+	if len(all) == 0 {
+		return
+	}
+	p.line("  commit to client        count        p50        p99        max")
+	for _, l := range all {
+		p.line("  %-20s %8d %10v %10v %10v", l.Phase, l.Count, short(l.P50), short(l.P99), short(l.Max))
+	}
+}
+
+func short(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
