@@ -53,3 +53,8 @@ test-web: web-check ## test the console, by itself and in a browser
 	cd web/console && npm test
 	web/browser/setup
 	cd web/browser && npm ci --no-audit --no-fund && npx tsc && npm test
+
+.PHONY: pictures
+pictures: ## take the pictures of the console for the README
+	web/browser/setup
+	cd web/browser && npm ci --no-audit --no-fund && npm run pictures

@@ -1,2 +1,7 @@
 // Links with a token were made for the page that is now at /demo.
-if (/^#(.*&)?token=/.test(location.hash)) location.replace("demo" + location.hash);
+function passOn() {
+  if (/^#(.*&)?token=/.test(location.hash)) location.replace("demo" + location.hash);
+}
+
+passOn();
+addEventListener("hashchange", passOn);

@@ -35,6 +35,11 @@ export function stamp(at: number, utc: boolean): string {
     `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}.${pad(d.getMilliseconds(), 3)}`;
 }
 
+/** The time of day to the second. */
+export function timeOfDay(at: number, utc: boolean): string {
+  return stamp(at, utc).slice(11, 19);
+}
+
 export function count(n: number): string {
   return n.toLocaleString("en");
 }
@@ -55,12 +60,13 @@ export function bytes(n: number): string {
 export function latency(seconds: number | null): string {
   if (seconds === null || !isFinite(seconds)) return "–";
   const ms = seconds * 1000;
+  if (ms === 0) return "0 ms";
   return ms < 1000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : duration(ms);
 }
 
 /** A rate: "0.4", "12", "1,200". */
 export function rate(perSecond: number): string {
-  return perSecond < 10 && perSecond > 0 ? perSecond.toFixed(1) : count(Math.round(perSecond));
+  return perSecond < 10 && !Number.isInteger(perSecond) ? perSecond.toFixed(1) : count(Math.round(perSecond));
 }
 
 /** A literal of SQL. */

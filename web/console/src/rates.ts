@@ -1,11 +1,12 @@
 /** Counts by the second, for as many seconds back as it keeps. */
 export class Rates {
   readonly #counts: number[];
+  readonly #first: number; // the second in which the counting began, of which only a part was seen
   #last: number; // the second that the newest count belongs to
 
   constructor(readonly seconds: number, now: number) {
     this.#counts = new Array(seconds).fill(0);
-    this.#last = Math.floor(now / 1000);
+    this.#first = this.#last = Math.floor(now / 1000);
   }
 
   add(now: number, n = 1): void {
@@ -13,12 +14,13 @@ export class Rates {
     this.#counts[this.#last % this.seconds]! += n;
   }
 
-  /** The counts of the last whole seconds, oldest first; the running second is left out. */
+  /** The counts of the last whole seconds, oldest first, of those that were counted; the running one is left out. */
   series(now: number, length = this.seconds - 1): { second: number; count: number }[] {
     this.#to(now);
     const list = [];
     for (let back = Math.min(length, this.seconds - 1); back >= 1; back--) {
       const second = this.#last - back;
+      if (second <= this.#first) continue;
       list.push({ second, count: this.#counts[((second % this.seconds) + this.seconds) % this.seconds]! });
     }
     return list;

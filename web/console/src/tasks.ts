@@ -51,15 +51,19 @@ export interface History {
 const mostEvents = 2000;
 
 export async function readHistory(id: string, signal: AbortSignal): Promise<History> {
-  const [task, events] = await Promise.all([findTask(id, signal), readEvents(id, signal)]);
+  const [task, events] = await Promise.all([
+    found(get<Task>(tasksPath(id), { signal }), null),
+    found(readEvents(id, signal), { events: [], more: false }),
+  ]);
   return { task, ...events };
 }
 
-async function findTask(id: string, signal: AbortSignal): Promise<Task | null> {
+/** What was asked for, or what stands for it when there is no such thing. */
+async function found<T, N>(asked: Promise<T>, nothing: N): Promise<T | N> {
   try {
-    return await get<Task>(tasksPath(id), { signal });
+    return await asked;
   } catch (error) {
-    if (error instanceof Problem && error.status === 404) return null;
+    if (error instanceof Problem && error.status === 404) return nothing;
     throw error;
   }
 }

@@ -24,8 +24,8 @@ describe("times", () => {
 
 describe("figures", () => {
   it.each([[0, "0 B"], [999, "999 B"], [1500, "1.5 KB"], [42_000_000, "42 MB"], [5e15, "5000 TB"]])("%d bytes are %s", (n, want) => expect(bytes(n)).toBe(want));
-  it.each([[0.0013, "1.3 ms"], [0.5, "500 ms"], [2, "2 s"], [null, "–"], [Infinity, "–"]])("a latency of %s is %s", (s, want) => expect(latency(s)).toBe(want));
-  it.each([[0, "0"], [0.44, "0.4"], [12.4, "12"], [1200, "1,200"]])("a rate of %d is %s", (n, want) => expect(rate(n)).toBe(want));
+  it.each([[0, "0 ms"], [0.0013, "1.3 ms"], [0.5, "500 ms"], [2, "2 s"], [null, "–"], [Infinity, "–"]])("a latency of %s is %s", (s, want) => expect(latency(s)).toBe(want));
+  it.each([[0, "0"], [0.44, "0.4"], [4, "4"], [12.4, "12"], [1200, "1,200"]])("a rate of %d is %s", (n, want) => expect(rate(n)).toBe(want));
 });
 
 describe("quoting", () => {
@@ -74,24 +74,32 @@ describe("metrics", () => {
 
 describe("rates", () => {
   it("count by the second and leave the running one out", () => {
-    const r = new Rates(5, 10_000);
+    const r = new Rates(5, 9_500);
     r.add(10_100);
     r.add(10_900, 2);
     r.add(12_000, 4);
-    expect(r.series(13_500).map((s) => s.count)).toEqual([0, 3, 0, 4]);
-    expect(r.series(13_500).at(-1)!.second).toBe(12);
+    expect(r.series(13_500)).toEqual([{ second: 10, count: 3 }, { second: 11, count: 0 }, { second: 12, count: 4 }]);
     expect(r.mean(13_500, 2)).toBe(2);
+  });
+  it("know nothing of the time before they began", () => {
+    const r = new Rates(60, 10_000);
+    r.add(10_500, 100);
+    r.add(11_500, 7);
+    expect(r.series(12_000)).toEqual([{ second: 11, count: 7 }]);
+    expect(r.mean(12_000, 10)).toBe(7);
+    expect(new Rates(60, 10_000).mean(10_000, 10)).toBe(0);
   });
   it("forget what is older than they keep, and all of it after a long silence", () => {
     const r = new Rates(4, 0);
-    r.add(500, 9);
-    expect(r.series(4_000).map((s) => s.count)).toEqual([0, 0, 0]);
-    r.add(4_500, 1);
+    r.add(1_500, 9);
+    expect(r.series(5_000).map((s) => s.count)).toEqual([0, 0, 0]);
+    r.add(5_500, 1);
     expect(r.series(1e9).every((s) => s.count === 0)).toBe(true);
   });
   it("do not break when the clock steps back", () => {
-    const r = new Rates(4, 10_000);
+    const r = new Rates(4, 9_000);
+    r.add(10_000);
     r.add(9_000);
-    expect(r.series(11_000).at(-1)).toEqual({ second: 10, count: 1 });
+    expect(r.series(11_000)).toEqual([{ second: 10, count: 2 }]);
   });
 });

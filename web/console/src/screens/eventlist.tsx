@@ -2,7 +2,7 @@ import { duration } from "../format.js";
 import { changesOf, type Point } from "../timeline.js";
 import { text } from "../strings.js";
 import type { FeedEvent } from "../types.js";
-import { Payload, Time, TypeMark } from "../ui/basic.js";
+import { Fold, Payload, Time, TypeMark } from "../ui/basic.js";
 import { Json } from "../ui/json.js";
 
 /** A task's events, oldest first, each with what it changed and how long after the one before it came. */
@@ -11,15 +11,14 @@ export function EventList({ points }: { points: readonly Point[] }) {
     <ol class="events">
       {points.map((point, i) => (
         <li key={point.event.id} data-event={point.event.id}>
-          <details>
-            <summary>
-              <span class="event-since number">{point.since === null ? text.event.first : "+" + duration(point.since)}</span>
-              <TypeMark type={point.event.type} />
-              <span class="event-brief"><Payload>{changed(points[i - 1]?.event, point.event)}</Payload></span>
-              <span class="event-time"><Time at={point.event.timestamp} /></span>
-            </summary>
-            <Json value={point.event} open={1} />
-          </details>
+          <Fold line={<>
+            <span class="event-since number">{point.since === null ? text.event.first : "+" + duration(point.since)}</span>
+            <TypeMark type={point.event.type} />
+            <span class="event-brief"><Payload>{changed(points[i - 1]?.event, point.event)}</Payload></span>
+            <span class="event-time"><Time at={point.event.timestamp} /></span>
+          </>}>
+            {() => <Json value={point.event} open={1} />}
+          </Fold>
         </li>
       ))}
     </ol>

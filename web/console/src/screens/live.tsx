@@ -9,7 +9,7 @@ import { admin } from "../session.js";
 import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
 import type { FeedEvent } from "../types.js";
-import { Empty, Heading, Payload, Time, TypeMark } from "../ui/basic.js";
+import { Empty, Fold, Heading, Payload, Time, TypeMark } from "../ui/basic.js";
 import { Json } from "../ui/json.js";
 import { brief } from "./eventlist.js";
 import { Field } from "./filterbar.js";
@@ -118,18 +118,17 @@ function Line({ event }: { event: FeedEvent }) {
   const said = event.error ?? event.message ?? (task_id === undefined ? data : event.result);
   return (
     <li data-event={id}>
-      <details>
-        <summary>
-          <span class="event-since number">{id}</span>
-          <TypeMark type={type} />
-          {event.progress !== undefined && <span class="number">{event.progress} %</span>}
-          {task_id !== undefined && <a href={path("tasks", task_id)}><code>{task_id}</code></a>}
-          <span class="event-brief"><Payload>{said === undefined || said === null ? "" : brief(said)}</Payload></span>
-          {admin.value && user_id && <span class="event-user">{user_id}</span>}
-          <span class="event-time"><Time at={timestamp} /></span>
-        </summary>
-        <Json value={event} open={1} />
-      </details>
+      <Fold line={<>
+        <span class="event-since number">{id}</span>
+        <TypeMark type={type} />
+        {event.progress !== undefined && <span class="number">{event.progress} %</span>}
+        {task_id !== undefined && <a href={path("tasks", task_id)}><code>{task_id}</code></a>}
+        <span class="event-brief"><Payload>{said === undefined || said === null ? "" : brief(said)}</Payload></span>
+        {admin.value && user_id && <span class="event-user">{user_id}</span>}
+        <span class="event-time"><Time at={timestamp} /></span>
+      </>}>
+        {() => <Json value={event} open={1} />}
+      </Fold>
     </li>
   );
 }

@@ -6,7 +6,7 @@ import { claimsOf, session, sessionOf } from "../session.js";
 import { clock, times } from "../settings.js";
 import { text } from "../strings.js";
 import { breakOff, clear, close, connect, cursor, lines, ping, tally, trialState, type Line } from "../trial.js";
-import { Empty, Heading, ProblemNote, TypeMark } from "../ui/basic.js";
+import { Empty, Fold, Heading, ProblemNote, TypeMark } from "../ui/basic.js";
 import { Icon, type IconName } from "../ui/icons.js";
 import { Json } from "../ui/json.js";
 
@@ -144,5 +144,5 @@ function LogLine({ line: { at, kind, words, frame } }: { line: Line }) {
     </>
   );
   if (!frame) return <li class="trial-line">{head}</li>;
-  return <li data-event={frame["id"] as number | undefined}><details><summary>{head}</summary><Json value={frame} open={1} /></details></li>;
+  return <li data-event={frame["id"] as number | undefined}><Fold line={head}>{() => <Json value={frame} open={1} />}</Fold></li>;
 }

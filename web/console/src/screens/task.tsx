@@ -102,7 +102,7 @@ function Facts({ task }: { task: TaskItem }) {
   const { column: t } = text;
   const taken = Date.parse(task.updated_at) - Date.parse(task.created_at);
   return (
-    <dl class="facts panel">
+    <dl class="facts panel" data-status={task.status}>
       <div class="wide"><dt>{t.progress}</dt><dd><ProgressBar value={task.progress} name={task.id} /></dd></div>
       <div><dt>{t.user}</dt><dd>{task.user_id}</dd></div>
       <div><dt>{text.filter.kind}</dt><dd>{task.kind || "–"}</dd></div>

@@ -132,6 +132,17 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
   );
 }
 
+/** A line that unfolds. What is in it is made when it is first wanted: a list may have hundreds. */
+export function Fold({ line, children }: { line: ComponentChildren; children: () => ComponentChildren }) {
+  const [open, set] = useState(false);
+  return (
+    <details onToggle={(e) => set(e.currentTarget.open)}>
+      <summary>{line}</summary>
+      {open && children()}
+    </details>
+  );
+}
+
 /** One of a few choices. */
 export function Choice<T extends string>({ label, value, options, onChange }: {
   label: string; value: T; options: readonly (readonly [T, string])[]; onChange: (value: T) => void;

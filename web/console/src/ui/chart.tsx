@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type uPlot from "uplot";
-import { stamp } from "../format.js";
+import { stamp, timeOfDay } from "../format.js";
 import { theme, times } from "../settings.js";
 import { text } from "../strings.js";
 
@@ -69,6 +69,7 @@ function Picture(props: ChartProps) {
   const last = lines.map((line) => `${line.name} ${printLast(line, print)}`).join(", ");
 
   useEffect(() => {
+    const element = box.current!; // the reference is emptied before what follows is undone
     let gone = false;
     let observer: ResizeObserver | undefined;
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -77,12 +78,12 @@ function Picture(props: ChartProps) {
       if (gone) return;
       plot.current?.destroy();
       const p = latest.current;
-      plot.current = new UPlot(optionsOf(p, box.current!), dataOf(p), box.current!);
+      plot.current = new UPlot(optionsOf(p, element), dataOf(p), element);
     };
     void draw().then(() => {
       if (gone) return;
-      observer = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height }));
-      observer.observe(box.current!);
+      observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height }));
+      observer.observe(element);
     });
     dark.addEventListener("change", draw);
     return () => {
@@ -92,7 +93,7 @@ function Picture(props: ChartProps) {
       plot.current?.destroy();
       plot.current = null;
     };
-  }, [theme.value, names]);
+  }, [theme.value, times.value, names]);
   useEffect(() => plot.current?.setData(dataOf(latest.current)), [at, lines]);
 
   return (
@@ -127,7 +128,7 @@ function optionsOf({ lines, print }: ChartProps, box: HTMLElement): uPlot.Option
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
-    axes: [axis, { ...axis, size: 64, values: (_, ticks) => ticks.map(print) }],
+    axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map((t) => timeOfDay(t * 1000, times.peek() === "utc")) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(print) }],
     series: [{}, ...lines.map((line) => ({
       label: line.name, stroke: color(line.color), width: 2, spanGaps: true, points: { show: false },
       fill: lines.length === 1 ? color(line.color, 0.12) : undefined,

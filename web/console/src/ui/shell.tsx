@@ -45,11 +45,11 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <FeedMark />
         <PauseButton />
       </header>
-      <div class="side" id="side">
+      <aside class="side" id="side" aria-label={text.sidebar}>
         <Navigation current={here.value.parts[0] ?? ""} />
         <Settings />
         <WhoAmI />
-      </div>
+      </aside>
       <main id="main">
         <Banners />
         {children}

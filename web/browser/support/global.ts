@@ -1,0 +1,36 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import type { TestProject } from "vitest/node";
+
+declare module "vitest" {
+  interface ProvidedContext { binary: string; browser: string }
+}
+
+const chromiumFlags = [
+  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--disable-component-update", "--disable-sync",
+];
+
+/** Builds the server and starts one browser for all tests. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const dir = mkdtempSync(join(tmpdir(), "taskfeed-browser-bin-"));
+  const root = join(import.meta.dirname, "../../..");
+  let binary = process.env["TASKFEED_BINARY"];
+  if (!binary) {
+    binary = join(dir, "taskfeed");
+    execFileSync("go", ["build", "-o", binary, "./cmd/taskfeed"], { cwd: root, stdio: "inherit" });
+  }
+  const browser = await chromium.launchServer({
+    executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", headless: true, args: chromiumFlags,
+  });
+  project.provide("binary", binary);
+  project.provide("browser", browser.wsEndpoint());
+  return async () => {
+    await browser.close();
+    rmSync(dir, { recursive: true, force: true });
+  };
+}
+
