@@ -156,8 +156,10 @@ func TestConsoleIsSmall(t *testing.T) {
 	t.Parallel()
 	const most = 120 << 10
 	sum := 0
-	for _, f := range newConsole().files {
-		sum += len(compress(f.body))
+	for name, f := range newConsole().files {
+		if name != "licenses.txt" { // loaded by who reads it
+			sum += len(compress(f.body))
+		}
 	}
 	if sum > most {
 		t.Errorf("the console, compressed: got %d bytes, want at most %d", sum, most)

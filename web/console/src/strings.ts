@@ -315,6 +315,7 @@ export const text = {
       ["asyncapi.yaml", "asyncapi.yaml", "the frames of the feed"],
       ["metrics", "metrics", "for Prometheus"],
       ["demo", "Demo page", "one user's tasks in plain JavaScript"],
+      ["console/licenses.txt", "Licenses", "of what the console is built of"],
     ] as [string, string, string][],
     promisesTitle: "What it promises",
     promises: [
