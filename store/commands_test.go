@@ -86,32 +86,28 @@ func TestOldCommandsAreForgotten(t *testing.T) {
 	wantEqual(t, "commands", arguments, []string{"young", "new"})
 }
 
-// TestCommandsInOrder: who has seen a command has seen all before it. Ids alone
-// do not promise that, a transaction may take one and commit after the next.
+// TestCommandsInOrder: who has seen a command has seen all before it. A command
+// waits for those that took their ids before it and are not committed yet.
 func TestCommandsInOrder(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := openStore(t, store.Config{URL: url})
-	const writers, each = 4, 25
+	conn, slow := pgtest.Connect(t, url), pgtest.Connect(t, url)
+	exec(t, slow, `BEGIN; SELECT pg_advisory_xact_lock(1952543595, 5);
+		INSERT INTO taskfeed.commands (kind, argument) VALUES ('disconnect_user', 'first')`)
 	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() {
-			for i := range each {
-				if err := s.Command(t.Context(), taskfeed.CommandDisconnectUser, fmt.Sprintf("%d %d", w, i)); err != nil {
-					t.Errorf("command: %v", err)
-				}
-			}
-		})
-	}
-	seen, after := 0, int64(0)
-	eventually(t, "seeing all commands", func() bool {
-		commands, _ := commandsAfter(t, s, after)
-		for _, c := range commands {
-			seen, after = seen+1, c.ID
+	wg.Go(func() {
+		if err := s.Command(t.Context(), taskfeed.CommandDisconnectUser, "second"); err != nil {
+			t.Errorf("command: %v", err)
 		}
-		return seen == writers*each
 	})
+	eventually(t, "the second command's wait for the first", func() bool {
+		return value[bool](t, conn, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 5 AND NOT granted)")
+	})
+	exec(t, slow, "COMMIT")
 	wg.Wait()
+	_, arguments := commandsAfter(t, s, 0)
+	wantEqual(t, "commands", arguments, []string{"first", "second"})
 }
 
 // TestCommandsComeAgain: after a failover that lost the last commits, ids that a

@@ -206,6 +206,9 @@ func allPages[T any](t lister, limit int, between func(), page func(after string
 		if next == "" {
 			return all
 		}
+		if pages > 5000 {
+			t.Fatalf("%d pages and no end", pages)
+		}
 		after = next
 		between()
 	}

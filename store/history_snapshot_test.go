@@ -36,14 +36,19 @@ func newMirror(t lister, s *store.Store, f taskfeed.Filter, sort taskfeed.Sort, 
 		if after == "" {
 			m.cursor = page.Cursor
 		}
-		for _, task := range page.Items {
-			if m.tasks[task.ID].Version <= task.Version {
-				m.tasks[task.ID] = shown(task)
-			}
-		}
+		m.show(page.Items)
 		return page.Items, page.Next, err
 	})
 	return m
+}
+
+// show takes over the tasks of a page.
+func (m *mirror) show(tasks []taskfeed.Task) {
+	for _, task := range tasks {
+		if m.tasks[task.ID].Version <= task.Version {
+			m.tasks[task.ID] = shown(task)
+		}
+	}
 }
 
 // shown leaves out what events do not tell.
@@ -191,6 +196,55 @@ func TestSnapshotCursorIsNotBehindRetention(t *testing.T) {
 	page, err := f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 1})
 	if err != nil || page.Cursor != 77 {
 		t.Errorf("cursor: got %d, error %v, want 77", page.Cursor, err)
+	}
+}
+
+// TestSnapshotCursorOfOneSnapshot commits a change and its event after the tasks
+// were read and before the cursor is: a cursor of that later moment would step
+// over a change that the tasks do not show.
+func TestSnapshotCursorOfOneSnapshot(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	add(t, f.app, "x")
+	moveAll(t, f.session)
+	other := pgtest.Connect(t, f.url)
+	exec(t, other, "BEGIN; LOCK TABLE taskfeed.log_state")
+	var page taskfeed.TaskPage
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var err error
+		if page, err = f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 10}); err != nil {
+			t.Errorf("list tasks: %v", err)
+		}
+	})
+	eventually(t, "reading the tasks, and waiting to read the cursor", func() bool {
+		return value[bool](t, f.app, "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'taskfeed.log_state'::regclass AND NOT granted)")
+	})
+	exec(t, f.app, "UPDATE taskfeed.tasks SET status = 'running'")
+	moveAll(t, f.session)
+	exec(t, other, "COMMIT")
+	wg.Wait()
+	m := &mirror{filter: everything, cursor: page.Cursor, tasks: map[string]taskfeed.Task{}}
+	m.show(page.Items)
+	m.follow(t, readLog(t, f.store), table(t, f.store))
+	if m.cursor != 1 || m.applied != 1 {
+		t.Errorf("got cursor %d and %d events applied after it, want 1 and 1", m.cursor, m.applied)
+	}
+}
+
+// TestSnapshotCursorBesideAMove: ids that a move has drawn and not yet committed
+// are after the cursor.
+func TestSnapshotCursorBesideAMove(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	add(t, f.app, "x")
+	moveAll(t, f.session)
+	exec(t, f.app, `BEGIN; INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
+		VALUES (nextval('taskfeed.event_id'), 'alice', 'x', 'task_deleted', 2, '{}', now())`)
+	m := newMirror(t, f.store, everything, "", 10, func() {})
+	exec(t, f.app, "COMMIT")
+	if m.cursor != 1 {
+		t.Errorf("cursor: got %d, want 1, the last event that can be seen", m.cursor)
 	}
 }
 
