@@ -5,12 +5,18 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // end begins to close the socket: it gives back its place at once, sends a close
 // frame after the frame that is being written and waits for the peer's, both
 // within CloseTimeout. Only the first call counts. It implements member.
 func (c *socket) end(code int, reason string) {
+	if planted.Is(planted.NoGoodbye) && code == closeRestart {
+		c.cut()
+		return
+	}
 	c.mu.Lock()
 	if c.phase != phaseOpen {
 		c.mu.Unlock()

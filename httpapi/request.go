@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // origin is where a page comes from (RFC 6454): compared as a whole.
@@ -119,6 +121,9 @@ const maxLoggedURL = 512
 // loggedURL is a request's URL as it may be logged: without anything that might
 // be a token, decoded, and cut off where it is long.
 func loggedURL(u *url.URL) string {
+	if planted.Is(planted.TokenInLog) {
+		return u.String()
+	}
 	query := u.Query()
 	for name, values := range query {
 		if slices.Contains(loggedParams, name) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // feed keeps the recent frames of one user, of the broadcasts, or of all users,
@@ -118,7 +119,9 @@ func (h *Hub) drop(f *feed, n int) {
 		f.bytes -= e.frame.cost()
 		h.recentBytes -= e.frame.cost()
 	}
-	f.floor = f.entries[n-1].frame.ID
+	if !planted.Is(planted.DropOldest) {
+		f.floor = f.entries[n-1].frame.ID
+	}
 	clear(f.entries[:n])
 	f.entries = f.entries[n:]
 	if len(f.entries) == 0 {

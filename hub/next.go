@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 const (
@@ -52,7 +53,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	h.stats.Delivered += uint64(len(frames))
 	if drained && s.owesLive {
 		s.owesLive = false
-		frames = append(frames, liveFrame(s.cursor))
+		frames = append(frames, liveFrame(planted.Bookmark(s.cursor)))
 	}
 	s.parked = drained && len(frames) == 0
 	return frames, s.parked || len(frames) > 0, nil
@@ -117,6 +118,9 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	if unverified {
 		return s.verify(ctx, cursor)
 	}
+	if planted.Now(planted.HastyReset) {
+		return s.reset(cursor, taskfeed.ResetExpired)
+	}
 	events, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
 	if taskfeed.CodeOf(err) == taskfeed.CodeGone {
 		return s.reset(cursor, taskfeed.ResetExpired)
@@ -153,10 +157,13 @@ func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Fra
 	if ok, err := s.stillAt(cursor); !ok {
 		return nil, err
 	}
+	if planted.Is(planted.ReplayFirst) {
+		to = max(to, h.head)
+	}
 	s.advance(to)
 	h.stats.Delivered += uint64(len(page))
 	h.stats.Replayed += uint64(len(page))
-	return page, nil
+	return planted.Page(page), nil
 }
 
 // verify asks the log whether a cursor above the head is ahead of the log, too.
@@ -193,6 +200,9 @@ func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) 
 	}
 	s.advance(to)
 	h.stats.Resets++
+	if planted.Is(planted.SilentTrim) {
+		return nil, nil
+	}
 	return []*Frame{resetFrame(reason, to)}, nil
 }
 

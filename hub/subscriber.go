@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // ErrClosed is what Next returns once Close has been called.
@@ -92,6 +93,9 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	if opts.After != nil {
 		s.cursor = *opts.After
 		s.unverified = s.cursor > h.head
+		if planted.Is(planted.AtCursor) {
+			s.cursor--
+		}
 	}
 	h.admit(s)
 	if s.filter.All {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Session is one connection that leads or follows; *store.Session provides it.
@@ -130,6 +131,9 @@ func (l *Listener) serve(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	if planted.Is(planted.NoCatchUp) && l.started {
+		l.published, _ = s.LastID(ctx)
+	}
 	if err := l.follow(ctx, s); err != nil {
 		return err
 	}

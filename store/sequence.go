@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // pages bounds how much one statement of the sequencer takes. Bytes are a rough
@@ -92,7 +93,7 @@ func (s *Session) Move(ctx context.Context) (taskfeed.Moved, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	began := time.Now()
-	full := began.After(s.fullDue)
+	full := began.After(s.fullDue) && !planted.Is(planted.PlainCursor)
 	if full {
 		s.seen = seenNothing
 	}
@@ -101,7 +102,7 @@ func (s *Session) Move(ctx context.Context) (taskfeed.Moved, error) {
 	batch := &pgx.Batch{}
 	batch.Queue(sqlSnapshot).QueryRow(func(row pgx.Row) error { return row.Scan(&before) })
 	args := pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes}
-	batch.Queue(sqlMove, args).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(planted.SQL(planted.PlainCursor, planted.SQL(planted.XidOrder, sqlMove)), args).Query(func(rows pgx.Rows) (err error) {
 		m, err = collectMoved(rows, s.pages.look)
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Advisory locks, two integers each: the class and what is locked. Capture
@@ -90,7 +91,7 @@ func (s *Session) prepare(ctx context.Context) error {
 		return err
 	}
 	stall := fmt.Sprintf("%dms", s.timeout.Milliseconds())
-	if _, err := s.conn.Exec(ctx, sqlSessionSettings, pgx.NamedArgs{"stall": stall}); err != nil {
+	if _, err := s.conn.Exec(ctx, planted.SQL(planted.AsyncMove, sqlSessionSettings), pgx.NamedArgs{"stall": stall}); err != nil {
 		return err
 	}
 	return s.conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&s.notify)

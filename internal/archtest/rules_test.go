@@ -15,11 +15,11 @@ var mayImport = map[string][]string{
 	root:         {},
 	"auth":       {root},
 	"client":     {root},
-	"hub":        {root},
-	"listener":   {root},
+	"hub":        {root, "internal/planted"},
+	"listener":   {root, "internal/planted"},
 	"migrations": {},
-	"store":      {root, "migrations"},
-	"httpapi":    {root, "hub", "auth"},
+	"store":      {root, "migrations", "internal/planted"},
+	"httpapi":    {root, "hub", "auth", "internal/planted"},
 	"web":        {},
 
 	"cmd/taskfeed": {anywhere},
@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/devpg":        {},
 	"internal/leaktest":     {},
 	"internal/pgtest":       {"internal/devpg", "internal/leaktest", "migrations"},
+	"internal/planted":      {},
 	"internal/ssetest":      {root},
 	"internal/verify":       {anywhere},
 
