@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
@@ -198,13 +197,10 @@ func (c *socket) spend() error {
 	return &closeError{closeTooMany, reasonTooMany}
 }
 
-// handleMessage obeys a whole text message.
+// handleMessage obeys a whole text message, which is UTF-8.
 func (c *socket) handleMessage(message []byte) error {
 	if c.isClosing() {
 		return nil
-	}
-	if !utf8.Valid(message) {
-		return &closeError{closeInvalidData, reasonNotUTF8}
 	}
 	switch kind, token := parseMessage(message); kind {
 	case messagePing:

@@ -43,6 +43,8 @@ type closeError struct {
 
 func (e *closeError) Error() string { return fmt.Sprintf("close %d: %s", e.code, e.reason) }
 
+var errNotUTF8 = &closeError{closeInvalidData, reasonNotUTF8}
+
 func violation(reason string) error { return &closeError{closeProtocolError, reason} }
 
 // frameHeader is the header of a frame from the peer.
@@ -55,9 +57,10 @@ type frameHeader struct {
 // frameReader reads the frames of a client and holds them to RFC 6455. Its
 // errors are a *closeError, or those of the connection. It is for one goroutine.
 type frameReader struct {
-	br   *bufio.Reader
-	mask [4]byte
-	open bool // a message has begun and its last fragment has not come
+	br    *bufio.Reader
+	mask  [4]byte
+	open  bool // a message has begun and its last fragment has not come
+	valid int  // bytes of that message that are known to be UTF-8
 }
 
 func newFrameReader(r io.Reader) frameReader {
@@ -150,23 +153,49 @@ func (r *frameReader) take(n int) ([]byte, error) {
 	return b, err
 }
 
-// payload appends the payload of the frame that h began and returns the
-// extended buffer. Memory grows with what arrives, not with what is announced.
+// payload appends the payload of the frame that h began to the text message in
+// dst, which holds the fragments before it, and returns the extended buffer. It
+// refuses text that is not UTF-8 with the first byte that shows it, however the
+// message was cut up. Memory grows with what arrives, not with what is announced.
 func (r *frameReader) payload(dst []byte, h frameHeader) ([]byte, error) {
+	if len(dst) == 0 {
+		r.valid = 0
+	}
 	masked := 0
 	for left := int(h.size); left > 0; {
-		n, at := min(left, readStep), len(dst)
-		dst = slices.Grow(dst, n)[:at+n]
-		if _, err := io.ReadFull(r.br, dst[at:]); err != nil {
+		at := len(dst)
+		dst = slices.Grow(dst, min(left, readStep))
+		n, err := r.br.Read(dst[at : at+min(left, readStep)])
+		if err != nil {
 			return nil, err
 		}
+		dst = dst[:at+n]
 		for i := range dst[at:] {
 			dst[at+i] ^= r.mask[masked&3]
 			masked++
 		}
-		left -= n
+		if left -= n; !r.text(dst, false) {
+			return nil, errNotUTF8
+		}
+	}
+	if !r.text(dst, h.fin) {
+		return nil, errNotUTF8
 	}
 	return dst, nil
+}
+
+// text reports whether a message may be UTF-8 as far as it has come. A code point
+// that it ends in must be complete when the message is whole.
+func (r *frameReader) text(message []byte, whole bool) bool {
+	end := len(message)
+	for i := max(r.valid, end-utf8.UTFMax+1); i < end && !whole; i++ {
+		if utf8.RuneStart(message[i]) && !utf8.FullRune(message[i:]) {
+			end = i
+		}
+	}
+	ok := utf8.Valid(message[r.valid:end])
+	r.valid = end
+	return ok
 }
 
 // control reads the payload of a control frame. It is valid until the next read.

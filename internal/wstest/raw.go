@@ -105,6 +105,8 @@ type Raw struct {
 	Conn *net.TCPConn
 	br   *bufio.Reader
 
+	closed bool // the server has sent a close frame
+
 	// Response is the answer to the handshake.
 	Response *http.Response
 }
@@ -212,8 +214,20 @@ func (r *Raw) Send(frames ...Frame) {
 	r.SendBytes(b)
 }
 
+// SendChopped sends frames in writes of n bytes each.
+func (r *Raw) SendChopped(n int, frames ...Frame) {
+	r.t.Helper()
+	var b []byte
+	for _, f := range frames {
+		b = append(b, f.Bytes()...)
+	}
+	for piece := range slices.Chunk(b, n) {
+		r.SendBytes(piece)
+	}
+}
+
 // Read returns the next frame. The test fails when there is none, or when it is
-// masked, which a server must not do.
+// masked or follows a close frame, which a server must not do.
 func (r *Raw) Read() Frame {
 	r.t.Helper()
 	f, err := r.read()
@@ -232,6 +246,10 @@ func (r *Raw) read() (Frame, error) {
 	if head[1]&0x80 != 0 {
 		return Frame{}, errors.New("the server masked a frame")
 	}
+	if r.closed {
+		return Frame{}, errors.New("the server sent a frame after its close frame")
+	}
+	r.closed = head[0]&0x0f == OpClose
 	n := uint64(head[1])
 	if n > 125 {
 		long := make([]byte, 8)
