@@ -23,6 +23,7 @@ func verifyCommand(in *invocation) *cobra.Command {
 	var cfg verify.Config
 	var output, checkDir string
 	var list, quiet bool
+	var bugs []string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove on this machine that nothing is lost, whatever fails",
@@ -48,6 +49,9 @@ func verifyCommand(in *invocation) *cobra.Command {
 				cfg.Progress = in.stderr
 			}
 			cfg.Version = version()
+			if len(bugs) > 0 {
+				return runPlanted(cmd.Context(), in.stdout, cfg, bugs)
+			}
 			return runVerify(cmd.Context(), in.stdout, cfg, output)
 		},
 	}
@@ -60,6 +64,7 @@ func verifyCommand(in *invocation) *cobra.Command {
 	flags.StringVar(&cfg.Keep, "keep", "", "directory to keep the histories in (default: those that did not pass, in a temporary one)")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "run on this database instead of a private one")
 	flags.StringVar(&checkDir, "check", "", "judge a history that was kept, and run nothing")
+	flags.StringSliceVar(&bugs, "planted", nil, "plant bugs, by name or all, and see that they are caught; takes a build with the tag planted")
 	flags.BoolVar(&list, "list", false, "list the faults, and run nothing")
 	flags.BoolVar(&quiet, "quiet", false, "no progress")
 	flags.StringVar(&output, "output", "text", "text or json")
@@ -99,6 +104,15 @@ func runVerify(ctx context.Context, stdout io.Writer, cfg verify.Config, output 
 		err = result.WriteText(stdout)
 	}
 	return errors.Join(err, verdictError(result.Verdict))
+}
+
+// runPlanted prints a line for each bug and fails when one is not caught.
+func runPlanted(ctx context.Context, stdout io.Writer, cfg verify.Config, bugs []string) error {
+	err := verify.RunPlanted(ctx, cfg, bugs, stdout)
+	if errors.Is(err, verify.ErrNotPlanted) || errors.Is(err, verify.ErrNoSuchBug) {
+		return usageError{err}
+	}
+	return err
 }
 
 func verifyHistory(stdout io.Writer, dir, output string) error {

@@ -51,12 +51,24 @@ type role struct {
 	direct bool // not through the proxies
 }
 
+// feeds is how many of the cast read a feed, and so must catch up.
+func feeds() int64 {
+	var n int64
+	for _, r := range roles() {
+		if r.proto != "rest" {
+			n++
+		}
+	}
+	return n
+}
+
 // roles cover each protocol for each user and each way to behave. The group b is
 // the one that vanishes now and then; c reads slowly through small buffers.
 func roles() []role {
 	var all []role
 	for u := range activeUsers {
-		all = append(all, role{group: "a", user: u, proto: "after"}, role{group: "b", user: u, proto: "v1"}, role{group: "a", user: u, proto: "plain"})
+		all = append(all, role{group: "a", user: u, proto: "after"}, role{group: "b", user: u, proto: "v1"},
+			role{group: "a", user: u, proto: "plain"}, role{group: "b", user: u, proto: "sse"})
 	}
 	return append(all,
 		role{group: "a", user: 0, proto: "after", traits: "churn"},
@@ -69,6 +81,13 @@ func roles() []role {
 		role{group: "b", user: 3, proto: "v1", traits: "fresh"},
 		role{group: "a", user: 2, proto: "after", traits: "away"},
 		role{group: "b", user: 3, proto: "after", traits: "away"},
+		role{group: "a", user: 0, proto: "sse", traits: "churn"},
+		role{group: "a", user: 1, proto: "sse", traits: "expiring"},
+		role{group: "a", user: 1, proto: "after", traits: "forgetful"},
+		role{group: "b", user: 3, proto: "v1", traits: "forgetful"},
+		role{group: "a", user: 0, proto: "rest", traits: "rest"},
+		role{group: "a", user: 1, proto: "rest", traits: "rest"},
+		role{group: "a", user: activeUsers, proto: "rest", traits: "rest"},
 		role{group: "a", user: activeUsers, proto: "v1"},
 		role{group: "b", user: activeUsers, proto: "plain"},
 	)
@@ -177,7 +196,7 @@ func (r *round) writerConfig(name string) actor.WriterConfig {
 		c.Ops = opsTable
 	}
 	for i, u := range r.users[:activeUsers] {
-		c.Shared, c.SharedUsers = append(c.Shared, fmt.Sprintf("%sshared-%d", r.prefix, i+1)), append(c.SharedUsers, u)
+		c.Shared, c.SharedUsers = append(c.Shared, r.sharedTask(i)), append(c.SharedUsers, u)
 	}
 	return c
 }
@@ -198,6 +217,9 @@ func (r *round) startClients() error {
 			}
 			c.Servers = append(c.Servers, actor.Server{Name: s.name, Addr: addr})
 		}
+		if role.proto == "rest" {
+			c.Foreign = r.foreign(role.user)
+		}
 		g.Clients = append(g.Clients, c)
 	}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
@@ -213,6 +235,20 @@ func (r *round) startClients() error {
 	}
 	return nil
 }
+
+// foreign are the shared tasks that do not belong to a user.
+func (r *round) foreign(user int) []string {
+	var tasks []string
+	for u := range activeUsers {
+		if u != user {
+			tasks = append(tasks, r.sharedTask(u))
+		}
+	}
+	return tasks
+}
+
+// sharedTask is the task of a user that all writers change.
+func (r *round) sharedTask(user int) string { return fmt.Sprintf("%sshared-%d", r.prefix, user+1) }
 
 // deliveries and the like, of all clients or writers.
 func sum(players []*player, of func(*actor.Status) int64) int64 {

@@ -14,6 +14,7 @@ import (
 )
 
 var bellFaults = []fault{
+	{name: "doorbell", says: "bursts and silences in turn: a change while the leader falls asleep wakes it", kind: kindCluster, safe: false, run: tryDoorbell},
 	{name: "notify-off", says: "taskfeed.notify = 'off' for the whole database, for 4 s", kind: kindBell, run: notifyOff},
 	{name: "notify-flood", says: "thousands of forged notifications a second with junk payloads, for 3 s", kind: kindBell, run: notifyFlood},
 }
@@ -25,6 +26,63 @@ var dataFaults = []fault{
 	{name: "read-only", says: "default_transaction_read_only for the servers' sessions, for 3 s", kind: kindData, run: readOnly},
 	{name: "vacuum-full", says: "VACUUM FULL of the changes, REINDEX of the log and ANALYZE, three times", kind: kindData, run: vacuumFull},
 	{name: "retention", says: "retention drops a partition while clients replay and others are away", kind: kindData, paths: []string{"reset: expired"}, run: retention},
+}
+
+// How the doorbell is tried: bursts that keep the leader awake, each followed by
+// one more change while it falls asleep, and then nothing until that one has been
+// moved. The leader looks by itself once a second; a change that waits for that
+// was not rung for. A machine may be slow now and then, but not every other time.
+const (
+	doorbellCycles  = 24
+	doorbellBurst   = 20
+	doorbellSpread  = 80 * time.Millisecond // within which the one more change comes
+	doorbellPatient = 600 * time.Millisecond
+	doorbellMissed  = 4 // so many waits are no accident
+)
+
+const sqlChangesLeft = `SELECT count(*) FROM taskfeed.changes`
+
+func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (err error) {
+	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tell(r.writers, actor.Command{Do: actor.DoPause, On: true})) }()
+	pause(ctx, 300*time.Millisecond)
+	conn, err := r.db.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	waited := 0
+	for range doorbellCycles {
+		if err := r.hand.Flurry(ctx, doorbellBurst); err != nil {
+			return err
+		}
+		pause(ctx, time.Duration(r.rand.Int64N(int64(doorbellSpread))))
+		if err := r.hand.Flurry(ctx, 1); err != nil {
+			return err
+		}
+		since := time.Now()
+		err := await(ctx, 5*time.Second, func() error {
+			var left int
+			err := conn.QueryRow(ctx, sqlChangesLeft).Scan(&left)
+			if err == nil && left > 0 {
+				err = fmt.Errorf("%d changes were not moved", left)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if time.Since(since) > doorbellPatient {
+			waited++
+		}
+	}
+	f.Fired, f.Detail = true, fmt.Sprintf("%d of %d changes waited", waited, doorbellCycles)
+	if waited >= doorbellMissed {
+		f.Breaks, f.Wrong = "P11", fmt.Sprintf("%d of %d single changes waited for more than %v: nobody rang for them", waited, doorbellCycles, doorbellPatient)
+	}
+	return nil
 }
 
 const alterDatabase = "ALTER DATABASE " + databaseName + " "

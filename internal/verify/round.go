@@ -119,7 +119,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	for i := range r.cfg.Servers {
-		s, err := newServer(fmt.Sprintf("s%d", i+1), r.dir, r.cfg.Binary, r.secret, r.db)
+		s, err := newServer(fmt.Sprintf("s%d", i+1), r.dir, r.cfg.Binary, r.secret, r.cfg.Bug, r.db)
 		if err != nil {
 			return err
 		}
@@ -288,8 +288,8 @@ func (r *round) drain(ctx context.Context) error {
 	}
 	// Who does not catch up is the checker's to say.
 	_ = await(ctx, 32*time.Second, func() error {
-		if n := sum(r.clients, func(s *actor.Status) int64 { return int64(s.Marked) }); n < int64(len(roles())) {
-			return fmt.Errorf("%d of %d clients have caught up", n, len(roles()))
+		if n := sum(r.clients, func(s *actor.Status) int64 { return int64(s.Marked) }); n < feeds() {
+			return fmt.Errorf("%d of %d clients have caught up", n, feeds())
 		}
 		return nil
 	})

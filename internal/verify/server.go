@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/planted"
 	"github.com/taskfeed/taskfeed/internal/verify/history"
 	"github.com/taskfeed/taskfeed/internal/verify/proxy"
 )
@@ -23,11 +24,12 @@ import (
 // What the servers under test are set to: as in production, but with less patience,
 // so that a run of minutes sees what takes minutes otherwise.
 const (
-	stallTimeout = 3 * time.Second
-	drain        = 2 * time.Second
-	pingInterval = time.Second
-	pongTimeout  = 4 * time.Second // longer than writeTimeout: who does not read is too slow first
-	writeTimeout = 2 * time.Second
+	stallTimeout    = 3 * time.Second
+	drain           = 2 * time.Second
+	pingInterval    = time.Second
+	commentInterval = time.Second
+	pongTimeout     = 4 * time.Second // longer than writeTimeout: who does not read is too slow first
+	writeTimeout    = 2 * time.Second
 )
 
 // server is one "taskfeed serve" under test, over all its processes.
@@ -45,8 +47,9 @@ type server struct {
 	started int64
 }
 
-// newServer prepares a server; start starts it. secret signs tokens.
-func newServer(name, dir, binary, secret string, d *database) (*server, error) {
+// newServer prepares a server; start starts it. secret signs tokens, bug is what
+// it does wrong on purpose.
+func newServer(name, dir, binary, secret string, bug planted.Bug, d *database) (*server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("find a free port: %w", err)
@@ -68,9 +71,10 @@ func newServer(name, dir, binary, secret string, d *database) (*server, error) {
 		"TASKFEED_STALL_TIMEOUT=" + stallTimeout.String(), "TASKFEED_DRAIN=" + drain.String(),
 		"TASKFEED_PING_INTERVAL=" + pingInterval.String(), "TASKFEED_PONG_TIMEOUT=" + pongTimeout.String(),
 		"TASKFEED_WRITE_TIMEOUT=" + writeTimeout.String(), "TASKFEED_JWT_LEEWAY=off", "TASKFEED_MESSAGES_PER_MINUTE=off",
-		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
-	if bug := os.Getenv("TASKFEED_PLANTED_BUG"); bug != "" {
-		s.env = append(s.env, "TASKFEED_PLANTED_BUG="+bug)
+		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_REQUESTS_PER_MINUTE=off", "TASKFEED_COMMENT_INTERVAL=" + commentInterval.String(),
+		"TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
+	if bug != "" {
+		s.env = append(s.env, planted.Environ+"="+string(bug))
 	}
 	if s.log, err = os.OpenFile(filepath.Join(dir, "server-"+name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return nil, errors.Join(err, s.close())

@@ -37,6 +37,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/planted"
 	"github.com/taskfeed/taskfeed/internal/verify/check"
 	"github.com/taskfeed/taskfeed/internal/verify/history"
 )
@@ -64,6 +65,9 @@ type Config struct {
 	// DatabaseURL is the database to run against instead of a private one. Only
 	// faults that are safe for it are run.
 	DatabaseURL string
+	// Bug is what the servers do wrong on purpose, in a build that can. Default:
+	// nothing.
+	Bug planted.Bug
 	// Progress is told, a line each, what is going on. Default: nobody.
 	Progress io.Writer
 }

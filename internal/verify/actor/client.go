@@ -28,13 +28,16 @@ type ClientsConfig struct {
 type ClientConfig struct {
 	Name  string `json:"name"`
 	User  string `json:"user"`
-	Proto string `json:"proto"` // plain, after or v1
+	Proto string `json:"proto"` // plain, after, v1, sse or rest
 	// Servers are names and addresses to choose from at each connection.
 	Servers []Server `json:"servers"`
 	// Traits, separated by spaces: churn connects again every few seconds, fresh
-	// asks for everything each time, expiring lets its token run out, renewing
+	// asks for everything each time, forgetful
+	// goes on from an earlier cursor, expiring lets its token run out, renewing
 	// renews it in the connection, small has a small receive buffer.
 	Traits string `json:"traits,omitempty"`
+	// Foreign are tasks of other users, for a client of the REST API to ask for.
+	Foreign []string `json:"foreign,omitempty"`
 }
 
 // Server is where a client may connect.
@@ -115,6 +118,8 @@ type client struct {
 	session int
 	last    int64 // the client rule: the last id that counts
 	known   bool  // last means something
+	saved   int64 // a forgetful client's cursor
+	since   int   // events that it has not saved
 
 	deliveries atomic.Int64
 	open       atomic.Bool
@@ -220,9 +225,8 @@ func (c *client) note(r history.Client) {
 }
 
 // take applies the client rule to a message and writes it down.
-func (c *client) take(text []byte) {
-	at := now()
-	r := history.Client{T: at, Kind: history.Frame, Session: c.session, Text: string(text)}
+func (c *client) take(r history.Client) {
+	r.T, r.Kind, r.Session = now(), history.Frame, c.session
 	var frame struct {
 		ID     int64  `json:"id"`
 		Type   string `json:"type"`
@@ -231,20 +235,32 @@ func (c *client) take(text []byte) {
 		Op     string `json:"op"`
 	}
 	// What is no frame is written down as it is, for the checker to complain of.
-	_ = json.Unmarshal(text, &frame)
+	_ = json.Unmarshal([]byte(r.Text), &frame)
 	switch {
 	case frame.Type == "feed_live":
 		c.last, c.known = max(c.last, frame.Cursor), true
 	case frame.Type == "feed_reset":
-		c.last, c.known = frame.Cursor, true
+		c.last, c.known, c.saved = frame.Cursor, true, frame.Cursor
 	case frame.ID > 0:
 		if r.Skipped = frame.ID <= c.last; !r.Skipped {
 			c.last, c.known = frame.ID, true
+			c.save()
 		}
 		c.deliveries.Add(1)
 	}
 	c.out.Append(r)
 	if frame.ID > 0 && frame.Task == "" {
 		c.saw(frame.Op)
+	}
+}
+
+// saveEvery is how many events a forgetful client handles before it saves its
+// cursor.
+const saveEvery = 10
+
+// save has a forgetful client save its cursor now and then.
+func (c *client) save() {
+	if c.since++; c.since >= saveEvery {
+		c.saved, c.since = c.last, 0
 	}
 }

@@ -40,6 +40,12 @@ func (c *client) connect(ctx context.Context) bool {
 	server := c.cfg.Servers[c.rand.IntN(len(c.cfg.Servers))]
 	after := c.cursor()
 	c.note(history.Client{Kind: history.Dial, Server: server.Name, Proto: c.cfg.Proto, After: after})
+	switch c.cfg.Proto {
+	case "sse":
+		return c.stream(ctx, server, after)
+	case "rest":
+		return c.poll(ctx, server)
+	}
 	conn, err := c.dial(ctx, server, after)
 	if err != nil {
 		return false
@@ -62,7 +68,7 @@ func (c *client) stay() time.Duration {
 	switch {
 	case c.trait("fresh"):
 		return 5*time.Second + rand.N(10*time.Second)
-	case c.trait("churn"):
+	case c.trait("churn") || c.trait("forgetful"):
 		return time.Second + rand.N(4*time.Second)
 	}
 	return 0
@@ -81,8 +87,11 @@ func (c *client) cursor() *int64 {
 	switch {
 	case c.trait("fresh"):
 		c.last, c.known = 0, true
-	case c.cfg.Proto == "plain" || c.cfg.Proto == "v1" && !c.known:
+	case c.cfg.Proto == "plain" || c.cfg.Proto == "rest" || c.cfg.Proto != "after" && !c.known:
 		return nil
+	case c.trait("forgetful") && c.saved > 0:
+		c.since = 0
+		return new(c.saved)
 	}
 	after := c.last
 	return &after
@@ -90,7 +99,7 @@ func (c *client) cursor() *int64 {
 
 // dial asks a server for the feed. A refusal is written down.
 func (c *client) dial(ctx context.Context, server Server, after *int64) (*websocket.Conn, error) {
-	token, err := auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", c.tokenTTL())
+	token, err := c.token()
 	if err != nil {
 		c.note(history.Client{Kind: history.Refused, Text: err.Error()})
 		return nil, err
@@ -135,11 +144,12 @@ func (c *client) refused(res *http.Response, err error) {
 	c.note(r)
 }
 
-func (c *client) tokenTTL() time.Duration {
+func (c *client) token() (string, error) {
+	ttl := longToken
 	if c.trait("expiring") || c.trait("renewing") {
-		return shortToken
+		ttl = shortToken
 	}
-	return longToken
+	return auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", ttl)
 }
 
 // dialTCP opens a connection whose receive buffer is small, if the client's is.
@@ -185,7 +195,7 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 			c.note(ending(ctx, err))
 			return
 		}
-		c.take(text)
+		c.take(history.Client{Text: string(text)})
 	}
 }
 

@@ -96,7 +96,7 @@ var Properties = []struct{ Name, Says string }{
 func Run(h *history.History) Report {
 	s := newSubject(h)
 	for _, property := range []func(){
-		s.checkLog, s.checkFrames, s.checkComplete, s.checkSessions, s.checkOrder,
+		s.checkLog, s.checkFrames, s.checkAnswers, s.checkComplete, s.checkSessions, s.checkOrder,
 		s.checkCanaries, s.checkLogs, s.checkResets, s.checkCaughtUp, s.checkResources,
 		s.checkEndings, s.checkVacuity,
 	} {
@@ -117,6 +117,7 @@ type subject struct {
 	byUser   map[string][]*row // kept rows that a user's feed holds, by ascending id
 	begins   map[string]begins
 	sessions []*session
+	servers  map[string]bool
 	figures  map[string]int64
 
 	violations map[string][]Violation
@@ -131,6 +132,7 @@ func newSubject(h *history.History) *subject {
 		byID:       make(map[int64][]*row),
 		byUser:     make(map[string][]*row),
 		begins:     make(map[string]begins),
+		servers:    make(map[string]bool),
 		figures:    make(map[string]int64),
 		violations: make(map[string][]Violation),
 	}
@@ -139,6 +141,9 @@ func newSubject(h *history.History) *subject {
 	s.readTruth()
 	s.indexFeeds()
 	s.readSessions()
+	for _, r := range s.Resources {
+		s.servers[r.Server] = true
+	}
 	return s
 }
 

@@ -71,7 +71,7 @@ func (s *subject) spans(n *session) (spans []span) {
 	now.to = now.from
 	for _, it := range n.items {
 		switch it.kind {
-		case itemEvent, itemLive:
+		case itemEvent, itemLive, itemMark:
 			now.to = max(now.to, it.id)
 		case itemReset:
 			spans = append(spans, now)
@@ -124,7 +124,7 @@ func (s *subject) checkResets() {
 		cursor := n.after
 		for _, it := range n.items {
 			switch it.kind {
-			case itemEvent, itemLive:
+			case itemEvent, itemLive, itemMark:
 				cursor = max(cursor, it.id)
 			case itemReset:
 				if what := s.judgeReset(n, it, cursor, known); what != "" {
@@ -206,10 +206,10 @@ func (s *subject) checkCaughtUp() {
 	}
 	for _, name := range sortedKeys(s.Clients) {
 		records := s.Clients[name]
-		if len(records) > 0 && hasTrait(records[0].Traits, "gone") {
+		n, at := last[name], marked[name]
+		if len(records) > 0 && hasTrait(records[0].Traits, "gone") || n != nil && n.proto == "rest" {
 			continue
 		}
-		n, at := last[name], marked[name]
 		switch took := time.Duration(at - s.quietAt()); {
 		case n == nil:
 			s.wrong(Violation{Property: "P11", Client: name, What: "the client never tried to connect"})

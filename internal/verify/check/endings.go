@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,14 +12,15 @@ import (
 
 // aftermath is how long a fault may show after it has ended: servers start,
 // silence is noticed, clients come back.
-const aftermath = 20 * time.Second
+const aftermath = 10 * time.Second
 
 // Groups of faults that show in the same way at a client. A name that ends in *
 // stands for all that begin so.
 var (
-	killing  = []string{"kill-*", "term-*", "stop-*", "crash-*"}
+	killing  = []string{"kill-*", "stop-*", "out-of-files"}
+	ending   = []string{"term-*"}
 	network  = []string{"net-*"}
-	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full"}
+	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full", "retention", "disk-full"}
 	stalling = []string{"client-*"}
 	storming = []string{"storm"}
 )
@@ -40,13 +42,13 @@ var closeRules = map[int][]rule{
 }
 
 // brokenRule is for connections that end without a close frame, or fall silent.
-var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, stalling)}}}
+var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, stalling)}, {trait: "rest", faults: slices.Concat(ending, database)}}}
 
 // refusedRules are the statuses with which a handshake may be refused; 0 is no
 // answer at all.
 var refusedRules = map[int][]rule{
-	0:   {{faults: slices.Concat(killing, network, stalling, storming)}},
-	503: {{faults: slices.Concat(killing, database)}},
+	0:   {{faults: slices.Concat(killing, ending, network, stalling, storming)}, {trait: "rest", faults: database}},
+	503: {{faults: slices.Concat(killing, ending, database)}},
 }
 
 // checkEndings is P13: every close code, status and broken connection is allowed
@@ -54,7 +56,7 @@ var refusedRules = map[int][]rule{
 func (s *subject) checkEndings() {
 	for _, f := range s.Faults {
 		if f.Wrong != "" {
-			s.wrong(Violation{Property: "P13", T: f.End, What: fmt.Sprintf("%s %s: %s", f.Name, f.Target, f.Wrong)})
+			s.wrong(Violation{Property: cmp.Or(f.Breaks, "P13"), T: f.End, What: fmt.Sprintf("%s %s: %s", f.Name, f.Target, f.Wrong)})
 		}
 	}
 	for _, n := range s.sessions {
@@ -72,7 +74,7 @@ func (s *subject) checkEndings() {
 // allow complains of an ending between two moments that no rule allows.
 func (s *subject) allow(n *session, from int64, rules map[int][]rule, code int) {
 	for _, r := range rules[code] {
-		if (r.trait == "" || hasTrait(n.traits, r.trait)) && (r.faults == nil || s.during(from, n.ended, r.faults)) {
+		if (r.trait == "" || hasTrait(n.traits, r.trait)) && (r.faults == nil || s.during(from, n.ended, n.server, r.faults)) {
 			return
 		}
 	}
@@ -81,10 +83,13 @@ func (s *subject) allow(n *session, from int64, rules map[int][]rule, code int) 
 }
 
 // during reports whether one of the faults was going on between two moments, or
-// had just ended.
-func (s *subject) during(from, to int64, names []string) bool {
+// had just ended. One that was about another server does not count; an empty
+// server stands for any.
+func (s *subject) during(from, to int64, server string, names []string) bool {
 	return slices.ContainsFunc(s.Faults, func(f history.Fault) bool {
-		return f.Begin <= to && from <= f.End+int64(aftermath) && slices.ContainsFunc(names, func(name string) bool { return matches(name, f.Name) })
+		elsewhere := server != "" && s.servers[f.Target] && f.Target != server
+		return !elsewhere && f.Begin <= to && from <= f.End+int64(aftermath) &&
+			slices.ContainsFunc(names, func(name string) bool { return matches(name, f.Name) })
 	})
 }
 

@@ -10,18 +10,19 @@ import (
 
 // session is one connection of a client, or the attempt to make one.
 type session struct {
-	client string
-	user   string
-	traits string
-	number int
-	server string
-	proto  string // plain, after or v1
-	after  int64  // the cursor sent; -1 when there was none
-	dialed int64
-	opened int64 // 0: never
-	ended  int64 // 0: not before the records ended
-	end    history.Client
-	items  []item
+	client  string
+	user    string
+	traits  string
+	number  int
+	server  string
+	proto   string // plain, after, v1, sse or rest
+	after   int64  // the cursor sent; -1 when there was none
+	dialed  int64
+	opened  int64 // 0: never
+	ended   int64 // 0: not before the records ended
+	end     history.Client
+	items   []item
+	answers []history.Client // of the REST API
 }
 
 // item is one message of a session.
@@ -43,6 +44,7 @@ const (
 	itemEvent itemKind = iota
 	itemLive
 	itemReset
+	itemMark // a stream moved the cursor
 	itemText // not a frame: the answer to a ping
 	itemJunk
 )
@@ -86,7 +88,14 @@ func (n *session) take(r history.Client, parsed map[string]item) {
 			parsed[r.Text] = it
 		}
 		it.t, it.skipped = r.T, r.Skipped
+		if r.After != nil && *r.After != it.id {
+			it.kind = itemJunk
+		}
 		n.items = append(n.items, it)
+	case history.Mark:
+		n.items = append(n.items, item{t: r.T, kind: itemMark, id: *r.After, raw: fmt.Sprintf("id: %d", *r.After)})
+	case history.Answer:
+		n.answers = append(n.answers, r)
 	default:
 		if n.ended == 0 {
 			n.ended, n.end = r.T, r
@@ -201,6 +210,8 @@ func (s *subject) checkSession(n *session) {
 			}
 			seen[it.id] = true
 			last = max(last, it.id)
+		case itemMark:
+			bookmark = max(bookmark, it.id)
 		case itemLive, itemReset:
 			if it.kind == itemLive {
 				lives++

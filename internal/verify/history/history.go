@@ -98,6 +98,8 @@ const (
 	Close   Kind = "close"   // a close frame came: Code, Text
 	Broken  Kind = "broken"  // the connection ended without one: Text says how
 	Quit    Kind = "quit"    // the client itself ended the session
+	Mark    Kind = "mark"    // a stream moved the cursor without an event: After
+	Answer  Kind = "answer"  // the REST API answered: Path, Status, Text
 )
 
 // Client is one thing that happened to a client.
@@ -108,9 +110,10 @@ type Client struct {
 	User    string `json:"user,omitempty"`    // start
 	Traits  string `json:"traits,omitempty"`  // start: how it behaves, for people and for the table of codes
 	Server  string `json:"server,omitempty"`  // dial
-	Proto   string `json:"proto,omitempty"`   // dial: plain, after or v1
-	After   *int64 `json:"after,omitempty"`   // dial: the cursor sent
-	Status  int    `json:"status,omitempty"`  // refused
+	Proto   string `json:"proto,omitempty"`   // dial: plain, after, v1, sse or rest
+	After   *int64 `json:"after,omitempty"`   // dial: the cursor sent; mark, frame: the one that a stream named
+	Path    string `json:"path,omitempty"`    // answer
+	Status  int    `json:"status,omitempty"`  // refused, answer
 	Code    int    `json:"code,omitempty"`    // close
 	Skipped bool   `json:"skipped,omitempty"` // frame: not after the last one seen, so the client dropped it
 	Text    string `json:"text,omitempty"`
@@ -165,8 +168,9 @@ type Fault struct {
 	Fired  bool   `json:"fired"`
 	Detail string `json:"detail,omitempty"`
 	// Wrong says what the fault itself found that must not be, such as an exit
-	// status.
-	Wrong string `json:"wrong,omitempty"`
+	// status; Breaks is the property that it breaks, P13 by default.
+	Wrong  string `json:"wrong,omitempty"`
+	Breaks string `json:"breaks,omitempty"`
 	// Expired is the id up to which retention has dropped events by End; 0 when
 	// the fault has nothing to do with it.
 	Expired int64 `json:"expired,omitempty"`
