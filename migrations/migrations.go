@@ -59,6 +59,9 @@ func Up(ctx context.Context, databaseURL string) error {
 		if err := createSchema(ctx, db); err != nil {
 			return err
 		}
+		if err := checkRole(ctx, db); err != nil {
+			return err
+		}
 		p, err := provider(db)
 		if err != nil {
 			return err
@@ -95,26 +98,67 @@ func Down(ctx context.Context, databaseURL string) error {
 }
 
 // Read returns the versions of a database and of this binary. It changes nothing.
+// A role that could not serve the schema gets a *RoleError.
 func Read(ctx context.Context, databaseURL string) (Versions, error) {
 	var v Versions
 	err := withDB(databaseURL, sqlSettings, func(db *sql.DB) error {
+		if err := checkRole(ctx, db); err != nil {
+			return err
+		}
 		p, err := provider(db)
 		if err != nil {
 			return err
 		}
-		exists, err := tableExists(ctx, db)
-		if err != nil {
-			return err
-		}
-		if !exists {
-			sources := p.ListSources()
-			v.Binary = sources[len(sources)-1].Version
-			return nil
-		}
-		v, err = versions(ctx, p)
+		v, err = readVersions(ctx, db, p)
 		return err
 	})
 	return v, err
+}
+
+// readVersions is versions of a database that may lack the table of them.
+func readVersions(ctx context.Context, db *sql.DB, p *goose.Provider) (Versions, error) {
+	exists, err := tableExists(ctx, db)
+	if err != nil {
+		return Versions{}, err
+	}
+	if !exists {
+		sources := p.ListSources()
+		return Versions{Binary: sources[len(sources)-1].Version}, nil
+	}
+	return versions(ctx, p)
+}
+
+// RoleError says that a role may not do what a server does with a schema that is
+// there already. Its text has the GRANT to run.
+type RoleError struct{ Role, Owner string }
+
+func (e *RoleError) Error() string {
+	return fmt.Sprintf("the schema taskfeed belongs to %[2]s, and %[1]s has not its rights: connect as %[2]s, or run GRANT %[2]s TO %[1]s", e.Role, e.Owner)
+}
+
+const sqlRole = `
+SELECT quote_ident(current_user),
+       quote_ident(o.rolname),
+       CASE
+           WHEN c.oid IS NULL THEN has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE')
+           ELSE pg_has_role(o.oid, 'USAGE')
+       END
+FROM pg_namespace AS n
+LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'tasks'
+JOIN pg_roles AS o ON o.oid = coalesce(c.relowner, n.nspowner)
+WHERE n.nspname = 'taskfeed'`
+
+// checkRole refuses a role that may not make and drop partitions of the log.
+func checkRole(ctx context.Context, db *sql.DB) error {
+	var e RoleError
+	var ok bool
+	switch err := db.QueryRowContext(ctx, sqlRole).Scan(&e.Role, &e.Owner, &ok); {
+	case errors.Is(err, sql.ErrNoRows) || err == nil && ok:
+		return nil
+	case err != nil:
+		return fmt.Errorf("read who owns schema taskfeed: %w", err)
+	}
+	return &e
 }
 
 func provider(db *sql.DB) (*goose.Provider, error) {
@@ -229,9 +273,22 @@ func createSchema(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	if _, err := db.ExecContext(ctx, "CREATE SCHEMA taskfeed"); err != nil {
-		return fmt.Errorf("create schema taskfeed (its owner needs CREATE on the database): %w", err)
+		return fmt.Errorf("create schema taskfeed%s: %w", rightToCreate(ctx, db), err)
 	}
 	return nil
+}
+
+// rightToCreate names the GRANT without which no schema can be made, or nothing
+// when that is not what is missing.
+func rightToCreate(ctx context.Context, db *sql.DB) string {
+	const sqlMissing = `
+SELECT format('GRANT CREATE ON DATABASE %I TO %I', current_database(), current_user)
+WHERE NOT has_database_privilege(current_database(), 'CREATE')`
+	var grant string
+	if err := db.QueryRowContext(ctx, sqlMissing).Scan(&grant); err != nil {
+		return ""
+	}
+	return " (run as an administrator: " + grant + ")"
 }
 
 func schemaExists(ctx context.Context, db *sql.DB) (exists bool, err error) {

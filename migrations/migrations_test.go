@@ -130,8 +130,8 @@ func TestUpAsAnOrdinaryRole(t *testing.T) {
 	url := fmt.Sprintf("postgres://%s:secret@%s:%d/%s?sslmode=disable", strings.ReplaceAll(strings.Trim(role, `"`), " ", "%20"), cfg.Host, cfg.Port, cfg.Database)
 
 	err := migrations.Up(t.Context(), url)
-	if err == nil || !strings.Contains(err.Error(), "CREATE on the database") {
-		t.Errorf("without a schema: got %v, want an error that says what right is missing", err)
+	if want := "GRANT CREATE ON DATABASE " + cfg.Database + " TO " + role; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("bad input 13: without a schema: got %v, want an error that says %s", err, want)
 	}
 	s.exec(`CREATE SCHEMA taskfeed AUTHORIZATION ` + role)
 	mustUp(t, url)
