@@ -12,7 +12,12 @@ run: ## start a server with a private Postgres and a demo; Ctrl-C ends both
 	exec bin/taskfeed dev
 
 .PHONY: test
-test: ## run all tests, with a real Postgres and the race detector
+test: ## run all tests: Go's, and those of client and console; what they need is fetched meanwhile
+	@$(MAKE) --no-print-directory --jobs=2 test-go test-web-setup
+	@$(MAKE) --no-print-directory test-web
+
+.PHONY: test-go
+test-go: ## run Go's tests, with a real Postgres and the race detector
 	$(GO) test -race -timeout 9m ./...
 
 .PHONY: check
@@ -33,28 +38,36 @@ build: ## build bin/taskfeed
 
 .PHONY: bench
 bench: ## measure this machine and write docs/BENCHMARKS.md
-	$(GO) run ./cmd/taskfeed bench --output docs/BENCHMARKS.md
+	$(GO) run ./cmd/taskfeed bench --report docs/BENCHMARKS.md
 
 .PHONY: clean
 clean: ## remove what the build made
 	rm -rf bin dist
 
 .PHONY: web
-web: ## build the console from its sources, into web/console/dist
-	cd web/console && npm ci --no-audit --no-fund && npm run build
+web: web/node_modules ## build the client and the console from their sources, into web/*/dist
+	cd web && npm run build -w client -w console
 
 .PHONY: web-check
-web-check: ## that web/console/dist is what its sources build to
-	cd web/console && npm ci --no-audit --no-fund && npx tsc && npx vite build --logLevel warn --outDir ../../bin/console --emptyOutDir
-	diff -r bin/console web/console/dist || { echo "web/console/dist is not up to date: run make web and commit it"; exit 1; }
+web-check: web/node_modules ## that the committed web/*/dist are what their sources build to, and small
+	cd web && npm run types -w client -w console && npm run check -w client -w console
 
 .PHONY: test-web
-test-web: web-check ## test the console, by itself and in a browser
-	cd web/console && npm test
+test-web: test-web-setup ## test the client and the console, by themselves, against servers and in a browser
+	$(GO) build -o bin/taskfeed ./cmd/taskfeed
+	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed npm test --workspaces
+
+.PHONY: test-web-setup
+test-web-setup: web/node_modules
 	web/browser/setup
-	cd web/browser && npm ci --no-audit --no-fund && npx tsc && npm test
 
 .PHONY: pictures
-pictures: ## take the pictures of the console for the README
-	web/browser/setup
-	cd web/browser && npm ci --no-audit --no-fund && npm run pictures
+pictures: test-web-setup ## take the pictures of the console for the README
+	$(GO) build -o bin/taskfeed ./cmd/taskfeed
+	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed npm run pictures -w browser
+
+# One install for client, console and browser tests; again when the lock changes.
+web/node_modules: web/package-lock.json
+	@command -v npm >/dev/null || { echo "the client and the console need Node 20 and npm; make test-go tests Go alone"; exit 1; }
+	cd web && npm ci --loglevel error
+	@touch $@

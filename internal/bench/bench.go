@@ -1,40 +1,85 @@
 // Package bench measures taskfeed on the machine at hand.
 //
-// Absolute figures of a shared machine mean little, so every figure stands
-// beside a baseline measured in the same run, in turns with it, and what counts
-// is the ratio. The server under test is a process of its own, started from the
-// same binary; the load comes from this one.
+// Absolute figures of a shared machine mean little, so a figure stands beside a
+// baseline that was measured in the same run, where possible in turns with it,
+// and what counts is the ratio: the median of the ratios of the rounds.
+// Servers under test are processes of their own, started from the same binary,
+// so that what they use is theirs alone; the load comes from this process and
+// shares the machine with them.
+//
+// Load is open-loop: an update is sent when it is due, whether or not earlier
+// ones have come back, and its latency counts from when it was due.
+//
+// A run in a database of the user's own touches rows of its own alone, names
+// them bench-…, and takes them out in the end. It says nothing about machines
+// other than this one, and nothing about networks.
 package bench
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/migrations"
 )
 
 // Config of a run. Zero means the default.
 type Config struct {
-	// Binary is the taskfeed executable to start servers from. Default: this one.
+	// Binary is the taskfeed executable to start servers from, and Env what they
+	// get besides their settings. Default: this one, nothing.
 	Binary string
-	// Step is how long one measurement of one variant lasts. Default 3 s.
-	Step time.Duration
-	// Rounds is how often the variants take turns. Default 3.
-	Rounds int
-	// Writers is how many connections update at once. Default 16.
-	Writers int
-	// Backlog is how many changes are drained. Default 400,000.
-	Backlog int
-	// Connections is how many idle connections are opened. Default 5,000.
-	Connections int
+	Env    []string
+	// DatabaseURL is a database of the user's own to measure in, with the schema
+	// of this binary. It must lead to Postgres directly. Default: a private Postgres.
+	DatabaseURL string
+	// Version of taskfeed and Command that was called, for the report.
+	Version, Command string
 	// Progress is told, a line each, what is being measured. Default: nobody.
 	Progress io.Writer
 	// Only names the measurements to make. Default: all.
 	Only []string
+	// Full measures with ten million events in the log, too.
+	Full bool
+	Sizes
+}
+
+// Sizes say how much of everything is measured. Zero means the default.
+type Sizes struct {
+	Step        time.Duration // that one variant of a measurement lasts; default 800 ms
+	Rounds      int           // that the variants take turns; default 5
+	Writers     []int         // connections that update at once; default 1, 4, 16, 64
+	Rows        int           // of each writer's own; default 300
+	Audience    []int         // connections that one event goes to; default 1,000 and 10,000
+	Idle        int           // connections that do nothing; default 10,000
+	IdleTime    time.Duration // for which they do; default 20 s
+	Missed      []int         // events that one client has missed; default 1,000, 10,000, 100,000
+	Returning   int           // clients that come back at once; default 2,000
+	MissedEach  int           // events that each of them has missed; default 100
+	Logs        []int         // events in the log; default 10,000 and 1,000,000
+	Backlog     int           // changes to drain; default 400,000
+	StreamUsers int           // who get ten events a second each; default 1,000
+}
+
+// fullLog is how many events Config.Full adds to Sizes.Logs.
+const fullLog = 10_000_000
+
+// goalWriters is how many writers the goals are about.
+const goalWriters = 16
+
+func orDefault[T any](list []T, def ...T) []T {
+	if len(list) == 0 {
+		return def
+	}
+	return list
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -44,43 +89,54 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("find the taskfeed binary: %w", err)
 		}
 	}
-	set := func(field *int, value int) {
-		if *field == 0 {
-			*field = value
-		}
-	}
-	set(&c.Rounds, 3)
-	set(&c.Writers, 16)
-	set(&c.Backlog, 400_000)
-	set(&c.Connections, 5_000)
-	if c.Step == 0 {
-		c.Step = 3 * time.Second
-	}
 	if c.Progress == nil {
 		c.Progress = io.Discard
 	}
-	return c, nil
+	s := &c.Sizes
+	s.Step, s.IdleTime = cmp.Or(s.Step, 800*time.Millisecond), cmp.Or(s.IdleTime, 20*time.Second)
+	s.Rounds, s.Rows = cmp.Or(s.Rounds, 5), cmp.Or(s.Rows, 300)
+	s.Writers = orDefault(s.Writers, 1, 4, goalWriters, 64)
+	s.Audience = orDefault(s.Audience, 1000, 10_000)
+	s.Missed = orDefault(s.Missed, 1000, 10_000, 100_000)
+	s.Logs = orDefault(s.Logs, 10_000, 1_000_000)
+	if c.Full {
+		s.Logs = append(slices.Clone(s.Logs), fullLog)
+	}
+	s.Idle, s.Returning, s.MissedEach = cmp.Or(s.Idle, 10_000), cmp.Or(s.Returning, 2000), cmp.Or(s.MissedEach, 100)
+	s.Backlog, s.StreamUsers = cmp.Or(s.Backlog, 400_000), cmp.Or(s.StreamUsers, 1000)
+	return c, c.validate()
 }
 
-// Report is the outcome of a run.
-type Report struct {
-	At       time.Time `json:"at"`
-	Machine  string    `json:"machine"`
-	Postgres string    `json:"postgres"`
-	Go       string    `json:"go"`
-	Figures  []Figure  `json:"figures"`
+func (c *Config) validate() error {
+	for _, name := range c.Only {
+		if !slices.Contains(Names(), name) {
+			return fmt.Errorf("there is no measurement %q; there are %s", name, strings.Join(Names(), ", "))
+		}
+	}
+	if c.Step < 0 || c.Rounds < 0 {
+		return errors.New("a step and the number of rounds cannot be negative")
+	}
+	return nil
 }
 
-// Figure is one measured claim.
-type Figure struct {
-	Name     string  `json:"name"`
-	Unit     string  `json:"unit"`
-	Baseline string  `json:"baseline,omitempty"` // what Base is
-	Base     float64 `json:"base,omitempty"`     // median of the rounds
-	Value    float64 `json:"value"`              // median of the rounds
-	Ratio    float64 `json:"ratio,omitempty"`    // Value/Base, median of the rounds
-	Goal     string  `json:"goal"`
-	Reached  bool    `json:"reached"`
+// Validate reports what is wrong with the configuration.
+func (c Config) Validate() error { return c.validate() }
+
+// measurement is one of the things that are measured.
+type measurement struct {
+	name    string
+	private string // why it needs a Postgres of its own; "" when it does not
+	run     func(context.Context, *bench, *place) ([]Figure, error)
+}
+
+var measurements = []measurement{
+	{"writers", "", measureWriters},
+	{"latency", "", measureLatency},
+	{"fanout", "", measureFanout},
+	{"idle", "", measureIdle},
+	{"replay", "", measureReplay},
+	{"growth", "it fills the log with millions of events", measureGrowth},
+	{"drain", "it lets changes pile up while no server runs", measureDrain},
 }
 
 // Names lists the measurements in the order in which they are made.
@@ -92,34 +148,79 @@ func Names() []string {
 	return names
 }
 
-var measurements = []struct {
-	name string
-	run  func(context.Context, *bench) ([]Figure, error)
-}{
-	{"writers", measureWriters},
-	{"latency", measureLatency},
-	{"drain", measureDrain},
-	{"idle", measureIdle},
-}
-
 // bench is one run under way.
 type bench struct {
-	cfg Config
-	pg  *devpg.Server
-	url string // of the benchmark's own database
+	cfg   Config
+	pg    *devpg.Server // nil in a database of the user's own
+	id    string        // of the run: part of every name it gives
+	epoch time.Time     // stamps count from here, by the monotonic clock
+	notes []string
 }
 
 func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(b.cfg.Progress, format+"\n", args...)
 }
 
-// Run starts a private Postgres that commits durably, measures, and cleans up.
-func Run(ctx context.Context, cfg Config) (Report, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+// note adds a sentence to the report, once.
+func (b *bench) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !slices.Contains(b.notes, text) {
+		b.say("note: %s", text)
+		b.notes = append(b.notes, text)
+	}
+}
+
+// Run measures and cleans up, also when ctx ends before it does. The report
+// holds what was measured, with an error too.
+func Run(ctx context.Context, cfg Config) (report Report, err error) {
+	if cfg, err = cfg.withDefaults(); err != nil {
 		return Report{}, err
 	}
-	pg, err := devpg.Start(ctx, devpg.Config{
+	b := &bench{cfg: cfg, id: fmt.Sprintf("%08x", rand.Uint32()), epoch: time.Now()}
+	report = newReport(&cfg)
+	if cfg.DatabaseURL == "" {
+		if b.pg, err = startPostgres(ctx, &cfg); err != nil {
+			return report, err
+		}
+		defer func() { err = errors.Join(err, b.pg.Stop()) }()
+		report.Postgres = b.pg.Version() + ", private, commits durably"
+	} else if report.Postgres, err = inspect(ctx, cfg.DatabaseURL); err != nil {
+		return report, err
+	}
+	for i := range measurements {
+		m := &measurements[i]
+		switch {
+		case len(cfg.Only) > 0 && !slices.Contains(cfg.Only, m.name):
+			continue
+		case b.pg == nil && m.private != "":
+			b.note("%s was left out: %s, which only a private Postgres is for", m.name, m.private)
+			continue
+		}
+		figures, err := b.measure(ctx, m)
+		report.Figures = append(report.Figures, figures...)
+		if err != nil {
+			return report, fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	report.Notes = append(report.Notes, b.notes...)
+	report.Took = time.Since(b.epoch).Round(time.Second)
+	return report, nil
+}
+
+// measure makes one measurement in a place of its own.
+func (b *bench) measure(ctx context.Context, m *measurement) (figures []Figure, err error) {
+	p, err := b.open(ctx, m.name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.close(context.WithoutCancel(ctx))) }()
+	began := time.Now()
+	figures, err = m.run(ctx, b, p)
+	b.say("%s: took %v", m.name, time.Since(began).Round(time.Second))
+	return figures, err
+}
+
+func startPostgres(ctx context.Context, cfg *Config) (*devpg.Server, error) {
+	return devpg.Start(ctx, devpg.Config{
 		Temporary: true,
 		Settings: map[string]string{
 			"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on",
@@ -127,38 +228,22 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		},
 		Progress: func(message string) { fmt.Fprintln(cfg.Progress, message) },
 	})
-	if err != nil {
-		return Report{}, err
-	}
-	defer pg.Stop()
-	b := &bench{cfg: cfg, pg: pg}
-	report := Report{
-		At:       time.Now().UTC().Truncate(time.Second),
-		Machine:  fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU()),
-		Postgres: pg.Version(),
-		Go:       runtime.Version(),
-	}
-	for _, m := range measurements {
-		if !wanted(cfg.Only, m.name) {
-			continue
-		}
-		if err := b.freshDatabase(ctx, "bench_"+m.name); err != nil {
-			return report, fmt.Errorf("%s: %w", m.name, err)
-		}
-		figures, err := m.run(ctx, b)
-		if err != nil {
-			return report, fmt.Errorf("%s: %w", m.name, err)
-		}
-		report.Figures = append(report.Figures, figures...)
-	}
-	return report, nil
 }
 
-func wanted(only []string, name string) bool {
-	for _, o := range only {
-		if o == name {
-			return true
-		}
+// inspect checks that a database of the user's own can be measured in.
+func inspect(ctx context.Context, url string) (version string, err error) {
+	v, err := migrations.Read(ctx, url)
+	if err == nil && !v.Current() {
+		err = fmt.Errorf("%v: run taskfeed migrate up first", v)
 	}
-	return len(only) == 0
+	if err != nil {
+		return "", err
+	}
+	version, err = one[string](ctx, url, "SELECT current_setting('server_version') || ', synchronous_commit ' || current_setting('synchronous_commit')")
+	return version, err
+}
+
+func machine() string {
+	parts := []string{fmt.Sprintf("%s/%s, %d cores", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())}
+	return strings.Join(append(parts, hardware()...), ", ")
 }

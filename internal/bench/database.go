@@ -2,77 +2,210 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
+// place is where one measurement happens: a fresh database of the private
+// Postgres, or the user's own.
+type place struct {
+	url    string
+	prefix string // of the ids of all users and tasks
+	schema string // of the tables to compare with; also the baseline's channel
+	own    bool   // it is the user's: clean up
+}
+
 // Tables that are updated in turns. All have the columns, indexes and
 // constraints of taskfeed.tasks and differ in their triggers alone.
-const (
-	tablePlain  = "public.plain"    // no trigger
-	tableNotify = "public.notify"   // NOTIFY with the row in the payload, for each row
-	tableOurs   = "taskfeed.tasks"  // ours
-	channelBare = "bench_row_event" // of tableNotify
-)
+func (p *place) plain() string  { return p.schema + ".plain" }  // no trigger
+func (p *place) notify() string { return p.schema + ".notify" } // NOTIFY with the row in the payload, for each row
 
-const sqlTables = `
-CREATE TABLE public.plain (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
-CREATE TABLE public.notify (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
-CREATE FUNCTION public.notify_row() RETURNS trigger LANGUAGE plpgsql AS $$
+const oursTable = "taskfeed.tasks"
+
+// tables are those that a comparison is about.
+func (p *place) tables() []string { return []string{p.plain(), p.notify(), oursTable} }
+
+// sqlBaselines makes the tables of a schema.
+const sqlBaselines = `
+CREATE SCHEMA {schema};
+CREATE TABLE {schema}.plain (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
+CREATE TABLE {schema}.notify (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
+CREATE FUNCTION {schema}.notify_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('` + channelBare + `', json_build_object(
+    PERFORM pg_notify('{schema}', json_build_object(
         'id', new.id, 'user_id', new.user_id, 'status', new.status, 'progress', new.progress, 'message', new.message)::text);
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER notify_row AFTER UPDATE ON public.notify FOR EACH ROW EXECUTE FUNCTION public.notify_row()`
+CREATE TRIGGER notify_row AFTER UPDATE ON {schema}.notify FOR EACH ROW EXECUTE FUNCTION {schema}.notify_row()`
 
-// rowsPerWriter tasks belong to one writer, so that writers do not wait for each
-// other's rows.
-const rowsPerWriter = 1000
-
-const sqlFill = `
-INSERT INTO %s (id, user_id, status, message)
-SELECT 'w' || w || '-' || i, 'user-' || (w * 31 + i) %% 1000, 'running', 'step'
-FROM generate_series(0, %d) AS w, generate_series(0, %d) AS i`
-
-// freshDatabase makes a migrated database with the tables to compare.
-func (b *bench) freshDatabase(ctx context.Context, name string) error {
-	if err := execAt(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+name); err != nil {
-		return err
+// open prepares a place. It is closed when the measurement is over.
+func (b *bench) open(ctx context.Context, name string) (*place, error) {
+	p := &place{url: b.cfg.DatabaseURL, prefix: "bench-" + b.id + "-", schema: "taskfeed_bench_" + b.id, own: b.pg == nil}
+	if b.pg != nil {
+		database := "bench_" + strings.ReplaceAll(name, "-", "_")
+		if err := run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+database); err != nil {
+			return nil, err
+		}
+		p.url = b.pg.URL(database)
+		if err := migrations.Up(ctx, p.url); err != nil {
+			return nil, err
+		}
 	}
-	b.url = b.pg.URL(name)
-	if err := migrations.Up(ctx, b.url); err != nil {
-		return err
+	if err := run(ctx, p.url, strings.ReplaceAll(sqlBaselines, "{schema}", p.schema)); err != nil {
+		return nil, errors.Join(err, p.close(context.WithoutCancel(ctx)))
 	}
-	return b.exec(ctx, sqlTables)
+	return p, nil
 }
 
-// fill gives every table the same tasks and empties what capture made of them.
-func (b *bench) fill(ctx context.Context) error {
-	for _, table := range []string{tablePlain, tableNotify, tableOurs} {
-		if err := b.exec(ctx, fmt.Sprintf(sqlFill, table, b.cfg.Writers-1, rowsPerWriter-1)); err != nil {
+// cleanTime bounds what runs after a measurement, also when it was cut short.
+const cleanTime = time.Minute
+
+// close removes what the run has written to a database of the user's own. The
+// changes of the removal itself go with it.
+func (p *place) close(ctx context.Context) error {
+	if !p.own {
+		return nil // the private Postgres goes as a whole
+	}
+	ctx, cancel := context.WithTimeout(ctx, cleanTime)
+	defer cancel()
+	statements := []string{"DROP SCHEMA IF EXISTS " + p.schema + " CASCADE"}
+	for _, sql := range []string{
+		"DELETE FROM taskfeed.tasks WHERE starts_with(id, '%s')",
+		"DELETE FROM taskfeed.changes WHERE starts_with(user_id, '%s')",
+		"DELETE FROM taskfeed.events WHERE starts_with(user_id, '%s')",
+	} {
+		statements = append(statements, fmt.Sprintf(sql, p.prefix))
+	}
+	if err := run(ctx, p.url, strings.Join(statements, ";")); err != nil {
+		return fmt.Errorf("clean up (schema %s and ids that begin with %q): %w", p.schema, p.prefix, err)
+	}
+	return nil
+}
+
+// sqlFill gives each writer rows of its own, so that writers do not wait for each
+// other's, of users that writers share.
+const sqlFill = `
+INSERT INTO {table} (id, user_id, status, message)
+SELECT '{prefix}w' || w || '-' || i, '{prefix}u' || (w * 31 + i) %% 1000, 'running', 'step'
+FROM generate_series(0, %d) AS w, generate_series(0, %d) AS i`
+
+// fill gives every table the same tasks. A server must run: it takes what
+// capture makes of them.
+func (p *place) fill(ctx context.Context, writers, rows int) error {
+	for _, table := range p.tables() {
+		sql := strings.NewReplacer("{table}", table, "{prefix}", p.prefix).Replace(sqlFill)
+		if err := run(ctx, p.url, fmt.Sprintf(sql, writers-1, rows-1)); err != nil {
 			return err
 		}
 	}
-	return b.exec(ctx, "TRUNCATE taskfeed.changes")
+	return p.drained(ctx)
 }
 
-func (b *bench) exec(ctx context.Context, script string) error {
-	return execAt(ctx, b.url, script)
+// oneUser is whose tasks fillOne makes.
+func (p *place) oneUser() string { return p.prefix + "user" }
+
+// fillOne is fill with all tasks of one user.
+func (p *place) fillOne(ctx context.Context, writers, rows int) error {
+	if err := p.fill(ctx, writers, rows); err != nil {
+		return err
+	}
+	for _, table := range p.tables() {
+		if err := run(ctx, p.url, fmt.Sprintf("UPDATE %s SET user_id = '%s' WHERE starts_with(id, '%sw')", table, p.oneUser(), p.prefix)); err != nil {
+			return err
+		}
+	}
+	return p.drained(ctx)
 }
 
-func execAt(ctx context.Context, url, script string) error {
+// drained waits until the changes of this run are in the log.
+func (p *place) drained(ctx context.Context) error {
+	conn, err := connect(ctx, p.url)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	const sql = `SELECT EXISTS (SELECT FROM taskfeed.changes WHERE starts_with(user_id, $1))`
+	return await(ctx, time.Minute, "the changes moved into the log", func() (bool, error) {
+		var left bool
+		err := conn.QueryRow(ctx, sql, p.prefix).Scan(&left)
+		return !left, err
+	})
+}
+
+// await polls until done.
+func await(ctx context.Context, limit time.Duration, what string, done func() (bool, error)) error {
+	deadline := time.Now().Add(limit)
+	for {
+		if ok, err := done(); ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %v in vain for %s", limit, what)
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}
+
+// connect returns a connection that closeConn ends.
+func connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	defer conn.Close(ctx)
+	return conn, nil
+}
+
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // the database may be gone
+}
+
+// run runs a script on a connection of its own.
+func run(ctx context.Context, url, script string) error {
+	conn, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
 	if _, err := conn.PgConn().Exec(ctx, script).ReadAll(); err != nil {
 		return fmt.Errorf("run script: %w", err)
 	}
 	return nil
+}
+
+// one reads one value on a connection of its own.
+func one[T any](ctx context.Context, url, query string, args ...any) (value T, err error) {
+	conn, err := connect(ctx, url)
+	if err != nil {
+		return value, err
+	}
+	defer closeConn(conn)
+	if err := conn.QueryRow(ctx, query, args...).Scan(&value); err != nil {
+		return value, fmt.Errorf("read a value: %w", err)
+	}
+	return value, nil
 }

@@ -4,77 +4,108 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/gorilla/websocket"
-	"golang.org/x/sync/errgroup"
 )
 
+// settle is how long memory and CPU are watched: garbage of the handshakes goes
+// meanwhile, and the first pings come.
+const settle = 12 * time.Second
+
 // measureIdle opens many connections that do nothing and measures what the
-// server's process has grown by.
-func measureIdle(ctx context.Context, b *bench) ([]Figure, error) {
-	s, err := b.startServer(ctx)
+// server's process has grown by, and what it does for them.
+func measureIdle(ctx context.Context, b *bench, p *place) ([]Figure, error) {
+	bare, err := b.idle(ctx, p, b.serveBare, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer s.stop()
-	before, err := s.memory()
+	ours, err := b.idle(ctx, p, b.serve, b.cfg.IdleTime)
 	if err != nil {
 		return nil, err
 	}
-	b.say("idle: opening %d connections", b.cfg.Connections)
-	conns, err := s.dialMany(ctx, b.cfg.Connections)
-	defer func() {
-		for _, conn := range conns {
-			if conn != nil {
-				conn.Close()
-			}
-		}
-	}()
-	if err != nil {
-		return nil, err
+	n := b.cfg.Idle
+	memory := compare(fmt.Sprintf("memory for each of %d idle connections", n), "KB", []float64{ours.memory}).
+		lower().beside(bareServerName, []float64{bare.memory}).judge(atMost(8))
+	cpu := compare(fmt.Sprintf("CPU for %d idle connections, pinged every 25 s", n), "% of a core", []float64{ours.cpu}).
+		lower().beside("without connections", []float64{ours.alone})
+	for _, f := range []Figure{memory, cpu} {
+		b.say("idle: %s: %.2f %s, %s %.2f", f.Name, f.Value, f.Unit, f.Baseline, f.Base)
 	}
-	least, err := s.leastMemory(ctx)
-	if err != nil {
-		return nil, err
-	}
-	each := (least - before) / float64(b.cfg.Connections) / 1024
-	b.say("idle: %.1f KB for each connection", each)
-	return []Figure{{Name: fmt.Sprintf("idle connection, of %d", b.cfg.Connections), Unit: "KB of resident memory", Value: each,
-		Goal: "at most 10", Reached: each <= 10}}, nil
+	return []Figure{memory, cpu}, nil
 }
 
-func (s *server) memory() (float64, error) { return s.metric("process_resident_memory_bytes") }
+// idleCost is what idle connections take: KB each, and per cent of a core with
+// all of them and with none.
+type idleCost struct{ memory, cpu, alone float64 }
 
-// leastMemory watches the process for some seconds, in which garbage of the
-// handshakes goes.
-func (s *server) leastMemory(ctx context.Context) (least float64, err error) {
-	for i := range 10 {
+// idle measures one server; over no time it leaves the CPU out.
+func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, *place) (*server, error), over time.Duration) (c idleCost, err error) {
+	s, err := serve(ctx, p)
+	if err != nil {
+		return c, err
+	}
+	defer s.stop()
+	if _, err := s.memory(); err != nil {
+		b.note("idle was left out: %v", err)
+		return c, nil
+	}
+	if c.alone, err = s.busy(ctx, over/4); err != nil {
+		return c, err
+	}
+	before, err := s.memory()
+	if err != nil {
+		return c, err
+	}
+	b.say("idle: opening %d connections", b.cfg.Idle)
+	feeds, err := s.openFeeds(ctx, b.cfg.Idle, func(i int) string { return fmt.Sprint(p.prefix, "i", i) }, func([]byte) {})
+	if err != nil {
+		return c, err
+	}
+	defer feeds.close()
+	least, err := s.leastMemory(ctx, min(settle, 10*b.cfg.Step))
+	if err != nil {
+		return c, err
+	}
+	c.memory = (least - before) / float64(b.cfg.Idle) / 1024
+	if over > 0 {
+		if err := sleep(ctx, min(settle, over)); err != nil { // the first pings come after half an interval
+			return c, err
+		}
+	}
+	c.cpu, err = s.busy(ctx, over)
+	return c, err
+}
+
+// busy returns how many per cent of a core the process uses over a time.
+func (s *server) busy(ctx context.Context, over time.Duration) (float64, error) {
+	if over <= 0 {
+		return 0, nil
+	}
+	before, err := s.cpu()
+	if err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := sleep(ctx, over); err != nil {
+		return 0, err
+	}
+	after, err := s.cpu()
+	return 100 * float64(after-before) / float64(time.Since(began)), err
+}
+
+// leastMemory watches the process for a while.
+func (s *server) leastMemory(ctx context.Context, during time.Duration) (least float64, err error) {
+	for began := time.Now(); ; {
 		now, err := s.memory()
 		if err != nil {
 			return 0, err
 		}
-		if i == 0 || now < least {
+		if least == 0 || now < least {
 			least = now
 		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-time.After(500 * time.Millisecond):
+		if time.Since(began) > during {
+			return least, nil
+		}
+		if err := sleep(ctx, during/20); err != nil {
+			return 0, err
 		}
 	}
-	return least, nil
-}
-
-// dialMany opens n feeds, each of a user of its own, some at a time.
-func (s *server) dialMany(ctx context.Context, n int) ([]*websocket.Conn, error) {
-	conns := make([]*websocket.Conn, n)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(32)
-	for i := range n {
-		group.Go(func() (err error) {
-			conns[i], err = s.dial(ctx, fmt.Sprint("idle-", i))
-			return err
-		})
-	}
-	return conns, group.Wait()
 }

@@ -2,169 +2,158 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 )
 
-// latencyRate is how many updates a second the latency is measured at.
-const latencyRate = 50
+// pace is how fast updates come: so many a second, or as fast as the writers can.
+type pace struct {
+	rate    int // 0: flat out
+	writers int
+}
+
+func (r pace) String() string {
+	if r.rate == 0 {
+		return fmt.Sprintf("flat out, %d writers", r.writers)
+	}
+	return fmt.Sprintf("at %d/s", r.rate)
+}
+
+var paces = []pace{{rate: 50, writers: 1}, {rate: 1000, writers: 8}, {rate: 0, writers: goalWriters}}
 
 // measureLatency compares the time from the moment at which an update was due to
 // the moment at which its event is in a client's hands: over a connection that
-// LISTENs with the payload inside NOTIFY, and over our WebSocket.
-func measureLatency(ctx context.Context, b *bench) ([]Figure, error) {
-	if err := b.fill(ctx); err != nil {
-		return nil, err
-	}
-	s, err := b.startServer(ctx)
+// LISTENs with the payload inside NOTIFY, over a WebSocket to the server that
+// leads, and over one to a server that follows it. All events are one user's.
+func measureLatency(ctx context.Context, b *bench, p *place) ([]Figure, error) {
+	leader, err := b.serve(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	defer s.stop()
-	arrivals := newArrivals()
-	stopListening, err := b.listenBare(ctx, func(payload string) { arrivals.message([]byte(payload)) })
+	defer leader.stop()
+	if err := p.fillOne(ctx, goalWriters, b.cfg.Rows); err != nil {
+		return nil, err
+	}
+	l := &latencies{bench: b, place: p, tally: b.newTally()}
+	if l.writers, err = b.openWriters(ctx, p, goalWriters); err != nil {
+		return nil, err
+	}
+	defer l.writers.close()
+	stopListening, err := listenBare(ctx, p, func(payload string) { l.tally.arrive([]byte(payload)) })
 	if err != nil {
 		return nil, err
 	}
 	defer stopListening()
-	stopReading, err := s.readFeed(ctx, "user-0", arrivals.message)
+	figures, err := l.through(ctx, leader, "leading", b.cfg.Rounds)
+	if err != nil {
+		return figures, err
+	}
+	follower, err := b.serve(ctx, p)
+	if err != nil {
+		return figures, err
+	}
+	defer follower.stop()
+	more, err := l.through(ctx, follower, "following", max(1, b.cfg.Rounds*3/5))
+	return append(figures, more...), err
+}
+
+type latencies struct {
+	bench   *bench
+	place   *place
+	tally   *tally
+	writers *writers
+}
+
+// through measures with a client of one server.
+func (l *latencies) through(ctx context.Context, s *server, role string, rounds int) ([]Figure, error) {
+	feeds, err := s.openFeeds(ctx, 1, func(int) string { return l.place.oneUser() }, l.tally.arrive)
 	if err != nil {
 		return nil, err
 	}
-	defer stopReading()
-	p50 := map[string][]float64{}
-	for round := range b.cfg.Rounds {
-		for _, table := range []string{tableNotify, tableOurs} {
-			histogram, err := b.latencies(ctx, table, arrivals)
-			if err != nil {
-				return nil, err
+	defer feeds.close()
+	var figures []Figure
+	for _, r := range paces {
+		more, err := l.compare(ctx, r, rounds)
+		if err != nil {
+			return figures, fmt.Errorf("%s server, %v: %w", role, r, err)
+		}
+		name := fmt.Sprintf("update to client of the %s server, %v", role, r)
+		p50 := more.p50[oursTable]
+		median := compare(name+", p50", "ms", p50).lower().beside("bare LISTEN with payload", more.p50[l.place.notify()])
+		worst := compare(name+", p99", "ms", more.p99[oursTable]).lower().beside("bare LISTEN with payload", more.p99[l.place.notify()])
+		switch {
+		case role == "leading" && r.rate == 50:
+			median = median.judge(ratioAtMost(1.6))
+		case role == "leading" && r.rate == 0:
+			median = median.judge(ratioAtMost(1))
+		}
+		l.bench.say("latency: %s: %.2f ms, %.2f times bare LISTEN", median.Name, median.Value, median.Ratio)
+		figures = append(figures, median, worst)
+	}
+	return figures, nil
+}
+
+type quantiles struct{ p50, p99 map[string][]float64 }
+
+func (l *latencies) compare(ctx context.Context, r pace, rounds int) (quantiles, error) {
+	q := quantiles{make(map[string][]float64), make(map[string][]float64)}
+	for round := range rounds + 1 { // the first one warms up
+		step := 2 * l.bench.cfg.Step
+		if round == 0 {
+			step /= 4
+		}
+		for _, table := range []string{l.place.notify(), oursTable} {
+			if err := l.once(ctx, table, r, step); err != nil {
+				return q, err
 			}
-			median := float64(histogram.ValueAtQuantile(50)) / 1000
-			b.say("latency, round %d: %s p50 %.2f ms, p99 %.2f ms", round+1, table, median, float64(histogram.ValueAtQuantile(99))/1000)
-			p50[table] = append(p50[table], median)
-		}
-	}
-	name := fmt.Sprintf("update to client at %d/s, p50", latencyRate)
-	return []Figure{compare(name, "ms", "bare LISTEN with payload", p50[tableNotify], p50[tableOurs],
-		"at most 2.0", func(r float64) bool { return r <= 2.0 })}, nil
-}
-
-// arrivals says when the event of an update came. Updates are told apart by
-// their message.
-type arrivals struct {
-	mu   sync.Mutex
-	came map[string]chan time.Time
-}
-
-func newArrivals() *arrivals { return &arrivals{came: make(map[string]chan time.Time)} }
-
-func (a *arrivals) expect(message string) <-chan time.Time {
-	ch := make(chan time.Time, 1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.came[message] = ch
-	return ch
-}
-
-func (a *arrivals) message(frame []byte) {
-	now := time.Now()
-	var event struct{ Message string }
-	if json.Unmarshal(frame, &event) != nil {
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if ch := a.came[event.Message]; ch != nil {
-		ch <- now
-		delete(a.came, event.Message)
-	}
-}
-
-// latencies updates a row of user-0 at the set rate for one step, whether or not
-// earlier ones have come back, and measures each from when it was due.
-func (b *bench) latencies(ctx context.Context, table string, arrivals *arrivals) (*hdrhistogram.Histogram, error) {
-	conn, err := pgx.Connect(ctx, b.url)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	statement := "UPDATE " + table + " SET progress = $1, message = $2 WHERE id = 'w0-0'"
-	type sample struct {
-		due  time.Time
-		came <-chan time.Time
-	}
-	var samples []sample
-	start := time.Now().Add(50 * time.Millisecond)
-	for i := range int(b.cfg.Step.Seconds() * latencyRate) {
-		due := start.Add(time.Duration(i) * time.Second / latencyRate)
-		message := fmt.Sprintf("%s %d", table, due.UnixNano())
-		samples = append(samples, sample{due, arrivals.expect(message)})
-		time.Sleep(time.Until(due))
-		if _, err := conn.Exec(ctx, statement, i%101, message); err != nil {
-			return nil, err
-		}
-	}
-	histogram := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
-	lost := time.After(10 * time.Second)
-	for _, s := range samples {
-		select {
-		case at := <-s.came:
-			_ = histogram.RecordValue(max(1, at.Sub(s.due).Microseconds())) // within the bounds above
-		case <-lost:
-			return nil, fmt.Errorf("an event of %s did not arrive within 10s", table)
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return histogram, nil
-}
-
-// listenBare hands on the payloads of the plain NOTIFY trigger until stop is
-// called.
-func (b *bench) listenBare(ctx context.Context, handle func(payload string)) (stop func(), err error) {
-	conn, err := pgx.Connect(ctx, b.url)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Exec(ctx, "LISTEN "+channelBare); err != nil {
-		conn.Close(ctx)
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer conn.Close(context.Background())
-		for {
-			n, err := conn.WaitForNotification(ctx)
-			if err != nil {
-				return
+			if round > 0 {
+				q.p50[table] = append(q.p50[table], l.tally.quantile(50))
+				q.p99[table] = append(q.p99[table], l.tally.quantile(99))
 			}
-			handle(n.Payload)
 		}
-	})
-	return func() { cancel(); wg.Wait() }, nil
+	}
+	return q, nil
 }
 
-// readFeed hands on the frames of a user until stop is called.
-func (s *server) readFeed(ctx context.Context, user string, handle func(frame []byte)) (stop func(), err error) {
-	conn, err := s.dial(ctx, user)
-	if err != nil {
-		return nil, err
+// once updates for one step and waits until all has arrived.
+func (l *latencies) once(ctx context.Context, table string, r pace, step time.Duration) error {
+	l.tally.begin()
+	var sent atomic.Int64
+	group, updating := errgroup.WithContext(ctx)
+	start := time.Now()
+	for _, w := range l.writers.all[:r.writers] {
+		group.Go(func() error {
+			n, err := w.keep(updating, l.bench, table, r, start, step)
+			sent.Add(int64(n))
+			return err
+		})
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			_, frame, err := conn.ReadMessage()
-			if err != nil {
-				return
-			}
-			handle(frame)
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return l.tally.wait(ctx, int(sent.Load()))
+}
+
+// keep does this writer's part of a pace for one step and returns how many
+// updates that were.
+func (w *writer) keep(ctx context.Context, b *bench, table string, r pace, start time.Time, step time.Duration) (int, error) {
+	sql := "UPDATE " + table + " SET progress = $1, message = $2 WHERE id = $3"
+	for i := 0; ; i++ {
+		due := time.Now()
+		if r.rate > 0 {
+			due = start.Add(time.Duration(i*r.writers+w.number) * time.Second / time.Duration(r.rate))
 		}
-	})
-	return func() { conn.Close(); wg.Wait() }, nil
+		if due.Sub(start) >= step && i > 0 {
+			return i, nil
+		}
+		if err := sleep(ctx, time.Until(due)); err != nil {
+			return i, err
+		}
+		if _, err := w.conn.Exec(ctx, sql, i%101, b.stamp(due), w.id(i)); err != nil {
+			return i, err
+		}
+	}
 }

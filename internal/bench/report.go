@@ -3,18 +3,97 @@ package bench
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
+	"time"
 )
 
-// compare makes a figure of two series of rounds.
-func compare(name, unit, baseline string, base, ours []float64, goal string, reached func(ratio float64) bool) Figure {
-	ratios := make([]float64, len(ours))
-	for i := range ours {
-		ratios[i] = ours[i] / base[i]
+// Report is the outcome of a run.
+type Report struct {
+	At       time.Time     `json:"at"`
+	Version  string        `json:"version"`
+	Command  string        `json:"command"`
+	Machine  string        `json:"machine"`
+	Postgres string        `json:"postgres"`
+	Go       string        `json:"go"`
+	Took     time.Duration `json:"took_ns"`
+	Notes    []string      `json:"notes,omitempty"` // what a reader must know: what was left out, other load
+	Figures  []Figure      `json:"figures"`
+	Worse    []string      `json:"worse,omitempty"` // than in the report before this one
+}
+
+// Figure is one measured claim.
+type Figure struct {
+	Name     string  `json:"name"`
+	Unit     string  `json:"unit"`
+	Lower    bool    `json:"lower_is_better"`
+	Baseline string  `json:"baseline,omitempty"` // what Base is
+	Base     float64 `json:"base,omitempty"`     // median of the rounds
+	Value    float64 `json:"value"`              // median of the rounds
+	Ratio    float64 `json:"ratio,omitempty"`    // Value/Base, median of the rounds
+	Low      float64 `json:"ratio_low,omitempty"`
+	High     float64 `json:"ratio_high,omitempty"` // of the rounds
+	Goal     string  `json:"goal,omitempty"`
+	Reached  *bool   `json:"reached,omitempty"` // nil without a goal
+
+	rounds []float64
+}
+
+// compare begins a figure with what the rounds measured.
+func compare(name, unit string, rounds []float64) Figure {
+	return Figure{Name: name, Unit: unit, Value: median(rounds), rounds: rounds}
+}
+
+// lower says that less is better.
+func (f Figure) lower() Figure {
+	f.Lower = true
+	return f
+}
+
+// beside puts the figure beside what the same rounds measured of a baseline; a
+// baseline of one round is compared with all.
+func (f Figure) beside(baseline string, rounds []float64) Figure {
+	f.Baseline, f.Base = baseline, median(rounds)
+	ratios := make([]float64, 0, len(f.rounds))
+	for i, value := range f.rounds {
+		if base := rounds[min(i, len(rounds)-1)]; base > 0 {
+			ratios = append(ratios, value/base)
+		}
 	}
-	f := Figure{Name: name, Unit: unit, Baseline: baseline, Base: median(base), Value: median(ours), Ratio: median(ratios), Goal: goal}
-	f.Reached = reached(f.Ratio)
+	if len(ratios) > 0 {
+		f.Ratio, f.Low, f.High = median(ratios), slices.Min(ratios), slices.Max(ratios)
+	}
+	return f
+}
+
+// goal is what a figure should reach.
+type goal struct {
+	text string
+	met  func(*Figure) bool
+}
+
+func ratioAtLeast(bound float64) goal {
+	return goal{fmt.Sprintf("ratio ≥ %g", bound), func(f *Figure) bool { return f.Ratio >= bound }}
+}
+
+func ratioAtMost(bound float64) goal {
+	return goal{fmt.Sprintf("ratio ≤ %g", bound), func(f *Figure) bool { return f.Ratio > 0 && f.Ratio <= bound }}
+}
+
+func atLeast(bound float64) goal {
+	return goal{fmt.Sprintf("≥ %g", bound), func(f *Figure) bool { return f.Value >= bound }}
+}
+
+func atMost(bound float64) goal {
+	return goal{fmt.Sprintf("≤ %g", bound), func(f *Figure) bool { return f.Value <= bound }}
+}
+
+// judge says whether the figure reaches a goal.
+func (f Figure) judge(g goal) Figure {
+	reached := g.met(&f)
+	f.Goal, f.Reached = g.text, &reached
 	return f
 }
 
@@ -26,41 +105,127 @@ func median(values []float64) float64 {
 	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
 }
 
+func newReport(cfg *Config) Report {
+	r := Report{At: time.Now().UTC().Truncate(time.Second), Version: cfg.Version, Command: cfg.Command, Machine: machine(), Go: runtime.Version()}
+	if value, ok := load(); ok && value > float64(runtime.NumCPU())/2 {
+		r.Notes = append(r.Notes, fmt.Sprintf("the machine was busy with other things when the run began (load %.1f on %d cores): every figure suffers, and not all alike",
+			value, runtime.NumCPU()))
+	}
+	return r
+}
+
+// Missed lists the figures that missed their goal.
+func (r *Report) Missed() []string {
+	var missed []string
+	for i := range r.Figures {
+		if f := &r.Figures[i]; f.Reached != nil && !*f.Reached {
+			missed = append(missed, fmt.Sprintf("%s: %s, goal %s", f.title(), f.headline(), f.Goal))
+		}
+	}
+	return missed
+}
+
+func (f *Figure) title() string {
+	if f.Baseline == "" {
+		return f.Name
+	}
+	return f.Name + " / " + f.Baseline
+}
+
+// headline is the number that counts, with its unit.
+func (f *Figure) headline() string {
+	if f.Ratio != 0 && !strings.HasPrefix(f.Goal, "≥") && !strings.HasPrefix(f.Goal, "≤") {
+		return fmt.Sprintf("%.2f (%s beside %s %s)", f.Ratio, number(f.Value), number(f.Base), f.Unit)
+	}
+	return number(f.Value) + " " + f.Unit
+}
+
+// heads of the table; Compare finds the columns by them.
+var heads = []string{"figure", "unit", "baseline", "base", "taskfeed", "ratio", "of rounds", "goal", "reached"}
+
+func (f *Figure) cells() []string {
+	return []string{f.Name, f.Unit, f.Baseline, number(f.Base), number(f.Value), ratio(f.Ratio), f.spread(), f.Goal, f.verdict()}
+}
+
 // WriteTable prints the report for a terminal.
 func (r *Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "figure\tunit\tbaseline\tbase\ttaskfeed\tratio\tgoal\t")
-	for _, f := range r.Figures {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.Name, f.Unit, f.Baseline, number(f.Base), number(f.Value), number(f.Ratio), f.Goal, verdict(f))
+	fmt.Fprintln(t, strings.Join(heads, "\t"))
+	for i := range r.Figures {
+		fmt.Fprintln(t, strings.Join(r.Figures[i].cells(), "\t"))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, part := range r.parts() {
+		fmt.Fprintf(w, "\n%s:\n", part.title)
+		for _, line := range part.lines {
+			fmt.Fprintf(w, "  %s\n", line)
+		}
+	}
+	return nil
+}
+
+type part struct {
+	title string
+	lines []string
+}
+
+// parts are the lists below the table, those that are not empty.
+func (r *Report) parts() []part {
+	all := []part{{"Missed goals", r.Missed()}, {"Worse than in the report before", r.Worse}, {"Notes", r.Notes}}
+	return slices.DeleteFunc(all, func(p part) bool { return len(p.lines) == 0 })
 }
 
 // WriteMarkdown prints the report as docs/BENCHMARKS.md shows it.
-func (r *Report) WriteMarkdown(w io.Writer, command string) error {
-	fmt.Fprintf(w, "# Benchmarks\n\nMade by `%s` on %s: %s, PostgreSQL %s (durable commits), %s.\n\n",
-		command, r.At.Format("2006-01-02"), r.Machine, r.Postgres, r.Go)
-	fmt.Fprint(w, "Server, database and load share the machine. Absolute figures hold for it alone; the\n"+
-		"ratios, medians of rounds in which the variants took turns, are what we claim.\n\n"+
-		"| figure | unit | baseline | base | taskfeed | ratio | goal | reached |\n|---|---|---|---:|---:|---:|---|---|\n")
-	for _, f := range r.Figures {
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", f.Name, f.Unit, f.Baseline, number(f.Base), number(f.Value), number(f.Ratio), f.Goal, verdict(f))
+func (r *Report) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Benchmarks\n\nMade by `%s` on %s in %v.\n\n", r.Command, r.At.Format("2006-01-02 15:04 UTC"), r.Took)
+	fmt.Fprintf(&b, "- taskfeed %s, %s\n- PostgreSQL %s\n- %s\n\n", r.Version, r.Go, r.Postgres, r.Machine)
+	fmt.Fprint(&b, "Servers, database and load share the machine. Absolute figures hold for it alone; what we claim are the\n"+
+		"ratios: medians of rounds in which the variants took turns, with the lowest and the highest round beside them.\n")
+	for _, part := range r.parts() {
+		fmt.Fprintf(&b, "\n## %s\n\n", part.title)
+		for _, line := range part.lines {
+			fmt.Fprintf(&b, "- %s\n", line)
+		}
 	}
-	_, err := fmt.Fprintln(w)
+	fmt.Fprintf(&b, "\n## Figures\n\n| %s |\n|---|---|---|---:|---:|---:|---|---|---|\n", strings.Join(heads, " | "))
+	for i := range r.Figures {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(r.Figures[i].cells(), " | "))
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func verdict(f Figure) string {
-	if f.Reached {
+func (f *Figure) verdict() string {
+	switch {
+	case f.Reached == nil:
+		return ""
+	case *f.Reached:
 		return "yes"
 	}
-	return "no"
+	return "**no**"
+}
+
+func (f *Figure) spread() string {
+	if f.Low == f.High {
+		return ""
+	}
+	return ratio(f.Low) + " – " + ratio(f.High)
+}
+
+func ratio(v float64) string {
+	if v == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", v)
 }
 
 func number(v float64) string {
 	switch {
 	case v == 0:
-		return ""
+		return "0"
 	case v < 100:
 		return fmt.Sprintf("%.2f", v)
 	}

@@ -9,100 +9,123 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/gorilla/websocket"
-
-	"github.com/taskfeed/taskfeed/auth"
 )
 
 const benchSecret = "a secret of the benchmark alone, known to everybody"
 
-// server is a taskfeed process under test.
+// server is a process under test: taskfeed serve, or the baseline's server.
 type server struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	base string // host:port
+	bench *bench
+	cmd   *exec.Cmd
+	done  chan struct{}
+	addr  string // host:port
+	bare  bool
 }
 
-// startServer starts "taskfeed serve" on the benchmark's database and waits until
-// it is ready.
-func (b *bench) startServer(ctx context.Context) (*server, error) {
-	address, err := freeAddress()
+// serve starts "taskfeed serve" in the place and waits until it is ready.
+func (b *bench) serve(ctx context.Context, p *place) (*server, error) {
+	s, err := b.start(ctx, []string{"serve"}, func(host, port string) []string {
+		return []string{"DATABASE_URL=" + p.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
+			"TASKFEED_LOG_LEVEL=error", "TASKFEED_DRAIN=0s", "TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false",
+			"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}
+	})
 	if err != nil {
 		return nil, err
 	}
-	host, port, _ := net.SplitHostPort(address)
-	cmd := exec.CommandContext(ctx, b.cfg.Binary, "serve")
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+b.url, "TASKFEED_JWT_SECRET="+benchSecret,
-		"TASKFEED_ADDR="+host, "PORT="+port, "TASKFEED_LOG_LEVEL=warn", "TASKFEED_DRAIN=0s",
-		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off")
-	cmd.Stderr = os.Stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start server: %w", err)
-	}
-	s := &server{cmd: cmd, base: address, done: make(chan struct{})}
-	go func() {
-		defer close(s.done)
-		_ = cmd.Wait() // how it ended is of no interest once it was ready
-	}()
-	if err := s.awaitReady(ctx); err != nil {
-		s.stop()
-		return nil, err
+	if leads, err := s.metric("taskfeed_is_leader"); err == nil && leads == 0 && p.own {
+		b.note("another server leads this database: the servers of this run follow it, and there is no figure of a leading one")
 	}
 	return s, nil
 }
 
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	<-s.done
-}
-
-func (s *server) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if res, err := http.Get("http://" + s.base + "/readyz"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return errors.New("the server did not become ready within 30s")
-		case <-s.done:
-			return errors.New("the server ended at once; its log says why")
-		case <-tick.C:
-		}
+// serveBare starts the baseline's server on the channel of the place.
+func (b *bench) serveBare(ctx context.Context, p *place) (*server, error) {
+	s, err := b.start(ctx, []string{BareCommand}, func(host, port string) []string {
+		return []string{"DATABASE_URL=" + p.url, bareAddrEnv + "=" + net.JoinHostPort(host, port), bareChannelEnv + "=" + p.schema}
+	})
+	if s != nil {
+		s.bare = true
 	}
+	return s, err
 }
 
-// dial opens a feed of a user.
-func (s *server) dial(ctx context.Context, user string) (*websocket.Conn, error) {
-	token, err := auth.Issue(auth.Config{Secret: []byte(benchSecret)}, user, "", time.Hour)
+// start starts this program as a child and waits until it is ready.
+func (b *bench) start(ctx context.Context, args []string, env func(host, port string) []string) (*server, error) {
+	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	header := http.Header{"Authorization": {"Bearer " + token}}
-	dialer := websocket.Dialer{ReadBufferSize: 512, WriteBufferSize: 512, HandshakeTimeout: 10 * time.Second}
-	conn, _, err := dialer.DialContext(ctx, "ws://"+s.base+"/ws/"+user, header)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the feed of %s: %w", user, err)
+	host, port, _ := net.SplitHostPort(addr)
+	cmd := exec.Command(b.cfg.Binary, args...)
+	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}, b.cfg.Env...), env(host, port)...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we end it when we are done with it
+	dieWithParent(cmd.SysProcAttr)
+	s := &server{bench: b, cmd: cmd, addr: addr, done: make(chan struct{})}
+	if err := s.launch(); err != nil {
+		return nil, fmt.Errorf("start taskfeed %s: %w", args[0], err)
 	}
-	return conn, nil
+	if err := s.awaitReady(ctx); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("taskfeed %s: %w", args[0], err)
+	}
+	return s, nil
+}
+
+func (s *server) launch() error {
+	started := make(chan error)
+	go func() {
+		// The signal of a parent's death is tied to the thread (golang/go#27505).
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = s.cmd.Wait() // how it ended is of no interest once it was ready
+			close(s.done)
+		}
+	}()
+	return <-started
+}
+
+// stop ends the server, by force when it takes long.
+func (s *server) stop() {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.done
+	}
+}
+
+// client asks the servers. It keeps no connection: each server is asked rarely.
+var client = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (s *server) awaitReady(ctx context.Context) error {
+	return await(ctx, time.Minute, "the server to become ready", func() (bool, error) {
+		select {
+		case <-s.done:
+			return false, errors.New("the server ended at once; its log says why")
+		default:
+		}
+		res, err := client.Get("http://" + s.addr + "/readyz")
+		if err != nil {
+			return false, nil // not yet
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK, nil
+	})
 }
 
 // metric reads one figure without labels from /metrics.
 func (s *server) metric(name string) (float64, error) {
-	res, err := http.Get("http://" + s.base + "/metrics")
+	res, err := client.Get("http://" + s.addr + "/metrics")
 	if err != nil {
 		return 0, err
 	}

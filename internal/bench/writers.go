@@ -2,88 +2,235 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 )
 
-// measureWriters compares how many single-row updates a second many writers get
-// through, each its own transaction, with no trigger, with a trigger that
-// notifies at every commit, and with ours while a server serves.
-func measureWriters(ctx context.Context, b *bench) ([]Figure, error) {
-	if err := b.fill(ctx); err != nil {
-		return nil, err
-	}
-	s, err := b.startServer(ctx)
+// bulkRows is how many rows a statement of many changes.
+const bulkRows = 100
+
+// workload is what a writer does again and again. Once does it once on a table
+// and returns how many rows it changed; i counts up.
+type workload struct {
+	name string
+	unit string
+	once func(w *writer, ctx context.Context, table string, i int) (rows int, err error)
+}
+
+var (
+	singleRow = workload{"single-row updates", "updates/s", (*writer).one}
+	bulk      = workload{fmt.Sprintf("%d-row updates", bulkRows), "rows/s", (*writer).many}
+	twoUsers  = workload{"transactions for two users", "transactions/s", (*writer).pair}
+)
+
+// measureWriters compares how much many writers get through: with no trigger,
+// with a trigger that notifies at every commit, and with ours while a server
+// serves.
+func measureWriters(ctx context.Context, b *bench, p *place) ([]Figure, error) {
+	s, err := b.serve(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	stopListening, err := b.listenBare(ctx, func(string) {})
+	stopListening, err := listenBare(ctx, p, func(string) {})
 	if err != nil {
 		return nil, err
 	}
 	defer stopListening()
-	rates := map[string][]float64{}
-	for round := range b.cfg.Rounds {
-		for _, table := range []string{tablePlain, tableNotify, tableOurs} {
-			rate, err := b.updateRate(ctx, table)
+	most := slices.Max(b.cfg.Writers)
+	if err := p.fill(ctx, most, b.cfg.Rows); err != nil {
+		return nil, err
+	}
+	ws, err := b.openWriters(ctx, p, most)
+	if err != nil {
+		return nil, err
+	}
+	defer ws.close()
+	var figures []Figure
+	for _, load := range []workload{singleRow, bulk} {
+		for _, n := range b.cfg.Writers {
+			more, err := ws.compare(ctx, load, n)
+			if err != nil {
+				return figures, err
+			}
+			figures = append(figures, more...)
+		}
+	}
+	more, err := ws.compare(ctx, twoUsers, min(most, goalWriters))
+	if err != nil {
+		return figures, err
+	}
+	figures = append(figures, more...)
+	deadlocks := Figure{Name: "deadlocks among " + twoUsers.name, Unit: "transactions", Baseline: "no trigger", Lower: true,
+		Base: float64(ws.deadlocks[p.plain()]), Value: float64(ws.deadlocks[oursTable])}
+	return append(figures, deadlocks.judge(atMost(0))), nil
+}
+
+// writers are connections that update.
+type writers struct {
+	bench     *bench
+	place     *place
+	all       []*writer
+	deadlocks map[string]int // by table
+}
+
+type writer struct {
+	number int
+	place  *place
+	rows   int
+	conn   *pgx.Conn
+}
+
+func (b *bench) openWriters(ctx context.Context, p *place, n int) (*writers, error) {
+	ws := &writers{bench: b, place: p, deadlocks: make(map[string]int)}
+	for i := range n {
+		conn, err := connect(ctx, p.url)
+		if err != nil {
+			ws.close()
+			return nil, fmt.Errorf("writer %d: %w", i+1, err)
+		}
+		ws.all = append(ws.all, &writer{number: i, place: p, rows: b.cfg.Rows, conn: conn})
+	}
+	return ws, nil
+}
+
+func (ws *writers) close() {
+	for _, w := range ws.all {
+		closeConn(w.conn)
+	}
+}
+
+// compare has n writers do the same on each table in turns.
+func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure, error) {
+	b, p := ws.bench, ws.place
+	goal := load.name == singleRow.name && n == goalWriters
+	rounds := b.cfg.Rounds
+	switch {
+	case goal:
+		rounds = 2*rounds - 1
+	case load.name != singleRow.name:
+		rounds = max(1, rounds*3/5)
+	}
+	rates := make(map[string][]float64)
+	for round := range rounds + 1 { // the first one warms up
+		for _, table := range p.tables() {
+			rate, err := ws.rate(ctx, load, n, table)
 			if err != nil {
 				return nil, err
 			}
-			b.say("writers, round %d: %s %.0f updates/s", round+1, table, rate)
-			rates[table] = append(rates[table], rate)
+			if err := p.drained(ctx); err != nil {
+				return nil, err
+			}
+			if round > 0 {
+				rates[table] = append(rates[table], rate)
+			}
 		}
 	}
-	name := fmt.Sprintf("single-row updates, %d writers", b.cfg.Writers)
-	return []Figure{
-		compare(name, "updates/s", "no trigger", rates[tablePlain], rates[tableOurs], "at least 0.60", func(r float64) bool { return r >= 0.60 }),
-		compare(name, "updates/s", "plain NOTIFY trigger", rates[tableNotify], rates[tableOurs], "at least 2.5", func(r float64) bool { return r >= 2.5 }),
-	}, nil
+	name := fmt.Sprintf("%s, %d writers", load.name, n)
+	if n == 1 {
+		name = load.name + ", 1 writer"
+	}
+	ours := compare(name, load.unit, rates[oursTable])
+	figures := []Figure{ours.beside("no trigger", rates[p.plain()]), ours.beside("plain NOTIFY trigger", rates[p.notify()])}
+	if goal {
+		figures[0] = figures[0].judge(ratioAtLeast(0.65))
+		figures[1] = figures[1].judge(ratioAtLeast(3))
+	}
+	b.say("writers: %s: %.0f %s, %.2f of no trigger, %.2f times plain NOTIFY", name, figures[0].Value, load.unit, figures[0].Ratio, figures[1].Ratio)
+	return figures, nil
 }
 
-// updateRate updates random rows of each writer's own for one step.
-func (b *bench) updateRate(ctx context.Context, table string) (float64, error) {
-	statement := "UPDATE " + table + " SET progress = $1, message = $2 WHERE id = $3"
-	var updates atomic.Int64
-	var ready, began sync.WaitGroup
-	ready.Add(b.cfg.Writers)
-	began.Add(1)
-	stop := make(chan struct{})
+// rate has n writers work for one step and returns how much they did in a second.
+func (ws *writers) rate(ctx context.Context, load workload, n int, table string) (float64, error) {
+	var rows, deadlocks atomic.Int64
+	var stop atomic.Bool
 	group, ctx := errgroup.WithContext(ctx)
-	for w := range b.cfg.Writers {
+	start := time.Now()
+	timer := time.AfterFunc(ws.bench.cfg.Step, func() { stop.Store(true) })
+	defer timer.Stop()
+	for _, w := range ws.all[:n] {
 		group.Go(func() error {
-			conn, err := pgx.Connect(ctx, b.url)
-			ready.Done()
-			began.Wait()
-			if err != nil {
-				return err
-			}
-			defer conn.Close(context.WithoutCancel(ctx))
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return nil
-				default:
+			for i := rand.N(1000); !stop.Load(); i++ {
+				done, err := load.once(w, ctx, table, i)
+				if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "40P01" {
+					deadlocks.Add(1)
+					continue
 				}
-				id := fmt.Sprintf("w%d-%d", w, rand.N(rowsPerWriter))
-				if _, err := conn.Exec(ctx, statement, i%101, fmt.Sprint("step ", i), id); err != nil {
+				if err != nil {
 					return err
 				}
-				updates.Add(1)
+				rows.Add(int64(done))
 			}
+			return nil
 		})
 	}
-	ready.Wait()
-	start := time.Now()
-	began.Done()
-	timer := time.AfterFunc(b.cfg.Step, func() { close(stop) })
-	defer timer.Stop()
 	err := group.Wait()
-	return float64(updates.Load()) / time.Since(start).Seconds(), err
+	ws.deadlocks[table] += int(deadlocks.Load())
+	return float64(rows.Load()) / time.Since(start).Seconds(), err
+}
+
+// id is the id of one of the writer's own tasks.
+func (w *writer) id(i int) string { return fmt.Sprintf("%sw%d-%d", w.place.prefix, w.number, i%w.rows) }
+
+func (w *writer) one(ctx context.Context, table string, i int) (int, error) {
+	_, err := w.conn.Exec(ctx, "UPDATE "+table+" SET progress = $1, message = $2 WHERE id = $3",
+		i%101, fmt.Sprint("step ", i), w.id(rand.N(w.rows)))
+	return 1, err
+}
+
+func (w *writer) many(ctx context.Context, table string, i int) (int, error) {
+	first := rand.N(w.rows)
+	ids := make([]string, min(bulkRows, w.rows))
+	for j := range ids {
+		ids[j] = w.id(first + j)
+	}
+	_, err := w.conn.Exec(ctx, "UPDATE "+table+" SET progress = $1, message = $2 WHERE id = ANY ($3)", i%101, fmt.Sprint("step ", i), ids)
+	return len(ids), err
+}
+
+// pair changes a task each of two users in any order. The tasks are this
+// writer's own, the users are not: who locks users deadlocks here.
+func (w *writer) pair(ctx context.Context, table string, i int) (int, error) {
+	sql := "UPDATE " + table + " SET progress = $1, message = $2 WHERE id = $3"
+	batch := &pgx.Batch{}
+	first := rand.N(w.rows)
+	for _, row := range []int{first, first + 1 + rand.N(w.rows-1)} {
+		batch.Queue(sql, i%101, fmt.Sprint("step ", i), w.id(row))
+	}
+	return 1, w.conn.SendBatch(ctx, batch).Close() // a batch is one transaction
+}
+
+// listenBare hands on the payloads of the plain NOTIFY trigger until stop is
+// called.
+func listenBare(ctx context.Context, p *place, handle func(payload string)) (stop func(), err error) {
+	conn, err := connect(ctx, p.url)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, "LISTEN "+p.schema); err != nil {
+		closeConn(conn)
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer closeConn(conn)
+		for {
+			n, err := conn.WaitForNotification(ctx)
+			if err != nil {
+				return
+			}
+			handle(n.Payload)
+		}
+	})
+	return func() { cancel(); wg.Wait() }, nil
 }

@@ -1,0 +1,205 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+// sqlMiss sends each of some users some events, in turns.
+const sqlMiss = `
+SELECT count(taskfeed.notify('{user}' || u, 'bench.missed', jsonb_build_object('step', i, 'text', 'about as long as the message of a step')))
+FROM generate_series(1, {events}) AS i, generate_series(0, {users} - 1) AS u`
+
+// miss puts events into the log and returns the cursor before them.
+func (p *place) miss(ctx context.Context, user string, users, events int) (cursor int64, err error) {
+	if err := p.drained(ctx); err != nil {
+		return 0, err
+	}
+	if cursor, err = p.lastID(ctx); err != nil {
+		return 0, err
+	}
+	sql := strings.NewReplacer("{user}", user, "{users}", fmt.Sprint(users), "{events}", fmt.Sprint(events)).Replace(sqlMiss)
+	if err := run(ctx, p.url, sql); err != nil {
+		return 0, err
+	}
+	return cursor, p.drained(ctx)
+}
+
+func (p *place) lastID(ctx context.Context) (int64, error) {
+	return one[int64](ctx, p.url, "SELECT coalesce(max(id), 0) FROM taskfeed.events")
+}
+
+// measureReplay measures how long clients take to get what they have missed: one
+// client much, and many clients at once some each.
+func measureReplay(ctx context.Context, b *bench, p *place) ([]Figure, error) {
+	s, err := b.serve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	var figures []Figure
+	for _, n := range b.cfg.Missed {
+		f, err := b.replayOne(ctx, s, p, n)
+		if err != nil {
+			return figures, err
+		}
+		figures = append(figures, f)
+	}
+	f, err := b.replayMany(ctx, s, p)
+	if err != nil {
+		return figures, err
+	}
+	return append(figures, f), nil
+}
+
+// replayOne has one client come back to n events.
+func (b *bench) replayOne(ctx context.Context, s *server, p *place, n int) (Figure, error) {
+	user := fmt.Sprintf("%sback%d-", p.prefix, n)
+	cursor, err := p.miss(ctx, user, 1, n)
+	if err != nil {
+		return Figure{}, err
+	}
+	user += "0"
+	var ours, base []float64
+	for round := range b.cfg.Rounds + 1 { // the first one warms up
+		selected, err := p.selectMissed(ctx, user, cursor, n)
+		if err != nil {
+			return Figure{}, err
+		}
+		took, err := s.comeBack(ctx, user, cursor, n)
+		if err != nil {
+			return Figure{}, err
+		}
+		if round > 0 {
+			base, ours = append(base, millis(selected)), append(ours, millis(took))
+		}
+	}
+	f := compare(fmt.Sprintf("%d missed events to one client", n), "ms", ours).lower().beside("one SELECT of them", base)
+	b.say("replay: %s: %.1f ms, %.2f times %s", f.Name, f.Value, f.Ratio, f.Baseline)
+	return f, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// comeBack connects with a cursor, reads until what was missed has come and the
+// replay is over, and returns how long that took.
+func (s *server) comeBack(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
+	began := time.Now()
+	f, err := s.dial(ctx, user, fmt.Sprint("after=", cursor))
+	if err != nil {
+		return 0, err
+	}
+	defer f.conn.Close()
+	stop := context.AfterFunc(ctx, func() { f.conn.Close() })
+	defer stop()
+	_ = f.conn.SetReadDeadline(began.Add(time.Minute)) // a fresh connection takes one
+	got, live := 0, false
+	err = f.read(func(payload []byte) error {
+		switch {
+		case bytes.HasPrefix(payload, []byte(`{"type":"feed_live"`)):
+			live = true // as far as the server knows: the newest may still come
+		case bytes.HasPrefix(payload, []byte(`{"type":"feed_`)):
+			return fmt.Errorf("after %d of %d events came %s", got, want, payload)
+		default:
+			got++
+		}
+		if live && got >= want {
+			return errStop
+		}
+		return nil
+	})
+	if err == nil && got > want {
+		err = fmt.Errorf("%d events came, want %d", got, want)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("replay to %s: %w", user, err)
+	}
+	return time.Since(began), nil
+}
+
+const sqlMissed = `
+SELECT id, type, coalesce(task_id, ''), coalesce(version, 0), data, created_at
+FROM taskfeed.events
+WHERE user_id = $1 AND id > $2
+ORDER BY id`
+
+// selectMissed reads the same events as an app would that has no feed.
+func (p *place) selectMissed(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
+	began := time.Now()
+	conn, err := connect(ctx, p.url)
+	if err != nil {
+		return 0, err
+	}
+	defer closeConn(conn)
+	rows, _ := conn.Query(ctx, sqlMissed, user, cursor) // rows tell of errors too
+	var id, version int64
+	var kind, task string
+	var data []byte
+	var at time.Time
+	tag, err := pgx.ForEachRow(rows, []any{&id, &kind, &task, &version, &data, &at}, func() error { return nil })
+	if err == nil && int(tag.RowsAffected()) != want {
+		err = fmt.Errorf("the log has %d events of %s, want %d", tag.RowsAffected(), user, want)
+	}
+	return time.Since(began), err
+}
+
+// replayMany has many clients come back at the same moment, with something
+// missed and, as the baseline, with nothing.
+func (b *bench) replayMany(ctx context.Context, s *server, p *place) (Figure, error) {
+	users, each := b.cfg.Returning, b.cfg.MissedEach
+	b.say("replay: %d clients miss %d events each", users, each)
+	cursor, err := p.miss(ctx, p.prefix+"r", users, each)
+	if err != nil {
+		return Figure{}, err
+	}
+	head, err := p.lastID(ctx)
+	if err != nil {
+		return Figure{}, err
+	}
+	var ours, base []float64
+	for round := range max(1, b.cfg.Rounds*3/5) + 1 { // the first one warms up
+		nothing, err := b.returnAll(ctx, s, p, users, head, 0)
+		if err != nil {
+			return Figure{}, err
+		}
+		took, err := b.returnAll(ctx, s, p, users, cursor, each)
+		if err != nil {
+			return Figure{}, err
+		}
+		if round > 0 {
+			base, ours = append(base, millis(nothing)), append(ours, millis(took))
+		}
+	}
+	f := compare(fmt.Sprintf("%d clients back at once, %d missed events each, until the last has them", users, each), "ms", ours).
+		lower().beside("with nothing missed", base).judge(atMost(3000))
+	b.say("replay: %s: %.0f ms, %s %.0f ms", f.Name, f.Value, f.Baseline, f.Base)
+	return f, nil
+}
+
+// returnAll connects all users at once and waits for the last to be live.
+func (b *bench) returnAll(ctx context.Context, s *server, p *place, users int, cursor int64, want int) (time.Duration, error) {
+	var ready sync.WaitGroup
+	start := make(chan struct{})
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range users {
+		ready.Add(1)
+		group.Go(func() error {
+			ready.Done()
+			<-start
+			_, err := s.comeBack(ctx, fmt.Sprint(p.prefix, "r", i), cursor, want)
+			return err
+		})
+	}
+	ready.Wait()
+	began := time.Now()
+	close(start)
+	err := group.Wait()
+	return time.Since(began), err
+}

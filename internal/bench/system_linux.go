@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// dieWithParent has the kernel kill the child when the thread that starts it ends.
+func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
+
+// clockTick is the unit of CPU time in /proc, the same on every Linux that Go
+// runs on.
+const clockTick = 10 * time.Millisecond
+
+// memory returns the resident memory of the process in bytes.
+func (s *server) memory() (float64, error) {
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, resident float64
+	_, err = fmt.Sscan(string(statm), &size, &resident)
+	return resident * float64(os.Getpagesize()), err
+}
+
+// cpu returns the CPU time that the process has used.
+func (s *server) cpu() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the first is the third of proc(5)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", s.cmd.Process.Pid, len(fields))
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, err
+}
+
+// hardware says what the machine is made of, as far as it can be told.
+func hardware() []string {
+	var parts []string
+	if model := lineOf("/proc/cpuinfo", "model name"); model != "" {
+		parts = append(parts, model)
+	}
+	if kb, err := strconv.ParseFloat(strings.TrimSuffix(lineOf("/proc/meminfo", "MemTotal"), " kB"), 64); err == nil {
+		parts = append(parts, fmt.Sprintf("%.0f GB of memory", kb/(1<<20)))
+	}
+	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		parts = append(parts, "Linux "+strings.TrimSpace(string(release)))
+	}
+	return parts
+}
+
+// lineOf returns the value of the first line "key : value" of a file.
+func lineOf(file, key string) string {
+	text, _ := os.ReadFile(file) // a machine that does not tell has no such line
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == key {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// load is the mean number of processes that wanted to run in the last minute.
+func load() (value float64, ok bool) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0, false
+	}
+	_, err = fmt.Sscan(string(text), &value)
+	return value, err == nil
+}
+
+// diskFree is how many bytes a file system has left.
+func diskFree(path string) (uint64, bool) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(path, &fs); err != nil {
+		return 0, false
+	}
+	return fs.Bavail * uint64(fs.Bsize), true
+}
