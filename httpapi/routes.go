@@ -62,7 +62,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 	}
 	if s.deps.Pages != nil {
 		pages := echo.WrapHandler(s.deps.Pages)
-		for _, path := range []string{"/", "/demo", "/static/*", "/console", "/console/*"} {
+		for _, path := range []string{"/", "/demo", "/static/*", "/console", "/console/*", "/sdk/*"} {
 			e.Match(getOrHead, path, pages)
 		}
 	}

@@ -48,8 +48,8 @@ type Deps struct {
 	Samples Samples
 	// Collectors are shown at /metrics beside the server's own.
 	Collectors []prometheus.Collector
-	// Pages, when set, serves what people open in a browser: /, /demo, /console
-	// and the files of these.
+	// Pages, when set, serves what browsers get: /, /demo, /console, the files of
+	// these, and the client at /sdk/.
 	Pages http.Handler
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger

@@ -1,11 +1,11 @@
 // Package web is what browsers are served: a welcome at /, one user's tasks live
-// at /demo, and the console at /console.
+// at /demo, the console at /console, and the client for other pages at /sdk/.
 //
 // Everything is embedded and served with a policy that lets nothing else run. The
 // pages at / and /demo are plain files as they stand; the console is built by
 // "make web" and its build is part of the repository. All of it speaks to the
 // server like any other client and knows nothing that docs/PROTOCOL.md and the
-// OpenAPI document do not say.
+// OpenAPI document do not say. The client's build is part of the repository too.
 //
 // All URLs in the pages are relative, so that they work below any path prefix
 // that a proxy takes off. Nothing here checks a token: the pages hold nothing
@@ -19,6 +19,7 @@ import (
 	"embed"
 	"encoding/base64"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
 	"strings"
@@ -62,11 +63,12 @@ const (
 	forGood     = "public, max-age=31536000, immutable"
 )
 
-// Handler serves /, /demo, /console and what is below it, and the files of these
-// pages below /static/. It answers GET and HEAD, 405 to other methods and 404 at
-// other paths. It is safe for concurrent use.
+// Handler serves /, /demo, /console and what is below it, the files of these
+// pages below /static/, and the client below /sdk/. It answers GET and HEAD, 405
+// to other methods and 404 at other paths. It is safe for concurrent use.
 func Handler() http.Handler {
-	files := load()
+	files, sdk := load(), loadSDK()
+	maps.Copy(files, sdk)
 	app := newConsole()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
@@ -80,6 +82,9 @@ func Handler() http.Handler {
 			http.Error(w, "this URL answers to GET and HEAD", http.StatusMethodNotAllowed)
 		case inConsole:
 			app.ServeHTTP(w, r)
+		case sdk[r.URL.Path] != nil:
+			forEverybody(w.Header())
+			f.serve(w, r)
 		default:
 			f.serve(w, r)
 		}

@@ -1,5 +1,6 @@
 // Builds the package into dist: `node build.mjs`. The same sources give the same bytes.
-// dist/taskfeed.js is committed, because servers have it in them; the rest is not.
+// What servers have in them is committed: taskfeed.js for script tags, and share.js,
+// which that loads when it is needed. The rest is not.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -28,7 +29,7 @@ async function bundle(entry, options) {
     ecma: 2020,
     module: options.format === "esm",
     toplevel: true,
-    compress: { passes: 3 },
+    compress: { passes: 3, pure_getters: true }, // reading a property does nothing else here
     format: { comments: false },
   });
   return code + "\n";
@@ -39,7 +40,7 @@ export async function buildModules(out) {
   const esm = join(out, "esm");
   const cjs = join(out, "cjs");
   for (const dir of [esm, cjs]) rmSync(dir, { recursive: true, force: true });
-  const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+  const tsc = join(root, "..", "node_modules", "typescript", "bin", "tsc");
   execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", esm], { stdio: "inherit" });
   cpSync(esm, cjs, { recursive: true }); // types only, so far
   for (const [dir, format, type] of [[esm, "esm", "module"], [cjs, "cjs", "commonjs"]]) {
@@ -50,10 +51,14 @@ export async function buildModules(out) {
   }
 }
 
-/** Builds the file for script tags. */
+/** The files that are committed. */
+export const committed = ["taskfeed.js", "share.js"];
+
+/** Builds the file for script tags, and the module that stands beside it. */
 export async function buildScript(out) {
   mkdirSync(out, { recursive: true });
-  writeFileSync(join(out, "taskfeed.js"), await bundle("script", { format: "iife" }));
+  writeFileSync(join(out, "taskfeed.js"), await bundle("script", { format: "iife", external: ["./share.js"] }));
+  writeFileSync(join(out, "share.js"), await bundle("share", { format: "esm" }));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
