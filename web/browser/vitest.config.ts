@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["support/global.ts"],
-    fileParallelism: false, // they share a database server, and one of them restarts it
+    maxWorkers: 3, // each file has a server and a Postgres of its own
     testTimeout: 30_000,
     hookTimeout: 60_000,
   },

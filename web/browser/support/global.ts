@@ -18,13 +18,13 @@ const chromiumFlags = [
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const dir = mkdtempSync(join(tmpdir(), "taskfeed-browser-bin-"));
   const root = join(import.meta.dirname, "../../..");
-  let binary = process.env["TASKFEED_BINARY"];
+  let binary = process.env["TASKFEED_BIN"];
   if (!binary) {
     binary = join(dir, "taskfeed");
     execFileSync("go", ["build", "-o", binary, "./cmd/taskfeed"], { cwd: root, stdio: "inherit" });
   }
   const browser = await chromium.launchServer({
-    executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium", headless: true, args: chromiumFlags,
+    executablePath: execFileSync(join(import.meta.dirname, "../setup"), { encoding: "utf8" }).trim(), headless: true, args: chromiumFlags,
   });
   project.provide("binary", binary);
   project.provide("browser", browser.wsEndpoint());

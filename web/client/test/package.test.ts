@@ -18,7 +18,7 @@ beforeAll(() => {
   app = mkdtempSync(join(tmpdir(), "taskfeed-app-"));
   mkdirSync(join(app, "node_modules", "@taskfeed"), { recursive: true });
   symlinkSync(root, join(app, "node_modules", "@taskfeed", "client"));
-  for (const name of ["react", "@types"]) symlinkSync(join(root, "node_modules", name), join(app, "node_modules", name));
+  for (const name of ["react", "@types"]) symlinkSync(join(root, "..", "node_modules", name), join(app, "node_modules", name));
 }, 60_000);
 
 afterAll(() => rmSync(app, { recursive: true, force: true }));
@@ -82,7 +82,7 @@ describe("the package", () => {
       feed.nonsense();`);
     const options = { module: "NodeNext", target: "ES2022", lib, strict: true, noEmit: true, types };
     writeFileSync(join(dir, "tsconfig.json"), JSON.stringify({ compilerOptions: options, files: ["a.ts"] }));
-    const tsc = join(root, "node_modules", "typescript", "bin", "tsc");
+    const tsc = join(root, "..", "node_modules", "typescript", "bin", "tsc");
     expect(() => execFileSync(process.execPath, [tsc, "-p", dir], { encoding: "utf8" })).not.toThrow();
   }, 30_000);
 

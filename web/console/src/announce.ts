@@ -20,7 +20,7 @@ export function say(words: string): void {
 export function mention(words: string): void {
   if (paused.peek()) return;
   waiting = words;
-  timer ||= setTimeout(() => {
+  timer ||= window.setTimeout(() => {
     timer = 0;
     if (waiting && !paused.peek()) spoken.value = waiting;
     waiting = "";

@@ -40,7 +40,7 @@ export async function probe(): Promise<void> {
     if (old.kind !== "ok") epoch.value++;
     return;
   }
-  timer = setTimeout(probe, delay * (0.75 + Math.random() / 2));
+  timer = window.setTimeout(probe, delay * (0.75 + Math.random() / 2));
   delay = Math.min(delay * 1.5, most);
 }
 

@@ -34,10 +34,10 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
         if (!(error instanceof Problem)) throw error;
         set((old) => ({ key, data: old.key === key ? old.data : null, problem: error }));
       }
-      if (every && !abort.signal.aborted) timer = setTimeout(again, every);
+      if (every && !abort.signal.aborted) timer = window.setTimeout(again, every);
     };
     const again = (): void => {
-      if (paused.peek() || document.hidden) timer = setTimeout(again, every);
+      if (paused.peek() || document.hidden) timer = window.setTimeout(again, every);
       else void run();
     };
     void run();
@@ -73,7 +73,7 @@ export function useEvents(take: (events: FeedEvent[]) => void): void {
     let timer = 0;
     const stop = listen((event) => {
       batch.push(event);
-      timer ||= setTimeout(() => {
+      timer ||= window.setTimeout(() => {
         const events = batch;
         batch = [];
         timer = 0;

@@ -90,7 +90,7 @@ export function breakOff(): void {
   drop();
   trialState.value = "broken";
   log("note", text.play.broken(backAfter));
-  timer = setTimeout(() => connect(token), backAfter);
+  timer = window.setTimeout(() => connect(token), backAfter);
 }
 
 /** Closes in order and stays away. */

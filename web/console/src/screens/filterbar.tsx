@@ -73,7 +73,7 @@ export function Field({ label, value, onChange, type = "text", search, placehold
   const settle = (next: string, wait: number): void => {
     setDraft(next);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => { if (next.trim() !== value) latest.current(next.trim()); }, wait);
+    timer.current = window.setTimeout(() => { if (next.trim() !== value) latest.current(next.trim()); }, wait);
   };
   return (
     <label class="field">
