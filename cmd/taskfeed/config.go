@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -93,6 +94,45 @@ func (c *config) logSettings() []*setting {
 		{"TASKFEED_LOG_LEVEL", "debug, info, warn or error", "info", choice(&c.log.level, "debug", "info", "warn", "error")},
 		{"TASKFEED_LOG_FORMAT", "text, json, or auto: text on a terminal", "auto", choice(&c.log.format, "auto", "text", "json")},
 	}
+}
+
+// What stands around a server by default: proxies that cut idle connections, and
+// supervisors that kill what does not stop.
+const (
+	usualIdleCut  = 60 * time.Second
+	usualStopWait = 30 * time.Second
+	latestPing    = usualIdleCut - 5*time.Second // the latest that a ping comes in time
+)
+
+// warnings returns what may be meant so and mostly is not, a line each.
+func (c *config) warnings() []string {
+	var lines []string
+	h := &c.http
+	if h.PingInterval < 0 || h.PingInterval > latestPing {
+		lines = append(lines, fmt.Sprintf("TASKFEED_PING_INTERVAL is %s: proxies that cut connections after %v of silence, as most do, cut idle clients; it should be %v at most",
+			orOffText(h.PingInterval), usualIdleCut, latestPing))
+	}
+	if h.CommentInterval > latestPing {
+		lines = append(lines, fmt.Sprintf("TASKFEED_COMMENT_INTERVAL is %v: proxies that cut connections after %v of silence, as most do, cut idle streams; it should be %v at most",
+			h.CommentInterval, usualIdleCut, latestPing))
+	}
+	delay, drain := max(0, h.DrainDelay), max(0, h.Drain)
+	if stop := delay + drain + closeTime; stop > usualStopWait {
+		lines = append(lines, fmt.Sprintf("a shutdown may take %v (TASKFEED_DRAIN_DELAY %v, TASKFEED_DRAIN %v and %v to close): give the supervisor more than that before it kills; Kubernetes waits %v unless told otherwise",
+			stop, delay, drain, closeTime, usualStopWait))
+	}
+	return lines
+}
+
+// closeTime is how long the last connections may take to close, see
+// httpapi.Config.CloseTimeout.
+const closeTime = 5 * time.Second
+
+func orOffText(d time.Duration) string {
+	if d < 0 {
+		return "off"
+	}
+	return d.String()
 }
 
 // finish completes and checks what read has filled in, as serve and dev need it.

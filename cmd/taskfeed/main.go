@@ -82,9 +82,9 @@ func rootCommand(in *invocation) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), tokenCommand(in),
+	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), doctorCommand(in), tokenCommand(in),
 		tailCommand(in), tasksCommand(in), eventsCommand(in), benchCommand(in), healthcheckCommand(in), versionCommand(in),
-		verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in))
+		verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in), benchBareCommand(in))
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
 	}

@@ -39,6 +39,9 @@ func serveCommand(in *invocation) *cobra.Command {
 			for _, name := range unknown(in.environ, ss.list) {
 				logger.Warn("unknown setting ignored", "name", name)
 			}
+			for _, line := range cfg.warnings() {
+				logger.Warn("unusual settings", "why", line)
+			}
 			return serve(cmd.Context(), cfg, logger)
 		},
 	}
@@ -116,7 +119,8 @@ func checksOf(st *store.Store, feed *listener.Listener) []httpapi.Check {
 		{Name: "capture", Run: func(ctx context.Context) error {
 			figures, err := st.Figures(ctx)
 			if err == nil && !figures.Capturing {
-				err = errors.New("a trigger of taskfeed.tasks is disabled or missing: changes are not captured")
+				err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "a trigger of taskfeed.tasks is disabled, missing or another's: " +
+					"changes are not captured; taskfeed doctor says which"}
 			}
 			return err
 		}},
@@ -144,12 +148,13 @@ func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
 }
 
 // awaitDatabase reads the schema's version, trying again for as long as wait
-// while the database cannot be reached.
+// while the database cannot be reached. That a role lacks rights does not pass.
 func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
 	deadline := time.Now().Add(wait)
 	for {
 		versions, err := migrations.Read(ctx, url)
-		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+		_, refused := errors.AsType[*migrations.RoleError](err)
+		if err == nil || refused || ctx.Err() != nil || time.Now().After(deadline) {
 			return versions, err
 		}
 		logger.Warn("waiting for the database", "error", err)

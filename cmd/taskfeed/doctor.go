@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/migrations"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+func doctorCommand(in *invocation) *cobra.Command {
+	var cfg config
+	ss := newSettings(cfg.databaseSettings())
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Compare the database with what this binary needs",
+		Long: "doctor looks at the server, the role, the version of the schema, its tables, indexes,\n" +
+			"triggers and functions and who may use them, and whether notifications arrive. It\n" +
+			"prints a line for each finding, changes nothing, and exits with status 1 when there\n" +
+			"are problems.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := ss.read(in.env); err != nil {
+				return usageError{err}
+			}
+			if cfg.store.URL == "" {
+				return usageError{errors.New("DATABASE_URL: it is missing")}
+			}
+			return doctor(cmd.Context(), in.stdout, cfg.store)
+		},
+	}
+	ss.register(cmd.Flags())
+	return cmd
+}
+
+// doctor prints what is wrong with the database, and returns an error when
+// anything is.
+func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
+	url := cfg.URL
+	if cfg.ListenURL != "" {
+		url = cfg.ListenURL
+	}
+	found, err := migrations.Inspect(ctx, url)
+	if err != nil {
+		return err
+	}
+	if err := tryListen(ctx, cfg); err != nil {
+		found = append(found, migrations.Finding{Problem: true, Says: err.Error()})
+	}
+	problems := 0
+	for _, f := range found {
+		if f.Problem {
+			problems++
+		}
+		if _, err := fmt.Fprintln(out, f); err != nil {
+			return err
+		}
+	}
+	if problems > 0 {
+		return fmt.Errorf("problems found: %d", problems)
+	}
+	_, err = fmt.Fprintln(out, "well: the database is as this binary needs it, and notifications arrive")
+	return err
+}
+
+// tryListen proves that notifications arrive; its error says what to do.
+func tryListen(ctx context.Context, cfg store.Config) error {
+	st, err := store.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	err = st.CheckListen(ctx)
+	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeInternal {
+		return errors.New(e.Message)
+	}
+	return err
+}
