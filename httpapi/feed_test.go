@@ -12,6 +12,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/wstest"
 )
 
+// TestPlainClient is bad input 24 for a client that sends no cursor.
 func TestPlainClient(t *testing.T) {
 	t.Parallel()
 

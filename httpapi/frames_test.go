@@ -275,6 +275,8 @@ func TestBadInput33Closing(t *testing.T) {
 	})
 }
 
+// TestBadInput35To38Messages is bad input 35, JSON that is not what we know, and
+// bad input 38, text that is no JSON: both are ignored and counted.
 func TestBadInput35To38Messages(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})

@@ -103,8 +103,8 @@ func writeBurst(ctx context.Context, conn *pgx.Conn, pause time.Duration, n int,
 	return nil
 }
 
-// Whoever else rings, with whatever payload: it costs few looks, and nothing is
-// read from it.
+// TestForgedRings is bad input 76: whoever else rings, with whatever payload, it
+// costs few looks, and nothing is read from it.
 func TestForgedRings(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -114,17 +114,19 @@ func TestForgedRings(t *testing.T) {
 	follower.follows(t)
 	app, forger := pgtest.Connect(t, url), pgtest.Connect(t, url)
 	const rounds, rings = 20, 200
-	junk := strings.Repeat("{\"id\":9007199254740991,\"x\x01", 350)[:7900]
+	const longest = 7999 // bytes of a payload
+	junk := strings.Repeat("{\"id\":9007199254740991,\"x\x01", 350)
+	payloads := []string{"", junk[:longest], strings.Repeat("[", longest), "{}", "taskfeed_log"}
 	for range rounds {
 		batch := &pgx.Batch{}
 		for i := range rings {
-			batch.Queue("SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)", fmt.Sprint(i, junk)[:7900])
+			batch.Queue("SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)", fmt.Sprint(i, junk)[:longest])
 		}
 		if err := forger.SendBatch(t.Context(), batch).Close(); err != nil {
 			t.Fatalf("forge: %v", err)
 		}
 		for i := range rings { // each a transaction of its own
-			exec(t, forger, "SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)", fmt.Sprint(i))
+			exec(t, forger, "SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)", payloads[i%len(payloads)])
 		}
 		add(t, app, 2)
 	}

@@ -171,6 +171,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	wantVersions(t, url, newest(t)+1)
 }
 
+// TestOtherEncodingIsRefused is bad input 13 with a real database.
 func TestOtherEncodingIsRefused(t *testing.T) {
 	t.Parallel()
 	s := connect(t, pgtest.Empty(t))

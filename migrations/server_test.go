@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// TestServerCheck is bad input 13 for servers that are too old, and databases of
+// another encoding.
 func TestServerCheck(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

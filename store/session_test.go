@@ -227,6 +227,8 @@ func TestStalledLeader(t *testing.T) {
 	}
 }
 
+// TestCheckListen is bad input 69: a pooler that shares sessions is found out and
+// the error says what to set instead.
 func TestCheckListen(t *testing.T) {
 	t.Parallel()
 
