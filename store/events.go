@@ -39,52 +39,55 @@ FROM (
 WHERE earlier < @bytes
 ORDER BY id`
 
-// Each branch walks its own index in order and stops at the limit; one scan with
-// OR would have to choose between reading everybody's events and sorting.
-const sqlUserFeed = sqlOwnEvents + `
-    UNION ALL` + sqlBroadcasts
-
-const sqlOwnEvents = `
+// Each branch walks one index in order and stops at the limit; one scan with OR
+// would have to choose between reading everybody's events and sorting. {pin} is
+// the column that this index begins with: see pinned.
+const sqlUserFeed = `
     (SELECT ` + tableColumns + `
     FROM taskfeed.events
-    WHERE user_id = @user_id
+    WHERE {own}
       AND id > @after{narrow}
-    ORDER BY id
-    LIMIT @limit)`
-
-const sqlBroadcasts = `
+    ORDER BY {pin}, id
+    LIMIT @limit)
+    UNION ALL
     (SELECT ` + tableColumns + `
     FROM taskfeed.events
     WHERE user_id IS NULL
-      AND id > @after{narrow}
-    ORDER BY id
+      AND id > @after{task}{narrow}
+    ORDER BY user_id, id
     LIMIT @limit)`
 
 const sqlEveryFeed = `
     SELECT ` + tableColumns + `
     FROM taskfeed.events
-    WHERE id > @after{narrow}
-    ORDER BY id
+    WHERE {all}id > @after{narrow}
+    ORDER BY {first}id
     LIMIT @limit`
 
-// The narrowing by task or type.
-const (
-	sqlOneTask   = ` AND task_id = @task_id`
-	sqlSomeTypes = ` AND type = ANY (@types::text[])`
+const sqlSomeTypes = ` AND type = ANY (@types::text[])`
+
+// How a feed is walked: along the events of a user, or of a task, which are fewer.
+var (
+	alongUser = strings.NewReplacer("{own}", "user_id = ANY (ARRAY[@user_id::text])", "{pin}", "user_id", "{task}", "", "{all}", "", "{first}", "")
+	alongTask = strings.NewReplacer("{own}", sqlOneTask+" AND user_id = @user_id", "{pin}", "task_id",
+		"{task}", " AND task_id = @task_id", "{all}", sqlOneTask+" AND ", "{first}", "task_id, ")
 )
 
+const sqlOneTask = "task_id = ANY (ARRAY[@task_id::text])"
+
 func pageStatement(f taskfeed.Filter) string {
-	feed, narrow := sqlUserFeed, ""
+	feed, narrow, along := sqlUserFeed, "", alongUser
 	if f.All {
 		feed = sqlEveryFeed
 	}
-	if f.TaskID != "" {
-		narrow += sqlOneTask
-	}
 	if len(f.Types) > 0 {
-		narrow += sqlSomeTypes
+		narrow = sqlSomeTypes
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(sqlPage, "{feed}", feed), "{narrow}", narrow)
+	if f.TaskID != "" {
+		along = alongTask
+	}
+	feed = strings.ReplaceAll(along.Replace(feed), "{narrow}", narrow)
+	return strings.ReplaceAll(sqlPage, "{feed}", feed)
 }
 
 func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
@@ -95,6 +98,17 @@ func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs
 	return pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes,
 		"user_id": f.UserID, "task_id": f.TaskID, "types": types}
 }
+
+// sqlPlainPlan has the statements after it, to the end of the batch, walk
+// indexes in their order. What the planner believes of a log that was small or
+// empty when it last looked would have it read all of what a client has missed,
+// or of the log, for each page.
+const sqlPlainPlan = `
+SELECT set_config('enable_seqscan', 'off', true),
+       set_config('enable_bitmapscan', 'off', true),
+       set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('jit', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 const sqlExpiredThrough = `
 SELECT expired_through
@@ -127,7 +141,8 @@ func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.C
 func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
 	var events []taskfeed.Event
 	var expired taskfeed.Cursor
-	batch := &pgx.Batch{}
+	batch := &pgx.Batch{} // one transaction
+	batch.Queue(sqlPlainPlan)
 	batch.Queue(pageStatement(f), pageArgs(f, after, limit)).Query(func(rows pgx.Rows) (err error) {
 		events, err = pgx.CollectRows(rows, scanEvent)
 		return err

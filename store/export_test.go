@@ -69,8 +69,11 @@ func (s *Session) ExplainMoveBacklog(ctx context.Context, places []pgtype.TID, i
 	return plan, err
 }
 
-// ExplainAfter returns the plan of one page of a feed.
+// ExplainAfter returns the plan of one page of a feed, in a batch as After reads it.
 func ExplainAfter(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor, limit int) (plan []byte, err error) {
-	err = conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+pageStatement(f), pageArgs(f, after, limit)).Scan(&plan)
-	return plan, err
+	batch := &pgx.Batch{}
+	batch.Queue(sqlPlainPlan)
+	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+pageStatement(f), pageArgs(f, after, limit)).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&plan) })
+	return plan, conn.SendBatch(ctx, batch).Close()
 }

@@ -215,3 +215,36 @@ func TestAfterPlans(t *testing.T) {
 		}
 	}
 }
+
+// A log that grew since the planner last looked is read page by page all the
+// same. Replays once read all that a client had missed, or all of the log, for
+// each page.
+func TestAfterPlansWithoutStatistics(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	exec(t, f.app, `
+		INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
+		SELECT i, CASE WHEN i % 2 = 0 THEN 'alice' ELSE 'bob' END, 'task' || i % 2, 'task_progress', 1, '{"progress": 5}', now()
+		FROM generate_series(1, 20000) AS i`)
+	const limit = 50
+	for _, filter := range []taskfeed.Filter{
+		{UserID: "alice"},
+		{UserID: "alice", TaskID: "task0"},
+		{UserID: "alice", Types: []taskfeed.Type{taskfeed.TypeTaskProgress}},
+		{UserID: "nobody"},
+		{All: true},
+		{All: true, TaskID: "task0"},
+	} {
+		plan, err := store.ExplainAfter(t.Context(), f.app, filter, 1, limit)
+		p := parsePlan(t, plan, err)
+		rows := 0.0
+		p.walk(func(n *node) {
+			if n.Table != "" {
+				rows += n.Rows * n.Loops
+			}
+		})
+		if rows > 2*limit || p.buffers() > 100 {
+			t.Errorf("%+v: reads %v rows and %d buffers for a page of %d, want at most %d and 100", filter, rows, p.buffers(), limit, 2*limit)
+		}
+	}
+}
