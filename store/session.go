@@ -140,6 +140,9 @@ func (s *Session) Listen(ctx context.Context) error {
 // ring is in flight. After it succeeded all changes of writers that did not ring
 // are visible: look once more, then sleep.
 func (s *Session) Arm(ctx context.Context) (bool, error) {
+	if planted.Is(planted.NoFinalLook) {
+		s.rang = false // or an old ring would make up for it
+	}
 	return s.ask(ctx, "arm the doorbell", "SELECT pg_try_advisory_lock("+lockDoorbell+")")
 }
 

@@ -18,15 +18,15 @@ var (
 	times atomic.Int64 // that Now was asked
 )
 
-// nowAndThen is how often Now says no before it says yes: rarely, and yet some
-// times in a short round.
-const nowAndThen = 50
+// nowAndThen is every how many times Now says yes: rarely, and yet some times in a
+// short round.
+var nowAndThen = map[Bug]int64{DropOne: 100, HastyReset: 5}
 
 // Is reports whether the bug is the one to make.
 func Is(b Bug) bool { return b == bug }
 
 // Now is Is for a bug that is made now and then.
-func Now(b Bug) bool { return b == bug && times.Add(1)%nowAndThen == 0 }
+func Now(b Bug) bool { return b == bug && times.Add(1)%nowAndThen[b] == 0 }
 
 // Dawdle takes its time before the bug, which makes it likely.
 func Dawdle(b Bug) {

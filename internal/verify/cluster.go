@@ -152,7 +152,9 @@ func (r *round) switchTo(ctx context.Context, f *history.Fault, at *database, co
 	if err := tell(r.writers, actor.Command{Do: actor.DoForget}); err != nil {
 		return err
 	}
-	r.hand.Forget()
+	for _, w := range append(r.bells, r.hand) {
+		w.Forget()
+	}
 	pause(ctx, 200*time.Millisecond) // backends notice that they are alone
 	if err := r.truth.drain(ctx); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (d *database) start(ctx context.Context) (*devpg.Server, error) {
 		Temporary: true,
 		Settings: map[string]string{
 			"synchronous_commit": "on", "wal_level": "logical", "max_prepared_transactions": "10",
-			"max_replication_slots": "10", "max_wal_senders": "10", "max_connections": "200", "wal_keep_size": "512MB",
+			"max_replication_slots": "10", "max_wal_senders": "10", "max_connections": "120", "wal_keep_size": "512MB",
 			"log_min_messages": "warning",
 		},
 		Progress: func(message string) { d.progress("%s", message) },
@@ -95,11 +96,14 @@ func (d *database) cluster() *devpg.Server {
 }
 
 // connect returns a direct connection for one use; closeConn ends it.
-func (d *database) connect(ctx context.Context) (*pgx.Conn, error) {
+func (d *database) connect(ctx context.Context) (*pgx.Conn, error) { return d.connectTo(ctx, "") }
+
+func (d *database) connectTo(ctx context.Context, name string) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(d.direct())
 	if err != nil {
 		return nil, errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database")
 	}
+	cfg.Database = cmp.Or(name, cfg.Database)
 	cfg.ConnectTimeout = 3 * time.Second
 	cfg.RuntimeParams["application_name"] = "taskfeed verify"
 	cfg.RuntimeParams["lock_timeout"] = "10s"
@@ -118,8 +122,11 @@ func closeConn(conn *pgx.Conn) {
 }
 
 // exec runs a script directly.
-func (d *database) exec(ctx context.Context, script string) error {
-	conn, err := d.connect(ctx)
+func (d *database) exec(ctx context.Context, script string) error { return d.execIn(ctx, "", script) }
+
+// execIn runs a script in another database of the cluster.
+func (d *database) execIn(ctx context.Context, name, script string) error {
+	conn, err := d.connectTo(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -43,12 +43,11 @@ const (
 )
 
 // catalogue lists the faults in the order in which people read it.
-var catalogue = slices.Concat(serverFaults, postgresFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, clusterFaults)
+var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, clusterFaults)
 
 // neverRun says why what the catalogue of faults knows is not among them.
 var neverRun = map[string]string{
-	"disk-full":     "needs a small file system of its own under the data directory, which takes root to mount",
-	"wal-full":      "needs a small file system of its own under pg_wal, which takes root to mount",
+	"wal-full":      "needs a small file system of its own under pg_wal from the start; Postgres then stops by itself, as in pg-immediate",
 	"memory-limit":  "needs a cgroup of its own, which takes root",
 	"cpu-starved":   "needs a cgroup of its own, which takes root",
 	"packet-loss":   "needs a network namespace, which takes root; the proxies hold, delay and reset instead",

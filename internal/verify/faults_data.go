@@ -2,22 +2,13 @@ package verify
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/verify/actor"
 	"github.com/taskfeed/taskfeed/internal/verify/history"
 )
-
-var bellFaults = []fault{
-	{name: "doorbell", says: "bursts and silences in turn: a change while the leader falls asleep wakes it", kind: kindCluster, safe: false, run: tryDoorbell},
-	{name: "notify-off", says: "taskfeed.notify = 'off' for the whole database, for 4 s", kind: kindBell, run: notifyOff},
-	{name: "notify-flood", says: "thousands of forged notifications a second with junk payloads, for 3 s", kind: kindBell, run: notifyFlood},
-}
 
 var dataFaults = []fault{
 	{name: "long-transaction", says: "a transaction that has written stays open for 6 s and then commits", kind: kindData, safe: true, run: longTransaction},
@@ -28,119 +19,7 @@ var dataFaults = []fault{
 	{name: "retention", says: "retention drops a partition while clients replay and others are away", kind: kindData, paths: []string{"reset: expired"}, run: retention},
 }
 
-// How the doorbell is tried: bursts that keep the leader awake, each followed by
-// one more change while it falls asleep, and then nothing until that one has been
-// moved. The leader looks by itself once a second; a change that waits for that
-// was not rung for. A machine may be slow now and then, but not every other time.
-const (
-	doorbellCycles  = 24
-	doorbellBurst   = 20
-	doorbellSpread  = 80 * time.Millisecond // within which the one more change comes
-	doorbellPatient = 600 * time.Millisecond
-	doorbellMissed  = 4 // so many waits are no accident
-)
-
-const sqlChangesLeft = `SELECT count(*) FROM taskfeed.changes`
-
-func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (err error) {
-	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, tell(r.writers, actor.Command{Do: actor.DoPause, On: true})) }()
-	pause(ctx, 300*time.Millisecond)
-	conn, err := r.db.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer closeConn(conn)
-	waited := 0
-	for range doorbellCycles {
-		if err := r.hand.Flurry(ctx, doorbellBurst); err != nil {
-			return err
-		}
-		pause(ctx, time.Duration(r.rand.Int64N(int64(doorbellSpread))))
-		if err := r.hand.Flurry(ctx, 1); err != nil {
-			return err
-		}
-		since := time.Now()
-		err := await(ctx, 5*time.Second, func() error {
-			var left int
-			err := conn.QueryRow(ctx, sqlChangesLeft).Scan(&left)
-			if err == nil && left > 0 {
-				err = fmt.Errorf("%d changes were not moved", left)
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if time.Since(since) > doorbellPatient {
-			waited++
-		}
-	}
-	f.Fired, f.Detail = true, fmt.Sprintf("%d of %d changes waited", waited, doorbellCycles)
-	if waited >= doorbellMissed {
-		f.Breaks, f.Wrong = "P11", fmt.Sprintf("%d of %d single changes waited for more than %v: nobody rang for them", waited, doorbellCycles, doorbellPatient)
-	}
-	return nil
-}
-
 const alterDatabase = "ALTER DATABASE " + databaseName + " "
-
-// notifyOff switches the doorbell off for writers and servers, each of which has
-// to connect again to notice.
-func notifyOff(ctx context.Context, r *round, f *history.Fault) error {
-	apply := func(setting string) error {
-		return errors.Join(r.db.exec(ctx, alterDatabase+setting), tell(r.writers, actor.Command{Do: actor.DoRenew}), r.renewSessions(ctx))
-	}
-	err := apply("SET taskfeed.notify = 'off'")
-	f.Fired = err == nil
-	pause(ctx, 4*time.Second)
-	return errors.Join(err, apply("RESET taskfeed.notify"))
-}
-
-// renewSessions has all servers connect again.
-func (r *round) renewSessions(ctx context.Context) error {
-	_, err := one[int](ctx, r.db, fmt.Sprintf(sqlSignalAll, "pg_terminate_backend"))
-	return err
-}
-
-const (
-	sqlForge    = `SELECT pg_notify('taskfeed', $1), pg_notify('taskfeed_log', $1)`
-	forgers     = 2
-	junkPayload = 2000
-)
-
-func notifyFlood(ctx context.Context, r *round, f *history.Fault) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	var all sync.WaitGroup
-	counts := make([]int, forgers)
-	errs := make([]error, forgers)
-	for i := range forgers {
-		all.Go(func() { counts[i], errs[i] = r.forge(ctx) })
-	}
-	all.Wait()
-	n := counts[0] + counts[1]
-	f.Fired, f.Detail = n > 100, fmt.Sprintf("%d forged notifications", 2*n)
-	return errors.Join(errs...)
-}
-
-// forge rings both doorbells until ctx is done.
-func (r *round) forge(ctx context.Context) (n int, err error) {
-	conn, err := r.db.connect(ctx)
-	if err != nil {
-		return 0, err
-	}
-	defer closeConn(conn)
-	for ; ctx.Err() == nil; n++ {
-		payload := strings.Repeat(rand.Text(), junkPayload/26)
-		if _, err := conn.Exec(ctx, sqlForge, payload); err != nil && ctx.Err() == nil {
-			return n, fmt.Errorf("forge a notification: %w", err)
-		}
-	}
-	return n, nil
-}
 
 // longTransaction keeps a writer in flight. Nobody else waits for it, and what it
 // wrote comes when it commits.

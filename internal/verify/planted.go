@@ -41,7 +41,7 @@ var PlantedBugs = []PlantedBug{
 	{planted.EarlyBookmark, "`feed_live` names a cursor that has not been reached", "P10", []string{"storm"}},
 	{planted.PlainCursor, "changes are read by a plain cursor, which passes over late commits", "P2", []string{"long-transaction"}},
 	{planted.XidOrder, "a batch is numbered in the order of transaction ids", "P5", []string{"events-lock"}},
-	{planted.AsyncMove, "the move does not wait for the disk", "P9", []string{"pg-async"}},
+	{planted.AsyncMove, "the move does not wait for the disk", "P1", []string{"pg-async"}},
 	{planted.IDsReused, "ids do not jump when the database is another one", "P9", []string{"failover"}},
 	{planted.NoFinalLook, "the sequencer sleeps without a look after arming", "P11", []string{"doorbell"}},
 	{planted.NoCatchUp, "a new session does not read what it has missed", "P2", []string{"pg-terminate-all"}},
@@ -71,15 +71,15 @@ func RunPlanted(ctx context.Context, cfg Config, names []string, out io.Writer) 
 	var missed []string
 	for _, b := range chosen {
 		began := time.Now()
-		mark := "caught"
-		broken, dir, err := runPlanted(ctx, cfg, b)
+		round, err := runPlanted(ctx, cfg, b)
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.Bug, err)
 		}
-		if dir != "" {
+		mark, broken := "caught", round.broken()
+		if !slices.Contains(broken, b.Property) {
 			mark, missed = "MISSED", append(missed, string(b.Bug))
 		}
-		fmt.Fprintf(out, "%s  %-14s  want %-3s  broken %-18s  %v %s\n", mark, b.Bug, b.Property, strings.Join(broken, " "), time.Since(began).Round(time.Second), dir)
+		fmt.Fprintf(out, "%s  %-14s  want %-3s  broken %-18s  %v %s\n", mark, b.Bug, b.Property, strings.Join(broken, " "), time.Since(began).Round(time.Second), round.Dir)
 	}
 	if len(missed) > 0 {
 		return fmt.Errorf("not caught: %s", strings.Join(missed, ", "))
@@ -102,25 +102,28 @@ func chooseBugs(names []string) ([]PlantedBug, error) {
 	return chosen, nil
 }
 
-// runPlanted plants one bug. It returns the properties that were found broken, and
-// where the history is when the one that should be is not among them.
-func runPlanted(ctx context.Context, cfg Config, b PlantedBug) (broken []string, dir string, err error) {
+// runPlanted plants one bug. The history is kept when the property that should
+// be broken is not, or when the caller wants it.
+func runPlanted(ctx context.Context, cfg Config, b PlantedBug) (*Round, error) {
 	cfg.Bug, cfg.Faults, cfg.Rounds, cfg.Duration = b.Bug, b.Faults, 1, -time.Second
 	result, err := Run(ctx, cfg)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	round := &result.Rounds[0]
+	if cfg.Keep == "" && round.Dir != "" && slices.Contains(round.broken(), b.Property) {
+		err, round.Dir = os.RemoveAll(round.Dir), ""
+	}
+	return round, err
+}
+
+// broken lists the properties that a round found broken.
+func (r *Round) broken() []string {
+	var names []string
 	for _, p := range check.Properties {
-		if round.Counts[p.Name] > 0 {
-			broken = append(broken, p.Name)
+		if r.Counts[p.Name] > 0 {
+			names = append(names, p.Name)
 		}
 	}
-	if result.Verdict != check.Fail || !slices.Contains(broken, b.Property) {
-		return broken, round.Dir, nil
-	}
-	if cfg.Keep != "" {
-		return broken, "", nil
-	}
-	return broken, "", os.RemoveAll(round.Dir)
+	return names
 }

@@ -41,11 +41,13 @@ type round struct {
 	began  time.Time
 
 	db         *database
-	truth      *slot // nil on a database of the user's own
+	tinyDisk   string // mounted for the fault disk-full
+	truth      *slot  // nil on a database of the user's own
 	servers    []*server
 	writersNet *proxy.Proxy
 	writersURL string
-	hand       *actor.Writer // of the harness itself, for what faults write
+	hand       *actor.Writer   // of the harness itself, for what faults write
+	bells      []*actor.Writer // what the fault doorbell writes with
 	writers    []*player
 	clients    []*player
 	groups     map[string]*player
@@ -411,6 +413,9 @@ func (r *round) close() error {
 	if r.hand != nil {
 		errs = append(errs, r.hand.Close())
 	}
+	for _, w := range r.bells {
+		errs = append(errs, w.Close())
+	}
 	for _, s := range r.servers {
 		errs = append(errs, s.close())
 	}
@@ -427,6 +432,9 @@ func (r *round) close() error {
 	}
 	if r.actorLog != nil {
 		errs = append(errs, r.actorLog.Close())
+	}
+	if r.tinyDisk != "" {
+		errs = append(errs, unmountTiny(r.tinyDisk))
 	}
 	if r.db != nil {
 		errs = append(errs, r.db.stop())

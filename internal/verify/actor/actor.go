@@ -48,6 +48,7 @@ const (
 	DoMarker = "marker" // clients: count who has seen the op
 	DoStorm  = "storm"  // clients: end all connections at once
 	DoStall  = "stall"  // clients: stop reading for a while
+	DoCrawl  = "crawl"  // clients: read a byte a second for a while
 	DoSlow   = "slow"   // clients: read slowly for a while
 	DoPark   = "park"   // clients: stay away for a while
 	DoQuit   = "quit"

@@ -128,6 +128,7 @@ type client struct {
 	hangUp   func()    // ends the present connection
 	stalled  time.Time // read nothing until then
 	slow     time.Time // read slowly until then
+	crawling time.Time // read a byte a second until then
 	parked   time.Time // stay away until then
 	marker   string
 	ops      map[string]bool // of the events of no task that came: a marker is among them
@@ -168,6 +169,8 @@ func (c *client) obey(command Command) {
 		c.marker = command.Op
 	case DoStall:
 		c.stalled = until
+	case DoCrawl:
+		c.crawling = until
 	case DoSlow:
 		c.slow = until
 	case DoPark:

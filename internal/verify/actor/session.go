@@ -164,7 +164,25 @@ func (c *client) dialTCP(ctx context.Context, network, address string) (net.Conn
 			return errors.Join(err, set)
 		}
 	}
-	return d.DialContext(ctx, network, address)
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil || !c.trait("small") {
+		return conn, err
+	}
+	return crawler{conn, c}, nil
+}
+
+// crawler is a connection that is read a byte a second when its client is told so.
+type crawler struct {
+	net.Conn
+	client *client
+}
+
+func (c crawler) Read(p []byte) (int, error) {
+	if len(p) > 0 && c.client.until(&c.client.crawling) > 0 {
+		time.Sleep(time.Second)
+		p = p[:1]
+	}
+	return c.Conn.Read(p)
 }
 
 // read reads until the connection ends and writes down how it did. Helpers end

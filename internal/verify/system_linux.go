@@ -1,0 +1,57 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// dieWithParent has the kernel kill the child when the thread that starts it ends.
+func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
+
+// mountTiny mounts a file system of so many bytes for whoever owns the path like.
+func mountTiny(dir string, size int, like string) error {
+	info, err := os.Stat(like)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t) // of any Unix
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("size=%d,mode=0700,uid=%d,gid=%d", size, owner.Uid, owner.Gid)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
+		return errors.Join(err, os.Remove(dir))
+	}
+	return nil
+}
+
+func unmountTiny(dir string) error {
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount %s: %w", dir, err)
+	}
+	return nil
+}
+
+// limitFiles keeps a process from opening files beyond those that it has open;
+// restore takes that back.
+func limitFiles(pid int) (restore func(), err error) {
+	var before unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+		return nil, err
+	}
+	limit := unix.Rlimit{Max: before.Max}
+	for { // up to the first number that is free
+		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, limit.Cur)); err != nil {
+			break
+		}
+		limit.Cur++
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+		return nil, fmt.Errorf("limit the files of process %d: %w", pid, err)
+	}
+	return func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil) }, nil // it may have ended
+}
