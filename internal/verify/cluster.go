@@ -20,8 +20,8 @@ import (
 )
 
 var clusterFaults = []fault{
-	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, run: failOver},
-	{name: "restore", says: "the database is restored from a backup of some seconds ago", kind: kindCluster, needs: needsBaseBackup, run: restore},
+	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, run: failOver},
+	{name: "restore", says: "the database is restored from a backup of some seconds ago", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, run: restore},
 }
 
 // needsBaseBackup says why there cannot be a copy of the cluster.

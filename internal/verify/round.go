@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ type round struct {
 
 	db         *database
 	tinyDisk   string // mounted for the fault disk-full
+	borrowed   bool   // the database is not ours and has to be cleaned up
 	truth      *slot  // nil on a database of the user's own
 	servers    []*server
 	writersNet *proxy.Proxy
@@ -154,7 +156,11 @@ func (r *round) openDatabase(ctx context.Context) (err error) {
 	}
 	r.prefix = "verify-" + strings.ToLower(crand.Text()[:10]) + "-"
 	r.db = &database{progress: r.say, url: r.cfg.DatabaseURL}
-	return r.checkSchema(ctx)
+	if err := r.checkSchema(ctx); err != nil {
+		return err
+	}
+	r.borrowed = true
+	return nil
 }
 
 // makeShared makes the tasks that all writers change. Their first events are
@@ -177,7 +183,15 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 		h.Truth = "writers"
 	}
 	h.Postgres, _ = one[string](ctx, r.db, "SELECT current_setting('server_version')") // it is for people
+	if u, err := url.Parse(r.db.direct()); err == nil {
+		if password, ok := u.User.Password(); ok && len(password) >= 8 {
+			h.Secrets = append(h.Secrets, password)
+		}
+	}
 	h.Paths = []string{"replay", "late commit"}
+	if len(r.cfg.Faults) == 0 && r.private() {
+		h.Paths = append(h.Paths, "replay of many pages", "suppressed duplicate")
+	}
 	for _, f := range catalogue {
 		if why := r.cannot(f); why != "" {
 			h.NotRun[f.name] = why
@@ -312,9 +326,6 @@ func (r *round) conclude(ctx context.Context) error {
 		errs = append(errs, r.truth.drain(ctx))
 	}
 	errs = append(errs, r.dumpLog(ctx), r.endServers(), r.copyLogs(), history.WriteHeader(r.dir, r.header))
-	if !r.private() {
-		errs = append(errs, r.cleanUp(ctx))
-	}
 	return errors.Join(errs...)
 }
 
@@ -418,6 +429,9 @@ func (r *round) close() error {
 	}
 	for _, s := range r.servers {
 		errs = append(errs, s.close())
+	}
+	if r.borrowed {
+		errs = append(errs, r.cleanUp())
 	}
 	if r.writersNet != nil {
 		r.writersNet.Close()

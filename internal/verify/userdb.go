@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -56,7 +57,9 @@ func (r *round) dumpLog(ctx context.Context) error {
 // cleanUp removes what a run has written to a database of the user's own. The
 // events of the deletions themselves go too, once a server has moved them; the
 // servers of the run have ended, so those of the user do that, or nobody.
-func (r *round) cleanUp(ctx context.Context) error {
+func (r *round) cleanUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also when the run was broken off
+	defer cancel()
 	var statements []string
 	for _, sql := range []string{
 		"DELETE FROM taskfeed.tasks WHERE starts_with(id, %s)",

@@ -159,6 +159,10 @@ SELECT set_config('application_name', 'taskfeed verify writer', false),
        set_config('statement_timeout', '8s', false),
        set_config('synchronous_commit', @commit, false)`
 
+// sqlDiscreet keeps what a writer writes out of the private database's log, where
+// no canary is to be found: Postgres quotes what it refuses.
+const sqlDiscreet = `SET log_error_verbosity = terse; SET log_min_error_statement = panic`
+
 func (w *Writer) connect(ctx context.Context) error {
 	async := w.wantAsync.Load()
 	if w.renew.Swap(false) || w.async != async {
@@ -180,6 +184,12 @@ func (w *Writer) connect(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, sqlWriterSettings, pgx.NamedArgs{"commit": commit}); err != nil {
 		_ = conn.Close(ctx)
 		return err
+	}
+	if w.cfg.Ops != "" { // the database is private
+		if _, err := conn.PgConn().Exec(ctx, sqlDiscreet).ReadAll(); err != nil {
+			_ = conn.Close(ctx)
+			return err
+		}
 	}
 	w.conn, w.async = conn, async
 	return nil

@@ -107,9 +107,10 @@ func hasTrait(traits, trait string) bool {
 // Slack over the baseline that says nothing: idle connections of a pool, the
 // runtime's own.
 const (
-	slackGoroutines = 25
+	slackGoroutines = 15
 	slackFDs        = 20
 	backendsEach    = 14 // of one server: its pool, its listener, and a little
+	slackMegabytes  = 64 // what the runtime has not given back yet
 )
 
 // checkResources is P12.
@@ -118,7 +119,7 @@ func (s *subject) checkResources() {
 	last := make(map[string]history.Resource)
 	for _, r := range s.Resources {
 		if r.Phase == "baseline" {
-			base.Goroutines, base.FDs = max(base.Goroutines, r.Goroutines), max(base.FDs, r.FDs)
+			base.Goroutines, base.FDs, base.Memory = max(base.Goroutines, r.Goroutines), max(base.FDs, r.FDs), max(base.Memory, r.Memory)
 		}
 		if r.Phase == "end" {
 			last[r.Server] = r
@@ -136,6 +137,7 @@ func (s *subject) checkResources() {
 			{"connections", r.Connections, 0},
 			{"goroutines", r.Goroutines, base.Goroutines + slackGoroutines},
 			{"file descriptors", r.FDs, base.FDs + slackFDs},
+			{"MB of memory", r.Memory >> 20, base.Memory>>20 + slackMegabytes},
 			{"backends in Postgres, of all servers,", r.Backends, int64(len(last)) * backendsEach},
 		} {
 			if m.is > m.limit {

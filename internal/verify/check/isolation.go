@@ -66,13 +66,10 @@ func foreign(text, own string) string {
 // token is what a JWT looks like: two parts of JSON in base64 and a signature.
 var token = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}`)
 
-// checkLogs is P6 for the logs of the servers: no canary, no token, no secret.
-// The log of Postgres is the app's business: it quotes statements that failed.
+// checkLogs is P6 for the logs of servers, Postgres and actors: no canary, no
+// token, no secret.
 func (s *subject) checkLogs() {
 	for name, path := range s.Logs {
-		if !strings.HasPrefix(name, "server-") {
-			continue
-		}
 		if err := s.searchLog(name, path); err != nil {
 			s.wrong(Violation{Property: "P14", What: fmt.Sprintf("the log %s cannot be read: %v", name, err)})
 		}

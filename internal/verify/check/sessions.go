@@ -27,15 +27,16 @@ type session struct {
 
 // item is one message of a session.
 type item struct {
-	t       int64
-	kind    itemKind
-	id      int64 // of an event; the cursor of a feed frame
-	key     string
-	typ     string
-	data    uint64
-	reason  string // of a feed_reset
-	skipped bool   // by the client rule
-	raw     string
+	t        int64
+	kind     itemKind
+	id       int64 // of an event; the cursor of a feed frame
+	key      string
+	typ      string
+	data     uint64
+	reason   string // of a feed_reset
+	skipped  bool   // by the client rule
+	misnamed bool   // its stream gave another id
+	raw      string
 }
 
 type itemKind int
@@ -89,7 +90,7 @@ func (n *session) take(r history.Client, parsed map[string]item) {
 		}
 		it.t, it.skipped = r.T, r.Skipped
 		if r.After != nil && *r.After != it.id {
-			it.kind = itemJunk
+			it.misnamed = true
 		}
 		n.items = append(n.items, it)
 	case history.Mark:
@@ -151,6 +152,9 @@ func parseItem(text string) item {
 func (s *subject) checkFrames() {
 	for _, n := range s.sessions {
 		for _, it := range n.items {
+			if it.misnamed {
+				s.wrong(n.violation("P7", it, fmt.Sprintf("the stream gave %s with id %d another id", it.typ, it.id)))
+			}
 			switch it.kind {
 			case itemEvent:
 				s.matchFrame(n, it)
