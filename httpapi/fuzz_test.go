@@ -1,0 +1,224 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wstest"
+)
+
+// inbound is what a server makes of the bytes that a client sends.
+type inbound struct {
+	messages []string
+	controls []string
+	err      error
+}
+
+// readInbound reads as a socket does, up to the first fault or the end.
+func readInbound(from io.Reader) (in inbound) {
+	r := newFrameReader(from)
+	var message []byte
+	for {
+		h, err := r.next()
+		if err != nil {
+			return inbound{in.messages, in.controls, err}
+		}
+		if h.op.control() {
+			payload, err := r.control(h)
+			if err == nil && h.op == opClose {
+				_, err = parseClose(payload)
+			}
+			if err != nil {
+				return inbound{in.messages, in.controls, err}
+			}
+			in.controls = append(in.controls, string(payload))
+			continue
+		}
+		if h.size > uint64(64<<10-len(message)) {
+			return inbound{in.messages, in.controls, &closeError{closeTooBig, reasonTooBig}}
+		}
+		if message, err = r.payload(message, h); err != nil {
+			return inbound{in.messages, in.controls, err}
+		}
+		if h.fin {
+			in.messages = append(in.messages, string(message))
+			message = nil
+		}
+	}
+}
+
+// FuzzInboundFrames feeds any bytes, all at once and one by one: both come to the
+// same, nothing panics, messages are text, and a fault is one that a close frame
+// can answer.
+func FuzzInboundFrames(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, slowly := readInbound(bytes.NewReader(b)), readInbound(iotest.OneByteReader(bytes.NewReader(b)))
+		if !slices.Equal(got.messages, slowly.messages) || !slices.Equal(got.controls, slowly.controls) || closeCodeFor(got.err) != closeCodeFor(slowly.err) {
+			t.Errorf("at once: %+v, one by one: %+v; want no difference", got, slowly)
+		}
+		for _, m := range got.messages {
+			if !utf8.ValidString(m) || len(m) > 64<<10 {
+				t.Errorf("message of %d bytes %q, want text of 64 KiB at most", len(m), m)
+			}
+			if kind, token := parseMessage([]byte(m)); kind != messageAuth && token != "" {
+				t.Errorf("message %q: kind %d comes with a token", m, kind)
+			}
+		}
+		for _, payload := range got.controls {
+			if len(payload) > maxControl {
+				t.Errorf("control frame of %d bytes, want at most %d", len(payload), maxControl)
+			}
+		}
+		if e, ok := errors.AsType[*closeError](got.err); ok && (!sendable(e.code) || len(e.reason) > maxReason) {
+			t.Errorf("error %v cannot be sent in a close frame", e)
+		} else if !ok && !errors.Is(got.err, io.EOF) && !errors.Is(got.err, io.ErrUnexpectedEOF) {
+			t.Errorf("error %v, want a close error or the end", got.err)
+		}
+	})
+}
+
+// closeCodeFor is the code that answers an error of a reader, 0 when the bytes
+// just end.
+func closeCodeFor(err error) int {
+	if e, ok := errors.AsType[*closeError](err); ok {
+		return e.code
+	}
+	return 0
+}
+
+// FuzzText proves that text is judged as it arrives just as it is as a whole,
+// wherever it is cut, and with the first byte that shows that it is none.
+func FuzzText(f *testing.F) {
+	f.Fuzz(func(t *testing.T, text string, cut int) {
+		cut = min(max(cut, 0), len(text))
+		frames := append(wstest.Frame{Op: wstest.OpText, Payload: []byte(text[:cut])}.Bytes(),
+			wstest.Frame{Fin: true, Payload: []byte(text[cut:])}.Bytes()...)
+		if got, want := len(readInbound(bytes.NewReader(frames)).messages) == 1, utf8.ValidString(text); len(text) <= 64<<10 && got != want {
+			t.Errorf("%q cut at %d: accepted %v, want %v", text, cut, got, want)
+		}
+		r := frameReader{}
+		for i := range len(text) {
+			may := false // whether some valid text begins with this
+			for _, end := range []string{"", "\x80", "\xa0", "\x90\x80", "\x80\x80", "\xa0\x80", "\x90\x80\x80", "\x80\x80\x80"} {
+				may = may || utf8.ValidString(text[:i+1]+end)
+			}
+			if got := r.text([]byte(text[:i+1]), false); got != may {
+				t.Fatalf("%q: got %v, want %v", text[:i+1], got, may)
+			} else if !got {
+				return
+			}
+		}
+	})
+}
+
+func FuzzOrigin(f *testing.F) {
+	f.Fuzz(func(t *testing.T, s, host string) {
+		o, ok := parseOrigin(s)
+		if ok && (o.host == "" || o.port == "") {
+			t.Fatalf("origin %q is read as %+v", s, o)
+		}
+		o.sameHost(host)
+	})
+}
+
+// canary must not be in any refusal: none repeats what was sent.
+const canary = "C4N4RY"
+
+// FuzzFilters asks the lists of the API with any query: it is refused naming
+// fields and repeating nothing, or what reaches the store is what the store takes.
+func FuzzFilters(f *testing.F) {
+	h := &fakeHistory{}
+	verifier := fakeVerifier(func(string) (auth.Principal, error) {
+		return auth.Principal{UserID: "alice", Role: "admin", ExpiresAt: time.Now().Add(time.Hour)}, nil
+	})
+	s := must(New(Deps{Hub: must(hub.New(new(memLog), hub.Config{})), Verifier: verifier, History: h, Log: slog.New(slog.DiscardHandler)},
+		Config{Addr: "127.0.0.1:0", RequestsPerMinute: -1}))
+	paths := []string{"/v1/tasks", "/v1/events", "/v1/me/tasks", "/v1/me/events", "/v1/tasks/t1/events", "/v1/connections", "/v1/stats"}
+
+	f.Fuzz(func(t *testing.T, path uint8, query string) {
+		h.tasks, h.events, h.timeline = nil, nil, nil
+		r := httptest.NewRequest(http.MethodGet, paths[int(path)%len(paths)], nil)
+		r.URL.RawQuery = query
+		r.Header.Set("Authorization", "Bearer x")
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, r)
+		switch w.Code {
+		case http.StatusOK:
+			for _, q := range h.tasks {
+				checkQuery(t, q.Limit, q.Sort, string(taskfeed.SortCreatedDesc)+string(taskfeed.SortUpdatedDesc), q.Created, q.UserID, q.Kind, q.Text, q.After)
+				checkQuery(t, q.Limit, q.Sort, string(taskfeed.SortCreatedDesc)+string(taskfeed.SortUpdatedDesc), q.Updated)
+			}
+			for _, q := range h.events {
+				checkQuery(t, q.Limit, q.Sort, string(taskfeed.SortIDDesc), q.Time, q.UserID, q.TaskID, q.After)
+			}
+		case http.StatusBadRequest:
+			if code := wstest.ProblemCode(w.Body.Bytes()); code != taskfeed.CodeBadRequest || strings.Contains(w.Body.String(), canary) {
+				t.Errorf("%s?%s: refused by %s, want bad_request without what was sent", r.URL.Path, query, w.Body)
+			}
+		case http.StatusRequestURITooLong:
+		default:
+			t.Errorf("%s?%s: %d %s, want 200 or 400", r.URL.Path, query, w.Code, w.Body)
+		}
+	})
+}
+
+// checkQuery holds a query to what the store takes.
+func checkQuery(t *testing.T, limit int, sort taskfeed.Sort, sorts string, span taskfeed.TimeRange, texts ...string) {
+	t.Helper()
+	if limit < 1 || limit > taskfeed.MaxPageLimit || !strings.Contains(sorts, string(sort)) {
+		t.Errorf("limit %d and sort %q reach the store", limit, sort)
+	}
+	if !span.From.IsZero() && !span.To.IsZero() && span.From.After(span.To) {
+		t.Errorf("a span from %v to %v reaches the store", span.From, span.To)
+	}
+	for _, text := range texts {
+		if !utf8.ValidString(text) || len(text) > maxToken || strings.ContainsFunc(text, isControl) {
+			t.Errorf("text %q reaches the store", text)
+		}
+	}
+}
+
+// FuzzFeedFilter reads the parameters that narrow a feed: what is accepted
+// selects the event that it names.
+func FuzzFeedFilter(f *testing.F) {
+	f.Fuzz(func(t *testing.T, query string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		p := &params{values: values}
+		var filter taskfeed.Filter
+		narrow(p, &filter)
+		if err := p.refusal(); err != nil {
+			if taskfeed.CodeOf(err) != taskfeed.CodeBadRequest || strings.Contains(err.Error(), canary) {
+				t.Errorf("%q: refused by %v, want bad_request without what was sent", query, err)
+			}
+			return
+		}
+		filter.UserID = "alice"
+		for _, typ := range append([]taskfeed.Type{}, filter.Types...) {
+			if e := (taskfeed.Event{UserID: "alice", TaskID: filter.TaskID, Type: typ}); !filter.Match(&e) || len(typ) == 0 || len(typ) > maxType {
+				t.Errorf("%q: %+v does not select %+v", query, filter, e)
+			}
+		}
+		for _, e := range []taskfeed.Event{{UserID: "bob", TaskID: filter.TaskID, Type: "a"}, {UserID: "alice", TaskID: filter.TaskID + "x", Type: "a"}} {
+			if filter.Match(&e) && (e.UserID == "bob" || filter.TaskID != "") {
+				t.Errorf("%q: %+v selects %+v", query, filter, e)
+			}
+		}
+	})
+}
