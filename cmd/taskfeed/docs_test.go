@@ -234,6 +234,47 @@ func TestPromisesNameTheirTests(t *testing.T) {
 	}
 }
 
+// The list of bad input is whole, and every row names tests that exist, one of
+// which stands in a file that has the row's number.
+func TestBadInputNamesItsTests(t *testing.T) {
+	t.Parallel()
+	const rows = 76
+	row := regexp.MustCompile(`(?m)^\| (\d+) \| (.+) \| (.+) \| (.+) \|$`)
+	found := row.FindAllStringSubmatch(readTop(t, "docs/BAD-INPUT.md"), -1)
+	if got := len(found); got != rows {
+		t.Errorf("docs/BAD-INPUT.md: got %d rows, want %d", got, rows)
+	}
+	for i, m := range found {
+		number := fmt.Sprint(i + 1)
+		if m[1] != number {
+			t.Fatalf("docs/BAD-INPUT.md: got row %s, want row %s here", m[1], number)
+		}
+		numbered := false
+		for _, tests := range regexp.MustCompile("`([\\w/]+)`: ([^;]+)").FindAllStringSubmatch(m[4], -1) {
+			for _, name := range submatches("`((?:Test|Fuzz)[^`]*)`", tests[2]) {
+				wantTest(t, "bad input "+number, tests[1], name)
+				numbered = numbered || testFileHas(t, tests[1], name, regexp.MustCompile(`(?i)bad ?input ?`+number+`\b|BadInput`+number+`[A-Z]|bad input [\d, and]*\b`+number+`\b`))
+			}
+		}
+		if !numbered {
+			t.Errorf("bad input %s: got no test with that number among %s, want one", number, m[4])
+		}
+	}
+}
+
+// testFileHas reports whether the file of a test has a text.
+func testFileHas(t *testing.T, pkg, test string, text *regexp.Regexp) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(top, pkg, "*_test.go"))
+	if err != nil {
+		t.Fatalf("list tests of %s: %v", pkg, err)
+	}
+	return slices.ContainsFunc(files, func(file string) bool {
+		b, err := os.ReadFile(file)
+		return err == nil && strings.Contains(string(b), "\nfunc "+test+"(") && text.Match(b)
+	})
+}
+
 // wantTest looks for a test, as TestName or TestName/subtest, in a package.
 func wantTest(t *testing.T, promise, pkg, name string) {
 	t.Helper()
