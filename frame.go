@@ -81,6 +81,9 @@ type Frame struct {
 // ParseFrame reads one frame. Unknown fields of an event end up in its Data.
 // It returns an error for anything that is not a frame.
 func ParseFrame(b []byte) (Frame, error) {
+	if !utf8.Valid(b) { // which encoding/json lets pass, and not every WebSocket library checks
+		return Frame{}, errors.New("parse frame: it is not UTF-8")
+	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(b, &fields); err != nil {
 		return Frame{}, fmt.Errorf("parse frame: %w", err)
