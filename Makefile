@@ -32,6 +32,17 @@ lint: ## formatting, vet, static analysis, and the rules for migrations
 	$(GO) mod tidy -diff
 	$(GO) test -run '^TestLint' ./migrations
 
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME, 30s by default; what fails is kept in its testdata/fuzz
+	@set -e; for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
+			echo "$$target in ./$$(dirname $$file)"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file); \
+		done; \
+	done
+
 .PHONY: build
 build: ## build bin/taskfeed
 	$(GO) build -o bin/taskfeed ./cmd/taskfeed

@@ -262,6 +262,45 @@ func TestBadInputNamesItsTests(t *testing.T) {
 	}
 }
 
+// Every fuzz target is listed with its package, has a corpus, and runs in make fuzz.
+func TestFuzzTargetsAreListed(t *testing.T) {
+	t.Parallel()
+	var real []string
+	err := filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == "node_modules" || d.Name() == ".git") {
+			return filepath.SkipDir
+		}
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		dir := filepath.Dir(path)
+		for _, target := range submatches(`(?m)^func (Fuzz\w+)\(`, string(b)) {
+			pkg, err := filepath.Rel(top, dir)
+			if err != nil {
+				return err
+			}
+			real = append(real, filepath.ToSlash(pkg)+" "+target)
+			if corpus, _ := filepath.Glob(filepath.Join(dir, "testdata/fuzz", target, "*")); len(corpus) == 0 { // the pattern is good
+				t.Errorf("%s in %s: got no corpus, want one in testdata/fuzz/%s", target, pkg, target)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatalf("look for fuzz targets: %v", err)
+	}
+	_, text, _ := strings.Cut(readTop(t, "CONTRIBUTING.md"), "The targets are in\n")
+	text, _, _ = strings.Cut(text, "\n- ")
+	var documented []string
+	for _, m := range regexp.MustCompile("`([\\w./]+)`: ([^;]+)").FindAllStringSubmatch(text, -1) {
+		for _, target := range submatches("`(Fuzz\\w+)`", m[2]) {
+			documented = append(documented, m[1]+" "+target)
+		}
+	}
+	wantSame(t, "fuzz targets in CONTRIBUTING.md", documented, real)
+}
+
 // testFileHas reports whether the file of a test has a text.
 func testFileHas(t *testing.T, pkg, test string, text *regexp.Regexp) bool {
 	t.Helper()
