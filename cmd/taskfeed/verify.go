@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -134,25 +134,27 @@ func encode(w io.Writer, v any) error {
 	return out.Encode(v)
 }
 
+// listFaults prints the faults, and of the catalogue of failures what is tried by
+// other tests or not at all.
 func listFaults(stdout io.Writer) error {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-	faults := verify.Faults()
-	for _, f := range faults {
-		switch {
-		case f.NotRun != "":
-			continue
-		case f.Safe:
-			fmt.Fprintf(w, "%s\t%s\n", f.Name, f.Says)
-		default:
-			fmt.Fprintf(w, "%s\t%s (private database only)\n", f.Name, f.Says)
+	for _, f := range verify.Faults() {
+		note := ""
+		if !f.Safe {
+			note = " (private database only)"
+		}
+		fmt.Fprintf(w, "%s\t%s%s\n", f.Name, f.Says, note)
+	}
+	fmt.Fprintf(w, "\nTried by tests of the packages instead:\n")
+	for _, row := range verify.Rows {
+		if len(row.Faults) == 0 && len(row.Tests) > 0 {
+			fmt.Fprintf(w, "%s\t%s\n", row.Says, strings.Join(row.Tests, ", "))
 		}
 	}
-	if slices.ContainsFunc(faults, func(f verify.Fault) bool { return f.NotRun != "" }) {
-		fmt.Fprintf(w, "\nnot run:\n")
-	}
-	for _, f := range faults {
-		if f.NotRun != "" {
-			fmt.Fprintf(w, "%s\t%s\n", f.Name, f.NotRun)
+	fmt.Fprintf(w, "\nNot run here:\n")
+	for _, row := range verify.Rows {
+		if row.NotRun != "" {
+			fmt.Fprintf(w, "%s\t%s\n", row.Says, row.NotRun)
 		}
 	}
 	return w.Flush()

@@ -45,31 +45,17 @@ const (
 // catalogue lists the faults in the order in which people read it.
 var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, clusterFaults)
 
-// neverRun says why what the catalogue of faults knows is not among them.
-var neverRun = map[string]string{
-	"wal-full":      "needs a small file system of its own under pg_wal from the start; Postgres then stops by itself, as in pg-immediate",
-	"memory-limit":  "needs a cgroup of its own, which takes root",
-	"cpu-starved":   "needs a cgroup of its own, which takes root",
-	"packet-loss":   "needs a network namespace, which takes root; the proxies hold, delay and reset instead",
-	"clock-jump":    "needs libfaketime under Postgres; no order rests on a clock",
-	"other-version": "needs the binary of another release, and there is none yet",
-}
-
 // Fault describes a fault for people.
 type Fault struct {
 	Name, Says string
 	Safe       bool // on a database of the user's own
-	NotRun     string
 }
 
-// Faults lists all faults, those that cannot be run last.
+// Faults lists all faults.
 func Faults() []Fault {
 	var all []Fault
 	for _, f := range catalogue {
 		all = append(all, Fault{Name: f.name, Says: f.says, Safe: f.safe})
-	}
-	for _, name := range sortedKeys(neverRun) {
-		all = append(all, Fault{Name: name, NotRun: neverRun[name]})
 	}
 	return all
 }
@@ -101,7 +87,7 @@ func (r *round) runAlone(ctx context.Context) {
 		if !r.inject(ctx, f, "alone") {
 			return
 		}
-		pause(ctx, 500*time.Millisecond)
+		pause(ctx, 300*time.Millisecond)
 	}
 }
 

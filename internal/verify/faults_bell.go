@@ -17,8 +17,9 @@ import (
 
 var bellFaults = []fault{
 	{name: "doorbell", says: "bursts and silences in turn: a change while the leader falls asleep wakes it", kind: kindCluster, safe: false, run: tryDoorbell},
-	{name: "notify-off", says: "taskfeed.notify = 'off' for the whole database, for 4 s", kind: kindBell, run: notifyOff},
-	{name: "notify-flood", says: "thousands of forged notifications a second with junk payloads, for 3 s", kind: kindBell, run: notifyFlood},
+	{name: "notify-off", says: "taskfeed.notify = 'off' for the whole database, for 3 s", kind: kindBell, run: notifyOff},
+	{name: "notify-queue", says: "another program listens within a transaction for 2 s, so that Postgres keeps every notification", kind: kindBell, run: holdQueue},
+	{name: "notify-flood", says: "thousands of forged notifications a second with junk payloads, for 2 s", kind: kindBell, run: notifyFlood},
 }
 
 // How the doorbell is tried: bursts that keep the leader awake, each followed by
@@ -132,7 +133,7 @@ func notifyOff(ctx context.Context, r *round, f *history.Fault) error {
 	}
 	err := apply("SET taskfeed.notify = 'off'")
 	f.Fired = err == nil
-	pause(ctx, 4*time.Second)
+	pause(ctx, 3*time.Second)
 	return errors.Join(err, apply("RESET taskfeed.notify"))
 }
 
@@ -149,7 +150,7 @@ const (
 )
 
 func notifyFlood(ctx context.Context, r *round, f *history.Fault) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var all sync.WaitGroup
 	counts := make([]int, forgers)
@@ -177,4 +178,29 @@ func (r *round) forge(ctx context.Context) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// holdQueue sees that the notifications are so few that a queue that cannot be
+// emptied does not fill.
+func holdQueue(ctx context.Context, r *round, f *history.Fault) error {
+	conn, err := r.db.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	for _, sql := range []string{"LISTEN taskfeed", "BEGIN", "SELECT 1"} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("listen within a transaction: %w", err)
+		}
+	}
+	f.Fired = true
+	pause(ctx, 2*time.Second)
+	var usage float64
+	if err := conn.QueryRow(ctx, "SELECT pg_notification_queue_usage()").Scan(&usage); err != nil {
+		return fmt.Errorf("read how full the queue is: %w", err)
+	}
+	if f.Detail = fmt.Sprintf("%.4f of the queue in use", usage); usage > 0.01 {
+		f.Breaks, f.Wrong = "P12", f.Detail
+	}
+	return nil
 }

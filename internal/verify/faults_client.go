@@ -15,9 +15,9 @@ import (
 
 var clientFaults = []fault{
 	{name: "storm", says: "all clients hang up and connect again at once, three times", kind: kindClient, safe: true, run: storm},
-	{name: "client-stall", says: "clients with small buffers stop reading for 5 s, and much is written for them", kind: kindClient, safe: true, paths: []string{"close: too slow"}, run: stalling(actor.DoStall)},
-	{name: "client-crawl", says: "clients with small buffers read one byte a second for 5 s, and much is written for them", kind: kindClient, safe: true, paths: []string{"close: too slow"}, run: stalling(actor.DoCrawl)},
-	{name: "client-slow", says: "clients read twenty frames a second for 6 s", kind: kindClient, safe: true, run: slowClients},
+	{name: "client-stall", says: "clients with small buffers stop reading for 4 s, and much is written for them", kind: kindClient, safe: true, paths: []string{"close: too slow"}, run: stalling(actor.DoStall)},
+	{name: "client-crawl", says: "clients with small buffers read one byte a second for 4 s, and much is written for them", kind: kindClient, safe: true, paths: []string{"close: too slow"}, run: stalling(actor.DoCrawl)},
+	{name: "client-slow", says: "clients read twenty frames a second for 4 s", kind: kindClient, safe: true, run: slowClients},
 	{name: "client-vanish", says: "SIGSTOP of a process with many clients for 6 s", kind: kindClient, safe: true, paths: []string{"close: no pong"}, run: vanishClients},
 	{name: "client-flap", says: "connections that come and go 200 times a second for 2 s, most of them in the middle of something", kind: kindClient, safe: true, run: flap},
 	{name: "token-expiry", says: "tokens that run out in the middle, and some that are renewed in time", kind: kindClient, safe: true, paths: []string{"close: token expired"}, run: expireTokens},
@@ -39,7 +39,7 @@ func storm(ctx context.Context, r *round, f *history.Fault) error {
 func stalling(how string) func(context.Context, *round, *history.Fault) error {
 	return func(ctx context.Context, r *round, f *history.Fault) error {
 		small := r.names["small"]
-		if err := tell(r.clients, actor.Command{Do: how, Names: small, For: 5 * time.Second}); err != nil {
+		if err := tell(r.clients, actor.Command{Do: how, Names: small, For: 4 * time.Second}); err != nil {
 			return err
 		}
 		pause(ctx, 100*time.Millisecond)
@@ -48,15 +48,15 @@ func stalling(how string) func(context.Context, *round, *history.Fault) error {
 			return err
 		}
 		f.Fired, f.Target = true, user
-		pause(ctx, 6*time.Second)
+		pause(ctx, 4500*time.Millisecond)
 		return nil
 	}
 }
 
 func slowClients(ctx context.Context, r *round, f *history.Fault) error {
-	err := tell(r.clients, actor.Command{Do: actor.DoSlow, For: 6 * time.Second})
+	err := tell(r.clients, actor.Command{Do: actor.DoSlow, For: 4 * time.Second})
 	f.Fired = err == nil
-	pause(ctx, 7*time.Second)
+	pause(ctx, 4500*time.Millisecond)
 	return err
 }
 

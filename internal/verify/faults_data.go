@@ -11,8 +11,8 @@ import (
 )
 
 var dataFaults = []fault{
-	{name: "long-transaction", says: "a transaction that has written stays open for 6 s and then commits", kind: kindData, safe: true, run: longTransaction},
-	{name: "prepared-transaction", says: "prepared transactions: one committed 3 s later, one rolled back", kind: kindData, run: preparedTransactions},
+	{name: "long-transaction", says: "a transaction that has written stays open for 4 s and then commits", kind: kindData, safe: true, run: longTransaction},
+	{name: "prepared-transaction", says: "prepared transactions: one committed 2 s later, one rolled back", kind: kindData, run: preparedTransactions},
 	{name: "events-lock", says: "LOCK TABLE taskfeed.events IN ACCESS EXCLUSIVE MODE for 10 s", kind: kindData, run: lockEvents},
 	{name: "read-only", says: "default_transaction_read_only for the servers' sessions, for 3 s", kind: kindData, run: readOnly},
 	{name: "vacuum-full", says: "VACUUM FULL of the changes, REINDEX of the log and ANALYZE, three times", kind: kindData, run: vacuumFull},
@@ -24,13 +24,13 @@ const alterDatabase = "ALTER DATABASE " + databaseName + " "
 // longTransaction keeps a writer in flight. Nobody else waits for it, and what it
 // wrote comes when it commits.
 func longTransaction(ctx context.Context, r *round, f *history.Fault) error {
-	err := r.hand.Hold(ctx, 6*time.Second)
+	err := r.hand.Hold(ctx, 4*time.Second)
 	f.Fired = err == nil
 	return err
 }
 
 func preparedTransactions(ctx context.Context, r *round, f *history.Fault) error {
-	err := errors.Join(r.hand.Prepare(ctx, 3*time.Second, true), r.hand.Prepare(ctx, 100*time.Millisecond, false))
+	err := errors.Join(r.hand.Prepare(ctx, 2*time.Second, true), r.hand.Prepare(ctx, 100*time.Millisecond, false))
 	f.Fired = err == nil
 	return err
 }

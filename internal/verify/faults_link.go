@@ -20,13 +20,13 @@ var (
 )
 
 var linkFaults = []fault{
-	{name: "db-blackhole", says: "nothing passes between the leader and the database for 6 s", kind: kindLink, safe: true, run: holdingLeader(holdBoth)},
-	{name: "db-blackhole-up", says: "nothing passes from the leader to the database for 6 s", kind: kindLink, safe: true, run: holdingLeader(holdUp)},
-	{name: "db-blackhole-down", says: "nothing passes from the database to the leader for 6 s", kind: kindLink, safe: true, run: holdingLeader(holdDown)},
+	{name: "db-blackhole", says: "nothing passes between the leader and the database for 5 s", kind: kindLink, safe: true, run: holdingLeader(holdBoth)},
+	{name: "db-blackhole-up", says: "nothing passes from the leader to the database for 5 s", kind: kindLink, safe: true, run: holdingLeader(holdUp)},
+	{name: "db-blackhole-down", says: "nothing passes from the database to the leader for 5 s", kind: kindLink, safe: true, run: holdingLeader(holdDown)},
 	{name: "db-reset", says: "TCP resets of all connections to the database, three times", kind: kindLink, safe: true, run: resetLinks},
-	{name: "db-slow", says: "100 to 200 ms more to the database, and 64 KB/s, for 5 s", kind: kindLink, safe: true, run: shapingLinks(late, 5*time.Second)},
-	{name: "db-slice", says: "one to five bytes at a time to and from the database for 3 s", kind: kindLink, safe: true, run: shapingLinks(sliced, 3*time.Second)},
-	{name: "db-cut", says: "connections to the database are reset after some thousand bytes each, for 3 s", kind: kindLink, safe: true, run: cutLinks},
+	{name: "db-slow", says: "100 to 200 ms more to the database, and 64 KB/s, for 4 s", kind: kindLink, safe: true, run: shapingLinks(late, 4*time.Second)},
+	{name: "db-slice", says: "one to five bytes at a time to and from the database for 2 s", kind: kindLink, safe: true, run: shapingLinks(sliced, 2*time.Second)},
+	{name: "db-cut", says: "connections to the database are reset after some thousand bytes each, for 2 s", kind: kindLink, safe: true, run: cutLinks},
 }
 
 // holdingLeader holds back what passes between the leader and the database. A
@@ -40,7 +40,7 @@ func holdingLeader(m proxy.Mode) func(context.Context, *round, *history.Fault) e
 		f.Target, f.Fired = s.name, s.db.Open() > 0
 		s.db.Set(m)
 		defer s.db.Set(proxy.Mode{})
-		pause(ctx, 6*time.Second)
+		pause(ctx, 5*time.Second)
 		if r.seed%2 == 0 {
 			f.Detail = fmt.Sprintf("ended with %d resets", s.db.Reset())
 		}
@@ -79,7 +79,7 @@ func cutLinks(ctx context.Context, r *round, f *history.Fault) error {
 	for _, s := range r.servers {
 		before += s.db.Accepted()
 	}
-	for i := range 6 {
+	for i := range 4 {
 		for j, s := range r.servers {
 			s.db.Set(proxy.Mode{CutAfter: 3000 + int64((r.seed+uint64(i*7+j*13))%40)*500})
 			defer s.db.Set(proxy.Mode{})
@@ -96,12 +96,12 @@ func cutLinks(ctx context.Context, r *round, f *history.Fault) error {
 var netFaults = []fault{
 	{name: "net-blackhole", says: "nothing passes between clients and one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdBoth, 6*time.Second, 1)},
 	{name: "net-blackhole-up", says: "nothing passes from clients to one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdUp, 6*time.Second, 1)},
-	{name: "net-blackhole-down", says: "nothing passes from one server to clients for 10 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdDown, 10*time.Second, 1)},
+	{name: "net-blackhole-down", says: "nothing passes from one server to clients for 9 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdDown, 9*time.Second, 1)},
 	{name: "net-reset", says: "TCP resets of all connections of clients, three times", kind: kindNet, safe: true, run: resetNet},
-	{name: "net-slow", says: "100 to 200 ms more to clients, and 64 KB/s, for 4 s", kind: kindNet, safe: true, run: shapingNet(late, 4*time.Second, 0)},
-	{name: "net-slice", says: "one to five bytes at a time to and from clients for 3 s", kind: kindNet, safe: true, run: shapingNet(sliced, 3*time.Second, 0)},
+	{name: "net-slow", says: "100 to 200 ms more to clients, and 64 KB/s, for 3 s", kind: kindNet, safe: true, run: shapingNet(late, 3*time.Second, 0)},
+	{name: "net-slice", says: "one to five bytes at a time to and from clients for 2 s", kind: kindNet, safe: true, run: shapingNet(sliced, 2*time.Second, 0)},
 	{name: "net-crawl", says: "100 bytes a second to and from clients of one server for 6 s", kind: kindNet, safe: true, run: shapingNet(crawling, 6*time.Second, 1)},
-	{name: "net-cut", says: "connections of clients are reset in the middle of a frame, for 3 s", kind: kindNet, safe: true, run: shapingNet(proxy.Mode{CutAfter: 2345}, 3*time.Second, 0)},
+	{name: "net-cut", says: "connections of clients are reset in the middle of a frame, for 2 s", kind: kindNet, safe: true, run: shapingNet(proxy.Mode{CutAfter: 2345}, 2*time.Second, 0)},
 }
 
 // shapingNet puts the links from clients into a mode: those of so many servers, or

@@ -17,7 +17,8 @@ var serverFaults = []fault{
 	{name: "kill-follower", says: "kill -9 of a server that follows", kind: kindServer, safe: true, run: killing((*round).follower)},
 	{name: "kill-in-drain", says: "SIGTERM of the leader, and kill -9 while it drains", kind: kindServer, safe: true, run: killInDrain},
 	{name: "stop-leader", says: "SIGSTOP of the leader until another has taken over, then SIGCONT", kind: kindServer, safe: true, paths: []string{"takeover"}, run: stopLeader},
-	{name: "stop-follower", says: "SIGSTOP of a follower for 4 s, then SIGCONT", kind: kindServer, safe: true, run: stopFollower},
+	{name: "stop-follower", says: "SIGSTOP of a follower for 3 s, then SIGCONT", kind: kindServer, safe: true, run: stopFollower},
+	{name: "starve-leader", says: "the leader runs a fifth of the time only, in slices, for 4 s", kind: kindServer, safe: true, run: starveLeader},
 	{name: "term-leader", says: "SIGTERM of the leader: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining", "takeover"}, run: terminating((*round).leader)},
 	{name: "term-follower", says: "SIGTERM of a follower: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining"}, run: terminating((*round).follower)},
 }
@@ -99,6 +100,32 @@ func stopFollower(ctx context.Context, r *round, f *history.Fault) error {
 	s.signal(syscall.SIGSTOP)
 	defer s.signal(syscall.SIGCONT)
 	f.Fired = true
-	pause(ctx, 4*time.Second)
+	pause(ctx, 3*time.Second)
+	return nil
+}
+
+// The slices in which a starved server runs and does not.
+const (
+	starveRuns  = 20 * time.Millisecond
+	starveWaits = 80 * time.Millisecond
+)
+
+// starveLeader is what a server on a machine that is much too small meets: it is
+// late with everything, and nobody must be closed for that.
+func starveLeader(ctx context.Context, r *round, f *history.Fault) error {
+	s, err := r.leader(ctx)
+	if err != nil {
+		return err
+	}
+	f.Target = s.name
+	p := s.current()
+	defer p.signal(syscall.SIGCONT)
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end) && ctx.Err() == nil; {
+		p.signal(syscall.SIGSTOP)
+		pause(ctx, starveWaits)
+		p.signal(syscall.SIGCONT)
+		pause(ctx, starveRuns)
+	}
+	f.Fired = true
 	return nil
 }

@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,14 +136,33 @@ func wrapAt(text string, width int, with string) string {
 	return b.String()
 }
 
+// slowest is how many of the latencies a page has room for; JSON has them all.
+const slowest = 10
+
+// latencies prints those of quiet times and the slowest others.
 func (p *printer) latencies(all []check.Latency) {
 	if len(all) == 0 {
 		return
 	}
-	p.line("  commit to client        count        p50        p99        max")
-	for _, l := range all {
-		p.line("  %-20s %8d %10v %10v %10v", l.Phase, l.Count, short(l.P50), short(l.P99), short(l.Max))
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b check.Latency) int {
+		return cmp.Or(-cmp.Compare(quiet(a), quiet(b)), -cmp.Compare(a.P99, b.P99))
+	})
+	p.line("  commit to client          count        p50        p99        max")
+	for _, l := range all[:min(len(all), slowest+1)] {
+		p.line("  %-22s %8d %10v %10v %10v", l.Phase, l.Count, short(l.P50), short(l.P99), short(l.Max))
 	}
+	if rest := len(all) - slowest - 1; rest > 0 {
+		p.line("  %d more, each with a p99 of %v at most", rest, short(all[slowest+1].P99))
+	}
+}
+
+// quiet is 1 for the latencies while nothing was done, so that they come first.
+func quiet(l check.Latency) int {
+	if l.Phase == check.NoFault {
+		return 1
+	}
+	return 0
 }
 
 func short(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }

@@ -205,8 +205,10 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 	}
 	slices.Sort(h.Paths)
 	h.Paths = slices.Compact(h.Paths)
-	for name, why := range neverRun {
-		h.NotRun[name] = why
+	for _, row := range Rows {
+		if row.NotRun != "" {
+			h.NotRun[row.Says] = row.NotRun
+		}
 	}
 	return h
 }

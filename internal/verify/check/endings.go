@@ -48,6 +48,7 @@ var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, st
 // answer at all.
 var refusedRules = map[int][]rule{
 	0:   {{faults: slices.Concat(killing, ending, network, stalling, storming)}, {trait: "rest", faults: database}},
+	401: {{trait: "expiring"}}, // it ran out while the server was held up
 	503: {{faults: slices.Concat(killing, ending, database)}},
 }
 

@@ -17,6 +17,9 @@ type Latency struct {
 	Max   time.Duration `json:"max"`
 }
 
+// NoFault is the phase in which nothing was done.
+const NoFault = "no fault"
+
 // latencies sorts the live deliveries by what was being done when they were
 // written.
 func (s *subject) latencies() []Latency {
@@ -49,10 +52,10 @@ func (s *subject) latencies() []Latency {
 
 // phaseAt names what was being done at a moment.
 func (s *subject) phaseAt(t int64) string {
-	phase := "no fault"
+	phase := NoFault
 	for _, f := range s.Faults {
 		if f.Begin <= t && t <= f.End+int64(time.Second) {
-			if phase != "no fault" && phase != f.Name {
+			if phase != NoFault && phase != f.Name {
 				return "several faults"
 			}
 			phase = f.Name
