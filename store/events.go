@@ -167,9 +167,10 @@ func scanEvent(row pgx.CollectableRow) (taskfeed.Event, error) {
 	return e, err
 }
 
-// scanTargets takes eventColumns in order.
+// scanTargets takes eventColumns in order, as types that pgx knows: it looks at
+// any other type anew for each row.
 func scanTargets(e *taskfeed.Event) []any {
-	return []any{&e.ID, &e.UserID, &e.TaskID, &e.Type, &e.Version, (*[]byte)(&e.Data), &e.Timestamp}
+	return []any{(*int64)(&e.ID), &e.UserID, &e.TaskID, (*string)(&e.Type), &e.Version, (*[]byte)(&e.Data), &e.Timestamp}
 }
 
 const sqlHead = `
