@@ -4,7 +4,7 @@ GO ?= go
 
 .PHONY: help
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## start a server with a private Postgres and a demo; Ctrl-C ends both
@@ -46,6 +46,21 @@ fuzz: ## run every fuzz target for FUZZTIME, 30s by default; what fails is kept 
 .PHONY: build
 build: ## build bin/taskfeed
 	$(GO) build -o bin/taskfeed ./cmd/taskfeed
+
+VERIFY_SEED ?= 1
+
+.PHONY: verify
+verify: build ## prove that nothing is lost: one round of every fault, about five minutes
+	bin/taskfeed verify --seed $(VERIFY_SEED) --duration 15s
+
+.PHONY: verify-long
+verify-long: build ## the same for a night: rounds of the clock's seed, with more at once for longer
+	bin/taskfeed verify --rounds 40 --duration 8m
+
+.PHONY: verify-planted
+verify-planted: ## see that verify catches every planted bug, about eight minutes
+	$(GO) build -tags planted -o bin/taskfeed-planted ./cmd/taskfeed
+	bin/taskfeed-planted verify --planted all --quiet
 
 .PHONY: bench
 bench: ## measure this machine and write docs/BENCHMARKS.md
