@@ -151,6 +151,7 @@ func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Fra
 	if len(page) > 0 {
 		to = page[len(page)-1].ID // perhaps above the head: we hear of events later than the log
 	}
+	planted.Dawdle(planted.ReplayFirst)
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()

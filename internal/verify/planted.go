@@ -79,7 +79,7 @@ func RunPlanted(ctx context.Context, cfg Config, names []string, out io.Writer) 
 		if !slices.Contains(broken, b.Property) {
 			mark, missed = "MISSED", append(missed, string(b.Bug))
 		}
-		fmt.Fprintf(out, "%s  %-14s  want %-3s  broken %-18s  %v %s\n", mark, b.Bug, b.Property, strings.Join(broken, " "), time.Since(began).Round(time.Second), round.Dir)
+		fmt.Fprintf(out, "%s  %-14s  want %-3s  broken %-18s  %v, seed %d %s\n", mark, b.Bug, b.Property, strings.Join(broken, " "), time.Since(began).Round(time.Second), round.Seed, round.Dir)
 	}
 	if len(missed) > 0 {
 		return fmt.Errorf("not caught: %s", strings.Join(missed, ", "))
