@@ -148,7 +148,7 @@ export const text = {
     to: "Created before",
     sort: "Order",
     newest: "Newest first", oldest: "Oldest first", changedLast: "Last changed first", changedFirst: "First changed first",
-    clear: "Clear the filter",
+    clear: "Clear",
     more: "More filters",
   },
 
@@ -159,21 +159,25 @@ export const text = {
     events: (n: number) => plural(n, "event", "events"),
     more: "There are more events than are shown here; the API has them all.",
     version: "Version",
-    lasted: "Lasted",
+    lasted: "Lasted", lasts: "So far",
     message: "Message",
     result: "Result",
     error: "Error",
     take: "Take it along",
     copyID: "Copy id", copySQL: "Copy as SQL", copyCurl: "Copy as curl", download: "Download JSON",
-    watchers: (user: string) => `${user} is connected`,
-    noWatchers: "not now",
-    since: "since",
+    watchers: (user: string) => `When ${user} was connected`,
+    noWatchers: "Not now, and not since this page was opened. The server keeps no history of connections.",
+    watchersHint: "As far as this page has seen, on this server.",
+    since: "since", until: "until",
+    hasAll: "has every event of this task", isBehind: "has not got every event of this task yet",
   },
 
   event: { first: "begin" },
 
   timeline: {
     picture: (n: number, span: string) => `Timeline of ${plural(n, "event", "events")} over ${span}; the list of events below says the same in words`,
+    stay: (transport: string, span: string) => `connected by ${transport} for ${span}`,
+    connected: "connected",
   },
 
   live: {
@@ -219,7 +223,7 @@ export const text = {
     health: "Health of the feed",
     attention: "needs attention:",
     unknown: "not known:",
-    feed: "Feed", fresh: "fresh", stale: "stale", feedHint: "the last look at the database went well, or not",
+    feed: "Feed", fresh: "fresh", stale: "stale", feedHint: "how the last look at the database went",
     role: "This server", leads: "sequences", follows: "follows", roleHint: "one server moves changes into the log, all serve it",
     buffer: "Buffer", bufferHint: "committed changes that are not in the log yet",
     writer: "Oldest writer", noWriter: "none", writerHint: "age of the oldest transaction that has written",
@@ -229,7 +233,7 @@ export const text = {
     noneRuns: "No task is running.",
     stalled: (after: string) => `Running without a change for ${after}`,
     noneStalled: "None: every running task has moved.",
-    unchanged: "changed",
+    began: "created", unchanged: "changed",
   },
 
   play: {
@@ -296,7 +300,7 @@ export const text = {
       ["taskfeed_handshake_refusals_total", "Handshakes refused"],
       ["taskfeed_feed_errors_total", "Failed reads for connections"],
       ["go_goroutines", "Goroutines"],
-      ["process_resident_memory_bytes", "Memory in bytes"],
+      ["process_resident_memory_bytes", "Memory"],
     ] as [string, string][],
     page: "This page",
     feedState: "Feed",

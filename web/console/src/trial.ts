@@ -1,4 +1,4 @@
-import { computed, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { server } from "./router.js";
 import { sessionOf } from "./session.js";
 import { text } from "./strings.js";
@@ -21,12 +21,11 @@ export const lines = signal<readonly Line[]>([]);
 export const cursor = signal("");
 
 /** How the frames came, which is what the playground is there to show. */
-export const tally = computed(() => {
-  const ids = lines.value.flatMap(({ frame }) => (typeof frame?.["id"] === "number" ? [frame["id"]] : []));
-  return { events: ids.length, twice: ids.length - new Set(ids).size };
-});
+export const tally = signal({ events: 0, twice: 0 });
+const seen = new Set<number>(); // ids, also of events whose lines are not shown any more
 
 const mostLines = 500;
+const showEvery = 50; // ms: a replay brings thousands at once
 const backAfter = 3000; // ms that a broken connection stays away
 
 let socket: WebSocket | null = null;
@@ -34,12 +33,31 @@ let timer = 0;
 let count = 0;
 let token = "";
 
+let fresh: Line[] = []; // newest first, not shown yet
+let showing = 0;
+
 function log(kind: Line["kind"], words: string, frame?: Line["frame"]): void {
-  lines.value = [{ number: ++count, at: Date.now(), kind, words, frame }, ...lines.value].slice(0, mostLines);
+  fresh.unshift({ number: ++count, at: Date.now(), kind, words, frame });
+  if (fresh.length > mostLines) fresh.length = mostLines;
+  showing ||= window.setTimeout(show, showEvery);
+}
+
+function show(): void {
+  showing = 0;
+  lines.value = [...fresh, ...lines.value].slice(0, mostLines);
+  fresh = [];
+}
+
+function counted(id: number): void {
+  const { events, twice } = tally.value;
+  tally.value = { events: events + 1, twice: twice + (seen.has(id) ? 1 : 0) };
+  seen.add(id);
 }
 
 export function clear(): void {
-  lines.value = [];
+  lines.value = fresh = [];
+  tally.value = { events: 0, twice: 0 };
+  seen.clear();
 }
 
 /** Connects as the token's user, by WebSocket and without the client library, so that every frame shows. */
@@ -75,8 +93,10 @@ function received(words: string): void {
     // the word pong
   }
   log("received", words, typeof frame === "object" ? frame : undefined);
-  const id = frame?.["id"] ?? frame?.["cursor"];
-  if (typeof id === "number") cursor.value = String(id);
+  const id = frame?.["id"];
+  if (typeof id === "number") counted(id);
+  const reached = id ?? frame?.["cursor"];
+  if (typeof reached === "number") cursor.value = String(reached);
 }
 
 export function ping(): void {

@@ -51,7 +51,7 @@ export function Connections() {
         {page.data && <p class="small">{t.ofServer} <code>{page.data.server}</code></p>}
       </Heading>
       <search class="filters" aria-label={text.filter.label}>
-        <Field label={text.filter.user} value={user} onChange={(u) => filter(u)} search type="search" />
+        <Field label={text.filter.user} value={user} onChange={(u) => filter(u)} search type="search" suggest={items.map((c) => c.user_id)} />
         {user && items.length > 0 && (
           <div class="buttons low"><button type="button" onClick={() => setTarget({ user })}>{t.closeUser(user)}</button></div>
         )}
@@ -82,7 +82,7 @@ interface TableProps {
 function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) {
   const { connections: t } = text;
   return (
-    <table class="cards">
+    <table class="cards connections">
       <caption class="offscreen">{text.screens.connections}</caption>
       <thead>
         <tr>
@@ -98,13 +98,13 @@ function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) 
       <tbody>
         {items.map((c) => (
           <tr key={c.id} data-connection={c.id} data-left={closing.has(c.id) || undefined}>
-            <td><button type="button" class="quiet" title={t.onlyUser} onClick={() => onUser(c.user_id)}>{c.user_id}</button></td>
+            <td class="cell-user"><button type="button" class="quiet" title={t.onlyUser} onClick={() => onUser(c.user_id)}>{c.user_id}</button></td>
             <td data-label={t.transport}>{c.transport}</td>
             <td class="cell-time" data-label={t.since}><Time at={c.since} /></td>
             <td class="number" data-label={t.lag}>{t.behind(head - c.cursor)}</td>
             <td class="number" data-label={t.bytes}>{bytes(c.bytes_sent)}</td>
             <td data-label={t.address}>{c.remote_addr}</td>
-            <td class="number">
+            <td class="number cell-act">
               <button type="button" class="quiet" disabled={closing.has(c.id)} aria-label={`${t.close} ${c.user_id} ${c.id}`}
                 onClick={() => onClose(c)}>{closing.has(c.id) ? t.closing : t.close}</button>
             </td>

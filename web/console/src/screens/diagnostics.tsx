@@ -1,5 +1,5 @@
 import { feedCursor, feedReason, feedState, seen } from "../feed.js";
-import { count } from "../format.js";
+import { bytes, count } from "../format.js";
 import { readiness } from "../health.js";
 import { useLoad } from "../load.js";
 import { Problem } from "../api.js";
@@ -58,7 +58,7 @@ function Figures() {
     <section class="panel" aria-labelledby="h-figures">
       <h2 id="h-figures">{t.figures}</h2>
       <dl class="pairs">
-        {rows.map(({ name, words, value }) => <div key={name} title={name}><dt>{words}</dt><dd class="number">{count(value!)}</dd></div>)}
+        {rows.map(({ name, words, value }) => <div key={name} title={name}><dt>{words}</dt><dd class="number">{name.endsWith("_bytes") ? bytes(value!) : count(value!)}</dd></div>)}
       </dl>
     </section>
   );

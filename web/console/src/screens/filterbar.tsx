@@ -1,18 +1,18 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Problem } from "../api.js";
 import { save } from "../copy.js";
 import { isFiltered, noFilter, type SortOrder, type TaskFilter } from "../filters.js";
 import { admin } from "../session.js";
 import { text } from "../strings.js";
 import { exportTasks } from "../tasks.js";
-import { statuses } from "../types.js";
+import { statuses, type Task } from "../types.js";
 import { Choice, ProblemNote } from "../ui/basic.js";
 import { Icon } from "../ui/icons.js";
 
 type Change = (filter: TaskFilter, how: "push" | "replace") => void;
 
 /** What the list of tasks is narrowed to. Every change is in the address at once, or soon after typing. */
-export function FilterBar({ filter, onChange }: { filter: TaskFilter; onChange: Change }) {
+export function FilterBar({ filter, tasks, onChange }: { filter: TaskFilter; tasks: readonly Task[]; onChange: Change }) {
   const { filter: t } = text;
   const narrowed = Boolean(filter.user || filter.kind || filter.from || filter.to);
   const [more, setMore] = useState(() => narrowed || matchMedia("(min-width: 821px)").matches);
@@ -45,8 +45,8 @@ export function FilterBar({ filter, onChange }: { filter: TaskFilter; onChange: 
       <details class="fields" open={more} onToggle={(e) => setMore(e.currentTarget.open)}>
         <summary>{t.more}</summary>
         <div>
-          {admin.value && <Field label={t.user} value={filter.user} onChange={(v) => typed({ user: v })} />}
-          <Field label={t.kind} value={filter.kind} onChange={(v) => typed({ kind: v })} />
+          {admin.value && <Field label={t.user} value={filter.user} onChange={(v) => typed({ user: v })} suggest={tasks.map((task) => task.user_id)} />}
+          <Field label={t.kind} value={filter.kind} onChange={(v) => typed({ kind: v })} suggest={tasks.map((task) => task.kind ?? "")} />
           <Field label={t.from} value={filter.from} onChange={(v) => typed({ from: v })} type="datetime-local" />
           <Field label={t.to} value={filter.to} onChange={(v) => typed({ to: v })} type="datetime-local" />
         </div>
@@ -60,10 +60,14 @@ const typingPause = 300; // ms
 interface FieldProps {
   label: string; value: string; onChange: (value: string) => void;
   type?: "text" | "search" | "datetime-local"; search?: boolean; placeholder?: string;
+  /** Values to choose from, besides typing. */
+  suggest?: readonly string[];
 }
 
 /** A field whose value is taken over when the typing pauses, and at once on Enter. */
-export function Field({ label, value, onChange, type = "text", search, placeholder }: FieldProps) {
+export function Field({ label, value, onChange, type = "text", search, placeholder, suggest }: FieldProps) {
+  const list = useId();
+  const values = [...new Set(suggest)].filter(Boolean).sort();
   const [draft, setDraft] = useState(value);
   const timer = useRef(0);
   const latest = useRef(onChange);
@@ -80,8 +84,10 @@ export function Field({ label, value, onChange, type = "text", search, placehold
       <span>{label}</span>
       <input type={type as "text"} value={draft} placeholder={placeholder} data-search={search ? "" : undefined}
         autocomplete="off" spellcheck={false} step={type === "datetime-local" ? 1 : undefined}
+        list={values.length > 0 ? list : undefined}
         onInput={(e) => settle(e.currentTarget.value, typingPause)}
         onKeyDown={(e) => { if (e.key === "Enter") settle(e.currentTarget.value, 0); }} />
+      {values.length > 0 && <datalist id={list}>{values.map((v) => <option key={v} value={v} />)}</datalist>}
     </label>
   );
 }

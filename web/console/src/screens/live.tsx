@@ -29,7 +29,7 @@ export function Live() {
         {paused.value && <p class="held" role="status">{text.pause.held(held)}</p>}
       </Heading>
       <Figures />
-      <LiveFilter filter={filter} />
+      <LiveFilter filter={filter} events={events} />
       {events.length === 0 ? <Empty>{text.live.none}</Empty> : (
         <ol class="events tail panel" aria-label={text.screens.live}>
           {events.map((event) => <Line key={event.id} event={event} />)}
@@ -82,7 +82,7 @@ function Figures() {
   );
 }
 
-function LiveFilter({ filter }: { filter: EventFilter }) {
+function LiveFilter({ filter, events }: { filter: EventFilter; events: readonly FeedEvent[] }) {
   const { live: t } = text;
   const change = (part: Partial<EventFilter>, how: "push" | "replace"): void =>
     setQuery(eventFilterQuery({ ...filter, ...part }), how);
@@ -105,7 +105,7 @@ function LiveFilter({ filter }: { filter: EventFilter }) {
       </div>
       <Field label={text.filter.text} value={filter.text} onChange={(v) => change({ text: v }, "replace")} type="search" search placeholder={t.textHint} />
       <div class="fields"><div>
-        {admin.value && <Field label={text.filter.user} value={filter.user} onChange={(v) => change({ user: v }, "replace")} />}
+        {admin.value && <Field label={text.filter.user} value={filter.user} onChange={(v) => change({ user: v }, "replace")} suggest={events.map((e) => e.user_id ?? "")} />}
         <Field label={t.custom} value={custom.join(", ")} placeholder={t.customHint}
           onChange={(v) => change({ types: [...known, ...v.split(",").map((s) => s.trim()).filter(Boolean)] }, "replace")} />
       </div></div>
@@ -121,7 +121,7 @@ function Line({ event }: { event: FeedEvent }) {
       <Fold line={<>
         <span class="event-since number">{id}</span>
         <TypeMark type={type} />
-        {event.progress !== undefined && <span class="number">{event.progress} %</span>}
+        {task_id !== undefined && <span class="number event-percent">{event.progress !== undefined && `${event.progress} %`}</span>}
         {task_id !== undefined && <a href={path("tasks", task_id)}><code>{task_id}</code></a>}
         <span class="event-brief"><Payload>{said === undefined || said === null ? "" : brief(said)}</Payload></span>
         {admin.value && user_id && <span class="event-user">{user_id}</span>}

@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { login, loginReason } from "../session.js";
 import { text } from "../strings.js";
 import { Heading, CopyButton } from "../ui/basic.js";
+import { Mark } from "../ui/icons.js";
 
 export function Login() {
   const [wrong, setWrong] = useState("");
@@ -16,6 +17,7 @@ export function Login() {
   };
   return (
     <main id="main" class="login">
+      <p class="brand"><Mark />{text.brand}</p>
       <form class="panel" onSubmit={submit}>
         <Heading title={text.screens.login} />
         {why && <p class="note bad" role="alert">{why}</p>}

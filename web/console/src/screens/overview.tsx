@@ -9,7 +9,7 @@ import { latencies, sample } from "../sampler.js";
 import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
 import { statuses, type Status, type Task } from "../types.js";
-import { Choice, Heading, Payload, ProblemNote, Time } from "../ui/basic.js";
+import { Choice, Heading, Payload, ProblemNote, ProgressBar, Time } from "../ui/basic.js";
 import { Chart } from "../ui/chart.js";
 import { Icon } from "../ui/icons.js";
 
@@ -153,8 +153,11 @@ function TaskList({ tasks }: { tasks: Task[] }) {
       {tasks.map((task) => (
         <li key={task.id}>
           <a href={path("tasks", task.id)}><code>{task.id}</code></a>
-          <span class="small">{task.user_id} · {task.progress} % · {text.overview.unchanged} <Time at={task.updated_at} /></span>
-          {task.message && <span class="small"><Payload>{task.message}</Payload></span>}
+          <ProgressBar value={task.progress} name={task.id} />
+          <span class="small">
+            {task.user_id} · {text.overview.began} <Time at={task.created_at} />, {text.overview.unchanged} <Time at={task.updated_at} />
+            {task.message && <> · <Payload>{task.message}</Payload></>}
+          </span>
         </li>
       ))}
     </ul>

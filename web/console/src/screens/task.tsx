@@ -6,9 +6,10 @@ import { duration, shellWord, sqlText } from "../format.js";
 import { useEvents, useLoad } from "../load.js";
 import { path, server } from "../router.js";
 import { admin } from "../session.js";
-import { paused } from "../settings.js";
+import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
 import { readHistory, tasksPath, type History } from "../tasks.js";
+import { afterLook, type Stay } from "../stays.js";
 import { timelineOf } from "../timeline.js";
 import type { Connection, FeedEvent, Page, Task as TaskItem } from "../types.js";
 import { CopyButton, Empty, Heading, Loading, Payload, ProblemNote, ProgressBar, StatusMark, Time } from "../ui/basic.js";
@@ -22,6 +23,7 @@ export function Task({ id }: { id: string }) {
   const read = useLoad("task " + id, (signal) => readHistory(id, signal));
   const { history, held } = useLiveHistory(id, read.data);
   const timeline = useMemo(() => timelineOf(history?.events ?? []), [history?.events]);
+  const stays = useStays((admin.value && (history?.task?.user_id ?? history?.events.at(-1)?.user_id)) || "");
   const { task: t } = text;
   return (
     <>
@@ -38,7 +40,7 @@ export function Task({ id }: { id: string }) {
           {history.task && <Facts task={history.task} />}
           <section class="panel" aria-labelledby="h-timeline">
             <h2 id="h-timeline">{t.timeline}</h2>
-            {history.events.length > 0 ? <TimelinePicture timeline={timeline} /> : <p class="small">{t.noEvents}</p>}
+            {history.events.length > 0 ? <TimelinePicture timeline={timeline} stays={stays?.list ?? []} /> : <p class="small">{t.noEvents}</p>}
           </section>
           <div class="columns">
             <section class="panel" aria-labelledby="h-events">
@@ -49,7 +51,7 @@ export function Task({ id }: { id: string }) {
             <div class="stack">
               {history.task && <Outcome task={history.task} />}
               <Take id={id} history={history} />
-              {admin.value && history.task && <Watchers user={history.task.user_id} />}
+              {stays && <Watchers {...stays} last={history.events.at(-1)?.id ?? 0} />}
             </div>
           </div>
         </>
@@ -100,7 +102,9 @@ function addEvent(history: History, event: FeedEvent): History {
 
 function Facts({ task }: { task: TaskItem }) {
   const { column: t } = text;
-  const taken = Date.parse(task.updated_at) - Date.parse(task.created_at);
+  const open = task.status === "queued" || task.status === "running";
+  const began = Date.parse(task.created_at);
+  const lasted = open && !paused.value ? Math.floor((clock.value - began) / 1000) * 1000 : Date.parse(task.updated_at) - began;
   return (
     <dl class="facts panel" data-status={task.status}>
       <div class="wide"><dt>{t.progress}</dt><dd><ProgressBar value={task.progress} name={task.id} /></dd></div>
@@ -109,7 +113,7 @@ function Facts({ task }: { task: TaskItem }) {
       <div><dt>{text.task.version}</dt><dd class="number">{task.version}</dd></div>
       <div><dt>{t.created}</dt><dd><Time at={task.created_at} /></dd></div>
       <div><dt>{t.changed}</dt><dd><Time at={task.updated_at} /></dd></div>
-      <div><dt>{text.task.lasted}</dt><dd class="number">{duration(taken)}</dd></div>
+      <div><dt>{open ? text.task.lasts : text.task.lasted}</dt><dd class="number">{duration(lasted)}</dd></div>
       {task.message && <div class="wide"><dt>{text.task.message}</dt><dd><Payload>{task.message}</Payload></dd></div>}
     </dl>
   );
@@ -148,20 +152,43 @@ function Take({ id, history }: { id: string; history: History }) {
   );
 }
 
-const watchersEvery = 5000; // ms
+const lookEvery = 5000; // ms
 
-/** Who of the task's user is connected now; the server keeps no history of connections. */
-function Watchers({ user }: { user: string }) {
-  const read = useLoad("watchers " + user, (signal) =>
-    get<Page<Connection>>("v1/connections", { query: { user_id: user, limit: "20" }, signal }), watchersEvery);
-  if (!read.data) return null;
+/** Looks who of a user is connected, and remembers who was. Returns null until it is known; "" is nobody to look for. */
+function useStays(user: string): { user: string; list: readonly Stay[] } | null {
+  const read = useLoad("connections of " + user, async (signal) => ({
+    found: user ? (await get<Page<Connection>>("v1/connections", { query: { user_id: user, limit: "20" }, signal })).items : [],
+    at: Date.now(),
+  }), lookEvery);
+  const known = useRef<{ user: string; list: readonly Stay[]; at: number }>({ user, list: [], at: 0 });
+  if (known.current.user !== user) known.current = { user, list: [], at: 0 };
+  const { data } = read;
+  if (data && data.at > known.current.at) {
+    known.current = { user, list: afterLook(known.current.list, data.found, data.at), at: data.at };
+  }
+  return user && known.current.at ? known.current : null;
+}
+
+/** Who of the task's user was connected when, and whether they have got what is in the log of the task. */
+function Watchers({ user, list, last }: { user: string; list: readonly Stay[]; last: number }) {
+  const { task: t } = text;
   return (
     <section class="panel" aria-labelledby="h-watchers">
-      <h2 id="h-watchers">{text.task.watchers(user)}</h2>
-      {read.data.items.length === 0 && <p class="small">{text.task.noWatchers}</p>}
-      <ul class="plain">
-        {read.data.items.map((c) => <li key={c.id}>{c.transport}, {text.task.since} <Time at={c.since} /></li>)}
+      <h2 id="h-watchers">{t.watchers(user)}</h2>
+      {list.length === 0 && <p class="small">{t.noWatchers}</p>}
+      <ul class="plain stays">
+        {list.map((stay) => (
+          <li key={stay.id} data-open={stay.end === null}>
+            <Icon name={stay.end === null ? "ok" : "away"} />
+            <span>
+              {stay.transport}, {t.since} <Time at={stay.start} />
+              {stay.end !== null && <>, {t.until} <Time at={stay.end} /></>}
+              <span class="small"> {stay.cursor >= last ? t.hasAll : t.isBehind}</span>
+            </span>
+          </li>
+        ))}
       </ul>
+      {list.length > 0 && <p class="small">{t.watchersHint}</p>}
     </section>
   );
 }

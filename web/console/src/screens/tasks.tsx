@@ -38,7 +38,7 @@ export function Tasks() {
           <button type="button" class="fresh" onClick={freshest}>{text.tasks.fresh(rows.fresh.size)}</button>
         )}
       </Heading>
-      <FilterBar filter={filter} onChange={(f, how) => setQuery(filterQuery(f), how)} />
+      <FilterBar filter={filter} tasks={rows.rows.map((row) => row.task)} onChange={(f, how) => setQuery(filterQuery(f), how)} />
       {page.problem && <ProblemNote problem={page.problem} retry={reload} />}
       {!page.data && !page.problem && <Loading />}
       {page.data && rows.rows.length === 0 && <Nothing filtered={isFiltered(filter)} />}

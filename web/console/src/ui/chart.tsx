@@ -57,7 +57,7 @@ function Table({ title, at, lines, print }: ChartProps) {
   );
 }
 
-const height = 190;
+const height = 180;
 
 function Picture(props: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
@@ -128,7 +128,7 @@ function optionsOf({ lines, print }: ChartProps, box: HTMLElement): uPlot.Option
     legend: { show: false },
     cursor: { show: false },
     scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
-    axes: [{ ...axis, space: 80, values: (_, ticks) => ticks.map((t) => timeOfDay(t * 1000, times.peek() === "utc")) }, { ...axis, size: 64, values: (_, ticks) => ticks.map(print) }],
+    axes: [{ ...axis, space: 80, size: 28, values: (_, ticks) => ticks.map((t) => timeOfDay(t * 1000, times.peek() === "utc")) }, { ...axis, size: 56, values: (_, ticks) => ticks.map(print) }],
     series: [{}, ...lines.map((line) => ({
       label: line.name, stroke: color(line.color), width: 2, spanGaps: true, points: { show: false },
       fill: lines.length === 1 ? color(line.color, 0.12) : undefined,

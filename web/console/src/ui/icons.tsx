@@ -1,3 +1,16 @@
+/** The mark of the product, as in the icon of the page. */
+export function Mark() {
+  return (
+    <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
+      <rect width="32" height="32" rx="7" fill="#3451d1" />
+      <rect x="6" y="8" width="20" height="4" rx="2" fill="#fff" />
+      <rect x="6" y="14.5" width="14" height="4" rx="2" fill="#fff" fill-opacity=".75" />
+      <rect x="6" y="21" width="8" height="4" rx="2" fill="#fff" fill-opacity=".5" />
+      <circle cx="24" cy="23" r="3" fill="#6ee7a8" />
+    </svg>
+  );
+}
+
 /** Drawings on a field of 20 by 20, in the colour of the text. They say nothing that words beside them do not. */
 const drawings = {
   overview: "M3 17V9m5 8V3m5 14v-6m5 6V6",

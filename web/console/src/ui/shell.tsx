@@ -9,7 +9,7 @@ import { admin, logout, session } from "../session.js";
 import { clock, paused, payloads, shortcuts, theme, themes, timeModes, times } from "../settings.js";
 import { text } from "../strings.js";
 import { Choice, Dialog } from "./basic.js";
-import { Icon, type IconName } from "./icons.js";
+import { Icon, Mark, type IconName } from "./icons.js";
 
 interface Entry { name: keyof typeof text.screens & IconName; to: string; admins?: boolean }
 
@@ -39,9 +39,9 @@ export function Shell({ children }: { children: ComponentChildren }) {
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); toContent(); }}>{text.skip}</a>
       <header class="top">
         <button type="button" class="menu quiet" aria-expanded={menu} aria-controls="side" onClick={() => setMenu(!menu)}>
-          <Icon name="menu" />{text.menu}
+          <Icon name="menu" /><span>{text.menu}</span>
         </button>
-        <a class="brand" href={path()}><span class="mark" aria-hidden="true" />{text.brand}</a>
+        <a class="brand" href={path()}><Mark />{text.brand}</a>
         <FeedMark />
         <PauseButton />
       </header>
@@ -170,7 +170,7 @@ function Help() {
       <Choice label={text.settings.shortcuts} value={shortcuts.value} onChange={(v) => { shortcuts.value = v; }}
         options={[["on", text.settings.on], ["off", text.settings.off]]} />
       <p class="small">{t.offHint}</p>
-      <div class="buttons"><button type="button" class="main" onClick={close}>{text.close}</button></div>
+      <div class="buttons"><button type="button" class="main" autofocus onClick={close}>{text.close}</button></div>
     </Dialog>
   );
 }

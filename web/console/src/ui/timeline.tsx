@@ -2,16 +2,18 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { duration } from "../format.js";
 import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
+import type { Stay } from "../stays.js";
 import type { Timeline } from "../timeline.js";
 
 const band = { top: 2, height: 24 };
-const plot = { top: 40, height: 84 };
+const lane = { top: 32, height: 5 }; // of connections
+const plot = { top: 48, height: 84 };
 const axis = plot.top + plot.height;
 const height = axis + 24;
 const side = 8; // px left and right, so that what is at the ends is whole
 
-/** A task's life from left to right: its statuses as bands, its progress as a curve. */
-export function TimelinePicture({ timeline }: { timeline: Timeline }) {
+/** A task's life from left to right: its statuses as bands, its user's connections as lines, its progress as a curve. */
+export function TimelinePicture({ timeline, stays }: { timeline: Timeline; stays: readonly Stay[] }) {
   const { box, width } = useWidth();
   const { spans, points } = timeline;
   const first = points[0];
@@ -44,6 +46,16 @@ export function TimelinePicture({ timeline }: { timeline: Timeline }) {
             </g>
           );
         })}
+        {stays.map((stay) => {
+          const from = Math.max(stay.start, first.at);
+          const until = Math.min(stay.end ?? end, end);
+          if (until <= from) return null;
+          return (
+            <rect key={stay.id} class="timeline-stay" x={x(from)} y={lane.top} width={Math.max(2, x(until) - x(from))} height={lane.height} rx={lane.height / 2}>
+              <title>{text.timeline.stay(stay.transport, duration((stay.end ?? end) - stay.start))}</title>
+            </rect>
+          );
+        })}
         <path class="timeline-curve" d={curve(timeline, x, y, open ? end : last.at)} />
         {points.map(({ event, at, progress, status }) => (
           <circle key={event.id} class="timeline-point" data-status={status ?? "deleted"} cx={x(at)}
@@ -52,6 +64,12 @@ export function TimelinePicture({ timeline }: { timeline: Timeline }) {
           </circle>
         ))}
       </svg>
+      <figcaption class="legend">
+        {spans.map((span, i) => (
+          <span key={i} data-status={span.status}><i />{text.status[span.status]} <b>{duration((span.end ?? end) - span.start)}</b></span>
+        ))}
+        {stays.length > 0 && <span data-status="completed"><i />{text.timeline.connected}</span>}
+      </figcaption>
     </figure>
   );
 }

@@ -1,0 +1,24 @@
+import { describe, expect, it } from "vitest";
+import { afterLook } from "../src/stays.js";
+import type { Connection } from "../src/types.js";
+
+const connection = (id: string, since: number, cursor = 0): Connection =>
+  ({ id, user_id: "alice", transport: "websocket", since: new Date(since).toISOString(), remote_addr: "", cursor, bytes_sent: 0 });
+
+describe("who was connected when", () => {
+  const first = afterLook([], [connection("b", 2000), connection("a", 1000, 7)], 5000);
+
+  it("begins where the server says, the longest first", () => {
+    expect(first.map(({ id, start, end, cursor }) => [id, start, end, cursor])).toEqual([["a", 1000, null, 7], ["b", 2000, null, 0]]);
+  });
+
+  it("ends when a look does not find a connection any more, and stays known", () => {
+    const second = afterLook(first, [connection("b", 2000, 9)], 6000);
+    expect(second.map(({ id, end, cursor }) => [id, end, cursor])).toEqual([["a", 6000, 7], ["b", null, 9]]);
+    expect(afterLook(second, [], 7000).map(({ end }) => end)).toEqual([6000, 7000]);
+  });
+
+  it("adds who comes later", () => {
+    expect(afterLook(first, [connection("a", 1000), connection("b", 2000), connection("c", 5500)], 6000).map(({ id }) => id)).toEqual(["a", "b", "c"]);
+  });
+});
