@@ -170,6 +170,21 @@ func TestBadInput67Numbers(t *testing.T) {
 	}
 }
 
+// Two databases swallow notifications just as a pooler of transactions does.
+func TestBadInput69Pooler(t *testing.T) {
+	t.Parallel()
+	env := []string{"DATABASE_URL=" + pgtest.New(t), "TASKFEED_LISTEN_DATABASE_URL=" + pgtest.New(t)}
+	const want = "set TASKFEED_LISTEN_DATABASE_URL to a direct one"
+	if status, stdout, _ := try(t, env, "doctor"); status != 1 || !strings.HasPrefix(stdout, "problem: LISTEN does not work") || !strings.Contains(stdout, want) {
+		t.Errorf("doctor: got status %d, stdout %q, want 1 and %q", status, stdout, want)
+	}
+	s := startServing(t, env[0][len("DATABASE_URL="):], env[1])
+	eventually(t, "the log says what to do", 20*time.Second, func() bool {
+		log := s.stderr.String()
+		return strings.Contains(log, "notifications do not arrive") && strings.Contains(log, want)
+	})
+}
+
 // listenSomewhere returns a port that is taken until the test ends.
 func listenSomewhere(t *testing.T) (port string) {
 	t.Helper()
