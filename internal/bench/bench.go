@@ -182,6 +182,9 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 			return report, err
 		}
 		defer func() { err = errors.Join(err, b.pg.Stop()) }()
+		if err = b.createTemplate(ctx); err != nil {
+			return report, err
+		}
 		report.Postgres = b.pg.Version() + ", private, commits durably"
 	} else if report.Postgres, err = inspect(ctx, cfg.DatabaseURL); err != nil {
 		return report, err

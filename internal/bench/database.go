@@ -45,20 +45,42 @@ END
 $$;
 CREATE TRIGGER notify_row AFTER UPDATE ON {schema}.notify FOR EACH ROW EXECUTE FUNCTION {schema}.notify_row()`
 
-// open prepares a place. It is closed when the measurement is over.
-func (b *bench) open(ctx context.Context, name string) (*place, error) {
+// templateDatabase is what a private run's databases are copies of.
+const templateDatabase = "bench_template"
+
+// newPlace returns the place of a name, which may not exist yet.
+func (b *bench) newPlace(database string) *place {
 	p := &place{url: b.cfg.DatabaseURL, prefix: "bench-" + b.id + "-", schema: "taskfeed_bench_" + b.id, own: b.pg == nil}
 	if b.pg != nil {
-		database := "bench_" + strings.ReplaceAll(name, "-", "_")
-		if err := run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+database); err != nil {
-			return nil, err
-		}
 		p.url = b.pg.URL(database)
-		if err := migrations.Up(ctx, p.url); err != nil {
-			return nil, err
-		}
 	}
-	if err := run(ctx, p.url, strings.ReplaceAll(sqlBaselines, "{schema}", p.schema)); err != nil {
+	return p
+}
+
+// createTemplate makes the database that places are copied from.
+func (b *bench) createTemplate(ctx context.Context) error {
+	if err := run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+templateDatabase); err != nil {
+		return err
+	}
+	p := b.newPlace(templateDatabase)
+	if err := migrations.Up(ctx, p.url); err != nil {
+		return err
+	}
+	return p.createBaselines(ctx)
+}
+
+func (p *place) createBaselines(ctx context.Context) error {
+	return run(ctx, p.url, strings.ReplaceAll(sqlBaselines, "{schema}", p.schema))
+}
+
+// open prepares a place. It is closed when the measurement is over.
+func (b *bench) open(ctx context.Context, name string) (*place, error) {
+	database := "bench_" + name
+	p := b.newPlace(database)
+	if !p.own {
+		return p, run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+database+" TEMPLATE "+templateDatabase)
+	}
+	if err := p.createBaselines(ctx); err != nil {
 		return nil, errors.Join(err, p.close(context.WithoutCancel(ctx)))
 	}
 	return p, nil
