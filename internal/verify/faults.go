@@ -153,6 +153,10 @@ func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
 	record := history.Fault{Name: f.name, Begin: history.Now(), Phase: phase}
 	err := f.run(ctx, r, &record)
 	record.End = history.Now()
+	if r.borrowed && phase == "alone" && errors.Is(err, errNoLeader) {
+		r.leaveOut(f, "a server that is not of the run leads on this database")
+		return true
+	}
 	if err != nil && ctx.Err() == nil {
 		record.Detail = joinText(record.Detail, err.Error())
 	}
@@ -170,6 +174,13 @@ func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
 	return well
 }
 
+// leaveOut has the round do without a fault that turned out not to be possible.
+func (r *round) leaveOut(f fault, why string) {
+	r.header.NotRun[f.name] = why
+	r.header.Faults = slices.DeleteFunc(r.header.Faults, func(name string) bool { return name == f.name })
+	r.header.Paths = r.pathsOf(r.chosen())
+}
+
 func joinText(a, b string) string {
 	if a == "" {
 		return b
@@ -182,7 +193,11 @@ var errNoLeader = errors.New("no server led")
 // leader finds the server that leads, waiting for one.
 func (r *round) leader(ctx context.Context) (*server, error) {
 	var found *server
-	err := await(ctx, 20*time.Second, func() error {
+	limit := 20 * time.Second
+	if r.borrowed {
+		limit = 3 * time.Second // others may lead there
+	}
+	err := await(ctx, limit, func() error {
 		for _, s := range r.servers {
 			if s.leads(ctx) {
 				found = s
@@ -194,18 +209,15 @@ func (r *round) leader(ctx context.Context) (*server, error) {
 	return found, err
 }
 
-// follower finds a server that does not lead.
+// follower finds a server that does not lead. On a database of the user's own that
+// may be any.
 func (r *round) follower(ctx context.Context) (*server, error) {
 	leader, err := r.leader(ctx)
-	if err != nil {
+	if err != nil && !r.borrowed {
 		return nil, err
 	}
-	for _, s := range r.servers {
-		if s != leader {
-			return s, nil
-		}
-	}
-	return nil, errors.New("no server follows")
+	i := slices.IndexFunc(r.servers, func(s *server) bool { return s != leader })
+	return r.servers[i], nil
 }
 
 // awaitOtherLeader waits until another server leads.

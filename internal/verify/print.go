@@ -71,17 +71,23 @@ func (p *printer) line(format string, args ...any) {
 func (p *printer) round(r *Round) {
 	p.line("round with seed %d, %v", r.Seed, r.Took)
 	p.report(&r.Report)
-	if len(r.NotRun) > 0 {
-		p.line("not run:")
-		for _, name := range sortedKeys(r.NotRun) {
-			p.line("  %-22s %s", name, r.NotRun[name])
-		}
-	}
+	p.notRun(r.NotRun)
 	if r.Dir != "" {
 		p.line("the history is in %s; to judge it again: taskfeed verify --check %s", r.Dir, r.Dir)
 	}
 	p.line("to repeat the round: %s", r.Command)
 	p.line("")
+}
+
+// notRun prints what was not run, by the reason for it.
+func (p *printer) notRun(why map[string]string) {
+	byReason := make(map[string][]string)
+	for _, name := range sortedKeys(why) {
+		byReason[why[name]] = append(byReason[why[name]], name)
+	}
+	for _, reason := range sortedKeys(byReason) {
+		p.line("not run: %s: %s", wrapAt(strings.Join(byReason[reason], ", "), 96, "\n  "), reason)
+	}
 }
 
 func (p *printer) report(r *check.Report) {

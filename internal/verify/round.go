@@ -188,29 +188,38 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 			h.Secrets = append(h.Secrets, password)
 		}
 	}
-	h.Paths = []string{"replay", "late commit"}
-	if len(r.cfg.Faults) == 0 && r.private() {
-		h.Paths = append(h.Paths, "replay of many pages", "suppressed duplicate")
-	}
+	var chosen []fault
 	for _, f := range catalogue {
 		if why := r.cannot(f); why != "" {
 			h.NotRun[f.name] = why
 		} else if r.wants(f) {
 			h.Faults = append(h.Faults, f.name)
-			h.Paths = append(h.Paths, f.paths...)
+			chosen = append(chosen, f)
 		}
 	}
-	if !r.private() { // the order of commits is not known there
-		h.Paths = slices.DeleteFunc(h.Paths, func(p string) bool { return p == "late commit" })
-	}
-	slices.Sort(h.Paths)
-	h.Paths = slices.Compact(h.Paths)
+	h.Paths = r.pathsOf(chosen)
 	for _, row := range Rows {
 		if row.NotRun != "" {
 			h.NotRun[row.Says] = row.NotRun
 		}
 	}
 	return h
+}
+
+// pathsOf are the paths that a round with these faults must take.
+func (r *round) pathsOf(faults []fault) []string {
+	paths := []string{"replay"}
+	if r.private() { // elsewhere the order of commits is not known
+		paths = append(paths, "late commit")
+	}
+	if r.private() && len(r.cfg.Faults) == 0 {
+		paths = append(paths, "replay of many pages", "suppressed duplicate")
+	}
+	for _, f := range faults {
+		paths = append(paths, f.paths...)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
 }
 
 // command is what repeats this round.

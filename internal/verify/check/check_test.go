@@ -131,7 +131,10 @@ func load(t *testing.T, name string) *history.History {
 	}
 	dir := t.TempDir()
 	for file, lines := range files {
-		content := strings.Join(lines, "\n") + "\n"
+		content := ""
+		for _, line := range lines {
+			content += line + "\n"
+		}
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

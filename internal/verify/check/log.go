@@ -52,6 +52,9 @@ func (s *subject) readTruth() {
 			s.readRow(r, tasks, place, lost[i])
 		}
 	}
+	if s.Header.Truth == truthOfWriters {
+		s.expectWrites()
+	}
 	for _, e := range s.Events { // with a slot, the log in the end adds nothing to its inserts
 		s.addRow(newRow(e.ID, e.User, e.Task, e.Type, e.Version, e.Data))
 	}
