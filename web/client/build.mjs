@@ -57,7 +57,11 @@ export const committed = ["taskfeed.js", "share.js"];
 /** Builds the file for script tags, and the module that stands beside it. */
 export async function buildScript(out) {
   mkdirSync(out, { recursive: true });
-  writeFileSync(join(out, "taskfeed.js"), await bundle("script", { format: "iife", external: ["./share.js"] }));
+  const load = { // the part for shared connections as a script tag can
+    name: "load",
+    setup: ({ onResolve }) => onResolve({ filter: /^\.\/load\.js$/ }, () => ({ path: join(root, "src", "load.script.ts") })),
+  };
+  writeFileSync(join(out, "taskfeed.js"), await bundle("script", { format: "iife", plugins: [load] }));
   writeFileSync(join(out, "share.js"), await bundle("share", { format: "esm" }));
 }
 

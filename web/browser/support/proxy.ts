@@ -1,11 +1,18 @@
 import { createServer, request, type Server as HTTPServer } from "node:http";
 import { connect, type AddressInfo, type Socket } from "node:net";
 
+export interface Proxy {
+  base: string;
+  /** Breaks off every connection, as a network does. */
+  cut: () => void;
+  close: () => Promise<void>;
+}
+
 /**
  * A reverse proxy that takes a prefix off the path, as one in front of several
  * apps does. It says nothing of the prefix to the server.
  */
-export async function prefixProxy(port: number, prefix: string, { sockets = true } = {}): Promise<{ base: string; close: () => Promise<void> }> {
+export async function prefixProxy(port: number, prefix: string, { sockets = true } = {}): Promise<Proxy> {
   const open = new Set<Socket>();
   const strip = (url = ""): string | null => (url.startsWith(prefix + "/") ? url.slice(prefix.length) : null);
   const proxy: HTTPServer = createServer((incoming, outgoing) => {
@@ -32,13 +39,17 @@ export async function prefixProxy(port: number, prefix: string, { sockets = true
       upstream.write(head);
       upstream.pipe(client).pipe(upstream);
     });
-    for (const [one, other] of [[upstream, client], [client, upstream]] as const) one.on("error", () => other.destroy());
+    for (const [one, other] of [[upstream, client], [client, upstream]] as const) one.on("error", () => {}).on("close", () => other.destroy());
   });
   await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const cut = (): void => {
+    for (const socket of open) socket.destroy();
+  };
   return {
+    cut,
     base: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}${prefix}`,
     async close() {
-      for (const socket of open) socket.destroy();
+      cut();
       await new Promise((resolve) => proxy.close(resolve));
     },
   };

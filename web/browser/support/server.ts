@@ -21,10 +21,11 @@ export class Server {
   #process: ChildProcess | undefined;
   #log = "";
 
-  private constructor(readonly postgres: Postgres, readonly port: number, readonly args: readonly string[]) {}
+  private constructor(readonly postgres: Postgres, readonly port: number, readonly args: readonly string[], readonly origins: string) {}
 
-  static async start({ demo = false } = {}): Promise<Server> {
-    const server = new Server(await Postgres.start(), await freePort(), demo ? ["dev"] : ["dev", "--no-demo"]);
+  /** With the demo's workload or without; origins are those of other sites whose pages may connect. */
+  static async start({ demo = false, origins = "" } = {}): Promise<Server> {
+    const server = new Server(await Postgres.start(), await freePort(), demo ? ["dev"] : ["dev", "--no-demo"], origins);
     await server.postgres.sql("postgres", "CREATE DATABASE feed");
     await server.up();
     return server;
@@ -37,6 +38,7 @@ export class Server {
       env: {
         PATH: process.env["PATH"], HOME: process.env["HOME"], DATABASE_URL: this.postgres.url("feed"), PORT: String(this.port),
         TASKFEED_JWT_SECRET: secret, TASKFEED_DRAIN: "200ms", TASKFEED_MAX_CONNECTIONS_PER_USER: "100",
+        ...(this.origins && { TASKFEED_ALLOWED_ORIGINS: this.origins }),
       },
       stdio: ["ignore", "pipe", "pipe"],
     });

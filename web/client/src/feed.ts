@@ -1,6 +1,7 @@
 import { lost, notGiven, report, TaskFeedError } from "./errors.js";
 import { isID, readFrame, type Frame } from "./frame.js";
 import { newInbox } from "./inbox.js";
+import { loadShare } from "./load.js";
 import { settle, type Settings } from "./options.js";
 import { newRetry, type Retry } from "./retry.js";
 import { newSession, type Session, type SessionOptions } from "./session.js";
@@ -203,7 +204,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
   async #join(): Promise<Share | undefined> {
     if (!globalThis.BroadcastChannel || !globalThis.navigator?.locks) return;
     try {
-      const { Share } = await import("./share.js");
+      const { Share } = await loadShare();
       return new Share({
         name: "taskfeed1 " + this.#o.address("websocket"), inbox: newInbox(), readFrame,
         onLead: () => this.#session?.end(),
