@@ -160,6 +160,7 @@ func (r *round) openDatabase(ctx context.Context) (err error) {
 		return err
 	}
 	r.borrowed = true
+	r.say("this database is not private: all that is written has ids that begin with %q and is deleted in the end", r.prefix)
 	return nil
 }
 
