@@ -249,7 +249,7 @@ func (r *Raw) read() (Frame, error) {
 	if r.closed {
 		return Frame{}, errors.New("the server sent a frame after its close frame")
 	}
-	r.closed = head[0]&0x0f == OpClose
+	r.closed = head[0]&0x0f == OpClose && r.Response != nil // else it may be an HTTP answer
 	n := uint64(head[1])
 	if n > 125 {
 		long := make([]byte, 8)
