@@ -1,11 +1,11 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { seed } from "../support/data.js";
 import { newContext, open } from "../support/page.js";
-import { Server } from "../support/server.js";
+import { Server, token } from "../support/server.js";
 
 // The pictures of the README, by "make pictures". They are no test of their own:
 // what they show is tested elsewhere, and each one differs from the last.
@@ -13,31 +13,49 @@ import { Server } from "../support/server.js";
 const dir = join(import.meta.dirname, "../../../docs/images");
 const most = 200_000; // bytes
 
-/** Sets what happened so far apart in time, as if it had taken its time. */
-const history = `
-  UPDATE taskfeed.events AS e SET created_at = now() - interval '95 seconds' + n.n * n.n * interval '1.1 seconds'
-  FROM (SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM taskfeed.events WHERE task_id = 'export-orders') AS n
-  WHERE e.id = n.id;
-  SET session_replication_role = replica; -- no triggers: this is no change
-  UPDATE taskfeed.tasks SET created_at = now() - interval '95 seconds', updated_at = now() - interval '25 seconds' WHERE id = 'export-orders'`;
+/** What a task of alice says while the pictures are taken. */
+const steps = ["loading the data", "loading the data", "epoch 1", "epoch 1", "epoch 2", "epoch 2", "epoch 2", "epoch 3", "epoch 3", "epoch 4"];
 
 const screens: { name: string; path: string; ready: (page: Page) => Promise<unknown> }[] = [
   { name: "overview", path: "", ready: () => sleep(45_000) }, // the charts need something to show
   { name: "tasks", path: "tasks", ready: (page) => page.locator("tr[data-task]").nth(8).waitFor() },
-  { name: "task", path: "tasks/export-orders", ready: (page) => page.locator(".timeline svg").waitFor() },
-  { name: "live", path: "live", ready: () => sleep(6000) },
+  { name: "task", path: "tasks/train-model", ready: (page) => page.locator(".timeline-stay").waitFor() },
 ];
 
 describe.skipIf(!process.env["PICTURES"])("pictures", () => {
   let server: Server;
+  let readers: BrowserContext;
+  let work: Promise<void>;
+  let on = true;
+
+  /** Trains a model that gets there in three minutes, by fits and starts. */
+  async function train(): Promise<void> {
+    await server.sql("INSERT INTO taskfeed.tasks (id, user_id, kind) VALUES ('train-model', 'alice', 'train')");
+    for (let i = 0; on && i < 40; i++) {
+      await sleep(2000 + 1500 * (i % 4));
+      const message = steps[Math.min(Math.floor(i / 2), steps.length - 1)]!;
+      await server.sql(`UPDATE taskfeed.tasks SET status = 'running', progress = ${Math.round(100 * (1 - 0.955 ** i))}, message = '${message}' WHERE id = 'train-model'`);
+    }
+  }
+
   beforeAll(async () => {
     mkdirSync(dir, { recursive: true });
     server = await Server.start({ demo: true });
     await seed(server);
-    await sleep(8000);
-    await server.sql(history);
+    readers = await newContext();
+    work = train();
+    for (const user of ["alice", "bob"]) { // who the tasks are for
+      const page = await readers.newPage();
+      await page.goto(`${server.base}/demo#token=${token(user)}`);
+      await sleep(5000);
+    }
   });
-  afterAll(() => server.remove());
+  afterAll(async () => {
+    on = false;
+    await work;
+    await readers.close();
+    await server.remove();
+  });
 
   it.each(["light", "dark"] as const)("in the %s theme", async (colorScheme) => {
     const context = await newContext({ colorScheme, viewport: { width: 1280, height: 800 } });

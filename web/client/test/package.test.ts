@@ -43,6 +43,7 @@ describe("the package", () => {
     expect(manifest.dependencies).toBe(undefined);
     expect(Object.values(manifest.devDependencies).filter((version) => !/^\d+\.\d+\.\d+$/.test(version as string))).toEqual([]);
     expect(manifest.peerDependenciesMeta).toEqual({ react: { optional: true } });
+    expect(manifest.license).toBe("Apache-2.0");
   });
 
   test("every file that it exports exists", () => {
