@@ -19,6 +19,9 @@ func newLogger(w io.Writer, cfg logConfig) *slog.Logger {
 }
 
 func isTerminal(w io.Writer) bool {
+	if s, ok := w.(*sink); ok {
+		w = s.out
+	}
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

@@ -35,7 +35,9 @@ func serveCommand(in *invocation) *cobra.Command {
 			if err := errors.Join(ss.read(in.env), cfg.finish()); err != nil {
 				return usageError{err}
 			}
-			logger := newLogger(in.stderr, cfg.log)
+			lines := newSink(in.stderr, cfg.log)
+			defer lines.Close()
+			logger := newLogger(lines, cfg.log)
 			for _, name := range unknown(in.environ, ss.list) {
 				logger.Warn("unknown setting ignored", "name", name)
 			}
