@@ -45,4 +45,5 @@ const (
 	TokenInLog    Bug = "token-in-log"   // the access log has URLs as they came
 	LeakedHelper  Bug = "leaked-helper"  // every connection leaves a goroutine behind
 	NoGoodbye     Bug = "no-goodbye"     // a server that is stopped cuts its connections
+	BlockingLog   Bug = "blocking-log"   // whoever logs waits for whoever reads the log
 )

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ var limitFaults = []fault{
 	{name: "pg-full", says: "all of Postgres's connections are taken, and those of the servers ended, for 3 s", kind: kindPostgres, run: fillConnections},
 	{name: "pg-refuse", says: "the database refuses connections, and those of the servers are ended, for 3 s", kind: kindPostgres, run: refuseConnections},
 	{name: "disk-full", says: "the disk under changes and log is full for 3 s", kind: kindData, needs: needsTinyDisk, run: fillDisk},
+	{name: "log-blocked", says: "nobody reads a server's log for 3 s while all clients connect again", kind: kindServer, safe: true, run: blockLog},
 	{name: "out-of-files", says: "a server may open no more files for 4 s while all clients connect again", kind: kindServer, safe: true, needs: needsLinux, run: runOutOfFiles},
 }
 
@@ -176,6 +178,37 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) error {
 		return s.start()
 	}
 	return nil
+}
+
+// blockLog fills the pipe that a server logs to. The server must not wait for it.
+func blockLog(ctx context.Context, r *round, f *history.Fault) error {
+	s, err := r.follower(ctx)
+	if err != nil {
+		return err
+	}
+	f.Target = s.name
+	s.gate.Lock()
+	open := sync.OnceFunc(s.gate.Unlock)
+	defer open()
+	before := s.logged.Load()
+	for range 3 {
+		if err := tell(r.clients, actor.Command{Do: actor.DoStorm}); err != nil {
+			return err
+		}
+		pause(ctx, time.Second)
+	}
+	if _, _, err := s.get(ctx, "/v1/me"); err != nil { // which is logged, too
+		f.Wrong = "it did not answer while nobody read its log: " + err.Error()
+	}
+	open()
+	err = await(ctx, 5*time.Second, func() error {
+		if s.logged.Load() < before+int64(2*os.Getpagesize()) {
+			return errors.New("the pipe was never full")
+		}
+		return nil
+	})
+	f.Fired = err == nil
+	return err
 }
 
 func needsLinux(*round) string {

@@ -49,6 +49,7 @@ var PlantedBugs = []PlantedBug{
 	{planted.TokenInLog, "the access log has URLs as they came", "P6", []string{"storm"}},
 	{planted.LeakedHelper, "every connection leaves a goroutine behind", "P12", []string{"storm"}},
 	{planted.NoGoodbye, "a server that is stopped cuts its connections", "P13", []string{"term-follower"}},
+	{planted.BlockingLog, "whoever logs waits for whoever reads the log", "P13", []string{"log-blocked"}},
 }
 
 // ErrNotPlanted is why a build cannot make mistakes.

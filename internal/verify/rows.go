@@ -27,7 +27,7 @@ var Rows = []Row{
 	{Number: 12, Says: "out of file descriptors", Faults: []string{"out-of-files"}},
 	{Number: 13, Says: "a panic of one connection", Tests: []string{"httpapi TestPanicCostsOneConnection"}},
 	{Number: 14, Says: "a server is starved of processor time", Faults: []string{"starve-leader"}},
-	{Number: 15, Says: "the sink of the log is blocked", NotRun: "a server writes its log as it goes and waits for a sink that blocks: give it one that does not"},
+	{Number: 15, Says: "the sink of the log is blocked", Faults: []string{"log-blocked"}, Tests: []string{"cmd/taskfeed TestSinkThatIsBlocked"}},
 	{Number: 16, Says: "a fast restart of Postgres", Faults: []string{"pg-restart"}},
 	{Number: 17, Says: "an immediate stop of Postgres", Faults: []string{"pg-immediate"}},
 	{Number: 18, Says: "kill -9 of the postmaster or a backend", Faults: []string{"pg-kill-postmaster", "pg-kill-backend", "pg-kill-listener"}},

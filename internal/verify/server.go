@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,6 +42,9 @@ type server struct {
 	env    []string
 	binary string
 	log    *os.File
+	logged atomic.Int64   // bytes that it has written to its log
+	gate   sync.Mutex     // held while nobody reads its log
+	logs   sync.WaitGroup // what reads its log
 
 	mu      sync.Mutex
 	process *process
@@ -92,6 +96,7 @@ func (s *server) close() error {
 			p.Close()
 		}
 	}
+	s.logs.Wait()
 	if s.log != nil {
 		return s.log.Close()
 	}
@@ -106,14 +111,39 @@ func (s *server) current() *process {
 
 // start starts a process of the server. It does not wait until it is ready.
 func (s *server) start() error {
-	p, err := startProcess(s.name, s.binary, []string{"serve"}, s.env, nil, nil, s.log)
+	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
+	defer write.Close()
+	shrinkPipe(write)
+	p, err := startProcess(s.name, s.binary, []string{"serve"}, s.env, nil, nil, write)
+	if err != nil {
+		return errors.Join(err, read.Close())
+	}
+	s.logs.Go(func() {
+		defer read.Close()
+		s.copyLog(read)
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.process, s.started = p, history.Now()
 	return nil
+}
+
+// copyLog puts what a process logs into the history, but for the time that the
+// gate is closed.
+func (s *server) copyLog(from io.Reader) {
+	buf := make([]byte, 64<<10)
+	for {
+		s.gate.Lock()
+		s.gate.Unlock() //nolint:staticcheck // only to wait
+		n, err := from.Read(buf)
+		if _, e := s.log.Write(buf[:n]); err != nil || e != nil {
+			return
+		}
+		s.logged.Add(int64(n))
+	}
 }
 
 func (s *server) signal(sig syscall.Signal) { s.current().signal(sig) }

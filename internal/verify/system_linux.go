@@ -36,6 +36,11 @@ func unmountTiny(dir string) error {
 	return nil
 }
 
+// shrinkPipe lets a pipe hold no more than a page.
+func shrinkPipe(f *os.File) {
+	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()) // else it holds more
+}
+
 // limitFiles keeps a process from opening files beyond those that it has open;
 // restore takes that back.
 func limitFiles(pid int) (restore func(), err error) {

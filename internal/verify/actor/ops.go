@@ -367,15 +367,22 @@ func (w *Writer) MakeShared(ctx context.Context) error {
 	return nil
 }
 
-// Flurry changes a task so many times, as fast as it goes. It tries until the
-// changes are known to have committed.
+// flurryPatience is how many changes of one flurry may fail.
+const flurryPatience = 5
+
+// Flurry changes a task so many times, as fast as it goes, all of them known to
+// have committed.
 func (w *Writer) Flurry(ctx context.Context, times int) error {
-	for ; times > 0 && ctx.Err() == nil; times-- {
+	for failed := 0; times > 0 && ctx.Err() == nil; {
 		if err := w.connect(ctx); err != nil {
 			return fmt.Errorf("connect: %w", err)
 		}
-		if outcome := w.do(ctx, (*transaction).progress); outcome != history.OK {
-			w.disconnect()
+		if w.do(ctx, (*transaction).progress) == history.OK {
+			times--
+			continue
+		}
+		w.disconnect() // much may have happened to the connection since it was used
+		if failed++; failed > flurryPatience {
 			return errors.New("a change could not be made")
 		}
 	}

@@ -20,7 +20,7 @@ var (
 	killing  = []string{"kill-*", "stop-*", "out-of-files"}
 	ending   = []string{"term-*"}
 	network  = []string{"net-*"}
-	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full", "retention", "disk-full"}
+	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full", "retention", "disk-full", "notify-off"}
 	stalling = []string{"client-*"}
 	storming = []string{"storm"}
 )

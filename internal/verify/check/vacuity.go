@@ -89,8 +89,14 @@ func (s *subject) checkVacuity() {
 		missing("the run did not come to its end")
 	}
 	for _, name := range s.Header.Faults {
-		if !slices.ContainsFunc(s.Faults, func(f history.Fault) bool { return f.Name == name && f.Fired }) {
-			missing("the fault %s never had its effect", name)
+		why := "it was never tried"
+		if !slices.ContainsFunc(s.Faults, func(f history.Fault) bool {
+			if f.Name == name {
+				why = f.Detail
+			}
+			return f.Name == name && f.Fired
+		}) {
+			missing("the fault %s never had its effect: %s", name, why)
 		}
 	}
 	for _, f := range s.Faults {
