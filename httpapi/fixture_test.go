@@ -222,24 +222,23 @@ type memLog struct {
 }
 
 // After implements hub.Log.
-func (l *memLog) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+func (l *memLog) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (found []taskfeed.Event, more bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
 		if err := l.fail(); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if after > 0 && after < l.oldest {
-		return nil, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "too old"}
+		return nil, false, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "too old"}
 	}
-	var found []taskfeed.Event
 	for i := range l.events {
 		if e := &l.events[i]; e.ID > after && f.Match(e) && len(found) < limit {
 			found = append(found, *e)
 		}
 	}
-	return found, nil
+	return found, len(found) == limit, nil
 }
 
 // Head implements hub.Log.

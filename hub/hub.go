@@ -46,10 +46,10 @@ import (
 // Log is the part of the event log the hub needs; *store.Store provides it.
 type Log interface {
 	// After returns at most limit events that match f after the cursor, oldest
-	// first. It may return fewer than there are, but an empty result means that
-	// there are no more. It returns CodeGone when the cursor is older than the
-	// log keeps; a cursor of 0 is never gone: it means all that is kept.
-	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error)
+	// first. Unless there may be more, the log holds no other that was announced
+	// before. It returns CodeGone when the cursor is older than the log keeps; a
+	// cursor of 0 is never gone: it means all that is kept.
+	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error)
 
 	// Head returns an id that is not lower than that of any event in the log.
 	Head(ctx context.Context) (taskfeed.Cursor, error)

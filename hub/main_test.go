@@ -77,24 +77,24 @@ func (l *memLog) Head(ctx context.Context) (taskfeed.Cursor, error) {
 	return head, call(ctx, l.answered)
 }
 
-func (l *memLog) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+func (l *memLog) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, bool, error) {
 	if err := call(ctx, l.asked); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	events, err := l.after(f, after, limit)
+	events, more, err := l.after(f, after, limit)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return events, call(ctx, l.answered)
+	return events, more, call(ctx, l.answered)
 }
 
-func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) (page []taskfeed.Event, more bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++
 	if after > 0 && after < l.lost {
 		l.said.gone = after
-		return nil, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "gone"}
+		return nil, false, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "gone"}
 	}
 	if after == 0 {
 		l.said.lost = l.lost
@@ -102,13 +102,12 @@ func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]t
 	if l.page > 0 {
 		limit = min(limit, l.page)
 	}
-	var page []taskfeed.Event
 	for _, e := range l.events {
 		if len(page) < limit && e.ID > max(after, l.lost) && f.Match(&e) {
 			page = append(page, e)
 		}
 	}
-	return page, nil
+	return page, len(page) == limit, nil
 }
 
 func call(ctx context.Context, hook func(context.Context) error) error {

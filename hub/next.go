@@ -121,12 +121,15 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	if planted.Now(planted.HastyReset) {
 		return s.reset(cursor, taskfeed.ResetExpired)
 	}
-	events, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
+	events, more, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
 	if taskfeed.CodeOf(err) == taskfeed.CodeGone {
 		return s.reset(cursor, taskfeed.ResetExpired)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read events after %s: %w", cursor, err)
+	}
+	if more && len(events) > 0 {
+		head = cursor // the page says nothing of what is beyond it
 	}
 	return s.replay(cursor, head, replayFrames(events))
 }
@@ -144,12 +147,12 @@ func (s *Subscriber) beforeRead() (cursor, head taskfeed.Cursor, unverified bool
 	return s.cursor, h.head, s.unverified, nil
 }
 
-// replay moves the cursor beyond a page of the log that was read from cursor on
-// when the head was head.
+// replay moves the cursor beyond a page of the log that was read from cursor on,
+// and up to head: there is nothing else up to there.
 func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Frame, error) {
 	to := max(cursor, head)
 	if len(page) > 0 {
-		to = page[len(page)-1].ID // perhaps above the head: we hear of events later than the log
+		to = max(to, page[len(page)-1].ID) // perhaps above the head: we hear of events later than the log
 	}
 	planted.Dawdle(planted.ReplayFirst)
 	h := s.hub

@@ -54,6 +54,20 @@ func TestAtTheHeadTheLogIsNotAsked(t *testing.T) {
 	}
 }
 
+// A page that is not full is all there is: no second read has to find that out.
+func TestAReplayOfOnePageReadsTheLogOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Config{})
+	r.announce(progress(11, "alice"), progress(12, "alice"), progress(13, "bob"))
+	s := r.tap(t, SubscribeOptions{Filter: of("alice"), After: from(10), WantLive: true})
+	expect(t, s, "11", "12", "live@13")
+	if got := r.log.readCount(); got != 1 {
+		t.Errorf("the log was read %d times, want once", got)
+	}
+	r.announce(progress(14, "alice"))
+	expect(t, s, "14")
+}
+
 // Otherwise a user with steady events would wait for feed_live for ever.
 func TestFeedLiveComesWithThePageThatReachesTheHead(t *testing.T) {
 	t.Parallel()

@@ -67,12 +67,13 @@ func (s *fakeSession) Maintain(context.Context, time.Duration) error {
 	return nil
 }
 
-func (s *fakeSession) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, _ int) ([]taskfeed.Event, error) {
+func (s *fakeSession) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, _ int) ([]taskfeed.Event, bool, error) {
 	_ = s.call("read")
 	if s.after != nil {
-		return s.after(after)
+		events, err := s.after(after)
+		return events, len(events) > 0, err
 	}
-	return nil, nil
+	return nil, false, nil
 }
 
 func (s *fakeSession) LastID(context.Context) (taskfeed.Cursor, error) { return 0, nil }

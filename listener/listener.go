@@ -62,9 +62,9 @@ type Sequencer interface {
 
 // Log is the part of the event log that a listener reads.
 type Log interface {
-	// After returns at most limit events after the cursor; an empty page means
-	// that there is no more. CodeGone when retention has passed the cursor.
-	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error)
+	// After returns at most limit events after the cursor and whether there may
+	// be more. CodeGone when retention has passed the cursor.
+	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error)
 	// LastID returns the id of the last committed event, dropped by now or not.
 	LastID(ctx context.Context) (taskfeed.Cursor, error)
 }
@@ -301,19 +301,19 @@ func (l *Listener) catchUp(ctx context.Context, s Session) (found int, err error
 		return 0, l.skipToEnd(ctx, s)
 	}
 	for {
-		events, err := s.After(ctx, taskfeed.Filter{All: true}, l.published, page)
+		events, more, err := s.After(ctx, taskfeed.Filter{All: true}, l.published, page)
 		if taskfeed.CodeOf(err) == taskfeed.CodeGone {
 			return found, l.skipToEnd(ctx, s) // away for longer than retention: subscribers read, or are reset
 		}
 		if err != nil {
 			return found, err
 		}
-		if len(events) == 0 {
+		l.hand(events)
+		found += len(events)
+		if !more || len(events) == 0 {
 			l.behind = false
 			return found, nil
 		}
-		l.hand(events)
-		found += len(events)
 	}
 }
 

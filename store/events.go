@@ -26,11 +26,12 @@ const tableColumns = `id, user_id, task_id, type, version, data, created_at`
 
 const eventColumns = `id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, type, coalesce(version, 0) AS version, data, created_at`
 
-// sqlPage ends a page before it grows too large. The first event always fits.
+// sqlPage ends a page before it grows too large. The first event always fits. It
+// says how many events there were to choose from, up to the limit.
 const sqlPage = `
-SELECT ` + eventColumns + `
+SELECT ` + eventColumns + `, candidates
 FROM (
-    SELECT ` + tableColumns + `, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier
+    SELECT ` + tableColumns + `, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
     FROM (
         SELECT ` + tableColumns + `, ` + sqlDataSize + ` AS size
         FROM ({feed}) AS feed
@@ -121,30 +122,32 @@ type reader interface {
 }
 
 // After returns at most limit events that match f after the cursor, oldest
-// first. A page may end early when its data is large: only an empty page means
-// that there is no more. It returns CodeGone when events after the cursor, of
+// first, and whether there may be more. A page may end early when its data is
+// large. It returns CodeGone when events after the cursor, of
 // this filter or not, have been dropped by retention; a cursor of 0 asks for what
 // there is and is never gone.
-func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
 	return eventsAfter(ctx, s.pool, f, after, limit)
 }
 
 // After is [Store.After] over the session, which does not wait for the pool.
-func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
+func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	return eventsAfter(ctx, s.conn, f, after, limit)
 }
 
-func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, error) {
-	var events []taskfeed.Event
+func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
 	var expired taskfeed.Cursor
+	candidates := 0
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(sqlPlainPlan)
 	batch.Queue(pageStatement(f), pageArgs(f, after, limit)).Query(func(rows pgx.Rows) (err error) {
-		events, err = pgx.CollectRows(rows, scanEvent)
+		events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e taskfeed.Event, err error) {
+			return e, row.Scan(append(scanTargets(&e), &candidates)...)
+		})
 		return err
 	})
 	// Read after the events, so that a drop in between is noticed.
@@ -152,19 +155,13 @@ func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfee
 		return row.Scan(&expired)
 	})
 	if err := r.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, wrap(fmt.Sprintf("read events after %s", after), err)
+		return nil, false, wrap(fmt.Sprintf("read events after %s", after), err)
 	}
 	if after > 0 && after < expired {
-		return nil, &taskfeed.Error{Code: taskfeed.CodeGone,
+		return nil, false, &taskfeed.Error{Code: taskfeed.CodeGone,
 			Message: fmt.Sprintf("events after %s are no longer kept: list the tasks again and go on from their cursor", after)}
 	}
-	return events, nil
-}
-
-func scanEvent(row pgx.CollectableRow) (taskfeed.Event, error) {
-	var e taskfeed.Event
-	err := row.Scan(scanTargets(&e)...)
-	return e, err
+	return events, candidates == limit || candidates > len(events), nil
 }
 
 // scanTargets takes eventColumns in order, as types that pgx knows: it looks at

@@ -159,7 +159,7 @@ func (l *eventList) page(ctx context.Context, q querier, after string, limit int
 	return page, nil
 }
 
-// scanListed is scanEvent for a list.
+// scanListed scans an event of a list.
 func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
 	var e taskfeed.Event
 	err := row.Scan(append(scanTargets(&e), more...)...)

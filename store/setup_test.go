@@ -157,17 +157,17 @@ func readFeed(t *testing.T, s *store.Store, f taskfeed.Filter, limit int) []task
 	var all []taskfeed.Event
 	var after taskfeed.Cursor
 	for {
-		page, err := s.After(t.Context(), f, after, limit)
+		page, more, err := s.After(t.Context(), f, after, limit)
 		if err != nil {
 			t.Fatalf("read events after %s: %v", after, err)
-		}
-		if len(page) == 0 {
-			return all
 		}
 		if len(page) > limit {
 			t.Fatalf("a page has %d events, want at most %d", len(page), limit)
 		}
 		all = append(all, page...)
+		if !more {
+			return all
+		}
 		after = page[len(page)-1].ID
 	}
 }
