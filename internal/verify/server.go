@@ -136,10 +136,11 @@ func (s *server) start() error {
 func (s *server) copyLog(from io.Reader) {
 	buf := make([]byte, 64<<10)
 	for {
-		s.gate.Lock()
-		s.gate.Unlock() //nolint:staticcheck // only to wait
 		n, err := from.Read(buf)
-		if _, e := s.log.Write(buf[:n]); err != nil || e != nil {
+		s.gate.Lock()
+		_, failed := s.log.Write(buf[:n])
+		s.gate.Unlock()
+		if err != nil || failed != nil {
 			return
 		}
 		s.logged.Add(int64(n))
