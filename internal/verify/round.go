@@ -191,12 +191,15 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 	}
 	var chosen []fault
 	for _, f := range catalogue {
+		if !r.wants(f) {
+			continue
+		}
 		if why := r.cannot(f); why != "" {
 			h.NotRun[f.name] = why
-		} else if r.wants(f) {
-			h.Faults = append(h.Faults, f.name)
-			chosen = append(chosen, f)
+			continue
 		}
+		h.Faults = append(h.Faults, f.name)
+		chosen = append(chosen, f)
 	}
 	h.Paths = r.pathsOf(chosen)
 	for _, row := range Rows {

@@ -17,12 +17,15 @@
 //	server.go    the servers under test
 //	database.go  the private Postgres; cluster.go a copy of it; slot.go the truth
 //	faults*.go   what is done, by name
+//	rows.go      all failures that are known, and where each is tried
+//	planted.go   mistakes that must be caught
+//	userdb.go    what is different on a database of the user's own
 //	print.go     progress and verdict
 //
 // The same seed makes the same choices in the same order. It does not make the
 // same run: what the system does in between is its own affair.
 //
-// What needs root, other machines or hours is not run; NotRun says why.
+// What needs other machines or hours is not run; Rows says why.
 package verify
 
 import (
