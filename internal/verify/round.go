@@ -228,6 +228,9 @@ func (r *round) pathsOf(faults []fault) []string {
 
 // command is what repeats this round.
 func (r *round) command() string {
+	if r.cfg.Bug != "" {
+		return fmt.Sprintf("taskfeed-planted verify --planted %s --seed %d", r.cfg.Bug, r.seed)
+	}
 	parts := []string{"taskfeed verify", fmt.Sprintf("--seed %d", r.seed), "--duration " + r.cfg.Duration.String(), fmt.Sprintf("--servers %d", r.cfg.Servers)}
 	if len(r.cfg.Faults) > 0 {
 		parts = append(parts, "--faults "+strings.Join(r.cfg.Faults, ","))
