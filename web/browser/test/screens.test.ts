@@ -38,6 +38,12 @@ const states: { name: string; path: string; act: (page: Page) => Promise<unknown
     for (const button of await page.getByRole("button", { name: "As a table" }).all()) await button.click();
   } },
   { name: "an event's JSON", path: "tasks/export-orders", act: (page) => page.locator(".events > li > details > summary").last().click() },
+  { name: "who was connected", path: "tasks/import-crm", act: async (page) => {
+    const other = await page.context().newPage();
+    await open(other, server.base, "tasks", token("alice"));
+    await page.bringToFront();
+    await page.locator(".stays li").first().waitFor();
+  } },
   { name: "live events", path: "live", act: async (page) => {
     await server.sql("SELECT taskfeed.broadcast('maintenance_planned', '{\"at\": \"noon\"}')");
     await page.locator(".tail > li > details > summary").first().click();

@@ -62,6 +62,8 @@ describe("the list of tasks", () => {
     expect(await page.getByLabel("failed").isChecked()).toBe(true);
     expect(await page.getByLabel("User").inputValue()).toBe("bob");
 
+    expect(await page.locator("datalist option[value=export]").count(), "suggestions").toBe(1);
+
     await page.getByLabel("queued").uncheck();
     await page.waitForURL(/status=failed&user=bob/);
     await row("summary-q3").waitFor({ state: "detached" });
@@ -150,6 +152,21 @@ describe("a task", () => {
     expect(await page.locator("h1 i").count(), "markup made of a user's text").toBe(0);
   });
 
+  it("says when its user was connected, and whether they have got it all", async () => {
+    await server.sql("INSERT INTO taskfeed.tasks (id, user_id, status) VALUES ('watched', 'mallory', 'running')");
+    await goto("tasks/watched");
+    await page.getByText("Not now, and not since this page was opened").waitFor();
+    const other = await context.newPage();
+    await open(other, server.base, "tasks", token("mallory"));
+    const stay = page.locator(".stays li");
+    await stay.getByText("has every event of this task").waitFor();
+    expect(await stay.innerText()).toMatch(/^websocket, since/);
+    expect(await page.locator(".timeline-stay").count()).toBe(1);
+    await other.close();
+    await stay.getByText("until").waitFor();
+    expect(await stay.count(), "a connection that ended stays known").toBe(1);
+  });
+
   it("that was deleted still has its history", async () => {
     await server.sql("INSERT INTO taskfeed.tasks (id, user_id) VALUES ('gone', 'eve'); DELETE FROM taskfeed.tasks WHERE id = 'gone'");
     await goto("tasks/gone");
@@ -207,6 +224,7 @@ describe("the overview", () => {
 
 describe("connections and the playground", () => {
   it("a broken connection misses nothing and gets nothing twice", async () => {
+    await server.sql("SELECT taskfeed.notify('alice', 'old_note', '{}') FROM generate_series(1, 600)"); // more than the lines shown
     await goto("playground");
     await page.getByRole("textbox", { name: "Token" }).fill(token("alice"));
     await page.getByLabel("Cursor").fill("0");

@@ -152,7 +152,7 @@ function Take({ id, history }: { id: string; history: History }) {
   );
 }
 
-const lookEvery = 5000; // ms
+const lookEvery = 3000; // ms
 
 /** Looks who of a user is connected, and remembers who was. Returns null until it is known; "" is nobody to look for. */
 function useStays(user: string): { user: string; list: readonly Stay[] } | null {
