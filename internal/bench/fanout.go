@@ -18,6 +18,7 @@ const bareServerName = "bare LISTEN server"
 func measureFanout(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	var figures []Figure
 	for _, n := range b.cfg.Audience {
+		n = b.connections(n)
 		ours, err := b.shots(ctx, p, n, b.serve)
 		if err != nil {
 			return figures, err

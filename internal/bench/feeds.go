@@ -139,6 +139,18 @@ func (f *feed) frame() (opcode byte, payload []byte, err error) {
 	return header[0] & 0xf, f.buf, err
 }
 
+// spareFiles is how many descriptors a process needs besides its connections.
+const spareFiles = 200
+
+// connections is how many of n connections this process may open.
+func (b *bench) connections(n int) int {
+	if limit, ok := fileLimit(); ok && n > limit-spareFiles {
+		b.note("only %d connections were opened in place of %d: a process may open %d files here (ulimit -n)", limit-spareFiles, n, limit)
+		return limit - spareFiles
+	}
+	return n
+}
+
 // feeds are connections that are read until they are closed.
 type feeds struct {
 	all     []*feed

@@ -52,6 +52,7 @@ func TestTally(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Errorf("wait for one that comes: %v", err)
 	}
+	tally.begin()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := tally.wait(ctx, 9); !errors.Is(err, context.Canceled) {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -13,15 +14,19 @@ const settle = 12 * time.Second
 // measureIdle opens many connections that do nothing and measures what the
 // server's process has grown by, and what it does for them.
 func measureIdle(ctx context.Context, b *bench, p *place) ([]Figure, error) {
-	bare, err := b.idle(ctx, p, b.serveBare, 0)
+	n := b.connections(b.cfg.Idle)
+	bare, err := b.idle(ctx, p, b.serveBare, n, 0)
+	if errors.Is(err, errNotHere) {
+		b.note("idle was left out: %v", err)
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	ours, err := b.idle(ctx, p, b.serve, b.cfg.IdleTime)
+	ours, err := b.idle(ctx, p, b.serve, n, b.cfg.IdleTime)
 	if err != nil {
 		return nil, err
 	}
-	n := b.cfg.Idle
 	memory := compare(fmt.Sprintf("memory for each of %d idle connections", n), "KB", []float64{ours.memory}).
 		lower().beside(bareServerName, []float64{bare.memory}).judge(atMost(8))
 	cpu := compare(fmt.Sprintf("CPU for %d idle connections, pinged every 25 s", n), "% of a core", []float64{ours.cpu}).
@@ -36,17 +41,13 @@ func measureIdle(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 // all of them and with none.
 type idleCost struct{ memory, cpu, alone float64 }
 
-// idle measures one server; over no time it leaves the CPU out.
-func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, *place) (*server, error), over time.Duration) (c idleCost, err error) {
+// idle measures one server with n connections; over no time it leaves the CPU out.
+func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, *place) (*server, error), n int, over time.Duration) (c idleCost, err error) {
 	s, err := serve(ctx, p)
 	if err != nil {
 		return c, err
 	}
 	defer s.stop()
-	if _, err := s.memory(); err != nil {
-		b.note("idle was left out: %v", err)
-		return c, nil
-	}
 	if c.alone, err = s.busy(ctx, over/4); err != nil {
 		return c, err
 	}
@@ -54,8 +55,8 @@ func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, 
 	if err != nil {
 		return c, err
 	}
-	b.say("idle: opening %d connections", b.cfg.Idle)
-	feeds, err := s.openFeeds(ctx, b.cfg.Idle, func(i int) string { return fmt.Sprint(p.prefix, "i", i) }, func([]byte) {})
+	b.say("idle: opening %d connections", n)
+	feeds, err := s.openFeeds(ctx, n, func(i int) string { return fmt.Sprint(p.prefix, "i", i) }, func([]byte) {})
 	if err != nil {
 		return c, err
 	}
@@ -64,7 +65,7 @@ func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, 
 	if err != nil {
 		return c, err
 	}
-	c.memory = (least - before) / float64(b.cfg.Idle) / 1024
+	c.memory = (least - before) / float64(n) / 1024
 	if over > 0 {
 		if err := sleep(ctx, min(settle, over)); err != nil { // the first pings come after half an interval
 			return c, err

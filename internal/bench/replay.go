@@ -153,7 +153,7 @@ func (p *place) selectMissed(ctx context.Context, user string, cursor int64, wan
 // replayMany has many clients come back at the same moment, with something
 // missed and, as the baseline, with nothing.
 func (b *bench) replayMany(ctx context.Context, s *server, p *place) (Figure, error) {
-	users, each := b.cfg.Returning, b.cfg.MissedEach
+	users, each := b.connections(b.cfg.Returning), b.cfg.MissedEach
 	b.say("replay: %d clients miss %d events each", users, each)
 	cursor, err := p.miss(ctx, p.prefix+"r", users, each)
 	if err != nil {

@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// errNotHere is what memory and cpu return on systems that do not tell.
+var errNotHere = errors.New("what a process uses can be measured on Linux only")
+
 const benchSecret = "a secret of the benchmark alone, known to everybody"
 
 // server is a process under test: taskfeed serve, or the baseline's server.

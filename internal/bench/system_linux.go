@@ -90,3 +90,13 @@ func diskFree(path string) (uint64, bool) {
 	}
 	return fs.Bavail * uint64(fs.Bsize), true
 }
+
+// fileLimit is how many files this process may have open. Go has raised it as far
+// as it may.
+func fileLimit() (int, bool) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, false
+	}
+	return int(min(limit.Cur, 1<<30)), true
+}

@@ -3,7 +3,6 @@
 package bench
 
 import (
-	"errors"
 	"syscall"
 	"time"
 )
@@ -12,10 +11,9 @@ import (
 // behind.
 func dieWithParent(*syscall.SysProcAttr) {}
 
-var errNotHere = errors.New("what a process uses can be measured on Linux only")
-
 func (s *server) memory() (float64, error)    { return 0, errNotHere }
 func (s *server) cpu() (time.Duration, error) { return 0, errNotHere }
 func hardware() []string                      { return nil }
 func load() (float64, bool)                   { return 0, false }
 func diskFree(string) (uint64, bool)          { return 0, false }
+func fileLimit() (int, bool)                  { return 0, false }

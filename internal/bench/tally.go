@@ -60,7 +60,7 @@ func (t *tally) check() {
 // arrivalTime is how long an event may take before it counts as lost.
 const arrivalTime = 30 * time.Second
 
-// wait waits until as many have come since begin.
+// wait waits until as many have come since begin, once.
 func (t *tally) wait(ctx context.Context, want int) error {
 	t.mu.Lock()
 	t.want = want
