@@ -1,22 +1,25 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { chownSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
 import { freePort, waitFor } from "./wait.js";
 
-/** Where Postgres's programs are: TASKFEED_PG_BIN, or the newest of Debian's. */
+/** Where Postgres's programs are: TASKFEED_PG_BIN, PATH, or the newest of Debian's. */
 function binDir(): string {
-  if (process.env["TASKFEED_PG_BIN"]) return process.env["TASKFEED_PG_BIN"];
-  const root = "/usr/lib/postgresql";
-  const versions = readdirSync(root).map(Number).filter(Boolean).sort((a, b) => b - a);
-  return join(root, String(versions[0]), "bin");
+  const debian = "/usr/lib/postgresql";
+  const versions = existsSync(debian) ? readdirSync(debian).map(Number).filter(Boolean).sort((a, b) => b - a) : [];
+  const places = [process.env["TASKFEED_PG_BIN"], ...(process.env["PATH"] ?? "").split(":"), ...versions.map((v) => join(debian, String(v), "bin"))];
+  const found = places.find((dir) => dir && existsSync(join(dir, "initdb")) && existsSync(join(dir, "postgres")));
+  if (!found) throw new Error("the browser tests need PostgreSQL: apt-get install postgresql, or name its programs' directory by TASKFEED_PG_BIN");
+  return found;
 }
 
-/** Postgres does not run as root. */
+/** Postgres does not run as root: then it is that of the user postgres, or of nobody. */
 function owner(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {};
-  const id = (what: string): number => Number(execFileSync("id", [what, "postgres"], { encoding: "utf8" }));
+  const user = readFileSync("/etc/passwd", "utf8").split("\n").some((line) => line.startsWith("postgres:")) ? "postgres" : "nobody";
+  const id = (what: string): number => Number(execFileSync("id", [what, user], { encoding: "utf8" }));
   return { uid: id("-u"), gid: id("-g") };
 }
 
