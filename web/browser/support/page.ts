@@ -10,7 +10,7 @@ let browser: Browser | undefined;
 export async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
   browser ??= await chromium.connect(inject("browser"));
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", ...options });
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(30_000);
   return context;
 }
 
@@ -30,7 +30,7 @@ export async function open(page: Page, base: string, screen = "", token = adminT
   await live(page);
 }
 
-export async function live(page: Page, within = 20_000): Promise<void> {
+export async function live(page: Page, within = 40_000): Promise<void> {
   await page.locator(".feed[data-state=live]").waitFor({ timeout: within });
 }
 

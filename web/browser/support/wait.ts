@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Asks again until the answer is true, or gives up. */
-export async function waitFor(what: string, ask: () => boolean | Promise<boolean>, within = 20_000): Promise<void> {
+export async function waitFor(what: string, ask: () => boolean | Promise<boolean>, within = 40_000): Promise<void> {
   const end = Date.now() + within;
   while (!(await ask())) {
     if (Date.now() > end) throw new Error(`${what}: not within ${within} ms`);

@@ -99,7 +99,7 @@ describe("a page with the script tag", () => {
     await live(page);
     await stop();
     await whole(() => got(page));
-  }, 60_000);
+  });
 
   it("gets each event once over a network that breaks off in the middle of changes", async () => {
     const proxy = await prefixProxy(server.port, "/feed");
@@ -113,7 +113,7 @@ describe("a page with the script tag", () => {
     await stop();
     await whole(() => got(page));
     await proxy.close();
-  }, 60_000);
+  });
 
   it("falls back to server-sent events where WebSocket does not get through", async () => {
     const proxy = await prefixProxy(server.port, "/feed", { sockets: false });
@@ -145,7 +145,7 @@ describe("two tabs that share", () => {
     await stop();
     await whole(() => got(third));
     await whole(() => got(other));
-  }, 60_000);
+  });
 });
 
 describe("the browser's own EventSource", () => {
@@ -168,5 +168,5 @@ describe("the browser's own EventSource", () => {
     await stop();
     await write(3);
     await whole(ids);
-  }, 60_000);
+  });
 });

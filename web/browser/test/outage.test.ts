@@ -68,13 +68,13 @@ describe("nothing is lost and nothing comes twice", () => {
     await write(5); // nobody serves, and yet nothing is lost
     await server.up();
     await banner().waitFor({ state: "detached" });
-  }), 60_000);
+  }));
 
   it("when the server is killed", () => through(async () => {
     await server.down("SIGKILL");
     await write(2);
     await server.up();
-  }), 60_000);
+  }));
 
   it("when Postgres is restarted", () => through(async () => {
     await server.postgres.down();
@@ -86,7 +86,7 @@ describe("nothing is lost and nothing comes twice", () => {
     await server.postgres.up();
     await write(2);
     await banner().waitFor({ state: "detached" });
-  }), 60_000);
+  }));
 
   it("when the computer was offline", () => through(async () => {
     await context.setOffline(true);
@@ -94,7 +94,7 @@ describe("nothing is lost and nothing comes twice", () => {
     await write(4);
     await context.setOffline(false);
     await banner().waitFor({ state: "detached" });
-  }), 60_000);
+  }));
 
   it("when another tab that had the connection is closed", async () => {
     const leader = await context.newPage();
@@ -105,7 +105,7 @@ describe("nothing is lost and nothing comes twice", () => {
       await leader.close();
       await write(3);
     });
-  }, 60_000);
+  });
 });
 
 describe("the list of tasks", () => {
@@ -154,7 +154,7 @@ describe("the list of tasks", () => {
     await live(page);
     await stop();
     await same("the page shows what the database holds");
-  }, 60_000);
+  });
 
   it("stands still while paused, whatever happens, and then catches up", async () => {
     await open(page, server.base, "tasks?sort=created");
@@ -175,5 +175,5 @@ describe("the list of tasks", () => {
     await page.getByRole("button", { name: "Resume" }).click();
     await same("the page shows what the database holds");
     expect(await page.getByText("held back").count()).toBe(0);
-  }, 60_000);
+  });
 });

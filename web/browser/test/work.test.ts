@@ -78,6 +78,10 @@ describe("the list of tasks", () => {
     await page.goBack(); // a reader goes back over choices, not over letters
     await row("summary-q3").waitFor();
     expect(new URL(page.url()).search).toBe("?status=failed,queued&user=bob");
+    await goto("tasks?kind=none");
+    await page.locator(".empty").getByRole("button", { name: "Clear the filter" }).click();
+    await row("summary-q3").waitFor();
+    expect(new URL(page.url()).search).toBe("");
   });
 
   it("has pages", async () => {

@@ -148,7 +148,8 @@ export const text = {
     to: "Created before",
     sort: "Order",
     newest: "Newest first", oldest: "Oldest first", changedLast: "Last changed first", changedFirst: "First changed first",
-    clear: "Clear",
+    clear: "Clear the filter",
+    clearShort: "Clear",
     more: "More filters",
   },
 

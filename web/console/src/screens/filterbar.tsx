@@ -34,7 +34,7 @@ export function FilterBar({ filter, tasks, onChange }: { filter: TaskFilter; tas
         </fieldset>
         <div class="buttons push">
           {isFiltered(filter) && (
-            <button type="button" class="quiet" onClick={() => onChange({ ...noFilter, sort: filter.sort }, "push")}>{t.clear}</button>
+            <button type="button" class="quiet" aria-label={t.clear} onClick={() => onChange({ ...noFilter, sort: filter.sort }, "push")}>{t.clearShort}</button>
           )}
           <ExportButtons filter={filter} />
           <Choice<SortOrder> label={t.sort} value={filter.sort} onChange={(sort) => change({ sort })} options={[

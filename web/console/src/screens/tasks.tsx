@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { mention } from "../announce.js";
 import { lastEvents } from "../feed.js";
-import { filterQuery, isFiltered, readFilter, type TaskFilter } from "../filters.js";
+import { filterQuery, isFiltered, noFilter, readFilter, type TaskFilter } from "../filters.js";
 import { useEvents, useLoad, type Loaded } from "../load.js";
 import { here, setQuery } from "../router.js";
 import { applyToRows, rowsOf, type Rows } from "../rows.js";
@@ -41,7 +41,7 @@ export function Tasks() {
       <FilterBar filter={filter} tasks={rows.rows.map((row) => row.task)} onChange={(f, how) => setQuery(filterQuery(f), how)} />
       {page.problem && <ProblemNote problem={page.problem} retry={reload} />}
       {!page.data && !page.problem && <Loading />}
-      {page.data && rows.rows.length === 0 && <Nothing filtered={isFiltered(filter)} />}
+      {page.data && rows.rows.length === 0 && <Nothing onClear={isFiltered(filter) ? () => setQuery(filterQuery({ ...noFilter, sort: filter.sort })) : undefined} />}
       {rows.rows.length > 0 && <TaskTable rows={rows.rows} caption={text.screens.tasks} />}
       {page.data && (after || page.data.next) && (
         <nav class="pages" aria-label={text.tasks.pages}>
@@ -106,11 +106,12 @@ function useLiveRows(page: Loaded<Page<Task>>, filter: TaskFilter, first: boolea
   return { rows: page.data ? rows : rowsOf([]), held: count, reload: page.reload };
 }
 
-function Nothing({ filtered }: { filtered: boolean }) {
+/** Why there is nothing to see, and what to do about it. */
+function Nothing({ onClear }: { onClear?: () => void }) {
   return (
     <Empty>
-      <p>{filtered ? text.tasks.noneMatch : text.tasks.none}</p>
-      {!filtered && <pre tabIndex={0} aria-label={text.tasks.example}>{text.tasks.insert}</pre>}
+      <p>{onClear ? text.tasks.noneMatch : text.tasks.none}</p>
+      {onClear ? <button type="button" onClick={onClear}>{text.filter.clear}</button> : <pre tabIndex={0} aria-label={text.tasks.example}>{text.tasks.insert}</pre>}
     </Empty>
   );
 }
