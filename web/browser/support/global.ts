@@ -9,8 +9,9 @@ declare module "vitest" {
   interface ProvidedContext { binary: string; browser: string }
 }
 
+// Root has no sandbox, and containers little shared memory. What it opens is our own.
 const chromiumFlags = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+  "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
 ];
 
@@ -25,6 +26,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   }
   const browser = await chromium.launchServer({
     executablePath: execFileSync(join(import.meta.dirname, "../setup"), { encoding: "utf8" }).trim(), headless: true, args: chromiumFlags,
+    timeout: 120_000,
   });
   project.provide("binary", binary);
   project.provide("browser", browser.wsEndpoint());
