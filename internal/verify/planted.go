@@ -44,7 +44,7 @@ var PlantedBugs = []PlantedBug{
 	{planted.AsyncMove, "the move does not wait for the disk", "P1", []string{"pg-async"}},
 	{planted.IDsReused, "ids do not jump when the database is another one", "P9", []string{"failover"}},
 	{planted.NoFinalLook, "the sequencer sleeps without a look after arming", "P11", []string{"doorbell"}},
-	{planted.NoCatchUp, "a new session does not read what it has missed", "P2", []string{"pg-terminate-all"}},
+	{planted.NoCatchUp, "a new session does not read what it has missed", "P2", []string{"db-blackhole"}},
 	{planted.AdminView, "users are shown what admins are", "P6", []string{"storm"}},
 	{planted.TokenInLog, "the access log has URLs as they came", "P6", []string{"storm"}},
 	{planted.LeakedHelper, "every connection leaves a goroutine behind", "P12", []string{"storm"}},
