@@ -23,7 +23,7 @@ var Statuses = []Status{StatusQueued, StatusRunning, StatusCompleted, StatusFail
 
 // Task is the present state of a unit of work, as its row stands. Version grows
 // by one with each change that a user can see. An absent Kind, Message, Result
-// or Error is empty.
+// or Error is empty, unless Truncated names it: lists leave out what is large.
 type Task struct {
 	ID        string          `json:"id"`
 	UserID    string          `json:"user_id"`
@@ -36,4 +36,5 @@ type Task struct {
 	Version   int64           `json:"version"`
 	CreatedAt time.Time       `json:"created_at"`
 	UpdatedAt time.Time       `json:"updated_at"`
+	Truncated []string        `json:"truncated,omitempty"` // names of the fields that were left out
 }

@@ -2,10 +2,12 @@ package httpapi
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -230,7 +232,10 @@ func TestBadInput17SlowHeader(t *testing.T) {
 	f := serve(t, setup{cfg: Config{ReadHeaderTimeout: 50 * time.Millisecond}})
 	c := wstest.Connect(t, strings.TrimPrefix(f.url, "http://"))
 	c.SendBytes([]byte("GET / HTTP/1.1\r\nHo"))
-	c.ExpectEnd()
+	_ = c.Conn.SetReadDeadline(time.Now().Add(wstest.Patience))
+	if _, err := io.Copy(io.Discard, c.Conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open, want its end")
+	}
 }
 
 func TestBadInput18Subprotocols(t *testing.T) {

@@ -98,7 +98,35 @@ func (s *Server) findTask(c echo.Context, by eyes) error {
 	if matches(c.Request().Header.Values("If-None-Match"), taskTag(&t)) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return writeJSON(c, http.StatusOK, viewTask(t))
+	return writeTask(c, viewTask(t))
+}
+
+// writeTask answers with a task. Its result is written as it stands: it is JSON
+// already, may be large, and may be nested deeper than encoding/json goes.
+func writeTask(c echo.Context, t taskfeed.Task) error {
+	result := t.Result
+	t.Result = nil
+	b, err := encodeJSON(nil, t)
+	if err != nil {
+		return err
+	}
+	parts := [][]byte{b}
+	if result != nil {
+		parts = [][]byte{b[:len(b)-len("}\n")], []byte(`,"result":`), result, []byte("}\n")}
+	}
+	w, length := c.Response(), 0
+	for _, part := range parts {
+		length += len(part)
+	}
+	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(length))
+	w.WriteHeader(http.StatusOK)
+	for _, part := range parts {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readTaskID reads a request that takes an id in its path and no parameters.
@@ -140,10 +168,10 @@ func matches(headers []string, tag string) bool {
 var taskSheet = sheet[taskfeed.Task]{
 	name: "tasks",
 	columns: []string{"id", "user_id", "kind", "status", "progress", "message", "error", "version",
-		"created_at", "updated_at", "result"},
+		"created_at", "updated_at", "result", "truncated"},
 	row: func(t taskfeed.Task) []string {
 		return []string{t.ID, t.UserID, t.Kind, string(t.Status), strconv.Itoa(t.Progress), t.Message, t.Error,
-			strconv.FormatInt(t.Version, 10), stamp(t.CreatedAt), stamp(t.UpdatedAt), string(t.Result)}
+			strconv.FormatInt(t.Version, 10), stamp(t.CreatedAt), stamp(t.UpdatedAt), string(t.Result), strings.Join(t.Truncated, " ")}
 	},
 	view: func(t taskfeed.Task) any { return viewTask(t) },
 }

@@ -12,25 +12,6 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-const taskRaw = `id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour`
-
-const taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress, coalesce(message, '') AS message, result, coalesce(error, '') AS error, version, created_at, updated_at`
-
-// taskSize is about how long a task is as text, by the measure of sqlDataSize.
-const taskSize = `
-            coalesce(pg_column_size(message) * CASE WHEN pg_column_compression(message) IS NULL THEN 1 ELSE 16 END, 0)
-            + coalesce(pg_column_size(result) * CASE WHEN pg_column_compression(result) IS NULL THEN 1 ELSE 16 END, 0)
-            + coalesce(pg_column_size(error) * CASE WHEN pg_column_compression(error) IS NULL THEN 1 ELSE 16 END, 0)`
-
-// scanTask takes taskColumns in order.
-func scanTask(row pgx.CollectableRow, more ...any) (taskfeed.Task, error) {
-	var t taskfeed.Task
-	err := row.Scan(append([]any{&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
-		&t.Version, &t.CreatedAt, &t.UpdatedAt}, more...)...)
-	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
-	return t, err
-}
-
 // An hour is indexed because updated_at itself changes with every progress
 // update, which would then be no HOT update any more; what is within one hour is
 // sorted when it is read. The hour of a time bounds what precedes or follows it.

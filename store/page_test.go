@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -209,14 +210,13 @@ func wantOnce(t *testing.T, name string, n int, ids []string) {
 	}
 }
 
-// TestLargeItems: pages end early, and an item that is larger than a page is a
-// page of its own.
+// TestLargeItems: pages end before they are large.
 func TestLargeItems(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	exec(t, f.app, "ALTER TABLE taskfeed.tasks ALTER COLUMN result SET STORAGE EXTERNAL") // uncompressed
 	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id, result)
-		SELECT i, 'alice', to_jsonb(repeat('x', CASE i WHEN 5 THEN 5000000 ELSE 900000 END))
+		SELECT i, 'alice', to_jsonb(repeat('x', 900000))
 		FROM generate_series(1, 9) AS i`)
 	pages := 0
 	all := allPages(t, 500, func() {}, func(after string) ([]taskfeed.Task, string, error) {
@@ -236,6 +236,64 @@ func TestLargeItems(t *testing.T) {
 	}
 	if got := taskIDs(exported(t, f.store.ExportTasks(t.Context(), taskfeed.TaskQuery{Sort: taskfeed.SortCreated}))); strings.Join(got, "") != "123456789" {
 		t.Errorf("export: got %q, want 123456789", got)
+	}
+}
+
+// TestLargeFieldsInLists is bad input 2 as lists show it: what is too large or too
+// deep is left out and named, and the task by itself is whole.
+func TestLargeFieldsInLists(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	nested := func(levels int) string {
+		return fmt.Sprintf(`(repeat('{"a\"[":[', %[1]d) || repeat(']}', %[1]d))::jsonb`, levels/2)
+	}
+	for i, c := range []struct{ storage, message, result, fault, cut string }{
+		{"EXTENDED", "NULL", "NULL", "NULL", ""},
+		{"EXTENDED", "'m'", `'"null"'`, "'e'", ""},
+		{"EXTENDED", "'m'", "to_jsonb(repeat('x', 1000000))", "repeat('e', 1000000)", ""},
+		{"EXTENDED", "'m'", "to_jsonb(repeat('x', 5000000))", "'e'", "result"},
+		{"EXTERNAL", "'m'", "to_jsonb(repeat('x', 5000000))", "'e'", "result"},
+		{"EXTERNAL", "repeat('m', 1100000)", "to_jsonb(repeat('x', 1040000))", "repeat('e', 1100000)", "message error"},
+		{"EXTENDED", "'m'", nested(512), "'e'", ""},
+		{"EXTENDED", "'m'", nested(514), "'e'", "result"},
+		{"EXTENDED", "'m'", nested(10_000), "'e'", "result"},
+		{"EXTENDED", "'m'", `to_jsonb(repeat('[', 600))`, "'e'", ""},
+	} {
+		id := fmt.Sprint(i)
+		for _, column := range []string{"message", "result", "error"} {
+			exec(t, f.app, "ALTER TABLE taskfeed.tasks ALTER COLUMN "+column+" SET STORAGE "+c.storage)
+		}
+		exec(t, f.app, fmt.Sprintf("INSERT INTO taskfeed.tasks (id, user_id, status, message, result, error) VALUES ('%s', 'alice', 'running', %s, %s, %s)", id, c.message, c.result, c.fault))
+		whole, err := f.store.FindTask(t.Context(), id)
+		if err != nil || whole.Truncated != nil {
+			t.Fatalf("task %s: truncated %q, error %v, want it whole", id, whole.Truncated, err)
+		}
+		page, err := f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 1})
+		if err != nil || len(page.Items) != 1 || page.Items[0].ID != id {
+			t.Fatalf("list: got %d tasks, error %v, want task %s", len(page.Items), err, id)
+		}
+		listed := page.Items[0]
+		if got := strings.Join(listed.Truncated, " "); got != c.cut {
+			t.Errorf("task %s: %q is left out, want %q", id, got, c.cut)
+		}
+		for _, name := range listed.Truncated {
+			switch name {
+			case "message":
+				whole.Message = ""
+			case "result":
+				whole.Result = nil
+			case "error":
+				whole.Error = ""
+			}
+		}
+		if listed.Truncated = nil; !reflect.DeepEqual(listed, whole) {
+			t.Errorf("task %s in a list: got message, result and error of %d, %d and %d bytes, version %d; want %d, %d and %d, version %d, and all else equal too", id,
+				len(listed.Message), len(listed.Result), len(listed.Error), listed.Version, len(whole.Message), len(whole.Result), len(whole.Error), whole.Version)
+		}
+	}
+	stats, err := f.store.Stats(t.Context(), time.Nanosecond)
+	if err != nil || len(stats.Stalled) == 0 {
+		t.Errorf("stats: got %d tasks, error %v, want some", len(stats.Stalled), err)
 	}
 }
 

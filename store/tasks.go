@@ -31,5 +31,6 @@ func (s *Store) FindTask(ctx context.Context, id string) (taskfeed.Task, error) 
 	if err != nil {
 		return taskfeed.Task{}, wrap("find task", err)
 	}
+	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
 	return t, nil
 }

@@ -209,7 +209,7 @@ func TestHistoryOverHTTP(t *testing.T) {
 	t.Run("one task", func(t *testing.T) {
 		var task taskfeed.Task
 		resp := alice.get("/v1/me/tasks/a1", &task)
-		if task.Status != taskfeed.StatusCompleted || task.Version != 4 || string(task.Result) != `{"n":[1,2.5,"x"]}` {
+		if task.Status != taskfeed.StatusCompleted || task.Version != 4 || string(task.Result) != `{"n": [1, 2.5, "x"]}` {
 			t.Errorf("task %+v, want it completed with its result", task)
 		}
 		tag := resp.Header.Get("ETag")

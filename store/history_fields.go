@@ -1,0 +1,77 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+const taskRaw = `id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour`
+
+var taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress, ` + shown("message", "''") + `, ` + shown("result", "NULL") + `, ` +
+	shown("error", "''") + `, version, created_at, updated_at, array_remove(ARRAY[` + cut("message") + `, ` + cut("result") + `, ` + cut("error") + `], NULL) AS truncated`
+
+// Lists leave out fields that are large, so that neither a page nor an export can
+// be: a page is one of many, and who wants the whole of a task asks for that task.
+const (
+	maxFieldBytes = 1 << 20 // of one field as text
+	maxNesting    = 512     // levels of a result, as in events
+)
+
+// fieldSize is about how long a field is as text, by the measure of sqlDataSize.
+func fieldSize(name string) string {
+	return "coalesce(pg_column_size(" + name + ") * CASE WHEN pg_column_compression(" + name + ") IS NULL THEN 1 ELSE 16 END, 0)"
+}
+
+// fits is whether a field may be shown. It is unpacked only where what is stored
+// leaves that open.
+func fits(name string) string {
+	return fmt.Sprintf("pg_column_compression(%[1]s) IS NULL AND coalesce(pg_column_size(%[1]s), 0) <= %[2]d OR pg_column_size(%[1]s) <= %[3]d AND octet_length(%[1]s::text) <= %[3]d",
+		name, maxFieldBytes/8, maxFieldBytes)
+}
+
+func shown(name, otherwise string) string {
+	return "CASE WHEN " + fits(name) + " THEN coalesce(" + name + ", " + otherwise + ") ELSE " + otherwise + " END AS " + name
+}
+
+func cut(name string) string { return "CASE WHEN " + fits(name) + " THEN NULL ELSE '" + name + "' END" }
+
+// taskSize is about how long what varies of a task is in a list.
+var taskSize = fmt.Sprintf("least(%[1]s, %[4]d) + least(%[2]s, %[4]d) + least(%[3]s, %[4]d)",
+	fieldSize("message"), fieldSize("result"), fieldSize("error"), maxFieldBytes)
+
+// scanTask takes taskColumns in order.
+func scanTask(row pgx.CollectableRow, more ...any) (taskfeed.Task, error) {
+	var t taskfeed.Task
+	err := row.Scan(append([]any{&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
+		&t.Version, &t.CreatedAt, &t.UpdatedAt, &t.Truncated}, more...)...)
+	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
+	if deeper(t.Result, maxNesting) {
+		t.Result, t.Truncated = nil, append(t.Truncated, "result")
+	}
+	return t, err
+}
+
+// deeper reports whether JSON, which must be valid, has more levels than that.
+func deeper(text []byte, levels int) bool {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+			if c == '\\' {
+				i++
+			}
+		case c == '{' || c == '[':
+			if depth++; depth > levels {
+				return true
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return false
+}
