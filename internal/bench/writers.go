@@ -113,17 +113,18 @@ func (ws *writers) close() {
 func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure, error) {
 	b, p := ws.bench, ws.place
 	goal := load.name == singleRow.name && n == goalWriters
-	rounds := b.cfg.Rounds
-	switch {
-	case goal:
-		rounds = 2*rounds - 1
-	case load.name != singleRow.name:
-		rounds = max(1, rounds*3/5)
+	rounds := max(1, b.cfg.Rounds*3/5)
+	if goal {
+		rounds = 2*b.cfg.Rounds - 1
 	}
 	rates := make(map[string][]float64)
 	for round := range rounds + 1 { // the first one warms up
+		step := b.cfg.Step
+		if round == 0 {
+			step /= 4
+		}
 		for _, table := range p.tables() {
-			rate, err := ws.rate(ctx, load, n, table)
+			rate, err := ws.rate(ctx, load, n, table, step)
 			if err != nil {
 				return nil, err
 			}
@@ -150,12 +151,12 @@ func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure,
 }
 
 // rate has n writers work for one step and returns how much they did in a second.
-func (ws *writers) rate(ctx context.Context, load workload, n int, table string) (float64, error) {
+func (ws *writers) rate(ctx context.Context, load workload, n int, table string, step time.Duration) (float64, error) {
 	var rows, deadlocks atomic.Int64
 	var stop atomic.Bool
 	group, ctx := errgroup.WithContext(ctx)
 	start := time.Now()
-	timer := time.AfterFunc(ws.bench.cfg.Step, func() { stop.Store(true) })
+	timer := time.AfterFunc(step, func() { stop.Store(true) })
 	defer timer.Stop()
 	for _, w := range ws.all[:n] {
 		group.Go(func() error {
