@@ -85,9 +85,9 @@ func roles() []role {
 		role{group: "a", user: 1, proto: "sse", traits: "expiring"},
 		role{group: "a", user: 1, proto: "after", traits: "forgetful"},
 		role{group: "b", user: 3, proto: "v1", traits: "forgetful"},
-		role{group: "a", user: 0, proto: "rest", traits: "rest"},
-		role{group: "a", user: 1, proto: "rest", traits: "rest"},
-		role{group: "a", user: activeUsers, proto: "rest", traits: "rest"},
+		role{group: "a", user: 0, proto: "rest"},
+		role{group: "a", user: 1, proto: "rest"},
+		role{group: "a", user: activeUsers, proto: "rest"},
 		role{group: "a", user: activeUsers, proto: "v1"},
 		role{group: "b", user: activeUsers, proto: "plain"},
 	)

@@ -26,15 +26,16 @@ var (
 )
 
 // rule says when an ending is allowed: while or shortly after one of the faults,
-// for clients with a trait, or both.
+// for clients with a trait or of a protocol.
 type rule struct {
 	faults []string
 	trait  string
+	proto  string
 }
 
 // closeRules are the close codes that a server may send.
 var closeRules = map[int][]rule{
-	1012: {{faults: []string{"term-*", "kill-in-drain"}}},
+	1012: {{faults: []string{"term-*", "kill-in-drain"}}, {proto: "sse", faults: slices.Concat(killing, ending, database)}},
 	4001: {{trait: "expiring"}, {trait: "renewing", faults: slices.Concat(network, stalling, killing)}},
 	4003: {{trait: "foreign"}},
 	4008: {{faults: slices.Concat(network, stalling, killing)}},
@@ -42,12 +43,12 @@ var closeRules = map[int][]rule{
 }
 
 // brokenRule is for connections that end without a close frame, or fall silent.
-var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, stalling)}, {trait: "rest", faults: slices.Concat(ending, database)}}}
+var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, stalling)}, {proto: "rest", faults: slices.Concat(ending, database)}}}
 
 // refusedRules are the statuses with which a handshake may be refused; 0 is no
 // answer at all.
 var refusedRules = map[int][]rule{
-	0:   {{faults: slices.Concat(killing, ending, network, stalling, storming)}, {trait: "rest", faults: database}},
+	0:   {{faults: slices.Concat(killing, ending, network, stalling, storming)}, {proto: "rest", faults: database}},
 	401: {{trait: "expiring"}}, // it ran out while the server was held up
 	503: {{faults: slices.Concat(killing, ending, database)}},
 }
@@ -75,7 +76,7 @@ func (s *subject) checkEndings() {
 // allow complains of an ending between two moments that no rule allows.
 func (s *subject) allow(n *session, from int64, rules map[int][]rule, code int) {
 	for _, r := range rules[code] {
-		if (r.trait == "" || hasTrait(n.traits, r.trait)) && (r.faults == nil || s.during(from, n.ended, n.server, r.faults)) {
+		if (r.trait == "" || hasTrait(n.traits, r.trait)) && (r.proto == "" || n.proto == r.proto) && (r.faults == nil || s.during(from, n.ended, n.server, r.faults)) {
 			return
 		}
 	}
