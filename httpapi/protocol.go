@@ -45,6 +45,7 @@ const (
 	reasonBinary       = "only text messages are read"
 	reasonNotUTF8      = "a text message must be UTF-8"
 	reasonRestart      = "the server is restarting: connect again with your cursor"
+	reasonPutOff       = "the server cannot serve the feed now: connect again with your cursor"
 	reasonDisconnected = "an administrator closed this connection"
 	reasonInternal     = "internal error: connect again with your cursor"
 )

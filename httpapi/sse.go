@@ -25,9 +25,23 @@ var errTwoEventIDs = &taskfeed.Error{Code: taskfeed.CodeBadCursor,
 // goes or the server ends it.
 func (s *Server) handleStream(c echo.Context) error {
 	err := s.stream(c)
-	if err != nil {
-		s.metrics.refused(err)
+	if err == nil {
+		return nil
 	}
+	s.metrics.refused(err)
+	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && r.Header.Get("Last-Event-ID") != "" {
+		return putOff(c)
+	}
+	return err
+}
+
+// putOff answers with a stream that ends at once. A browser's EventSource that
+// has lost its stream sends its last id; if it were answered by a status such as
+// 503 it would give up for good, while from the end of a stream it comes back.
+func putOff(c echo.Context) error {
+	streamHeader(c.Response().Header())
+	c.Response().WriteHeader(http.StatusOK)
+	_, err := c.Response().Write(appendClosed(appendRetry(nil, retryAfter), closeRestart, reasonPutOff))
 	return err
 }
 

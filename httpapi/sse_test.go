@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +96,41 @@ func TestStream(t *testing.T) {
 		c.Until("comments go on", func() bool { return c.Parser.Comments > comments+1 })
 		if c.Parser.LastID != want.String() {
 			t.Errorf("last id %s, want %d: comments do not move it back", c.Parser.LastID, want)
+		}
+	})
+
+	t.Run("coming back too early", func(t *testing.T) {
+		t.Parallel()
+		var away atomic.Bool
+		f := serve(t, setup{deps: Deps{Unavailable: func() error {
+			if away.Load() {
+				return errors.New("planted")
+			}
+			return nil
+		}}})
+		alice := f.token("alice")
+		c := f.stream(alice)
+		c.ExpectLive(0)
+		c.Close()
+		missed := f.log.add("alice", "hello", `{}`)[0]
+		away.Store(true)
+		for range 2 {
+			c.Reconnect() // with a last id: an error would be the end of a browser's EventSource
+			c.ExpectClosed(closeRestart)
+		}
+		if c.Parser.Retry != retryAfter || c.Parser.LastID != "0" {
+			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, retryAfter)
+		}
+		resp, body := f.getAs(alice, "/v1/events/stream")
+		f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
+		resp, body = f.getAs("forged", "/v1/events/stream", "Last-Event-ID", "0")
+		f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
+		away.Store(false)
+		c.Reconnect()
+		c.ExpectEvent(missed)
+		c.ExpectLive(missed)
+		if got := f.metric(`taskfeed_handshake_refusals_total{code="unavailable"}`); got != 3 {
+			t.Errorf("%v refusals are counted, want 3", got)
 		}
 	})
 

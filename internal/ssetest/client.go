@@ -103,7 +103,8 @@ func (c *Client) read(ctx context.Context, body io.ReadCloser, pieces chan<- []b
 }
 
 // Reconnect comes back after the stream has ended, with the last id, trying
-// again while nobody answers, as a browser does.
+// again while nobody answers. Any other status than 200 fails the test: a browser
+// gives up.
 func (c *Client) Reconnect() {
 	c.t.Helper()
 	c.hangUp()
@@ -116,7 +117,7 @@ func (c *Client) Reconnect() {
 		switch {
 		case err == nil && status == http.StatusOK:
 			return
-		case err == nil && status != http.StatusServiceUnavailable:
+		case err == nil:
 			c.t.Fatalf("come back to the stream: %d %s", status, body)
 		}
 		select {
