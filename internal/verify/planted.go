@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -107,6 +108,9 @@ func chooseBugs(names []string) ([]PlantedBug, error) {
 // be broken is not, or when the caller wants it.
 func runPlanted(ctx context.Context, cfg Config, b PlantedBug) (*Round, error) {
 	cfg.Bug, cfg.Faults, cfg.Rounds, cfg.Duration = b.Bug, b.Faults, 1, -time.Second
+	if cfg.Keep != "" {
+		cfg.Keep = filepath.Join(cfg.Keep, string(b.Bug))
+	}
 	result, err := Run(ctx, cfg)
 	if err != nil {
 		return nil, err
