@@ -177,6 +177,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 	}
 	b := &bench{cfg: cfg, id: fmt.Sprintf("%08x", rand.Uint32()), epoch: time.Now()}
 	report = newReport(&cfg)
+	b.noteBusy(ctx, "before")
 	if cfg.DatabaseURL == "" {
 		if b.pg, err = startPostgres(ctx, &cfg); err != nil {
 			return report, err
@@ -204,7 +205,13 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 			return report, fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
-	report.Notes = append(report.Notes, b.notes...)
+	if b.pg != nil {
+		if err := b.pg.StopMode(devpg.Fast); err != nil {
+			return report, err
+		}
+	}
+	b.noteBusy(ctx, "after")
+	report.Notes = b.notes
 	report.Took = time.Since(b.epoch).Round(time.Second)
 	return report, nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"runtime"
@@ -106,12 +107,19 @@ func median(values []float64) float64 {
 }
 
 func newReport(cfg *Config) Report {
-	r := Report{At: time.Now().UTC().Truncate(time.Second), Version: cfg.Version, Command: cfg.Command, Machine: machine(), Go: runtime.Version()}
-	if value, ok := load(); ok && value > float64(runtime.NumCPU())/2 {
-		r.Notes = append(r.Notes, fmt.Sprintf("the machine was busy with other things when the run began (load %.1f on %d cores): every figure suffers, and not all alike",
-			value, runtime.NumCPU()))
+	return Report{At: time.Now().UTC().Truncate(time.Second), Version: cfg.Version, Command: cfg.Command, Machine: machine(), Go: runtime.Version()}
+}
+
+// busyTime is how long the machine is watched before and after a run.
+const busyTime = time.Second
+
+// noteBusy says so when the machine does other things, before the run has begun
+// or after it has ended.
+func (b *bench) noteBusy(ctx context.Context, when string) {
+	if others, ok := othersRunning(ctx, busyTime); ok && others > 0.3 {
+		b.note("%s the run, %.1f threads of other programs wanted to run at a time on %d processors: every figure suffers, and not all alike",
+			when, others, runtime.NumCPU())
 	}
-	return r
 }
 
 // Missed lists the figures that missed their goal.

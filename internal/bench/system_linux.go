@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -72,14 +73,24 @@ func lineOf(file, key string) string {
 	return ""
 }
 
-// load is the mean number of processes that wanted to run in the last minute.
-func load() (value float64, ok bool) {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0, false
+// othersRunning is how many threads besides this one wanted to run, on average
+// over a while.
+func othersRunning(ctx context.Context, during time.Duration) (mean float64, ok bool) {
+	const samples = 50
+	for range samples {
+		stat, err := os.ReadFile("/proc/stat")
+		if err != nil || sleep(ctx, during/samples) != nil {
+			return 0, false
+		}
+		_, rest, _ := strings.Cut(string(stat), "\nprocs_running ")
+		line, _, _ := strings.Cut(rest, "\n")
+		n, err := strconv.Atoi(line)
+		if err != nil {
+			return 0, false
+		}
+		mean += float64(n-1) / samples
 	}
-	_, err = fmt.Sscan(string(text), &value)
-	return value, err == nil
+	return mean, true
 }
 
 // diskFree is how many bytes a file system has left.

@@ -3,6 +3,7 @@
 package bench
 
 import (
+	"context"
 	"syscall"
 	"time"
 )
@@ -14,6 +15,7 @@ func dieWithParent(*syscall.SysProcAttr) {}
 func (s *server) memory() (float64, error)    { return 0, errNotHere }
 func (s *server) cpu() (time.Duration, error) { return 0, errNotHere }
 func hardware() []string                      { return nil }
-func load() (float64, bool)                   { return 0, false }
-func diskFree(string) (uint64, bool)          { return 0, false }
-func fileLimit() (int, bool)                  { return 0, false }
+
+func othersRunning(context.Context, time.Duration) (float64, bool) { return 0, false }
+func diskFree(string) (uint64, bool)                               { return 0, false }
+func fileLimit() (int, bool)                                       { return 0, false }
