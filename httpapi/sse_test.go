@@ -413,6 +413,26 @@ func TestSocketFilters(t *testing.T) {
 	if got := f.Connections()[0].Cursor; got != 33 {
 		t.Errorf("cursor %d, want 33", got)
 	}
+	c.Drop()
+	for cursor, want := range map[taskfeed.Cursor][]taskfeed.Cursor{30: {33}, 33: nil, wanted[0]: {wanted[1], 33}} {
+		back := f.dial("alice", "after="+cursor.String(), "types=task_completed", "task_id=task-1")
+		for _, id := range want {
+			back.ExpectEvent(id)
+		}
+		back.ExpectLive(33)
+		back.ExpectQuiet()
+		back.Drop()
+	}
+	whole := f.dial("alice", "after=30") // a cursor of a narrowed feed is good for the whole one
+	for id := taskfeed.Cursor(31); id <= 33; id++ {
+		whole.ExpectEvent(id)
+	}
+	whole.ExpectLive(33)
+	unlike := f.dial("alice", "types=task_completed") // a plain client, live only
+	unlike.ExpectQuiet()
+	f.log.add("alice", taskfeed.TypeTaskProgress, `{}`)
+	unlike.ExpectQuiet()
+	unlike.ExpectEvent(f.log.add("alice", taskfeed.TypeTaskCompleted, `{}`)[0])
 	for _, params := range []string{"types=", "types=task_done", "task_id=%00", "task_id=a&task_id=b", "types=" + strings.Repeat("x,", 60)} {
 		expectProblem(t, wstest.Refused(t, f.feedURL("alice", params), wstest.Options{}), 400, taskfeed.CodeBadRequest)
 	}
