@@ -265,7 +265,7 @@ func TestStreamEnds(t *testing.T) {
 	})
 	t.Run("bad input 42: the client never reads", func(t *testing.T) {
 		t.Parallel()
-		f := serve(t, setup{cfg: Config{WriteTimeout: 300 * time.Millisecond, SendBufferBytes: 16 << 10}})
+		f := serve(t, setup{cfg: Config{WriteTimeout: 2 * time.Second, SendBufferBytes: 16 << 10}})
 		alice := f.token("alice")
 		raw := wstest.Connect(t, strings.TrimPrefix(f.url, "http://"))
 		if err := raw.Conn.SetReadBuffer(4 << 10); err != nil {
