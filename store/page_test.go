@@ -309,8 +309,8 @@ func TestLateReads(t *testing.T) {
 		separator = "&"
 	}
 	for name, cfg := range map[string]store.Config{
-		"read timeout":      {URL: url, ReadTimeout: 300 * time.Millisecond},
-		"statement_timeout": {URL: url + separator + "statement_timeout=300"},
+		"read timeout":      {URL: url, ReadTimeout: 3 * time.Second},
+		"statement_timeout": {URL: url + separator + "statement_timeout=3000"},
 	} {
 		s := openStore(t, cfg)
 		var read []taskfeed.Task
