@@ -80,8 +80,8 @@ web-check: web/node_modules ## that the committed web/*/dist are what their sour
 
 .PHONY: test-web
 test-web: test-web-setup ## test the client and the console, by themselves, against servers and in a browser
-	$(GO) build -o bin/taskfeed ./cmd/taskfeed
-	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed npm test --workspaces
+	$(GO) build -race -o bin/taskfeed-race ./cmd/taskfeed
+	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed-race npm test --workspaces
 
 .PHONY: test-web-setup
 test-web-setup: web/node_modules

@@ -55,6 +55,7 @@ export class Server {
     const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill(signal);
     await ended;
+    if (this.#log.includes("DATA RACE")) throw new Error("the server has a data race:\n" + this.#log);
   }
 
   async remove(): Promise<void> {
