@@ -51,7 +51,7 @@ VERIFY_SEED ?= 1
 
 .PHONY: verify
 verify: build ## prove that nothing is lost: one round of every fault, about five minutes
-	bin/taskfeed verify --seed $(VERIFY_SEED) --duration 15s
+	bin/taskfeed verify --seed $(VERIFY_SEED) --duration 10s
 
 .PHONY: verify-long
 verify-long: build ## the same for a night: rounds of the clock's seed, with more at once for longer
