@@ -11,6 +11,7 @@ import (
 // server's clock, which no correction of the wall clock moves.
 type keepalive struct {
 	pingAt  time.Duration // when the next ping is due
+	asked   time.Duration // just before the unanswered ping was written
 	pongBy  time.Duration // when the peer is dead; 0 while no ping is unanswered
 	expires time.Duration // when the token ends
 }
@@ -35,10 +36,11 @@ func (k *keepalive) expireAt(now time.Duration, at time.Time) {
 	}
 }
 
-// pinged notes that a ping has been written.
-func (k *keepalive) pinged(now, timeout time.Duration) {
+// pinged notes that a ping has been written. The pong may have come before this
+// is called, but not before asked.
+func (k *keepalive) pinged(asked, now, timeout time.Duration) {
 	if k.pongBy == 0 {
-		k.pongBy = now + timeout
+		k.asked, k.pongBy = asked, now+timeout
 	}
 }
 
@@ -68,8 +70,8 @@ func (k *keepalive) look(now, lastRead time.Duration, cfg *Config) verdict {
 		return verdictExpired
 	}
 	if k.pongBy != 0 {
-		switch pinged := k.pongBy - cfg.PongTimeout; {
-		case lastRead >= pinged:
+		switch {
+		case lastRead >= k.asked:
 			k.pongBy = 0
 		case now >= k.pongBy:
 			return verdictDead
@@ -101,11 +103,11 @@ func (c *socket) tick(now time.Duration) {
 	}
 }
 
-// pinged notes that the peer has a ping to answer.
-func (c *socket) pinged() {
+// pinged notes that the peer has a ping to answer, which was not written before asked.
+func (c *socket) pinged(asked time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep.pinged(c.server.now(), c.server.cfg.PongTimeout)
+	c.keep.pinged(asked, c.server.now(), c.server.cfg.PongTimeout)
 	c.nextDue.Store(int64(c.keep.due()))
 }
 

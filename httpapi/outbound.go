@@ -258,9 +258,10 @@ func (c *socket) control() {
 	defer c.helpers.Done()
 	defer c.catch()
 	for owed := c.takeOwed(); owed != nil; owed = c.takeOwed() {
+		began := c.server.now()
 		c.writeControls(owed)
 		if owed.ping {
-			c.pinged()
+			c.pinged(began)
 		}
 	}
 }

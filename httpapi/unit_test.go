@@ -152,9 +152,11 @@ func TestKeepalive(t *testing.T) {
 	expect(&k, 19*time.Second, 0, verdictFine)
 	expect(&k, 20*time.Second, 0, verdictPing)
 	expect(&k, 44*time.Second, 0, verdictFine) // not written yet: the peer has nothing to answer
-	k.pinged(21*time.Second, cfg.PongTimeout)
-	expect(&k, 30*time.Second, 20*time.Second, verdictFine)
-	expect(&k, 31*time.Second, 20*time.Second, verdictDead)
+	k.pinged(20*time.Second, 21*time.Second, cfg.PongTimeout)
+	expect(&k, 30*time.Second, 19*time.Second, verdictFine)
+	expect(&k, 31*time.Second, 19*time.Second, verdictDead)
+	early := k // a pong that was read before the writer of the ping went on once did not count
+	expect(&early, 31*time.Second, 20*time.Second+time.Microsecond, verdictFine)
 	expect(&k, 31*time.Second, 22*time.Second, verdictFine)
 	expect(&k, 45*time.Second, 22*time.Second, verdictPing)
 
