@@ -87,7 +87,7 @@ func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.C
 			return result, err
 		}
 		if err := t.wait(ctx, n); err != nil {
-			return result, err
+			return result, feeds.explain(err)
 		}
 		if shot > 0 {
 			result.last = append(result.last, float64(t.toLast().Microseconds())/1000)
@@ -137,7 +137,7 @@ func (b *bench) stream(ctx context.Context, p *place) ([]Figure, error) {
 		table string
 		serve func(context.Context, *place) (*server, error)
 	}{{p.notify(), b.serveBare}, {oursTable, b.serve}}
-	servers, tallies := make([]*server, len(variants)), make([]*tally, len(variants))
+	servers, tallies, clients := make([]*server, len(variants)), make([]*tally, len(variants)), make([]*feeds, len(variants))
 	for i, v := range variants {
 		s, err := v.serve(ctx, p)
 		if err != nil {
@@ -152,11 +152,10 @@ func (b *bench) stream(ctx context.Context, p *place) ([]Figure, error) {
 			return nil, err
 		}
 		servers[i], tallies[i] = s, b.newTally()
-		feeds, err := s.openFeeds(ctx, users, user, tallies[i].arrive)
-		if err != nil {
+		if clients[i], err = s.openFeeds(ctx, users, user, tallies[i].arrive); err != nil {
 			return nil, err
 		}
-		defer feeds.close()
+		defer clients[i].close()
 	}
 	ws, err := b.openWriters(ctx, p, streamConns)
 	if err != nil {
@@ -168,7 +167,7 @@ func (b *bench) stream(ctx context.Context, p *place) ([]Figure, error) {
 		for i, v := range variants {
 			micros, err := ws.stream(ctx, servers[i], tallies[i], v.table)
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("stream of %s: %w", v.table, clients[i].explain(err))
 			}
 			p50[i] = append(p50[i], tallies[i].quantile(50))
 			p99[i] = append(p99[i], tallies[i].quantile(99))

@@ -155,16 +155,42 @@ func (b *bench) connections(n int) int {
 type feeds struct {
 	all     []*feed
 	readers sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	ended  []error // of feeds that ended by themselves
 }
 
 // close ends the connections and waits for their readers.
 func (fs *feeds) close() {
+	fs.mu.Lock()
+	fs.closed = true
+	fs.mu.Unlock()
 	for _, f := range fs.all {
 		if f != nil {
 			_ = f.conn.Close() // it may be broken already
 		}
 	}
 	fs.readers.Wait()
+}
+
+// end notes why a feed has ended.
+func (fs *feeds) end(err error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if !fs.closed {
+		fs.ended = append(fs.ended, err)
+	}
+}
+
+// explain adds to an error about events that did not come why feeds have ended.
+func (fs *feeds) explain(err error) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err == nil || len(fs.ended) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; %d connections ended, the first with: %w", err, len(fs.ended), fs.ended[0])
 }
 
 // openFeeds opens n feeds, some at a time, of the users that user names.
@@ -184,7 +210,7 @@ func (s *server) openFeeds(ctx context.Context, n int, user func(i int) string, 
 	}
 	for _, f := range fs.all {
 		fs.readers.Go(func() {
-			_ = f.read(func(payload []byte) error { handle(payload); return nil }) // until close; who waits for events notices
+			fs.end(f.read(func(payload []byte) error { handle(payload); return nil }))
 		})
 	}
 	return fs, nil

@@ -181,7 +181,7 @@ func (g *grown) measure(ctx context.Context, keep bool) error {
 	}
 	defer feeds.close()
 	if err := g.lat.once(ctx, oursTable, paces[0], 2*g.lat.bench.cfg.Step); err != nil {
-		return err
+		return feeds.explain(err)
 	}
 	var took []float64
 	for range 5 {

@@ -78,7 +78,7 @@ func (l *latencies) through(ctx context.Context, s *server, role string, rounds 
 	for _, r := range paces {
 		more, err := l.compare(ctx, r, rounds)
 		if err != nil {
-			return figures, fmt.Errorf("%s server, %v: %w", role, r, err)
+			return figures, fmt.Errorf("%s server, %v: %w", role, r, feeds.explain(err))
 		}
 		name := fmt.Sprintf("update to client of the %s server, %v", role, r)
 		p50 := more.p50[oursTable]
