@@ -362,6 +362,16 @@ func TestConnectionsOverHTTP(t *testing.T) {
 	f.Obey("of a later version", "alice")
 	f.Obey(taskfeed.CommandDisconnectUser, "alice")
 	f.eventually("alice is gone and bob is not", func() bool { return len(f.Connections()) == 1 && f.Connections()[0].UserID == "bob" })
+	if _, body := f.getAs(admin, "/v1/connections?user_id=alice"); strings.Contains(body, `"id"`) {
+		t.Errorf("open connections of alice: %s, want none", body)
+	}
+	_, body = f.getAs(admin, "/v1/connections?ended=true&limit=2")
+	if strings.Count(body, `"id"`) != 2 || strings.Count(body, `"until"`) != 1 || !strings.Contains(body, first) || !strings.Contains(body, second) {
+		t.Errorf("first page with those that ended: %s, want alice's, ended, and bob's, open", body)
+	}
+	if _, body := f.getAs(admin, "/v1/connections?ended=true&user_id=alice"); strings.Count(body, `"until"`) != 2 {
+		t.Errorf("connections of alice that ended: %s, want two", body)
+	}
 	commands.err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "away"}
 	resp, body = f.do(f.request(http.MethodDelete, "/v1/connections/"+second, admin))
 	f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)

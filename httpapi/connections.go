@@ -45,13 +45,14 @@ type connectionList struct {
 }
 
 // handleConnections lists this server's connections in the order in which they
-// were made. Other servers list their own.
+// were made, those that ended among them where that is asked for. Other servers
+// list their own.
 func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 	p, err := readParams(c.Request())
 	if err != nil {
 		return err
 	}
-	userID, limit, after := p.text("user_id"), p.limit(), p.after()
+	userID, ended, limit, after := p.text("user_id"), p.flag("ended"), p.limit(), p.after()
 	first, ok := s.registry.number(after)
 	if after != "" && !ok {
 		p.refuse("after", "is not the next of a page of this server; begin without it")
@@ -59,7 +60,7 @@ func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 	if err := p.err(); err != nil {
 		return err
 	}
-	page, more := s.registry.page(userID, first, limit)
+	page, more := s.registry.page(userID, ended, first, limit)
 	body := connectionList{Server: s.registry.prefix, list: list[Connection]{Items: page}}
 	if more {
 		body.Next = page[len(page)-1].ID
@@ -69,26 +70,33 @@ func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 }
 
 // page describes at most limit connections after the one with a number, of one
-// user where there is an id, by ascending number, and says whether there are more.
-func (r *registry) page(userID string, after uint64, limit int) (page []Connection, more bool) {
+// user where there is an id, by ascending number, and says whether there are
+// more. Those that ended are among them if ended is true.
+func (r *registry) page(userID string, ended bool, after uint64, limit int) (page []Connection, more bool) {
 	type numbered struct {
-		id uint64
-		member
+		pastConnection
+		open member // nil: it ended
 	}
 	var found []numbered
 	r.mu.Lock()
 	for id, m := range r.members {
 		if id > after && (userID == "" || m.user() == userID) {
-			found = append(found, numbered{id, m})
+			found = append(found, numbered{pastConnection{id: id}, m})
+		}
+	}
+	for _, past := range r.ended {
+		if ended && past.id > after && (userID == "" || past.UserID == userID) {
+			found = append(found, numbered{past, nil})
 		}
 	}
 	r.mu.Unlock()
 	slices.SortFunc(found, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
 	more = len(found) > limit
 	page = mapped(found[:min(len(found), limit)], func(n numbered) Connection {
-		c := n.describe()
-		c.ID, c.Since = r.name(n.id), c.Since.UTC()
-		return c
+		if n.open == nil {
+			return n.Connection
+		}
+		return r.describe(n.id, n.open)
 	})
 	return page, more
 }

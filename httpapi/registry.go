@@ -10,14 +10,15 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Connection describes one open connection.
+// Connection describes one connection.
 type Connection struct {
 	ID         string          `json:"id"` // unique among all servers
 	UserID     string          `json:"user_id"`
 	Transport  string          `json:"transport"` // websocket or sse
 	Since      time.Time       `json:"since"`
-	RemoteAddr string          `json:"remote_addr"` // of the client; see Config.TrustedProxies
-	Cursor     taskfeed.Cursor `json:"cursor"`      // the last event handed to the connection
+	Until      time.Time       `json:"until,omitzero"` // zero while it is open
+	RemoteAddr string          `json:"remote_addr"`    // of the client; see Config.TrustedProxies
+	Cursor     taskfeed.Cursor `json:"cursor"`         // the last event handed to the connection
 	BytesSent  int64           `json:"bytes_sent"`
 }
 
@@ -25,7 +26,7 @@ type Connection struct {
 type member interface {
 	// user is whose connection it is. It does not block.
 	user() string
-	// describe returns all but the ID.
+	// describe returns all but ID and Until.
 	describe() Connection
 	// end closes the connection with a code and a reason. It does not block.
 	end(code int, reason string)
@@ -35,7 +36,16 @@ type member interface {
 	tick(now time.Duration)
 }
 
-// registry knows the open connections, and counts those that still have a
+// keepEnded is how many of the connections that ended a server remembers.
+const keepEnded = 1000
+
+// pastConnection is a connection that ended, and its number.
+type pastConnection struct {
+	id uint64
+	Connection
+}
+
+// registry knows the open connections and the last that ended, and counts those that still have a
 // goroutine, which also the closing and the refused ones have. It is safe for
 // concurrent use; of a member it calls only user and due while it holds its mutex.
 type registry struct {
@@ -43,6 +53,8 @@ type registry struct {
 
 	mu      sync.Mutex
 	members map[uint64]member
+	ended   []pastConnection // at most keepEnded, in no order
+	oldest  int              // index in ended of the one to forget first, once it is full
 	lastID  uint64
 	running int
 	closed  bool          // no more may enter
@@ -113,11 +125,33 @@ func (r *registry) add(id uint64, m member) bool {
 	return true
 }
 
-// remove takes a connection from the list; it may have gone before.
+// remove takes a connection from the list, and remembers it for a while; it may
+// have gone before.
 func (r *registry) remove(id uint64) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	m := r.members[id]
 	delete(r.members, id)
+	r.mu.Unlock()
+	if m == nil {
+		return
+	}
+	past := pastConnection{id, r.describe(id, m)}
+	past.Until = time.Now().UTC()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.ended) < keepEnded {
+		r.ended = append(r.ended, past)
+		return
+	}
+	r.ended[r.oldest] = past
+	r.oldest = (r.oldest + 1) % keepEnded
+}
+
+// describe returns all there is to say of an open connection.
+func (r *registry) describe(id uint64, m member) Connection {
+	c := m.describe()
+	c.ID, c.Since = r.name(id), c.Since.UTC()
+	return c
 }
 
 // name is a connection's number as outsiders see it.
@@ -179,9 +213,7 @@ func (r *registry) list() []Connection {
 	r.mu.Unlock()
 	list := make([]Connection, 0, len(open))
 	for id, m := range open {
-		c := m.describe()
-		c.ID = r.name(id)
-		list = append(list, c)
+		list = append(list, r.describe(id, m))
 	}
 	return list
 }

@@ -227,3 +227,27 @@ func TestFrameReaderAgainstWriter(t *testing.T) {
 		}
 	}
 }
+
+// endedMember is a connection that can be described.
+type endedMember struct{ member }
+
+func (endedMember) describe() Connection { return Connection{UserID: "alice"} }
+
+func TestEndedConnectionsAreForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRegistry("server")
+	for range keepEnded + 7 {
+		id, _ := r.enter()
+		r.add(id, endedMember{})
+		r.remove(id)
+		r.remove(id)
+		r.leave()
+	}
+	page, more := r.page("alice", true, 0, 2*keepEnded)
+	if len(page) != keepEnded || more || page[0].ID != r.name(8) || page[keepEnded-1].ID != r.name(keepEnded+7) {
+		t.Errorf("got %d from %s to %s, want the last %d", len(page), page[0].ID, page[len(page)-1].ID, keepEnded)
+	}
+	if open, _ := r.page("", false, 0, 10); len(open) != 0 {
+		t.Errorf("got %d open, want none", len(open))
+	}
+}

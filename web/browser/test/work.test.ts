@@ -1,4 +1,4 @@
-import type { BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { seed } from "../support/data.js";
 import { complaints, figure, live, newContext, open } from "../support/page.js";
@@ -130,17 +130,23 @@ describe("a task", () => {
 
   it("is copied as SQL that finds it, as curl, and its events as JSON", async () => {
     await goto("tasks/export-orders");
-    const copied = async (button: string, last = false): Promise<string> => {
-      const found = page.getByRole("button", { name: button });
-      await (last ? found.last() : found.first()).click();
+    const copied = async (button: string, within: Page | Locator = page): Promise<string> => {
+      await page.evaluate(() => navigator.clipboard.writeText(""));
+      await within.getByRole("button", { name: button }).click();
       await page.getByText("Copied").first().waitFor();
-      return page.evaluate(() => navigator.clipboard.readText());
+      let words = "";
+      await waitFor("the words are in the clipboard", async () => {
+        words = await page.evaluate(() => navigator.clipboard.readText());
+        return words !== "";
+      });
+      return words;
     };
     const found = await server.sql(await copied("Copy as SQL"));
     expect(found.map((e) => e["type"])).toEqual(["task_queued", "task_started", ...Array(6).fill("task_progress"), "task_completed"]);
     expect(await copied("Copy as curl")).toContain(`'${server.base}/v1/tasks/export-orders'`);
-    await page.locator(".events > li > details > summary").first().click();
-    const event = JSON.parse(await copied("Copy JSON"));
+    const first = page.locator(".events > li").first();
+    await first.locator("details > summary").first().click();
+    const event = JSON.parse(await copied("Copy JSON", first));
     expect(event).toMatchObject({ type: "task_queued", task_id: "export-orders", version: 1 });
   });
 
@@ -159,7 +165,7 @@ describe("a task", () => {
   it("says when its user was connected, and whether they have got it all", async () => {
     await server.sql("INSERT INTO taskfeed.tasks (id, user_id, status) VALUES ('watched', 'mallory', 'running')");
     await goto("tasks/watched");
-    await page.getByText("Not now, and not since this page was opened").waitFor();
+    await page.getByText("Not since this task began").waitFor();
     const other = await context.newPage();
     await open(other, server.base, "tasks", token("mallory"));
     const stay = page.locator(".stays li");
@@ -167,6 +173,8 @@ describe("a task", () => {
     expect(await stay.innerText()).toMatch(/^websocket, since/);
     expect(await page.locator(".timeline-stay").count()).toBe(1);
     await other.close();
+    await stay.getByText("until").waitFor();
+    await page.reload();
     await stay.getByText("until").waitFor();
     expect(await stay.count(), "a connection that ended stays known").toBe(1);
   });

@@ -5,24 +5,26 @@ export interface Stay {
   id: string;
   transport: string;
   start: number; // ms since 1970
-  /** When the page noticed that the connection was gone; null while it lasts. */
+  /** When the connection ended; null while it lasts. */
   end: number | null;
   /** The last event that the connection has got. */
   cursor: number;
 }
 
 /**
- * Returns the stays after a look at the connections. The server keeps no history
- * of connections, so those that ended before the first look are not known.
+ * Returns the stays after a look at the connections. A server forgets those that
+ * ended long ago, and all when it restarts: what is known of them stays.
  */
 export function afterLook(stays: readonly Stay[], found: readonly Connection[], now: number): Stay[] {
-  const open = new Map(found.map((c) => [c.id, c]));
-  const known = stays.map((stay) => {
-    const c = open.get(stay.id);
-    open.delete(stay.id);
-    return c ? { ...stay, end: null, cursor: c.cursor } : { ...stay, end: stay.end ?? now };
-  });
-  const begun = [...open.values()].map((c) =>
-    ({ id: c.id, transport: c.transport, start: Date.parse(c.since), end: null, cursor: c.cursor }));
-  return [...known, ...begun].sort((a, b) => a.start - b.start);
+  const listed = found.map((c) => ({
+    id: c.id, transport: c.transport, start: Date.parse(c.since), end: c.until ? Date.parse(c.until) : null, cursor: c.cursor,
+  }));
+  const ids = new Set(listed.map(({ id }) => id));
+  const gone = stays.filter(({ id }) => !ids.has(id)).map((stay) => ({ ...stay, end: stay.end ?? now }));
+  return [...gone, ...listed].sort((a, b) => a.start - b.start);
+}
+
+/** Returns the stays that last to a time or longer. */
+export function since(stays: readonly Stay[], time: number): Stay[] {
+  return stays.filter(({ end }) => end === null || end >= time);
 }

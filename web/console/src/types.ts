@@ -47,6 +47,7 @@ export interface Connection {
   user_id: string;
   transport: string;
   since: string;
+  until?: string; // once it has ended
   remote_addr: string;
   cursor: number;
   bytes_sent: number;

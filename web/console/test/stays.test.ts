@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { afterLook } from "../src/stays.js";
+import { afterLook, since } from "../src/stays.js";
 import type { Connection } from "../src/types.js";
 
 const connection = (id: string, since: number, cursor = 0): Connection =>
@@ -16,6 +16,14 @@ describe("who was connected when", () => {
     const second = afterLook(first, [connection("b", 2000, 9)], 6000);
     expect(second.map(({ id, end, cursor }) => [id, end, cursor])).toEqual([["a", 6000, 7], ["b", null, 9]]);
     expect(afterLook(second, [], 7000).map(({ end }) => end)).toEqual([6000, 7000]);
+  });
+
+  it("ends when the server says", () => {
+    const ended = { ...connection("b", 2000, 3), until: new Date(4000).toISOString() };
+    const second = afterLook(first, [connection("a", 1000, 7), ended], 6000);
+    expect(second.map(({ id, end, cursor }) => [id, end, cursor])).toEqual([["a", null, 7], ["b", 4000, 3]]);
+    expect(since(second, 4001).map(({ id }) => id)).toEqual(["a"]);
+    expect(since(second, 4000).map(({ id }) => id)).toEqual(["a", "b"]);
   });
 
   it("adds who comes later", () => {

@@ -9,7 +9,7 @@ import { admin } from "../session.js";
 import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
 import { readHistory, tasksPath, type History } from "../tasks.js";
-import { afterLook, type Stay } from "../stays.js";
+import { afterLook, since, type Stay } from "../stays.js";
 import { timelineOf } from "../timeline.js";
 import type { Connection, FeedEvent, Page, Task as TaskItem } from "../types.js";
 import { CopyButton, Empty, Heading, Loading, Payload, ProblemNote, ProgressBar, StatusMark, Time } from "../ui/basic.js";
@@ -24,6 +24,7 @@ export function Task({ id }: { id: string }) {
   const { history, held } = useLiveHistory(id, read.data);
   const timeline = useMemo(() => timelineOf(history?.events ?? []), [history?.events]);
   const stays = useStays((admin.value && (history?.task?.user_id ?? history?.events.at(-1)?.user_id)) || "");
+  const watched = since(stays?.list ?? [], Date.parse(history?.task?.created_at ?? history?.events[0]?.timestamp ?? "") || 0);
   const { task: t } = text;
   return (
     <>
@@ -40,7 +41,7 @@ export function Task({ id }: { id: string }) {
           {history.task && <Facts task={history.task} />}
           <section class="panel" aria-labelledby="h-timeline">
             <h2 id="h-timeline">{t.timeline}</h2>
-            {history.events.length > 0 ? <TimelinePicture timeline={timeline} stays={stays?.list ?? []} /> : <p class="small">{t.noEvents}</p>}
+            {history.events.length > 0 ? <TimelinePicture timeline={timeline} stays={watched} /> : <p class="small">{t.noEvents}</p>}
           </section>
           <div class="columns">
             <section class="panel" aria-labelledby="h-events">
@@ -51,7 +52,7 @@ export function Task({ id }: { id: string }) {
             <div class="stack">
               {history.task && <Outcome task={history.task} />}
               <Take id={id} history={history} />
-              {stays && <Watchers {...stays} last={history.events.at(-1)?.id ?? 0} />}
+              {stays && <Watchers user={stays.user} list={watched} last={history.events.at(-1)?.id ?? 0} />}
             </div>
           </div>
         </>
@@ -154,10 +155,22 @@ function Take({ id, history }: { id: string; history: History }) {
 
 const lookEvery = 3000; // ms
 
+/** All connections of a user that the server knows of, ended or not. */
+async function connectionsOf(user: string, signal: AbortSignal): Promise<Connection[]> {
+  const query = { user_id: user, ended: "true", limit: "500" };
+  const all: Connection[] = [];
+  for (let after: string | undefined = ""; after !== undefined;) {
+    const page: Page<Connection> = await get("v1/connections", { query: after ? { ...query, after } : query, signal });
+    all.push(...page.items);
+    after = page.next;
+  }
+  return all;
+}
+
 /** Looks who of a user is connected, and remembers who was. Returns null until it is known; "" is nobody to look for. */
 function useStays(user: string): { user: string; list: readonly Stay[] } | null {
   const read = useLoad("connections of " + user, async (signal) => ({
-    found: user ? (await get<Page<Connection>>("v1/connections", { query: { user_id: user, limit: "20" }, signal })).items : [],
+    found: user ? await connectionsOf(user, signal) : [],
     at: Date.now(),
   }), lookEvery);
   const known = useRef<{ user: string; list: readonly Stay[]; at: number }>({ user, list: [], at: 0 });
