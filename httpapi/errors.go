@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -83,8 +84,9 @@ func (s *Server) handleError(err error, c echo.Context) {
 		return
 	}
 	e := asError(err)
-	level := slog.LevelDebug // the access log has it already
-	if e.Code == taskfeed.CodeInternal {
+	gone := c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) // the client, and so its query
+	level := slog.LevelDebug                                                       // the access log has it already
+	if e.Code == taskfeed.CodeInternal && !gone {
 		level = slog.LevelError
 	}
 	s.log.Log(c.Request().Context(), level, "request refused",

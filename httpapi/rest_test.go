@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"reflect"
 	"slices"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
@@ -410,5 +413,22 @@ func TestETag(t *testing.T) {
 	}
 	if resp, _ := f.getAs(f.token("bob"), path, "If-None-Match", "*"); resp.StatusCode != 404 {
 		t.Errorf("another's task with If-None-Match: %d, want 404", resp.StatusCode)
+	}
+}
+
+// TestGoneClientIsNoError: a client that goes away in the middle of a query is
+// no reason to wake an operator, any other canceled query is.
+func TestGoneClientIsNoError(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	err := fmt.Errorf("list tasks: %w", context.Canceled)
+	here := httptest.NewRequest(http.MethodGet, "/v1/tasks", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, r := range []*http.Request{here, here.WithContext(ctx)} {
+		f.handleError(err, echo.New().NewContext(r, httptest.NewRecorder()))
+	}
+	if errs, all := len(f.logs.lines(`"level":"ERROR"`, "list tasks")), len(f.logs.lines("list tasks")); errs != 1 || all != 2 {
+		t.Errorf("%d lines, %d of them errors, want 2 and 1:\n%s", all, errs, f.logs)
 	}
 }
