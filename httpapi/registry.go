@@ -202,18 +202,3 @@ func (r *registry) dueBy(now time.Duration) []member {
 	}
 	return found
 }
-
-// list describes the open connections, in no order.
-func (r *registry) list() []Connection {
-	r.mu.Lock()
-	open := make(map[uint64]member, len(r.members))
-	for id, m := range r.members {
-		open[id] = m
-	}
-	r.mu.Unlock()
-	list := make([]Connection, 0, len(open))
-	for id, m := range open {
-		list = append(list, r.describe(id, m))
-	}
-	return list
-}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -219,8 +220,11 @@ func endEvenly(open []member, spread time.Duration) {
 // now is the server's clock: the time since it was made.
 func (s *Server) now() time.Duration { return time.Since(s.started) }
 
-// Connections lists the open connections, in no order.
-func (s *Server) Connections() []Connection { return s.registry.list() }
+// Connections lists the open connections in the order in which they were made.
+func (s *Server) Connections() []Connection {
+	open, _ := s.registry.page("", false, 0, math.MaxInt)
+	return open
+}
 
 // Disconnect closes a connection with 4011, after which its client stays away,
 // and reports whether there was one with this ID.
