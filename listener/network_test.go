@@ -23,6 +23,7 @@ type network struct {
 type link struct {
 	client, server net.Conn
 	mu             sync.Mutex // held while it is a black hole
+	hole           bool       // whether it is one; guarded by the network's mutex
 }
 
 // newNetwork starts a network before a database; it ends with the test.
@@ -108,11 +109,16 @@ func (k *link) reset() {
 }
 
 // swallow makes a link pass nothing until pour.
-func (k *link) swallow() { k.mu.Lock() }
+func (k *link) swallow() {
+	k.mu.Lock()
+	k.hole = true
+}
 
 func (k *link) pour() {
-	k.mu.TryLock() // for a link that was made since
-	k.mu.Unlock()
+	if k.hole { // else it was made since, and passes
+		k.hole = false
+		k.mu.Unlock()
+	}
 }
 
 // The network loses connections, or swallows what is sent over them without a
