@@ -6,7 +6,9 @@ CREATE TABLE taskfeed.changes (
     task_id    text,                                              -- no foreign key: the log outlives the task
     type       text        NOT NULL,
     version    bigint,
-    data       jsonb       NOT NULL,
+    data       jsonb,                                             -- null: only progress and message changed
+    progress   smallint,
+    message    text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (
     -- Rows live for milliseconds. Truncation would lock writers out, so vacuum
@@ -116,6 +118,7 @@ REVOKE ALL ON FUNCTION taskfeed.result_bytes(jsonb) FROM PUBLIC;
 CREATE FUNCTION taskfeed.fit_data(status text, kind text, progress smallint, message text, result jsonb, error text)
 RETURNS jsonb
 LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     nulls     jsonb;
@@ -166,32 +169,56 @@ COMMENT ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) 
 REVOKE ALL ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) FROM PUBLIC;
 
 -- +goose StatementBegin
-CREATE FUNCTION taskfeed.progress_data(progress smallint, message text) RETURNS jsonb
-LANGUAGE sql STABLE
-RETURN CASE
-    WHEN octet_length(message) > 40000 THEN taskfeed.fit_data(NULL, NULL, progress, message, NULL, NULL)
-    ELSE jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message))
-END;
+CREATE FUNCTION taskfeed.same_state(
+    status text, was_status text, id text, was_id text, user_id text, was_user_id text,
+    kind text, was_kind text, error text, was_error text, result jsonb, was_result jsonb)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN status = was_status AND id = was_id AND user_id = was_user_id
+    AND kind IS NOT DISTINCT FROM was_kind AND error IS NOT DISTINCT FROM was_error AND result IS NOT DISTINCT FROM was_result;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.progress_data(smallint, text) IS 'What a user can see of a task when only progress or message changed.';
-REVOKE ALL ON FUNCTION taskfeed.progress_data(smallint, text) FROM PUBLIC;
+COMMENT ON FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb) IS 'Whether nothing that a user can see changed besides progress and message.';
+REVOKE ALL ON FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.same_progress(progress smallint, was_progress smallint, message text, was_message text) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN progress = was_progress AND message IS NOT DISTINCT FROM was_message;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.same_progress(smallint, smallint, text, text) IS 'Whether neither progress nor message changed.';
+REVOKE ALL ON FUNCTION taskfeed.same_progress(smallint, smallint, text, text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.moved_on(
+    progress smallint, was_progress smallint, message text, was_message text, created_at timestamptz, was_created_at timestamptz)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN NOT taskfeed.same_progress(progress, was_progress, message, was_message)
+    AND progress BETWEEN 0 AND 100
+    AND (message IS NULL OR octet_length(message) <= 40000) -- six times that as JSON at worst, so an event has room for it
+    AND created_at = was_created_at;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) IS 'Whether progress or message changed, and nothing about that needs a closer look.';
+REVOKE ALL ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) FROM PUBLIC;
 
 -- Inserts and updates are captured row by row. Transition tables would save a
 -- statement of many rows some time, but a statement of one row, by far the most
--- common, would pay for joining them. Triggers fire in the order of their names:
--- these come before the app's own, which may change the same row once more.
+-- common, would pay for joining them.
+--
+-- What runs for each row does so under the app's search_path, for to set one
+-- would cost half as much again. Every name in it is qualified, and operators
+-- stand in functions with RETURN, which bind them when they are made.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.capture_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
             taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
     IF taskfeed.must_ring() THEN
-        PERFORM pg_notify('taskfeed', '');
+        PERFORM pg_catalog.pg_notify('taskfeed', '');
     END IF;
     RETURN NULL;
 END
@@ -200,6 +227,8 @@ $$;
 COMMENT ON FUNCTION taskfeed.capture_insert() IS 'Writes the change that a new task is.';
 REVOKE ALL ON FUNCTION taskfeed.capture_insert() FROM PUBLIC;
 
+-- After the insert, for before it nobody knows whether ON CONFLICT lets it
+-- happen, and before the app's own triggers, which may change the row once more.
 CREATE TRIGGER aa_taskfeed_capture_insert
     AFTER INSERT ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert();
@@ -208,41 +237,60 @@ COMMENT ON TRIGGER aa_taskfeed_capture_insert ON taskfeed.tasks IS 'Captures tas
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.capture_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    same   pg_catalog.bool;
+    broken pg_catalog.text;
 BEGIN
-    IF new.version = old.version THEN
-        RETURN NULL; -- no user can see this update
-    END IF;
-    IF (new.status, new.user_id, new.kind, new.error, new.id, new.result)
-        IS NOT DISTINCT FROM
-       (old.status, old.user_id, old.kind, old.error, old.id, old.result)
-    THEN
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        VALUES (new.user_id, new.id, 'task_progress', new.version, taskfeed.progress_data(new.progress, new.message));
-    ELSE
-        IF new.id <> old.id OR new.user_id <> old.user_id THEN
-            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-            VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}');
+    same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
+        new.kind, old.kind, new.error, old.error, new.result, old.result);
+    new.version := pg_catalog.int8inc(old.version);
+    new.updated_at := pg_catalog.clock_timestamp();
+    new.updated_hour := taskfeed.hour_of(new.updated_at);
+    IF same AND taskfeed.moved_on(new.progress, old.progress, new.message, old.message, new.created_at, old.created_at) THEN
+        INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
+        VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
+    ELSE -- any other update; few get here
+        broken := taskfeed.broken_rule(new.progress, new.created_at, NULL, new.status, new.id, new.user_id, new.kind);
+        IF broken IS NOT NULL THEN
+            PERFORM taskfeed.refuse_task(broken);
+        ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
+            RETURN new; -- NOT NULL of the column refuses it
+        ELSIF NOT same THEN
+            IF pg_catalog.textne(new.id, old.id) OR pg_catalog.textne(new.user_id, old.user_id) THEN
+                INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+                VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}', new.updated_at);
+            END IF;
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+            VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
+                    taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error), new.updated_at);
+        ELSIF taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
+            new.version := old.version; -- no user can see this update
+            new.updated_at := old.updated_at;
+            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
+            RETURN new;
+        ELSE
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+            VALUES (new.user_id, new.id, 'task_progress', new.version,
+                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
         END IF;
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
-                taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
     END IF;
     IF taskfeed.must_ring() THEN
-        PERFORM pg_notify('taskfeed', '');
+        PERFORM pg_catalog.pg_notify('taskfeed', '');
     END IF;
-    RETURN NULL;
+    RETURN new;
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.capture_update() IS 'Writes the change, or the two, that users see in an update of a task.';
+COMMENT ON FUNCTION taskfeed.capture_update() IS 'Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.';
 REVOKE ALL ON FUNCTION taskfeed.capture_update() FROM PUBLIC;
 
-CREATE TRIGGER aa_taskfeed_capture_update
-    AFTER UPDATE ON taskfeed.tasks
+-- Before the row is written, for that is the one moment to set its version, and a
+-- second trigger would cost as much again. It comes last among its kind.
+CREATE TRIGGER zz_taskfeed_capture_update
+    BEFORE UPDATE ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update();
-COMMENT ON TRIGGER aa_taskfeed_capture_update ON taskfeed.tasks IS 'Captures visible changes of tasks.';
+COMMENT ON TRIGGER zz_taskfeed_capture_update ON taskfeed.tasks IS 'Keeps version and updated_at, and captures visible changes of tasks.';
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.capture_delete() RETURNS trigger
@@ -361,12 +409,14 @@ DROP FUNCTION taskfeed.broadcast(text, jsonb);
 DROP FUNCTION taskfeed.notify(text, text, jsonb);
 DROP FUNCTION taskfeed.publish(text, text, jsonb);
 DROP TRIGGER aa_taskfeed_capture_delete ON taskfeed.tasks;
-DROP TRIGGER aa_taskfeed_capture_update ON taskfeed.tasks;
+DROP TRIGGER zz_taskfeed_capture_update ON taskfeed.tasks;
 DROP TRIGGER aa_taskfeed_capture_insert ON taskfeed.tasks;
 DROP FUNCTION taskfeed.capture_delete();
 DROP FUNCTION taskfeed.capture_update();
 DROP FUNCTION taskfeed.capture_insert();
-DROP FUNCTION taskfeed.progress_data(smallint, text);
+DROP FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz);
+DROP FUNCTION taskfeed.same_progress(smallint, smallint, text, text);
+DROP FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb);
 DROP FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text);
 DROP FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text);
 DROP FUNCTION taskfeed.result_bytes(jsonb);

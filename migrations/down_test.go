@@ -160,7 +160,7 @@ func TestInterruptedUp(t *testing.T) {
 			url := pgtest.Empty(t)
 			partly(t, url, 3)
 			app, s := connect(t, url), connect(t, url)
-			app.exec(`BEGIN; LOCK TABLE taskfeed.tasks IN SHARE MODE`) // keeps the next migration half-way
+			app.exec(`BEGIN; LOCK TABLE taskfeed.tasks IN ROW EXCLUSIVE MODE`) // keeps the next migration half-way
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			ended := make(chan error, 1)

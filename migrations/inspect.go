@@ -168,10 +168,20 @@ func changedTable(name string, want, got []string) []Finding {
 		}
 	}
 	for _, p := range sortedKeys(has) {
+		if m := beforeRow.FindStringSubmatch(has[p]); name == "table tasks" && m != nil && strings.Trim(m[1], `"`) > lastTrigger {
+			found = append(found, problem("%s of %s fires after %s, which tells users what it finds: rename it to something that sorts before", p, name, lastTrigger))
+			continue
+		}
 		found = append(found, note("%s of %s is not taskfeed's", p, name))
 	}
 	return found
 }
+
+// lastTrigger must see a row as it will be stored. Postgres fires triggers in the
+// order of their names.
+const lastTrigger = "zz_taskfeed_capture_update"
+
+var beforeRow = regexp.MustCompile(`CREATE TRIGGER ("[^"]+"|\S+) BEFORE (?:.* OR )?UPDATE .*FOR EACH ROW`)
 
 // part names what a line of a table's description is about: "index tasks_pkey".
 func part(line string) string {

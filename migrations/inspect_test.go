@@ -35,8 +35,8 @@ func TestInspectFindsNothing(t *testing.T) {
 		DROP TABLE taskfeed.events_0;
 		COMMENT ON TABLE taskfeed.tasks IS 'ours';
 		COMMENT ON FUNCTION taskfeed.must_ring() IS NULL;
-		COMMENT ON TRIGGER zz_taskfeed_stamp ON taskfeed.tasks IS 'x';
-		ALTER TABLE taskfeed.tasks ENABLE ALWAYS TRIGGER aa_taskfeed_capture_update`)
+		COMMENT ON TRIGGER zz_taskfeed_check_insert ON taskfeed.tasks IS 'x';
+		ALTER TABLE taskfeed.tasks ENABLE ALWAYS TRIGGER zz_taskfeed_capture_update`)
 	s.exec(`DO $$ BEGIN PERFORM taskfeed.grant_app('` + s.newRole(t, "app") + `'); END $$`)
 	if got := inspect(t, s.url); len(got) > 0 {
 		t.Errorf("found:\n%s\nwant nothing", strings.Join(got, "\n"))
@@ -52,20 +52,20 @@ func TestInspect(t *testing.T) {
 		do   string
 		want string // the beginning of a line
 	}{
-		{"bad input 10: a disabled trigger", `ALTER TABLE taskfeed.tasks DISABLE TRIGGER aa_taskfeed_capture_update`,
-			`problem: trigger aa_taskfeed_capture_update of table tasks is not as taskfeed made it: it is "CREATE TRIGGER aa_taskfeed_capture_update AFTER UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update() DISABLED"`},
-		{"bad input 10: a trigger for replicas", `ALTER TABLE taskfeed.tasks ENABLE REPLICA TRIGGER zz_taskfeed_stamp`, `problem: trigger zz_taskfeed_stamp of table tasks is not`},
+		{"bad input 10: a disabled trigger", `ALTER TABLE taskfeed.tasks DISABLE TRIGGER zz_taskfeed_capture_update`,
+			`problem: trigger zz_taskfeed_capture_update of table tasks is not as taskfeed made it: it is "CREATE TRIGGER zz_taskfeed_capture_update BEFORE UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update() DISABLED"`},
+		{"bad input 10: a trigger for replicas", `ALTER TABLE taskfeed.tasks ENABLE REPLICA TRIGGER zz_taskfeed_check_insert`, `problem: trigger zz_taskfeed_check_insert of table tasks is not`},
 		{"bad input 10: a dropped trigger", `DROP TRIGGER aa_taskfeed_capture_delete ON taskfeed.tasks`, `problem: trigger aa_taskfeed_capture_delete of table tasks is missing: CREATE TRIGGER`},
 		{"bad input 10: a replaced trigger", `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 			CREATE OR REPLACE TRIGGER aa_taskfeed_capture_insert AFTER INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION f()`,
 			`problem: trigger aa_taskfeed_capture_insert of table tasks is not as taskfeed made it`},
 		{"bad input 10: a replaced function", `CREATE OR REPLACE FUNCTION taskfeed.capture_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
 			`problem: function taskfeed.capture_insert() is not as taskfeed made it`},
-		{"bad input 10: a function without its fixed search_path", `ALTER FUNCTION taskfeed.capture_update() RESET ALL`, `problem: function taskfeed.capture_update() is not`},
+		{"bad input 10: a function without its fixed search_path", `ALTER FUNCTION taskfeed.capture_delete() RESET ALL`, `problem: function taskfeed.capture_delete() is not`},
 		{"bad input 72: a missing index", `DROP INDEX taskfeed.tasks_status_updated_hour`, `problem: index tasks_status_updated_hour of table tasks is missing: CREATE INDEX tasks_status_updated_hour ON`},
 		{"bad input 72: an index of other columns", `DROP INDEX taskfeed.tasks_updated_hour; CREATE INDEX tasks_updated_hour ON taskfeed.tasks (kind)`, `problem: index tasks_updated_hour of table tasks is not`},
 		{"bad input 72: an index that is not valid", `UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'taskfeed.changes_xid'::regclass`, `problem: index changes_xid of table changes is not`},
-		{"bad input 72: a missing constraint", `ALTER TABLE taskfeed.tasks DROP CONSTRAINT progress_is_between_0_and_100`, `problem: constraint progress_is_between_0_and_100 of table tasks is missing`},
+		{"bad input 72: a missing constraint", `ALTER TABLE taskfeed.commands DROP CONSTRAINT kind_is_known`, `problem: constraint kind_is_known of table commands is missing`},
 		{"bad input 72: a column of another type", `ALTER TABLE taskfeed.tasks ALTER COLUMN progress TYPE integer`,
 			`problem: column progress of table tasks is not as taskfeed made it: it is "progress integer NOT NULL DEFAULT 0"`},
 		{"bad input 72: another storage parameter", `ALTER TABLE taskfeed.changes RESET (vacuum_truncate)`, `note: table changes is not as taskfeed made it`},
@@ -77,6 +77,10 @@ func TestInspect(t *testing.T) {
 		{"bad input 7: everybody may forge events", `GRANT INSERT ON taskfeed.events TO PUBLIC`, `problem: INSERT of table events is granted to PUBLIC`},
 		{"bad input 7: everybody may read tasks", `GRANT SELECT ON taskfeed.tasks TO PUBLIC`, `problem: SELECT of table tasks is granted to PUBLIC`},
 		{"everybody may read events", `GRANT SELECT ON taskfeed.events TO PUBLIC`, `note: SELECT of table events is granted to PUBLIC`},
+		{"bad input 10: a trigger that changes what was captured", `CREATE TRIGGER zzz BEFORE INSERT OR UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION f()`,
+			`problem: trigger zzz of table tasks fires after zz_taskfeed_capture_update`},
+		{"a trigger that comes before", `CREATE TRIGGER "Mine" BEFORE UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION f()`, `note: trigger "Mine" of table tasks is not taskfeed's`},
+		{"a trigger that comes last and changes nothing", `CREATE TRIGGER zzz_after AFTER UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION f()`, `note: trigger zzz_after of table tasks is not taskfeed's`},
 		{"an index of the app's", `CREATE INDEX mine ON taskfeed.tasks (kind)`, `note: index mine of table tasks is not taskfeed's`},
 		{"a column of the app's", `ALTER TABLE taskfeed.tasks ADD COLUMN priority int`, `note: column priority of table tasks is not taskfeed's`},
 		{"a table of the app's", `CREATE TABLE taskfeed.other (id text)`, `note: table other is not taskfeed's`},

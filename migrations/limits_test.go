@@ -50,6 +50,48 @@ func TestRefusedTasks(t *testing.T) {
 	}
 }
 
+// An update is held to the rules as an insert is, and leaves nothing.
+func TestRefusedUpdates(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.exec(`INSERT INTO taskfeed.tasks (id, user_id) VALUES ('t', 'alice')`)
+	s.captured()
+	before := one[string](s, `SELECT t::text FROM taskfeed.tasks AS t`)
+	for _, c := range []struct{ set, code, names string }{
+		{`progress = -1`, "23514", "progress_is_between_0_and_100"},
+		{`progress = 101, message = 'm'`, "23514", "progress_is_between_0_and_100"},
+		{`progress = 101, message = repeat('x', 50000)`, "23514", "progress_is_between_0_and_100"},
+		{`progress = 101, status = 'running'`, "23514", "progress_is_between_0_and_100"},
+		{`status = 'done'`, "23514", "status_is_queued_running_completed_failed_or_canceled"},
+		{`id = ''`, "23514", "id_is_1_to_255_bytes_without_control_characters"},
+		{`user_id = E'a\nb'`, "23514", "user_id_is_1_to_255_bytes_without_control_characters"},
+		{`kind = repeat('x', 256)`, "23514", "kind_is_at_most_255_bytes"},
+		{`created_at = 'infinity'`, "23514", "created_at_is_in_the_years_1_to_9998"},
+		{`created_at = 'infinity', progress = 1`, "23514", "created_at_is_in_the_years_1_to_9998"},
+		{`progress = NULL`, "23502", `"progress"`},
+		{`status = NULL, progress = 1`, "23502", `"status"`},
+		{`id = NULL`, "23502", `"id"`},
+		{`user_id = NULL`, "23502", `"user_id"`},
+		{`created_at = NULL`, "23502", `"created_at"`},
+	} {
+		t.Run(c.set, func(t *testing.T) {
+			s := *s
+			s.t = t
+			err := s.refused(c.code, `UPDATE taskfeed.tasks SET `+c.set)
+			if !strings.Contains(err.Message, c.names) {
+				t.Errorf("message %q, want one that names %s", err.Message, c.names)
+			}
+			if err.TableName != "tasks" || err.SchemaName != "taskfeed" {
+				t.Errorf("the error is about %s.%s, want taskfeed.tasks", err.SchemaName, err.TableName)
+			}
+			s.wantCaptured()
+		})
+	}
+	if got := one[string](s, `SELECT t::text FROM taskfeed.tasks AS t`); got != before {
+		t.Errorf("the row became %s, want %s", got, before)
+	}
+}
+
 func TestUserIDsOfOtherTypes(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -131,16 +173,16 @@ func TestLargeFields(t *testing.T) {
 // only task that are null in it, and have the others as they stand in the row.
 func (s *session) wantTruncated(want string) {
 	s.t.Helper()
-	const sqlSize = `SELECT octet_length(data::text) FROM taskfeed.changes`
+	const sqlSize = `SELECT octet_length(` + sqlData + `::text) FROM taskfeed.changes`
 	if got := one[int](s, sqlSize); got > maxData {
 		s.t.Errorf("data of %d bytes captured, want at most %d", got, maxData)
 	}
-	if got := one[string](s, `SELECT coalesce(data->>'truncated', '') FROM taskfeed.changes`); got != want {
+	if got := one[string](s, `SELECT coalesce(`+sqlData+`->>'truncated', '') FROM taskfeed.changes`); got != want {
 		s.t.Errorf("truncated: %q, want %q", got, want)
 	}
 	const sqlWrong = `
 		SELECT f.key
-		FROM taskfeed.changes AS c, taskfeed.tasks AS t,
+		FROM (SELECT ` + sqlData + ` AS data FROM taskfeed.changes) AS c, taskfeed.tasks AS t,
 			LATERAL (VALUES ('message', to_jsonb(t.message)), ('error', to_jsonb(t.error)), ('result', t.result)) AS f (key, value)
 		WHERE c.data ? f.key
 			AND NOT CASE WHEN c.data->'truncated' ? f.key THEN c.data->f.key = 'null' AND f.value IS NOT NULL ELSE c.data->f.key = f.value END`

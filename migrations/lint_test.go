@@ -33,7 +33,9 @@ func lint(name, sql string) (faults []string) {
 	}
 	for function := range strings.SplitSeq(up, "-- +goose StatementBegin") {
 		if strings.Contains(function, "SECURITY DEFINER") && !strings.Contains(function, "SET search_path = pg_catalog, pg_temp") {
-			fault("a SECURITY DEFINER function has no fixed search_path")
+			for _, name := range unqualified(function) {
+				fault("a SECURITY DEFINER function without a fixed search_path looks for " + name)
+			}
 		}
 	}
 	if regexp.MustCompile(`(?i)select \*`).MatchString(sql) {
@@ -43,6 +45,20 @@ func lint(name, sql string) (faults []string) {
 		fault("keywords are upper case: " + strings.TrimSpace(m))
 	}
 	return faults
+}
+
+var (
+	notCode = regexp.MustCompile(`(?s)--[^\n]*|'(?:[^']|'')*'|:=`)
+	// lookedUp matches what Postgres finds by the search_path: an operator, a word
+	// that stands for one, a function or a type without its schema.
+	lookedUp = regexp.MustCompile(`[-+*/<>=~!@#%^&|?]+|\b(?:IN|BETWEEN|LIKE|DISTINCT FROM|CASE \w+)\b|(?:^|[^.\w])\w+\(|::`)
+)
+
+// unqualified lists what the body of a function leaves to the search_path.
+func unqualified(function string) []string {
+	_, body, _ := strings.Cut(function, "$$")
+	body, _, _ = strings.Cut(body, "$$")
+	return lookedUp.FindAllString(notCode.ReplaceAllString(body, ""), -1)
 }
 
 func TestLintMigrations(t *testing.T) {
@@ -69,23 +85,36 @@ CREATE TABLE taskfeed.x (a int);
 COMMENT ON TABLE taskfeed.x IS 'x';
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.f(a int) RETURNS int
-LANGUAGE sql SECURITY DEFINER
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-RETURN a;
+AS $$
+BEGIN
+    RETURN abs(a);
+END
+$$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION taskfeed.f(int) IS 'f';
 REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;
 -- +goose Down
 DROP TABLE taskfeed.x;
 `
-	if got := lint("good", good); len(got) != 0 {
-		t.Errorf("a good migration has faults: %q", got)
+	qualified := func(body string) string {
+		return strings.NewReplacer("SET search_path = pg_catalog, pg_temp\n", "", "RETURN abs(a);", body).Replace(good)
+	}
+	for _, good := range []string{good, qualified("b := pg_catalog.abs(a);")} {
+		if got := lint("good", good); len(got) != 0 {
+			t.Errorf("a good migration has faults: %q", got)
+		}
 	}
 	for want, bad := range map[string]string{
 		"table taskfeed.x has no comment":       strings.Replace(good, "COMMENT ON TABLE taskfeed.x IS 'x';", "", 1),
 		"is not revoked from PUBLIC":            strings.Replace(good, "REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;", "", 1),
 		"index x_a has no comment":              strings.Replace(good, "-- +goose Down", "CREATE UNIQUE INDEX CONCURRENTLY x_a ON taskfeed.x (a);\n-- +goose Down", 1),
-		"has no fixed search_path":              strings.Replace(good, "SET search_path = pg_catalog, pg_temp\n", "", 1),
+		"search_path looks for  abs(":           strings.Replace(good, "SET search_path = pg_catalog, pg_temp\n", "", 1),
+		"search_path looks for +":               qualified("b := a + pg_catalog.abs(a); -- abs(a)"),
+		"search_path looks for DISTINCT FROM":   qualified("b := a IS DISTINCT FROM 1;"),
+		"search_path looks for CASE a":          qualified("b := CASE a WHEN 1 THEN 'abs(a)' END;"),
+		"search_path looks for ::":              qualified("b := a::text;"),
 		"it has no Down section":                good[:strings.Index(good, "-- +goose Down")],
 		"keywords are upper case: drop":         strings.Replace(good, "DROP", "drop", 1),
 		"SELECT * hides what is read: name the": good + "INSERT INTO a SELECT * FROM b;\n",

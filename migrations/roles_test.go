@@ -96,9 +96,9 @@ func TestAppRoleDoesNothingElse(t *testing.T) {
 		{"bad input 6: call fit_data", `SELECT taskfeed.fit_data('queued', NULL, 0::smallint, NULL, NULL, NULL)`},
 		{"bad input 6: call a trigger function", `SELECT taskfeed.capture_insert()`},
 		{"bad input 6: attach capture_insert to its own table", `CREATE TRIGGER forge AFTER INSERT ON app.mine FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert()`},
-		{"bad input 6: attach capture_update to its own table", `CREATE TRIGGER forge AFTER UPDATE ON app.mine FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update()`},
+		{"bad input 6: attach capture_update to its own table", `CREATE TRIGGER forge BEFORE UPDATE ON app.mine FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update()`},
 		{"bad input 6: attach capture_delete to its own table", `CREATE TRIGGER forge AFTER DELETE ON app.mine REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete()`},
-		{"bad input 6: attach stamp_task to its own table", `CREATE TRIGGER forge BEFORE UPDATE ON app.mine FOR EACH ROW EXECUTE FUNCTION taskfeed.stamp_task()`},
+		{"bad input 6: attach check_insert to its own table", `CREATE TRIGGER forge BEFORE INSERT ON app.mine FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert()`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := *app

@@ -106,8 +106,11 @@ func list[T any](s *session, sql string, args ...any) []T {
 	return all
 }
 
+// sqlData is what a change says, as the sequencer reads it.
+const sqlData = `coalesce(data, jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message)))`
+
 const sqlCaptured = `
-WITH taken AS (DELETE FROM taskfeed.changes RETURNING id, user_id, task_id, type, version, data)
+WITH taken AS (DELETE FROM taskfeed.changes RETURNING id, user_id, task_id, type, version, ` + sqlData + ` AS data)
 SELECT concat_ws(' ', coalesce(user_id, '*'), task_id, type, version, data)
 FROM taken
 ORDER BY id`

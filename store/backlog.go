@@ -14,7 +14,7 @@ import (
 // The cursor outlives its transaction: the order is worked out once, at commit.
 const sqlDeclareBacklog = `
 DECLARE backlog NO SCROLL CURSOR WITH HOLD FOR
-    SELECT ctid, id, ` + sqlDataSize + ` AS size` + sqlUnseen + `
+    SELECT ctid, id, ` + sqlChangeSize + ` AS size` + sqlUnseen + `
     LIMIT @most`
 
 const sqlFetchBacklog = `FETCH FORWARD %d FROM backlog`
@@ -25,7 +25,7 @@ const sqlMoveBacklog = `
 WITH moved AS (
     DELETE FROM taskfeed.changes
     WHERE ctid = ANY (@places)
-    RETURNING ` + tableColumns + `
+    RETURNING ` + changeColumns + `
 ), ` + sqlAppend + `
 SELECT count(id), coalesce(max(id), 0), (SELECT array_agg(id ORDER BY id) FROM moved) = @ids::bigint[]
 FROM appended

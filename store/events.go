@@ -20,8 +20,7 @@ const maxPageBytes = 512 << 10
 // what Postgres keeps out of line or compressed: a guess stands for that.
 const sqlDataSize = `least(pg_column_size(data) * CASE WHEN pg_column_compression(data) IS NULL THEN 1 ELSE 16 END, 262144)`
 
-// tableColumns are what changes and events have in common, eventColumns the same
-// as scanEvent reads them.
+// tableColumns are those of events, eventColumns the same as scanEvent reads them.
 const tableColumns = `id, user_id, task_id, type, version, data, created_at`
 
 const eventColumns = `id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, type, coalesce(version, 0) AS version, data, created_at`

@@ -16,9 +16,9 @@ import (
 // update, which would then be no HOT update any more; what is within one hour is
 // sorted when it is read. The hour of a time bounds what precedes or follows it.
 const (
-	hourOfPlace = `date_trunc('hour', @at::timestamptz AT TIME ZONE 'UTC')`
-	hourOfFrom  = `date_trunc('hour', @updated_from::timestamptz AT TIME ZONE 'UTC')`
-	hourOfTo    = `date_trunc('hour', @updated_to::timestamptz AT TIME ZONE 'UTC')`
+	hourOfPlace = `taskfeed.hour_of(@at)`
+	hourOfFrom  = `taskfeed.hour_of(@updated_from)`
+	hourOfTo    = `taskfeed.hour_of(@updated_to)`
 )
 
 // What follows a place. The planner takes conditions to be independent; what

@@ -21,10 +21,14 @@ type place struct {
 	own    bool   // it is the user's: clean up
 }
 
-// Tables that are updated in turns. All have the columns, indexes and
-// constraints of taskfeed.tasks and differ in their triggers alone.
+// Tables that are updated in turns. All have the columns and indexes of
+// taskfeed.tasks. What our triggers check, an app without them checks itself, so
+// these have a CHECK for status and for progress.
 func (p *place) plain() string  { return p.schema + ".plain" }  // no trigger
 func (p *place) notify() string { return p.schema + ".notify" } // NOTIFY with the row in the payload, for each row
+
+// bare has no trigger and no CHECK: a table that takes what comes.
+func (p *place) bare() string { return p.schema + ".bare" }
 
 const oursTable = "taskfeed.tasks"
 
@@ -34,8 +38,11 @@ func (p *place) tables() []string { return []string{p.plain(), p.notify(), oursT
 // sqlBaselines makes the tables of a schema.
 const sqlBaselines = `
 CREATE SCHEMA {schema};
-CREATE TABLE {schema}.plain (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
-CREATE TABLE {schema}.notify (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
+CREATE TABLE {schema}.bare (LIKE taskfeed.tasks INCLUDING ALL) WITH (fillfactor = 80);
+CREATE TABLE {schema}.plain (LIKE {schema}.bare INCLUDING ALL,
+    CHECK (status IN ('queued', 'running', 'completed', 'failed', 'canceled')),
+    CHECK (progress BETWEEN 0 AND 100)) WITH (fillfactor = 80);
+CREATE TABLE {schema}.notify (LIKE {schema}.plain INCLUDING ALL) WITH (fillfactor = 80);
 CREATE FUNCTION {schema}.notify_row() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('{schema}', json_build_object(
@@ -121,7 +128,7 @@ FROM generate_series(0, %d) AS w, generate_series(0, %d) AS i`
 // fill gives every table the same tasks. A server must run: it takes what
 // capture makes of them.
 func (p *place) fill(ctx context.Context, writers, rows int) error {
-	for _, table := range p.tables() {
+	for _, table := range append(p.tables(), p.bare()) {
 		sql := strings.NewReplacer("{table}", table, "{prefix}", p.prefix).Replace(sqlFill)
 		if err := run(ctx, p.url, fmt.Sprintf(sql, writers-1, rows-1)); err != nil {
 			return err

@@ -113,9 +113,9 @@ func (ws *writers) close() {
 func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure, error) {
 	b, p := ws.bench, ws.place
 	goal := load.name == singleRow.name && n == goalWriters
-	rounds := max(1, b.cfg.Rounds*3/5)
+	rounds, tables := max(1, b.cfg.Rounds*3/5), p.tables()
 	if goal {
-		rounds = 2*b.cfg.Rounds - 1
+		rounds, tables = 2*b.cfg.Rounds-1, append(tables, p.bare())
 	}
 	rates := make(map[string][]float64)
 	for round := range rounds + 1 { // the first one warms up
@@ -123,7 +123,7 @@ func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure,
 		if round == 0 {
 			step /= 4
 		}
-		for _, table := range p.tables() {
+		for _, table := range tables {
 			rate, err := ws.rate(ctx, load, n, table, step)
 			if err != nil {
 				return nil, err
@@ -145,6 +145,7 @@ func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure,
 	if goal {
 		figures[0] = figures[0].judge(ratioAtLeast(0.65))
 		figures[1] = figures[1].judge(ratioAtLeast(3))
+		figures = append(figures, ours.beside("no trigger, no CHECK", rates[p.bare()]))
 	}
 	b.say("writers: %s: %.0f %s, %.2f of no trigger, %.2f times plain NOTIFY", name, figures[0].Value, load.unit, figures[0].Ratio, figures[1].Ratio)
 	return figures, nil

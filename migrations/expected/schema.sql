@@ -7,7 +7,9 @@ TABLE changes WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, aut
     task_id text
     type text NOT NULL
     version bigint
-    data jsonb NOT NULL
+    data jsonb
+    progress smallint
+    message text
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     CREATE INDEX changes_xid ON taskfeed.changes USING btree (xid) -- Bounds each look of the sequencer to transactions that it has not seen.
     COMMENT Changes not yet in the log; written by capture triggers, emptied by the sequencer.
@@ -84,15 +86,8 @@ TABLE tasks WITH (fillfactor=80)
     version bigint NOT NULL DEFAULT 1 -- Grows by one with each change that a user can see; kept by a trigger.
     created_at timestamp with time zone NOT NULL DEFAULT now()
     updated_at timestamp with time zone NOT NULL DEFAULT now() -- When a user could last see a change; kept by a trigger.
-    updated_hour timestamp without time zone NOT NULL GENERATED ALWAYS AS date_trunc('hour'::text, (updated_at AT TIME ZONE 'UTC'::text)) -- updated_at to the hour, in UTC, for the indexes: a progress update changes it once an hour at most, so the others stay HOT.
-    CONSTRAINT created_at_is_in_the_years_1_to_9998 CHECK (((created_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (created_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
-    CONSTRAINT id_is_1_to_255_bytes_without_control_characters CHECK ((((octet_length(id) >= 1) AND (octet_length(id) <= 255)) AND (id !~ '[\x01-\x1f\x7f]'::text)))
-    CONSTRAINT kind_is_at_most_255_bytes CHECK ((octet_length(kind) <= 255))
-    CONSTRAINT progress_is_between_0_and_100 CHECK (((progress >= 0) AND (progress <= 100)))
-    CONSTRAINT status_is_queued_running_completed_failed_or_canceled CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])))
+    updated_hour timestamp with time zone NOT NULL DEFAULT date_bin('01:00:00'::interval, now(), '0001-01-01 00:00:00+00'::timestamp with time zone) -- updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
-    CONSTRAINT updated_at_is_in_the_years_1_to_9998 CHECK (((updated_at >= '0001-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at < '9999-01-01 00:00:00+00'::timestamp with time zone)))
-    CONSTRAINT user_id_is_1_to_255_bytes_without_control_characters CHECK ((((octet_length(user_id) >= 1) AND (octet_length(user_id) <= 255)) AND (user_id !~ '[\x01-\x1f\x7f]'::text)))
     CREATE INDEX tasks_created_at_id ON taskfeed.tasks USING btree (created_at, id) -- Lists all tasks.
     CREATE INDEX tasks_status_created_at_id ON taskfeed.tasks USING btree (status, created_at, id) -- Lists the tasks of one status.
     CREATE INDEX tasks_status_updated_hour ON taskfeed.tasks USING btree (status, updated_hour) -- Does so for the tasks of one status; finds those that run and have not changed for long.
@@ -101,8 +96,8 @@ TABLE tasks WITH (fillfactor=80)
     CREATE UNIQUE INDEX tasks_pkey ON taskfeed.tasks USING btree (id)
     CREATE TRIGGER aa_taskfeed_capture_delete AFTER DELETE ON taskfeed.tasks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete() -- Captures tasks that go.
     CREATE TRIGGER aa_taskfeed_capture_insert AFTER INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert() -- Captures tasks that appear.
-    CREATE TRIGGER aa_taskfeed_capture_update AFTER UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update() -- Captures visible changes of tasks.
-    CREATE TRIGGER zz_taskfeed_stamp BEFORE UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.stamp_task() -- Keeps version and updated_at.
+    CREATE TRIGGER zz_taskfeed_capture_update BEFORE UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update() -- Keeps version and updated_at, and captures visible changes of tasks.
+    CREATE TRIGGER zz_taskfeed_check_insert BEFORE INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert() -- Checks new tasks and keeps updated_hour.
     COMMENT The app's tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.
 SEQUENCE changes_id_seq FROM 1 TO 9223372036854775807 CACHE 1
 SEQUENCE commands_id_seq FROM 1 TO 9223372036854775807 CACHE 1
@@ -118,6 +113,13 @@ BEGIN
 END
 $function$
 -- Sends every user an event that belongs to no task, if the transaction commits.
+-- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.broken_rule(progress smallint, created_at timestamp with time zone, updated_at timestamp with time zone DEFAULT NULL::timestamp with time zone, status text DEFAULT NULL::text, id text DEFAULT NULL::text, user_id text DEFAULT NULL::text, kind text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE WHEN (((octet_length(id) < 1) OR (octet_length(id) > 255)) OR (id ~ '[\x01-\x1f\x7f]'::text)) THEN 'id_is_1_to_255_bytes_without_control_characters'::text WHEN (((octet_length(user_id) < 1) OR (octet_length(user_id) > 255)) OR (user_id ~ '[\x01-\x1f\x7f]'::text)) THEN 'user_id_is_1_to_255_bytes_without_control_characters'::text WHEN (octet_length(kind) > 255) THEN 'kind_is_at_most_255_bytes'::text WHEN (status <> ALL (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])) THEN 'status_is_queued_running_completed_failed_or_canceled'::text WHEN ((progress < 0) OR (progress > 100)) THEN 'progress_is_between_0_and_100'::text WHEN ((created_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (created_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'created_at_is_in_the_years_1_to_9998'::text WHEN ((updated_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (updated_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'updated_at_is_in_the_years_1_to_9998'::text ELSE NULL::text END
+-- The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.
 -- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.capture_delete()
  RETURNS trigger
@@ -141,14 +143,13 @@ CREATE OR REPLACE FUNCTION taskfeed.capture_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
             taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
     IF taskfeed.must_ring() THEN
-        PERFORM pg_notify('taskfeed', '');
+        PERFORM pg_catalog.pg_notify('taskfeed', '');
     END IF;
     RETURN NULL;
 END
@@ -159,39 +160,75 @@ CREATE OR REPLACE FUNCTION taskfeed.capture_update()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    same   pg_catalog.bool;
+    broken pg_catalog.text;
 BEGIN
-    IF new.version = old.version THEN
-        RETURN NULL; -- no user can see this update
-    END IF;
-    IF (new.status, new.user_id, new.kind, new.error, new.id, new.result)
-        IS NOT DISTINCT FROM
-       (old.status, old.user_id, old.kind, old.error, old.id, old.result)
-    THEN
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        VALUES (new.user_id, new.id, 'task_progress', new.version, taskfeed.progress_data(new.progress, new.message));
-    ELSE
-        IF new.id <> old.id OR new.user_id <> old.user_id THEN
-            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-            VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}');
+    same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
+        new.kind, old.kind, new.error, old.error, new.result, old.result);
+    new.version := pg_catalog.int8inc(old.version);
+    new.updated_at := pg_catalog.clock_timestamp();
+    new.updated_hour := taskfeed.hour_of(new.updated_at);
+    IF same AND taskfeed.moved_on(new.progress, old.progress, new.message, old.message, new.created_at, old.created_at) THEN
+        INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
+        VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
+    ELSE -- any other update; few get here
+        broken := taskfeed.broken_rule(new.progress, new.created_at, NULL, new.status, new.id, new.user_id, new.kind);
+        IF broken IS NOT NULL THEN
+            PERFORM taskfeed.refuse_task(broken);
+        ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
+            RETURN new; -- NOT NULL of the column refuses it
+        ELSIF NOT same THEN
+            IF pg_catalog.textne(new.id, old.id) OR pg_catalog.textne(new.user_id, old.user_id) THEN
+                INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+                VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}', new.updated_at);
+            END IF;
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+            VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
+                    taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error), new.updated_at);
+        ELSIF taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
+            new.version := old.version; -- no user can see this update
+            new.updated_at := old.updated_at;
+            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
+            RETURN new;
+        ELSE
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+            VALUES (new.user_id, new.id, 'task_progress', new.version,
+                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
         END IF;
-        INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-        VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
-                taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
     END IF;
     IF taskfeed.must_ring() THEN
-        PERFORM pg_notify('taskfeed', '');
+        PERFORM pg_catalog.pg_notify('taskfeed', '');
     END IF;
-    RETURN NULL;
+    RETURN new;
 END
 $function$
--- Writes the change, or the two, that users see in an update of a task.
+-- Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.
+-- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.check_insert()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+AS $function$
+DECLARE
+    broken pg_catalog.text;
+BEGIN
+    broken := taskfeed.broken_rule(new.progress, new.created_at, new.updated_at, new.status, new.id, new.user_id, new.kind);
+    IF broken IS NOT NULL THEN
+        PERFORM taskfeed.refuse_task(broken);
+    END IF;
+    new.updated_hour := taskfeed.hour_of(new.updated_at);
+    RETURN new;
+END
+$function$
+-- Refuses a new task that breaks a rule.
 -- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.fit_data(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE plpgsql
  STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
     nulls     jsonb;
@@ -239,6 +276,13 @@ END
 $function$
 -- Grants an app's role all that it needs, and nothing else.
 -- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.hour_of(at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+RETURN date_bin('01:00:00'::interval, at, '0001-01-01 00:00:00+00'::timestamp with time zone)
+-- The beginning of the hour in UTC.
+-- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.json_bytes(value jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -263,6 +307,13 @@ CREATE OR REPLACE FUNCTION taskfeed.json_is_deep(value jsonb)
 RETURN jsonb_path_exists(value, '$.**{512}'::jsonpath)
 -- Whether the value is nested so deeply that clients may be unable to read it.
 -- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.moved_on(progress smallint, was_progress smallint, message text, was_message text, created_at timestamp with time zone, was_created_at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((NOT taskfeed.same_progress(progress, was_progress, message, was_message)) AND ((progress >= 0) AND (progress <= 100)) AND ((message IS NULL) OR (octet_length(message) <= 40000)) AND (created_at = was_created_at))
+-- Whether progress or message changed, and nothing about that needs a closer look.
+-- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.must_ring()
  RETURNS boolean
  LANGUAGE sql
@@ -284,13 +335,6 @@ BEGIN
 END
 $function$
 -- Sends one user an event that belongs to no task, if the transaction commits.
--- EXECUTE: owner
-CREATE OR REPLACE FUNCTION taskfeed.progress_data(progress smallint, message text)
- RETURNS jsonb
- LANGUAGE sql
- STABLE
-RETURN CASE WHEN (octet_length(message) > 40000) THEN taskfeed.fit_data(NULL::text, NULL::text, progress, message, NULL::jsonb, NULL::text) ELSE jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message)) END
--- What a user can see of a task when only progress or message changed.
 -- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.publish(recipient text, type text, data jsonb)
  RETURNS void
@@ -331,6 +375,20 @@ END
 $function$
 -- What notify and broadcast have in common.
 -- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.refuse_task(rule text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE check_violation USING -- as for a CHECK constraint of this name
+        MESSAGE = pg_catalog.format('new row for relation "tasks" violates check constraint "%s"', rule),
+        SCHEMA = 'taskfeed',
+        TABLE = 'tasks',
+        CONSTRAINT = rule;
+END
+$function$
+-- Refuses a task that breaks a rule.
+-- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.result_bytes(result jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -350,29 +408,19 @@ END
 $function$
 -- The length of a result as text; more than any event holds when clients could not read it.
 -- EXECUTE: owner
-CREATE OR REPLACE FUNCTION taskfeed.stamp_task()
- RETURNS trigger
- LANGUAGE plpgsql
-AS $function$
-BEGIN
-    -- This runs for every row with the app's rights and search_path: names are
-    -- qualified, for SET search_path would cost more than all the rest.
-    IF pg_catalog.int2eq(new.progress, old.progress) THEN -- else it changed, as it mostly does
-        IF pg_catalog.record_eq(
-            ROW (new.message, new.status, new.user_id, new.kind, new.error, new.id, new.result),
-            ROW (old.message, old.status, old.user_id, old.kind, old.error, old.id, old.result))
-        THEN
-            new.version := old.version;
-            new.updated_at := old.updated_at;
-            RETURN new;
-        END IF;
-    END IF;
-    new.version := pg_catalog.int8inc(old.version);
-    new.updated_at := pg_catalog.clock_timestamp();
-    RETURN new;
-END
-$function$
--- Gives a visible change of a task the next version, and leaves any other update without a trace.
+CREATE OR REPLACE FUNCTION taskfeed.same_progress(progress smallint, was_progress smallint, message text, was_message text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((progress = was_progress) AND (NOT (message IS DISTINCT FROM was_message)))
+-- Whether neither progress nor message changed.
+-- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.same_state(status text, was_status text, id text, was_id text, user_id text, was_user_id text, kind text, was_kind text, error text, was_error text, result jsonb, was_result jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN ((status = was_status) AND (id = was_id) AND (user_id = was_user_id) AND (NOT (kind IS DISTINCT FROM was_kind)) AND (NOT (error IS DISTINCT FROM was_error)) AND (NOT (result IS DISTINCT FROM was_result)))
+-- Whether nothing that a user can see changed besides progress and message.
 -- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.status_type(status text)
  RETURNS text
