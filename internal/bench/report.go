@@ -116,8 +116,8 @@ const busyTime = time.Second
 // noteBusy says so when the machine does other things, before the run has begun
 // or after it has ended.
 func (b *bench) noteBusy(ctx context.Context, when string) {
-	if others, ok := othersRunning(ctx, busyTime); ok && others > 0.3 {
-		b.note("%s the run, %.1f threads of other programs wanted to run at a time on %d processors: every figure suffers, and not all alike",
+	if others, ok := othersBusy(ctx, busyTime); ok && others > 0.1 {
+		b.note("%s the run, other programs kept %.1f of %d processors busy: every figure suffers, and not all alike",
 			when, others, runtime.NumCPU())
 	}
 }

@@ -73,24 +73,35 @@ func lineOf(file, key string) string {
 	return ""
 }
 
-// othersRunning is how many threads besides this one wanted to run, on average
-// over a while.
-func othersRunning(ctx context.Context, during time.Duration) (mean float64, ok bool) {
-	const samples = 50
-	for range samples {
-		stat, err := os.ReadFile("/proc/stat")
-		if err != nil || sleep(ctx, during/samples) != nil {
+// othersBusy is how many processors others than this process kept busy, on
+// average over a while; other machines of the same host count too.
+func othersBusy(ctx context.Context, during time.Duration) (mean float64, ok bool) {
+	used := func() (time.Duration, bool) {
+		var own syscall.Rusage
+		all, err := busyCPU()
+		if err != nil || syscall.Getrusage(syscall.RUSAGE_SELF, &own) != nil {
 			return 0, false
 		}
-		_, rest, _ := strings.Cut(string(stat), "\nprocs_running ")
-		line, _, _ := strings.Cut(rest, "\n")
-		n, err := strconv.Atoi(line)
-		if err != nil {
-			return 0, false
-		}
-		mean += float64(n-1) / samples
+		return all - time.Duration(own.Utime.Nano()+own.Stime.Nano()), true
 	}
-	return mean, true
+	before, ok := used()
+	start := time.Now()
+	if !ok || sleep(ctx, during) != nil {
+		return 0, false
+	}
+	after, ok := used()
+	return max(0, (after-before).Seconds()/time.Since(start).Seconds()), ok
+}
+
+// busyCPU is the CPU time that the machine has used or was kept from using.
+func busyCPU() (time.Duration, error) {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	_, err = fmt.Sscanf(string(stat), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
+	return time.Duration(user+nice+system+irq+softirq+steal) * clockTick, err
 }
 
 // diskFree is how many bytes a file system has left.
