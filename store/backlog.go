@@ -84,7 +84,7 @@ func (s *Session) declareBacklog(ctx context.Context) (before string, err error)
 		if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // what an error left behind
 			return err
 		}
-		if err := tx.QueryRow(ctx, sqlSnapshot).Scan(&before); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT `+sqlSnapshot).Scan(&before); err != nil {
 			return err
 		}
 		// DECLARE takes no parameters in the extended protocol.

@@ -249,8 +249,7 @@ func TestMoveIsOneRoundTrip(t *testing.T) {
 	}
 	turns = slices.Compact(turns)
 	wantEqual(t, "messages", turns, []string{
-		"F Bind", "F Execute", "F Bind", "F Execute", "F Sync",
-		"B BindComplete", "B DataRow", "B CommandComplete",
+		"F Bind", "F Execute", "F Sync",
 		"B BindComplete", "B DataRow", "B CommandComplete", "B ReadyForQuery"})
 }
 

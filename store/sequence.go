@@ -85,12 +85,15 @@ WITH page AS MATERIALIZED (
     WHERE ctid = ANY (ARRAY(SELECT place FROM page WHERE earlier < @bytes))
     RETURNING ` + changeColumns + `
 ), ` + sqlAppend + `
-SELECT ` + eventColumns + `, (SELECT count(*) FROM page) AS candidates
-FROM appended
+SELECT coalesce(id, 0) AS id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, coalesce(type, '') AS type,
+    coalesce(version, 0) AS version, data, coalesce(created_at, 'epoch') AS created_at,
+    (SELECT count(*) FROM page) AS candidates, (SELECT ` + sqlSnapshot + `) AS snapshot
+FROM (VALUES (true)) AS always
+LEFT JOIN appended ON true
 LEFT JOIN told ON true
 ORDER BY id`
 
-const sqlSnapshot = `SELECT pg_current_snapshot()::text`
+const sqlSnapshot = `pg_current_snapshot()::text`
 
 // Move takes the changes with the lowest ids among those visible, appends them
 // to the log and returns when that is on disk. What is in changes is by
@@ -105,37 +108,33 @@ func (s *Session) Move(ctx context.Context) (taskfeed.Moved, error) {
 	if full {
 		s.seen = seenNothing
 	}
-	var m taskfeed.Moved
-	var before string // taken before the move's own snapshot: the bound errs towards looking twice
-	batch := &pgx.Batch{}
-	batch.Queue(sqlSnapshot).QueryRow(func(row pgx.Row) error { return row.Scan(&before) })
-	args := pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes}
-	batch.Queue(planted.SQL(planted.PlainCursor, planted.SQL(planted.XidOrder, sqlMove)), args).Query(func(rows pgx.Rows) (err error) {
-		m, err = collectMoved(rows, s.pages.look)
-		return err
-	})
-	if err := s.conn.SendBatch(ctx, batch).Close(); err != nil {
+	rows, _ := s.conn.Query(ctx, planted.SQL(planted.PlainCursor, planted.SQL(planted.XidOrder, sqlMove)), // rows tell of errors too
+		pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes})
+	m, snapshot, err := collectMoved(rows, s.pages.look)
+	if err != nil {
 		return taskfeed.Moved{}, wrap("move changes", err)
 	}
 	if m.More {
 		return m, nil
 	}
-	s.seen = before
+	s.seen = snapshot
 	if full {
 		s.fullDue = time.Now().Add(max(fullLookEvery, fullLookShare*time.Since(began)))
 	}
 	return m, nil
 }
 
-func collectMoved(rows pgx.Rows, limit int) (taskfeed.Moved, error) {
-	var m taskfeed.Moved
+// collectMoved reads what a move returns, and the snapshot that it saw.
+func collectMoved(rows pgx.Rows, limit int) (m taskfeed.Moved, snapshot string, err error) {
 	var e taskfeed.Event
 	candidates := 0
-	_, err := pgx.ForEachRow(rows, append(scanTargets(&e), &candidates), func() error {
-		m.Events = append(m.Events, e) // pgx scans into new memory each time
+	_, err = pgx.ForEachRow(rows, append(scanTargets(&e), &candidates, &snapshot), func() error {
+		if e.ID > 0 { // a move of nothing has one row all the same
+			m.Events = append(m.Events, e) // pgx scans into new memory each time
+		}
 		return nil
 	})
 	m.Count, m.Last = len(m.Events), e.ID
 	m.More = candidates == limit || candidates > m.Count
-	return m, err
+	return m, snapshot, err
 }

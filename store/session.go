@@ -36,7 +36,7 @@ type Session struct {
 	timeout time.Duration // bounds each statement
 	pages   pages
 	rang    bool      // a notification came since Wait last returned
-	seen    string    // snapshot before the last complete look at changes
+	seen    string    // snapshot of the last complete look at changes
 	fullDue time.Time // of the next look that seen does not bound
 	notify  bool      // the doorbell is in use
 	log     *slog.Logger

@@ -48,7 +48,7 @@ func Key(userID string) string {
 var statements = map[Bug][][2]string{
 	PlainCursor: {{"OR xid = ANY (ARRAY(", "OR false AND xid = ANY (ARRAY("}},
 	XidOrder: {
-		{"RETURNING id, user_id, task_id, type, version, data, created_at\n), \nappended", "RETURNING id, user_id, task_id, type, version, data, created_at, xid\n), \nappended"},
+		{" AS data\n), \nappended", " AS data, xid\n), \nappended"},
 		{"data, created_at FROM moved ORDER BY id) AS in_order", "data, created_at FROM moved ORDER BY xid, id) AS in_order"},
 	},
 	AsyncMove: {{"set_config('synchronous_commit', CASE WHEN", "set_config('synchronous_commit', CASE WHEN true THEN 'off' WHEN"}},
