@@ -44,7 +44,7 @@ func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 		return nil, err
 	}
 	defer closeConn(conn)
-	var first, done int
+	var done int
 	launched := make(chan error, 1)
 	var s *server
 	go func() { // ready comes only when the backlog is gone
@@ -55,12 +55,12 @@ func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	limit := time.Minute + time.Duration(n)*time.Millisecond
 	waited := await(ctx, limit, "the backlog to be drained", func() (bool, error) {
 		err := conn.QueryRow(ctx, sqlDrained).Scan(&done)
-		if first == 0 && done > 0 {
-			first, began = done, time.Now()
+		if done == 0 { // the clock starts with the first change
+			began = time.Now()
 		}
 		return done >= n, err
 	})
-	rate := float64(done-first) / max(time.Since(began).Seconds(), 0.001)
+	rate := float64(done) / max(time.Since(began).Seconds(), 0.001)
 	if err := <-launched; err != nil {
 		return nil, err
 	}
