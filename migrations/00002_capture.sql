@@ -205,9 +205,9 @@ REVOKE ALL ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timesta
 -- statement of many rows some time, but a statement of one row, by far the most
 -- common, would pay for joining them.
 --
--- What runs for each row does so under the app's search_path, for to set one
--- would cost half as much again. Every name in it is qualified, and operators
--- stand in functions with RETURN, which bind them when they are made.
+-- What runs for each row does so under the app's search_path: Postgres works a
+-- path of its own out anew at each call. So every name in it is qualified, and
+-- operators stand in functions with RETURN, which bind them when they are made.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.capture_insert() RETURNS trigger
@@ -251,7 +251,7 @@ BEGIN
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
     ELSE -- any other update; few get here
-        broken := taskfeed.broken_rule(new.progress, new.created_at, NULL, new.status, new.id, new.user_id, new.kind);
+        broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
         IF broken IS NOT NULL THEN
             PERFORM taskfeed.refuse_task(broken);
         ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
@@ -285,8 +285,9 @@ $$;
 COMMENT ON FUNCTION taskfeed.capture_update() IS 'Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.';
 REVOKE ALL ON FUNCTION taskfeed.capture_update() FROM PUBLIC;
 
--- Before the row is written, for that is the one moment to set its version, and a
--- second trigger would cost as much again. It comes last among its kind.
+-- Before the row is written, for that is the one moment to set its version. One
+-- trigger does all: a second would go over the row again. It comes last among its
+-- kind.
 CREATE TRIGGER zz_taskfeed_capture_update
     BEFORE UPDATE ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update();

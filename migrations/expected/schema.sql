@@ -114,7 +114,7 @@ END
 $function$
 -- Sends every user an event that belongs to no task, if the transaction commits.
 -- EXECUTE: owner
-CREATE OR REPLACE FUNCTION taskfeed.broken_rule(progress smallint, created_at timestamp with time zone, updated_at timestamp with time zone DEFAULT NULL::timestamp with time zone, status text DEFAULT NULL::text, id text DEFAULT NULL::text, user_id text DEFAULT NULL::text, kind text DEFAULT NULL::text)
+CREATE OR REPLACE FUNCTION taskfeed.broken_rule(id text, user_id text, kind text, status text, progress smallint, created_at timestamp with time zone, updated_at timestamp with time zone)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
@@ -174,7 +174,7 @@ BEGIN
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
     ELSE -- any other update; few get here
-        broken := taskfeed.broken_rule(new.progress, new.created_at, NULL, new.status, new.id, new.user_id, new.kind);
+        broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
         IF broken IS NOT NULL THEN
             PERFORM taskfeed.refuse_task(broken);
         ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
@@ -214,7 +214,7 @@ AS $function$
 DECLARE
     broken pg_catalog.text;
 BEGIN
-    broken := taskfeed.broken_rule(new.progress, new.created_at, new.updated_at, new.status, new.id, new.user_id, new.kind);
+    broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
     END IF;
