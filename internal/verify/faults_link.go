@@ -1,8 +1,10 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/verify/history"
@@ -110,9 +112,11 @@ func shapingNet(m proxy.Mode, d time.Duration, servers int) func(context.Context
 	return func(ctx context.Context, r *round, f *history.Fault) error {
 		chosen := r.servers
 		if servers > 0 {
-			first := int(r.seed % uint64(len(r.servers)))
-			chosen = r.servers[first : first+1]
-			f.Target = chosen[0].name
+			one := r.servers[r.seed%uint64(len(r.servers))]
+			if one.net.Open() == 0 { // its clients have gone elsewhere
+				one = slices.MaxFunc(r.servers, func(a, b *server) int { return cmp.Compare(a.net.Open(), b.net.Open()) })
+			}
+			chosen, f.Target = []*server{one}, one.name
 		}
 		for _, s := range chosen {
 			f.Fired = f.Fired || s.net.Open() > 0
