@@ -68,13 +68,19 @@ func headerToken(r *http.Request) (string, error) {
 // headerOrQueryToken also takes a token from the query, for browsers' own
 // EventSource, which cannot send headers.
 func headerOrQueryToken(r *http.Request) (string, error) {
-	return theOne(append(bearerTokens(r), r.URL.Query()["token"]...))
+	return theOne(append(bearerTokens(r), query(r)["token"]...))
 }
 
-// bearerTokens returns the tokens of all Authorization headers.
+// bearerTokens returns the tokens of all Authorization headers. Beside another
+// header, one without a token counts too: it may not stand twice (RFC 9110
+// section 5.3), and two readers could take different ones.
 func bearerTokens(r *http.Request) []string {
 	var tokens []string
-	for _, value := range r.Header.Values("Authorization") {
+	headers := r.Header.Values("Authorization")
+	if len(headers) > 1 {
+		return headers
+	}
+	for _, value := range headers {
 		scheme, rest, _ := strings.Cut(value, " ")
 		if strings.EqualFold(scheme, "Bearer") {
 			tokens = append(tokens, strings.TrimSpace(rest))
@@ -130,7 +136,7 @@ func feedFilter(p *params, principal auth.Principal) (taskfeed.Filter, error) {
 	if userID != "" && all {
 		p.refuse("all", "cannot stand beside user_id; choose one of them")
 	}
-	if err := p.err(); err != nil {
+	if err := p.ignoreUnread(); err != nil {
 		return f, err
 	}
 	if (userID != "" || all) && !principal.Admin() {

@@ -33,8 +33,6 @@ var (
 		Message: "pages of this origin may not connect; add it to the server's allowed origins"}
 	errAmbiguous = &taskfeed.Error{Code: taskfeed.CodeAmbiguousCredentials,
 		Message: "the request carries more than one token; send it in one place only"}
-	errTwoCursors = &taskfeed.Error{Code: taskfeed.CodeBadCursor,
-		Message: "the parameter after stands more than once"}
 	errTooFast = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
 		Message: "too many handshakes from this address; wait before the next one"}
 	errManyRefused = &taskfeed.Error{Code: taskfeed.CodeBadToken,
@@ -116,14 +114,16 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	if !originAllowed(r, s.cfg.AllowedOrigins) {
 		return handshake{}, errOrigin
 	}
-	after, err := readCursor(r)
+	after, err := position(r)
 	if err != nil {
 		return handshake{}, err
 	}
-	narrowing := &params{values: r.URL.Query()} // parameters that are not known are ignored
-	var filter taskfeed.Filter
-	narrow(narrowing, &filter)
-	if err := narrowing.refusal(); err != nil {
+	filter, err := readNarrowing(r)
+	if err != nil {
+		return handshake{}, err
+	}
+	userID, err := pathText(c, "user_id")
+	if err != nil {
 		return handshake{}, err
 	}
 	token, v1, err := readToken(r)
@@ -131,7 +131,7 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 		return handshake{}, err
 	}
 	return handshake{
-		userID: pathParam(c, "user_id"),
+		userID: userID,
 		remote: clientAddr(r, s.cfg.TrustedProxies).String(),
 		after:  after,
 		filter: filter,
@@ -177,24 +177,24 @@ func pathParam(c echo.Context, name string) string {
 	return value
 }
 
-// readCursor returns the cursor to go on from, nil when the request has none.
-func readCursor(r *http.Request) (*taskfeed.Cursor, error) {
-	values, ok := r.URL.Query()["after"]
-	if !ok {
-		return nil, nil
+// readNarrowing returns what narrows the feed of a socket.
+func readNarrowing(r *http.Request) (taskfeed.Filter, error) {
+	var f taskfeed.Filter
+	p, err := readParams(r)
+	if err != nil {
+		return f, err
 	}
-	if len(values) > 1 {
-		return nil, errTwoCursors
-	}
-	after, err := taskfeed.ParseCursor(values[0])
-	return &after, err
+	p.knowPosition()
+	p.known = append(p.known, "token") // it is read elsewhere
+	narrow(p, &f)
+	return f, p.ignoreUnread()
 }
 
 // readToken returns the one token that the request carries, empty when there is
 // none, and whether the client names our subprotocol. A token may stand in the
 // query, in Authorization, or, for browsers, among the subprotocols.
 func readToken(r *http.Request) (token string, v1 bool, err error) {
-	tokens := append(bearerTokens(r), r.URL.Query()["token"]...)
+	tokens := append(bearerTokens(r), query(r)["token"]...)
 	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(value, ",") {
 			name = strings.TrimSpace(name)

@@ -135,7 +135,7 @@ func (s *Server) handleReady(c echo.Context) error {
 			body.Status, status = "not ready", http.StatusServiceUnavailable
 		}
 	}
-	if c.QueryParams().Has("verbose") {
+	if query(c.Request()).Has("verbose") {
 		body.Checks = checks
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")

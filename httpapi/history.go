@@ -117,9 +117,9 @@ func linkNext(c echo.Context, next string) {
 	if next == "" {
 		return
 	}
-	query := c.Request().URL.Query()
-	query.Set("after", next)
-	c.Response().Header().Set("Link", "<?"+query.Encode()+`>; rel="next"`)
+	values := query(c.Request())
+	values.Set("after", next)
+	c.Response().Header().Set("Link", "<?"+values.Encode()+`>; rel="next"`)
 }
 
 // writeJSON answers with a JSON document.

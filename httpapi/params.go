@@ -49,13 +49,10 @@ type params struct {
 	faults []fieldError
 }
 
-var errQuery = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
-	Message: "the query cannot be read: write it as name=value&name=value and escape other characters by %"}
-
 func readParams(r *http.Request) (*params, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := parseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, errQuery
+		return nil, err
 	}
 	return &params{values: values}, nil
 }

@@ -124,7 +124,10 @@ func loggedURL(u *url.URL) string {
 	if planted.Is(planted.TokenInLog) {
 		return u.String()
 	}
-	query := u.Query()
+	query, err := parseQuery(u.RawQuery)
+	if err != nil {
+		query = url.Values{redacted: {""}}
+	}
 	for name, values := range query {
 		if slices.Contains(loggedParams, name) {
 			continue

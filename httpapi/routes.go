@@ -10,6 +10,7 @@ import (
 // Paths that other code refers to.
 const (
 	pathSocket       = "/ws/:user_id"
+	pathStream       = "/v1/events/stream"
 	pathHealth       = "/healthz"
 	pathReady        = "/readyz"
 	pathSocketHealth = "/health/websockets"
@@ -24,10 +25,10 @@ var getOrHead = []string{http.MethodGet, http.MethodHead}
 func (s *Server) routes() (*echo.Echo, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(withRequestID, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS)
+	e.Use(withRequestID, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
 
 	e.GET(pathSocket, s.handleSocket)
-	e.Match(getOrHead, "/v1/events/stream", s.handleStream)
+	e.Match(getOrHead, pathStream, s.handleStream)
 
 	e.Match(getOrHead, "/v1/me", s.forUsers(s.handleMe), uncached)
 	e.Match(getOrHead, "/v1/connections", s.forAdmins(s.handleConnections), uncached)

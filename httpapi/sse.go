@@ -18,9 +18,6 @@ import (
 // one event of the stream, with its ID as id, its type as event and its frame as
 // data. What a browser's EventSource remembers as the last id is its cursor.
 
-var errTwoEventIDs = &taskfeed.Error{Code: taskfeed.CodeBadCursor,
-	Message: "the header Last-Event-ID stands more than once"}
-
 // handleStream serves a feed as a stream of server-sent events until the client
 // goes or the server ends it.
 func (s *Server) handleStream(c echo.Context) error {
@@ -29,7 +26,7 @@ func (s *Server) handleStream(c echo.Context) error {
 		return nil
 	}
 	s.metrics.refused(err)
-	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && r.Header.Get("Last-Event-ID") != "" {
+	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && comesBack(r) {
 		return putOff(c)
 	}
 	return err
@@ -62,12 +59,13 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	if err != nil {
 		return err
 	}
-	p.known = append(p.known, "after", "token") // they are read elsewhere
+	p.knowPosition()
+	p.known = append(p.known, "token") // it is read elsewhere
 	filter, err := feedFilter(p, principal)
 	if err != nil {
 		return err
 	}
-	after, err := lastEventID(c.Request())
+	after, err := position(c.Request())
 	if err != nil {
 		return err
 	}
@@ -101,21 +99,6 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	c.Set(keyConnectionID, st.name())
 	st.serve(ctx, c.Response())
 	return nil
-}
-
-// lastEventID returns the cursor to go on from: that of the header, which a
-// browser sends when it comes back, or else of the parameter that its URL
-// has had from the beginning.
-func lastEventID(r *http.Request) (*taskfeed.Cursor, error) {
-	values := r.Header.Values("Last-Event-ID")
-	if len(values) > 1 {
-		return nil, errTwoEventIDs
-	}
-	if len(values) == 0 || values[0] == "" {
-		return readCursor(r)
-	}
-	after, err := taskfeed.ParseCursor(values[0])
-	return &after, err
 }
 
 func streamHeader(h http.Header) {

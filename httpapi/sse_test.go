@@ -185,7 +185,7 @@ func TestStream(t *testing.T) {
 		}
 		for query, field := range map[string]string{
 			"all=true&user_id=bob": "all", "all=yes": "all", "types=": "types", "types=task_done": "types", "types=feed_live": "types",
-			"task_id=%00": "task_id", "nothing=1": "nothing", "user_id=": "user_id",
+			"task_id=%00": "task_id", "user_id=": "user_id", "userId=bob": "", "All=true": "",
 		} {
 			resp, body := f.getAs(admin, "/v1/events/stream?"+query)
 			f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, field)

@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/wstest"
+)
+
+// unreadable are queries of which a reader that forgives would drop a part.
+var unreadable = []string{
+	"after=0;x", "after=0;token=1", ";", "x=1;after=0", "after=0&x=;", "after=0&a;b",
+	"after=0%zz", "%zz=0", "after=0&x=%", "after=0&%", "after=%1", "x=%u0041", "after=0&x=%f",
+	"=0", "after=0&=", "=after=0", "after=0&=x",
+	"x=1#after=0", "#after=0", "after=0#",
+	"%ff=1&after=0", "after%ff=0", "%00after=0", "after%00=0", "%0aafter=0", "after=0&%7f=1",
+}
+
+// TestBadInput95UnreadableQueries: /ws/alice?after=0;x opened a feed that began
+// live. The semicolon had made net/url drop the cursor, and nobody was told.
+func TestBadInput95UnreadableQueries(t *testing.T) {
+	t.Parallel()
+
+	t.Run("at a handshake", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{})
+		f.log.add("alice", "hello", `{}`)
+		for _, query := range unreadable {
+			address := strings.TrimPrefix(f.url, "http://")
+			for _, target := range []string{"/ws/alice?" + query, "/ws/alice?token=" + f.token("alice") + "&" + query} {
+				raw := wstest.Connect(t, address)
+				raw.SendBytes([]byte("GET " + target + " HTTP/1.1\r\nHost: " + address + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+					"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"))
+				raw.ReadResponse()
+				if got := raw.Response; got.StatusCode != 400 || got.Header.Get("Content-Type") != "application/problem+json" {
+					t.Errorf("%s: %d %s, want a problem document with 400", query, got.StatusCode, got.Header.Get("Content-Type"))
+				}
+			}
+		}
+		if got, want := f.metric(`taskfeed_handshake_refusals_total{code="bad_request"}`), float64(2*len(unreadable)); got != want {
+			t.Errorf("%v refused handshakes are counted, want %v", got, want)
+		}
+	})
+
+	// Each route that exists is asked, so that one made later is held to it too.
+	t.Run("at every URL", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{deps: Deps{History: &fakeHistory{}, Commands: &fakeCommands{}, Samples: fakeSamples{},
+			Pages: http.NotFoundHandler()}})
+		admin := f.adminToken()
+		asked := 0
+		for _, route := range f.handler.Routes() {
+			for _, query := range unreadable {
+				r := httptest.NewRequest(route.Method, strings.NewReplacer(":user_id", "root", ":id", "t1", "*", "x").Replace(route.Path), nil)
+				r.URL.RawQuery = query
+				r.Header.Set("Authorization", "Bearer "+admin)
+				r.Header.Set("Origin", "http://"+r.Host)
+				w := httptest.NewRecorder()
+				f.handler.ServeHTTP(w, r)
+				if w.Code != 400 || r.Method != http.MethodHead && wstest.ProblemCode(w.Body.Bytes()) != taskfeed.CodeBadRequest {
+					t.Errorf("%s %s?%s: %d %s, want 400 bad_request", route.Method, route.Path, query, w.Code, w.Body)
+				}
+				if asked++; route.Path == "/v1/me" && w.Header().Get("Access-Control-Allow-Origin") == "" {
+					t.Errorf("GET /v1/me?%s: a page cannot read the refusal", query)
+				}
+			}
+		}
+		if asked < 30*len(unreadable) {
+			t.Errorf("%d requests, want more: there are over 30 routes", asked)
+		}
+	})
+
+	t.Run("what is only odd is read", func(t *testing.T) {
+		t.Parallel()
+		f := serve(t, setup{})
+		f.log.add("alice", "hello", `{}`)
+		for _, query := range []string{"after=0", "&&after=0&&", "after=%30", "%61fter=0", "x=a?b/c:d@e&after=0", "x=[]{}|^`\\\"<>&after=0",
+			"x&after=0", "after=0&x==1", "x=1&x=2&after=0", "x=%ff%00&after=0", "x=ü&after=0"} {
+			f.dial("alice", query).ExpectEvent(1)
+		}
+	})
+}
+
+// TestBadInput96NamesThatLookLikeOurs: a feed passes over parameters that it does
+// not know, and so passed over a cursor whose name had a slip.
+func TestBadInput96NamesThatLookLikeOurs(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	alice := f.token("alice")
+	for _, query := range []string{"After=0", "AFTER=0", "after[]=0", "+after=0", "after+=0", "%20after=0", "after%3D0", "after%3D=0", "after.=0",
+		"after%C2%A0=0", "%EF%BB%BFafter=0", "taskId=t1", "task-id=t1", "Types=x", "types[]=x", "Token=x", "last%20event%20id=1"} {
+		expectProblem(t, wstest.Refused(t, f.feedURL("alice", query), wstest.Options{}), 400, taskfeed.CodeBadRequest)
+		resp, body := f.getAs(alice, "/v1/events/stream?"+query)
+		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, repeatable(strings.SplitN(query, "=", 2)[0]))
+	}
+	f.dial("alice", "utm_source=x", "t=1").ExpectQuiet()
+	f.stream(alice, "utm_source=x", "t=1", "_=1").ExpectLive(0)
+}
+
+// TestBadInput97Doubled: of two that say different things, each reader takes the
+// one that it finds first.
+func TestBadInput97Doubled(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	token := f.token("alice")
+	for name, header := range map[string]http.Header{
+		"two tokens":                 {"Authorization": {"Bearer " + token, "Bearer " + token}},
+		"a token and another scheme": {"Authorization": {"Bearer " + token, "Basic YTpi"}},
+		"two other schemes":          {"Authorization": {"Basic YTpi", "Basic YTpi"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expectProblem(t, wstest.Refused(t, f.url+"/ws/alice", wstest.Options{Header: header}), 400, taskfeed.CodeAmbiguousCredentials)
+			for _, path := range []string{"/v1/events/stream", "/v1/me"} {
+				r := f.request(http.MethodGet, path, "")
+				r.Header = header.Clone()
+				resp, body := f.do(r)
+				f.expectRefusal(resp, body, 400, taskfeed.CodeAmbiguousCredentials)
+			}
+		})
+	}
+	got := wstest.Refused(t, f.feedURL("alice"), wstest.Options{Header: http.Header{"Last-Event-Id": {"1", "2"}}})
+	expectProblem(t, got, 400, taskfeed.CodeBadCursor)
+}
+
+// TestBadInput98UserIDsInThePath: an id that no user can have is refused before
+// the upgrade, and not taken for another user's.
+func TestBadInput98UserIDsInThePath(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	for _, id := range []string{"%FF", "%00", "a%00", "a%0Ab", "%7F", "%C3%28", strings.Repeat("a", 256)} {
+		expectProblem(t, wstest.Refused(t, f.url+"/ws/"+id+"?after=0&token="+f.token("alice"), wstest.Options{}), 400, taskfeed.CodeBadRequest)
+	}
+	for _, id := range []string{"a%3Bb", "a%23b", "a%2Bb", "a+b", "a%20b", "a%3Fb", "a%25b", "%C3%A9", strings.Repeat("a", 255)} {
+		expectOpen(t, f, id)
+	}
+}
+
+func expectOpen(t *testing.T, f *fixture, escaped string) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/ws/"+escaped, nil)
+	token := f.token(strings.TrimPrefix(r.URL.Path, "/ws/"))
+	wstest.Dial(t, f.url+"/ws/"+escaped+"?token="+token, wstest.Options{}).ExpectQuiet()
+}
+
+// TestQueriesAreReadInOnePlace: what net/url and echo read for a handler leaves
+// out without a word what it does not understand.
+func TestQueriesAreReadInOnePlace(t *testing.T) {
+	t.Parallel()
+	forgiving := regexp.MustCompile(`\.Query\(\)|ParseQuery|QueryParam|FormValue|ParseForm|PostForm|QueryString`)
+	for _, file := range must(filepath.Glob("*.go")) {
+		if strings.HasSuffix(file, "_test.go") || file == "query.go" {
+			continue
+		}
+		if found := forgiving.FindString(string(must(os.ReadFile(file)))); found != "" {
+			t.Errorf("%s uses %s, want query or readParams of query.go", file, found)
+		}
+	}
+}
+
+// fakeSamples makes the route of samples exist.
+type fakeSamples struct{}
+
+func (fakeSamples) Actions() []string { return nil }
+
+func (fakeSamples) Run(context.Context, string, string) (string, error) { return "", nil }
