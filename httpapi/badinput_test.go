@@ -258,6 +258,26 @@ func TestCORS(t *testing.T) {
 			}
 		}
 	})
+	t.Run("preflight of libraries", func(t *testing.T) {
+		for library, headers := range map[string]string{
+			"react-native-sse":         "authorization,cache-control,last-event-id,x-requested-with",
+			"eventsource-polyfill":     "cache-control,last-event-id,x-requested-with",
+			"launchdarkly-eventsource": "cache-control,last-event-id",
+			"fetch-event-source":       "authorization,content-type,last-event-id",
+			"axios and its like":       "authorization,cache-control,pragma",
+			"tracing":                  "authorization,baggage,traceparent,tracestate,sentry-trace",
+			"one that is not listed":   "authorization,x-datadog-trace-id",
+		} {
+			r := must(http.NewRequest(http.MethodOptions, f.url+"/v1/events/stream", nil))
+			r.Header.Set("Origin", good)
+			r.Header.Set("Access-Control-Request-Method", "GET")
+			r.Header.Set("Access-Control-Request-Headers", headers)
+			resp, _ := f.do(r)
+			if refused := refusedHeaders(resp.Header.Get("Access-Control-Allow-Headers"), headers); len(refused) > 0 {
+				t.Errorf("%s: a browser refuses to send %q", library, refused)
+			}
+		}
+	})
 	t.Run("all others", func(t *testing.T) {
 		for _, origin := range []string{"https://evil.example", "null", "https://app.example.com.evil.io", "https://app.example.com:444", "http://app.example.com", "*"} {
 			resp, body := f.getAs(admin, "/v1/tasks", "Origin", origin)

@@ -11,9 +11,13 @@ import (
 const prefixAPI = "/v1/"
 
 // What pages of other origins may send and read. Tokens travel in Authorization
-// alone: there are no cookies, so credentials are never allowed.
+// alone: there are no cookies, so credentials are never allowed. Libraries add
+// headers of their own, which harm nothing: Cache-Control and X-Requested-With
+// (react-native-sse), traceparent and its like (tracing). The star allows them all
+// but Authorization; browsers that do not know it go by the names.
 const (
-	corsHeaders = "Authorization, If-None-Match, Last-Event-ID, X-Request-Id"
+	corsHeaders = "Accept, Authorization, baggage, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, Pragma, sentry-trace, " +
+		"traceparent, tracestate, X-Request-Id, X-Requested-With, *"
 	corsExposed = "Content-Disposition, ETag, Link, Retry-After, X-Request-Id"
 	corsMaxAge  = "600" // seconds
 )
