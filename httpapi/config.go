@@ -22,8 +22,11 @@ type Config struct {
 
 	// AllowedOrigins lists origins whose pages may open a feed besides those of
 	// the same host, each as "https://app.example.com" with a port unless it is
-	// the scheme's own. The single entry "*" allows any origin: then any web
-	// page that gets hold of a token can use it.
+	// the scheme's own. "https://*.example.com" allows hosts of one label more;
+	// apps have schemes of their own, as "capacitor://localhost", of which
+	// "moz-extension://*" allows any host; "file://" and "null" are what pages of
+	// files send. The entry "*" allows any origin but null: then any web page
+	// that gets hold of a token can use it.
 	AllowedOrigins []string
 	// TrustedProxies lists the networks whose X-Forwarded-For header is
 	// believed. Default none: the peer's address is the client's.
@@ -154,10 +157,8 @@ func (c Config) validate() error {
 			refuse(field, "is negative: it cannot be off")
 		}
 	}
-	for _, origin := range c.AllowedOrigins {
-		if _, ok := parseOrigin(origin); !ok && origin != "*" {
-			refuse("AllowedOrigins", fmt.Sprintf("has %q: an origin is written as https://app.example.com, without a path", origin))
-		}
+	if err := CheckOrigins(c.AllowedOrigins); err != nil {
+		refuse("AllowedOrigins", "cannot be used: "+err.Error())
 	}
 	return errors.Join(errs...)
 }

@@ -34,7 +34,7 @@ func (s *Server) withCORS(next echo.HandlerFunc) echo.HandlerFunc {
 		if r.Header.Get("Origin") == "" {
 			return next(c)
 		}
-		if !originAllowed(r, s.cfg.AllowedOrigins) {
+		if !s.origins.allows(r) {
 			return errOrigin
 		}
 		header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))

@@ -128,10 +128,21 @@ func FuzzText(f *testing.F) {
 func FuzzOrigin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s, host string) {
 		o, ok := parseOrigin(s)
-		if ok && (o.host == "" || o.port == "") {
+		if ok && o.scheme != "file" && (o.host == "" || o.isWeb() && o.port == "") {
 			t.Fatalf("origin %q is read as %+v", s, o)
 		}
-		o.sameHost(host)
+		if o.sameHost(host) && !o.isWeb() {
+			t.Fatalf("origin %q passes for the server %q, and is no web page", s, host)
+		}
+		list, err := readOrigins([]string{s})
+		if r := httptest.NewRequest(http.MethodGet, "http://taskfeed.invalid/", nil); err == nil && ok && len(list.exact) > 0 {
+			for settled := range list.exact {
+				r.Header.Set("Origin", settled.String())
+				if !list.allows(r) {
+					t.Fatalf("entry %q does not allow %s", s, settled)
+				}
+			}
+		}
 	})
 }
 

@@ -111,7 +111,7 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	if err := checkUpgrade(c.Response().Header(), r); err != nil {
 		return handshake{}, err
 	}
-	if !originAllowed(r, s.cfg.AllowedOrigins) {
+	if !s.origins.allows(r) {
 		return handshake{}, errOrigin
 	}
 	after, err := position(r)

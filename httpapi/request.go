@@ -12,67 +12,6 @@ import (
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
-// origin is where a page comes from (RFC 6454): compared as a whole.
-type origin struct {
-	scheme, host, port string // in lower case; a scheme's own port is spelled out
-}
-
-// parseOrigin reads an origin as browsers write it and reports whether it is
-// one. "null" is none.
-func parseOrigin(s string) (origin, bool) {
-	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.Path != "" ||
-		u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
-		return origin{}, false
-	}
-	o := origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()}
-	switch {
-	case o.scheme != "http" && o.scheme != "https":
-		return origin{}, false
-	case o.port == "":
-		o.port = defaultPort(o.scheme)
-	}
-	return o, true
-}
-
-func defaultPort(scheme string) string {
-	if scheme == "https" {
-		return "443"
-	}
-	return "80"
-}
-
-// sameHost reports whether the origin is the host that the request was sent to.
-// Its scheme cannot be known here: a proxy may speak TLS in front.
-func (o origin) sameHost(host string) bool {
-	u, err := url.Parse(o.scheme + "://" + host)
-	if err != nil || u.Host != host {
-		return false
-	}
-	port := u.Port()
-	if port == "" {
-		port = defaultPort(o.scheme)
-	}
-	return strings.EqualFold(u.Hostname(), o.host) && port == o.port
-}
-
-// originAllowed reports whether the page that sent the request may open a feed.
-// Programs send no Origin; they need a token like everybody else.
-func originAllowed(r *http.Request, allowed []string) bool {
-	headers := r.Header.Values("Origin")
-	if len(headers) == 0 {
-		return true
-	}
-	o, ok := parseOrigin(headers[0])
-	if !ok || len(headers) > 1 {
-		return false
-	}
-	return o.sameHost(r.Host) || slices.ContainsFunc(allowed, func(s string) bool {
-		other, ok := parseOrigin(s)
-		return s == "*" || ok && o == other
-	})
-}
-
 // clientAddr is the address that limits and logs go by: the peer's, or what the
 // trusted proxies in front say about it. Of X-Forwarded-For only the part that
 // trusted proxies wrote is believed: the last address that is none of theirs.

@@ -67,6 +67,7 @@ type Server struct {
 	registry *registry
 	ready    readiness
 	upgrader websocket.Upgrader
+	origins  *originList
 	handler  *echo.Echo
 
 	handshakes *addressLimiter
@@ -91,6 +92,10 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	origins, err := readOrigins(cfg.AllowedOrigins)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		deps:       deps,
 		cfg:        cfg,
@@ -98,6 +103,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		started:    time.Now(),
 		metrics:    m,
 		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
+		origins:    origins,
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
 		handshakes: newAddressLimiter(cfg.HandshakesPerMinute),
 		requests:   newRequestLimiter(cfg.RequestsPerMinute),

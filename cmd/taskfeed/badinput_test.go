@@ -157,6 +157,7 @@ func TestBadInput67Numbers(t *testing.T) {
 		{[]string{"TASKFEED_PING_INTERVAL=off"}, []string{"PING_INTERVAL is off"}},
 		{[]string{"TASKFEED_COMMENT_INTERVAL=2m"}, []string{"COMMENT_INTERVAL is 2m0s"}},
 		{[]string{"TASKFEED_DRAIN=20s", "TASKFEED_DRAIN_DELAY=6s"}, []string{"may take 31s (TASKFEED_DRAIN_DELAY 6s, TASKFEED_DRAIN 20s and 5s to close)"}},
+		{[]string{"TASKFEED_ALLOWED_ORIGINS=null,https://app.example"}, []string{"TASKFEED_ALLOWED_ORIGINS: null is allowed"}},
 		{[]string{"TASKFEED_DRAIN=1m", "TASKFEED_PING_INTERVAL=1h"}, []string{"PING_INTERVAL is 1h", "may take 1m5s"}},
 	} {
 		var cfg config

@@ -60,7 +60,7 @@ func (c *config) httpSettings() []*setting {
 	return []*setting{
 		{"TASKFEED_ADDR", "address to listen on, without a port (serve: all; dev: 127.0.0.1)", c.host, host(&c.host)},
 		{"PORT", "port to listen on", "8080", port(&c.port)},
-		{"TASKFEED_ALLOWED_ORIGINS", "origins whose pages may connect besides those of the same host, separated by commas", "", list(&h.AllowedOrigins)},
+		{"TASKFEED_ALLOWED_ORIGINS", "origins whose pages may connect besides those of the same host, separated by commas: https://app.example.com, https://*.example.com, capacitor://localhost", "", list(&h.AllowedOrigins)},
 		{"TASKFEED_TRUSTED_PROXIES", "networks whose X-Forwarded-For is believed, separated by commas", "", prefixes(&h.TrustedProxies)},
 		{"TASKFEED_MAX_CONNECTIONS", "connections in all", "50000", number(&c.hub.MaxTotal, 1, true)},
 		{"TASKFEED_MAX_CONNECTIONS_PER_USER", "connections of one user", "20", number(&c.hub.MaxPerUser, 1, true)},
@@ -116,6 +116,9 @@ func (c *config) warnings() []string {
 		lines = append(lines, fmt.Sprintf("TASKFEED_COMMENT_INTERVAL is %v: proxies that cut connections after %v of silence, as most do, cut idle streams; it should be %v at most",
 			h.CommentInterval, usualIdleCut, latestPing))
 	}
+	for _, line := range httpapi.OriginWarnings(h.AllowedOrigins) {
+		lines = append(lines, "TASKFEED_ALLOWED_ORIGINS: "+line)
+	}
 	delay, drain := max(0, h.DrainDelay), max(0, h.Drain)
 	if stop := delay + drain + closeTime; stop > usualStopWait {
 		lines = append(lines, fmt.Sprintf("a shutdown may take %v (TASKFEED_DRAIN_DELAY %v, TASKFEED_DRAIN %v and %v to close): give the supervisor more than that before it kills; Kubernetes waits %v unless told otherwise",
@@ -144,6 +147,9 @@ func (c *config) finish() error {
 	var errs []error
 	if c.store.URL == "" && !c.dev {
 		errs = append(errs, errors.New("DATABASE_URL: it is missing; for a private database to try things with: taskfeed dev"))
+	}
+	if err := httpapi.CheckOrigins(c.http.AllowedOrigins); err != nil {
+		errs = append(errs, fmt.Errorf("TASKFEED_ALLOWED_ORIGINS: %w", err))
 	}
 	if slices.Contains(c.http.AllowedOrigins, "*") && !c.dev {
 		errs = append(errs, errors.New(`TASKFEED_ALLOWED_ORIGINS: "*" lets every web page in; list the origins of your own pages`))

@@ -38,6 +38,8 @@ func TestConfigErrors(t *testing.T) {
 		{"bad input 65: a short secret", []string{good[0], "TASKFEED_JWT_SECRET=short"}, nil, []string{"TASKFEED_JWT_SECRET", "at least 32"}},
 		{"bad input 65: no way to check tokens", good[:1], nil, []string{"TASKFEED_JWT_SECRET", "TASKFEED_JWKS_URL"}},
 		{"bad input 66: any origin", append(good, "TASKFEED_ALLOWED_ORIGINS=*"), nil, []string{"TASKFEED_ALLOWED_ORIGINS"}},
+		{"bad input 100: origins that never match", append(good, "TASKFEED_ALLOWED_ORIGINS=https://a.example, https://*,wss://b.example,https://c.example/"), nil,
+			[]string{"TASKFEED_ALLOWED_ORIGINS: entry 2: a star", "entry 3: an origin is that of the page", "entry 4: an origin has no path"}},
 		{"no database", good[1:], nil, []string{"DATABASE_URL", "taskfeed dev"}},
 		{"an argument too many", good, []string{"now"}, []string{"now"}},
 	}
