@@ -82,7 +82,10 @@ type Config struct {
 	// RequestTimeout bounds the reading of a whole request and, separately, the
 	// writing of its response; upgraded connections are not concerned. Default 30 s.
 	RequestTimeout time.Duration
-	// IdleTimeout is how long a kept-alive HTTP connection may be idle. Default 2 min.
+	// IdleTimeout is how long a kept-alive HTTP connection may be idle. It must be
+	// longer than proxies in front keep theirs: one that sends a request just as
+	// its connection is closed answers 502. Default 650 s, more than the longest
+	// usual one, of 600 s.
 	IdleTimeout time.Duration
 	// MaxHeaderBytes bounds a request's header; a larger one gets 431. Default 32 KiB.
 	MaxHeaderBytes int
@@ -115,7 +118,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.DrainDelay, -1)
 	fill(&c.ReadHeaderTimeout, 5*time.Second)
 	fill(&c.RequestTimeout, 30*time.Second)
-	fill(&c.IdleTimeout, 2*time.Minute)
+	fill(&c.IdleTimeout, 650*time.Second)
 	fill(&c.MaxHeaderBytes, 32<<10)
 	fill(&c.MaxBodyBytes, 1<<20)
 	fill(&c.CheckInterval, time.Second)

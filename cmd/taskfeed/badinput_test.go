@@ -142,6 +142,7 @@ func TestBadInput67Numbers(t *testing.T) {
 		"TASKFEED_STALL_TIMEOUT=1s":    "at least 3s",
 		"TASKFEED_MAX_MESSAGE_BYTES=1": "from 128 up",
 		"TASKFEED_PONG_TIMEOUT=1ms":    "at least 1s",
+		"TASKFEED_HTTP_IDLE_TIMEOUT=0": "at least 1s",
 	} {
 		if status, _, stderr := try(t, append(env, name), "serve"); status != 2 || !strings.Contains(stderr, want) {
 			t.Errorf("%s: got status %d, stderr %q, want 2 and %q", name, status, stderr, want)

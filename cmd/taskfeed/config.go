@@ -73,6 +73,7 @@ func (c *config) httpSettings() []*setting {
 		{"TASKFEED_COMMENT_INTERVAL", "time after which a silent stream of server-sent events gets a comment; keep it below the idle time-out of proxies", "15s", duration(&h.CommentInterval, time.Second, false)},
 		{"TASKFEED_WRITE_TIMEOUT", "time that a client may take to accept what is written to it", "5s", duration(&h.WriteTimeout, 100*time.Millisecond, false)},
 		{"TASKFEED_HEADER_TIMEOUT", "time that a request's header may take", "5s", duration(&h.ReadHeaderTimeout, 100*time.Millisecond, false)},
+		{"TASKFEED_HTTP_IDLE_TIMEOUT", "time that a kept-alive HTTP connection may be idle; keep it above that of load balancers", "650s", duration(&h.IdleTimeout, time.Second, false)},
 		{"TASKFEED_DRAIN", "time over which connections are closed at shutdown", "10s", duration(&h.Drain, 0, false)},
 		{"TASKFEED_DRAIN_DELAY", "time between turning not ready and closing the port", "0s", duration(&h.DrainDelay, 0, false)},
 		{"TASKFEED_METRICS_USERS", "users that /metrics names", "1000", number(&h.MetricsUsers, 1, true)},
