@@ -7,28 +7,21 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
-// sqlSettings makes a session independent of what a role or a database is
-// configured to. A table that the app holds is given up after a second, for the
-// app's other writers queue behind us.
-const sqlSettings = `
-SET search_path = pg_catalog, pg_temp;
-SET statement_timeout = 0;
-SET idle_in_transaction_session_timeout = 0;
-SET default_transaction_isolation = 'read committed';
-SET client_min_messages = warning;
-SET lock_timeout = '1s'`
+// lockTimeout is how long we wait for a table that the app holds: its other writers
+// queue behind us.
+const lockTimeout = time.Second
 
 // sqlAlone waits for the lock that serialises migrations of one database, which
 // the session keeps to its end: 1952543595 is taskfeed's class of advisory locks.
 const sqlAlone = `
 SET lock_timeout = 0;
-SET statement_timeout = 0;
-SELECT pg_advisory_lock(1952543595, 4);` + sqlSettings
+SELECT pg_advisory_lock(1952543595, 4);
+SET lock_timeout = '1s'`
 
 // A table that the app holds is asked for lockTries times, lockPause apart.
 const (
@@ -39,10 +32,7 @@ const (
 // alone calls work with the one session that may migrate the database, and
 // again when a lock of the app was in its way.
 func alone(ctx context.Context, databaseURL string, work func(*sql.DB) error) error {
-	return withDB(databaseURL, sqlAlone, func(db *sql.DB) error {
-		if err := db.PingContext(ctx); err != nil {
-			return fmt.Errorf("connect and wait for other migrations: %w", err)
-		}
+	return withDB(ctx, databaseURL, sqlAlone, func(db *sql.DB) error {
 		return retryLocked(ctx, lockPause, func() error { return work(db) })
 	})
 }
@@ -68,17 +58,12 @@ func retryLocked(ctx context.Context, pause time.Duration, work func() error) er
 	}
 }
 
-// withDB calls work with a single session, which has run the SQL begin.
-func withDB(databaseURL, begin string, work func(*sql.DB) error) error {
-	cfg, err := pgx.ParseConfig(databaseURL)
-	if err != nil { // whose text would show the password
-		return errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database")
+// withDB calls work with a single session, which has run the SQL begin, if any.
+func withDB(ctx context.Context, databaseURL, begin string, work func(*sql.DB) error) error {
+	db, err := dial.OpenDB(ctx, dial.Config{URL: databaseURL, Name: "taskfeed migrations", LockTimeout: lockTimeout}, begin)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
 	}
-	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, begin)
-		return err
-	}))
 	defer db.Close()
-	db.SetMaxOpenConns(1)
 	return work(db)
 }

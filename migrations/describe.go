@@ -84,7 +84,7 @@ ORDER BY section, object COLLATE "C", part, line COLLATE "C"`
 // Describe returns the schema taskfeed of a database as text for people. It
 // changes nothing. Without the schema the text is empty.
 func Describe(ctx context.Context, databaseURL string) (text string, err error) {
-	err = withDB(databaseURL, sqlSettings, func(db *sql.DB) error {
+	err = withDB(ctx, databaseURL, "", func(db *sql.DB) error {
 		exists, err := schemaExists(ctx, db)
 		if err == nil && exists {
 			text, err = describe(ctx, db)

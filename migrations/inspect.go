@@ -39,10 +39,7 @@ var expectedSchema string
 // says no more than that.
 func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 	var found []Finding
-	err := withDB(databaseURL, sqlSettings, func(db *sql.DB) error {
-		if err := db.PingContext(ctx); err != nil {
-			return fmt.Errorf("connect: %w", err)
-		}
+	err := withDB(ctx, databaseURL, "", func(db *sql.DB) error {
 		if err := checkServer(ctx, db); err != nil {
 			found = append(found, problem("%v", err))
 		}

@@ -101,7 +101,7 @@ func Down(ctx context.Context, databaseURL string) error {
 // A role that could not serve the schema gets a *RoleError.
 func Read(ctx context.Context, databaseURL string) (Versions, error) {
 	var v Versions
-	err := withDB(databaseURL, sqlSettings, func(db *sql.DB) error {
+	err := withDB(ctx, databaseURL, "", func(db *sql.DB) error {
 		if err := checkRole(ctx, db); err != nil {
 			return err
 		}

@@ -39,12 +39,12 @@ func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument
 	}
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		batch := &pgx.Batch{}
+	err := s.rest.do(ctx, func(db asked) error {
+		batch := &pgx.Batch{} // one transaction
 		batch.Queue("SELECT pg_advisory_xact_lock(" + lockCommands + ")")
 		batch.Queue(sqlForgetCommands)
 		batch.Queue(sqlAddCommand, pgx.NamedArgs{"kind": string(kind), "argument": argument})
-		return tx.SendBatch(ctx, batch).Close()
+		return db.SendBatch(ctx, batch).Close()
 	})
 	return wrap("add a command", err)
 }
@@ -64,8 +64,12 @@ LIMIT @limit`
 func (s *Store) CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	rows, _ := s.pool.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands}) // rows tell of errors too
-	commands, err := pgx.CollectRows(rows, pgx.RowToStructByPos[taskfeed.Command])
+	var commands []taskfeed.Command
+	err := s.checks.do(ctx, func(db asked) (err error) {
+		rows, _ := db.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands}) // rows tell of errors too
+		commands, err = pgx.CollectRows(rows, pgx.RowToStructByPos[taskfeed.Command])
+		return err
+	})
 	return commands, wrap("read commands", err)
 }
 
@@ -78,6 +82,6 @@ FROM taskfeed.commands`
 func (s *Store) LastCommand(ctx context.Context) (id int64, err error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	err = s.pool.QueryRow(ctx, sqlLastCommand).Scan(&id)
+	err = s.checks.do(ctx, func(db asked) error { return db.QueryRow(ctx, sqlLastCommand).Scan(&id) })
 	return id, wrap("read last command", err)
 }

@@ -114,12 +114,6 @@ const sqlExpiredThrough = `
 SELECT expired_through
 FROM taskfeed.log_state`
 
-// reader is what a pool and a connection have in common.
-type reader interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
 // After returns at most limit events that match f after the cursor, oldest
 // first, and whether there may be more. A page may end early when its data is
 // large. It returns CodeGone when events after the cursor, of
@@ -128,7 +122,11 @@ type reader interface {
 func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	return eventsAfter(ctx, s.pool, f, after, limit)
+	err = s.feeds.do(ctx, func(db asked) (err error) {
+		events, more, err = eventsAfter(ctx, db, f, after, limit)
+		return err
+	})
+	return events, more, wrap("read events", err)
 }
 
 // After is [Store.After] over the session, which does not wait for the pool.
@@ -138,7 +136,7 @@ func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.C
 	return eventsAfter(ctx, s.conn, f, after, limit)
 }
 
-func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
+func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
 	var expired taskfeed.Cursor
 	candidates := 0
 	batch := &pgx.Batch{} // one transaction
@@ -153,7 +151,7 @@ func eventsAfter(ctx context.Context, r reader, f taskfeed.Filter, after taskfee
 	batch.Queue(sqlExpiredThrough).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&expired)
 	})
-	if err := r.SendBatch(ctx, batch).Close(); err != nil {
+	if err := db.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, false, wrap(fmt.Sprintf("read events after %s", after), err)
 	}
 	if after > 0 && after < expired {
@@ -178,7 +176,7 @@ FROM taskfeed.event_id`
 func (s *Store) Head(ctx context.Context) (taskfeed.Cursor, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	return readCursor(ctx, s.pool, "read head of log", sqlHead)
+	return s.readCursor(ctx, "read head of log", sqlHead)
 }
 
 const sqlLastID = `
@@ -194,7 +192,7 @@ FROM taskfeed.log_state`
 func (s *Store) LastID(ctx context.Context) (taskfeed.Cursor, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	return readCursor(ctx, s.pool, "read last event", sqlLastID)
+	return s.readCursor(ctx, "read last event", sqlLastID)
 }
 
 // LastID is [Store.LastID] over the session, which does not wait for the pool.
@@ -204,8 +202,16 @@ func (s *Session) LastID(ctx context.Context) (taskfeed.Cursor, error) {
 	return readCursor(ctx, s.conn, "read last event", sqlLastID)
 }
 
-func readCursor(ctx context.Context, r reader, doing, statement string) (c taskfeed.Cursor, err error) {
-	err = r.QueryRow(ctx, statement).Scan(&c)
+func (s *Store) readCursor(ctx context.Context, doing, statement string) (c taskfeed.Cursor, err error) {
+	err = s.feeds.do(ctx, func(db asked) (err error) {
+		c, err = readCursor(ctx, db, doing, statement)
+		return err
+	})
+	return c, wrap(doing, err)
+}
+
+func readCursor(ctx context.Context, db over, doing, statement string) (c taskfeed.Cursor, err error) {
+	err = db.QueryRow(ctx, statement).Scan(&c)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = errors.New("taskfeed.log_state has no row: the schema has been tampered with")
 	}

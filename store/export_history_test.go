@@ -15,11 +15,13 @@ const (
 // Traced returns a store like s whose statements are shown to a tracer. The
 // caller closes it.
 func (s *Store) Traced(ctx context.Context, tracer pgx.QueryTracer) (*Store, error) {
-	cfg := s.pool.Config()
-	cfg.ConnConfig.Tracer = tracer
-	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	traced, err := Open(ctx, s.cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{cfg: s.cfg, pool: pool, listen: s.listen}, nil
+	cfg := traced.rest.pool.Config()
+	cfg.ConnConfig.Tracer = tracer
+	traced.rest.pool.Close()
+	traced.rest.pool, err = pgxpool.NewWithConfig(ctx, cfg)
+	return traced, err
 }

@@ -76,7 +76,9 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 	var f Figures
 	var age float64 // seconds
 	var triggers int
-	err := s.pool.QueryRow(ctx, sqlFigures, pgx.NamedArgs{"most": maxDepth}).Scan(&f.BufferDepth, &age, &f.QueueUsage, &f.Partitions, &triggers)
+	err := s.checks.do(ctx, func(db asked) error {
+		return db.QueryRow(ctx, sqlFigures, pgx.NamedArgs{"most": maxDepth}).Scan(&f.BufferDepth, &age, &f.QueueUsage, &f.Partitions, &triggers)
+	})
 	if err != nil {
 		return Figures{}, wrap("read figures", err)
 	}

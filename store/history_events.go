@@ -139,15 +139,20 @@ func (l *eventList) start(after string) (at time.Time, id int64, err error) {
 	return p.at, int64(c), nil
 }
 
+func (l *eventList) begins(after string) error {
+	_, _, err := l.start(after)
+	return err
+}
+
 // page reads the page that begins after a token.
-func (l *eventList) page(ctx context.Context, q querier, after string, limit int) (page taskfeed.EventPage, err error) {
+func (l *eventList) page(ctx context.Context, db over, after string, limit int) (page taskfeed.EventPage, err error) {
 	at, id, err := l.start(after)
 	if err != nil {
 		return page, err
 	}
 	args := pgx.NamedArgs{"at": at, "id": id, "limit": limit, "bytes": maxListBytes}
 	maps.Copy(args, l.args)
-	items, more, err := collect(query(ctx, q, l.statement, args), scanListed)
+	items, more, err := collect(query(ctx, db, l.statement, args), scanListed)
 	if err != nil {
 		return page, err
 	}
@@ -194,7 +199,7 @@ func (s *Store) events(ctx context.Context, doing string, q taskfeed.EventQuery,
 	}
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
-	page, err := l.page(bounded, s.pool, after, limit)
+	page, err := readPage(bounded, s.rest, l, after, limit)
 	return page, s.late(ctx, doing, err)
 }
 
@@ -273,7 +278,7 @@ func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limi
 	} else if t.Previous, _, err = l.start(after); err != nil {
 		return t, err
 	}
-	t.EventPage, err = l.page(bounded, s.pool, after, limit)
+	t.EventPage, err = readPage(bounded, s.rest, l, after, limit)
 	return t, s.late(ctx, "read a task's events", err)
 }
 
@@ -283,8 +288,12 @@ func (s *Store) taskSummary(ctx context.Context, taskID, userID string) (*taskfe
 	var first, last *time.Time
 	var queued, running int64 // microseconds
 	targets := []any{&there, &sum.Events, &sum.ProgressSteps, &first, &last, &sum.Attempts, &queued, &running}
-	rows := query(ctx, s.pool, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "user_id": userID})
-	if _, err := pgx.ForEachRow(rows, targets, func() error { return nil }); err != nil {
+	err := s.rest.do(ctx, func(db asked) error {
+		rows := query(ctx, db, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "user_id": userID})
+		_, err := pgx.ForEachRow(rows, targets, func() error { return nil })
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	if !there && sum.Events == 0 {

@@ -53,11 +53,11 @@ func (s *Store) Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed
 	for _, read := range []func(context.Context) error{
 		func(ctx context.Context) (err error) {
 			args := pgx.NamedArgs{"statuses": texts(taskfeed.Statuses), "limit": maxCounts}
-			stats.Counts, err = pgx.CollectRows(query(ctx, s.pool, sqlCountTasks, args), pgx.RowToStructByPos[taskfeed.StatusCount])
+			stats.Counts, err = readRows(ctx, s.rest, sqlCountTasks, args, pgx.RowToStructByPos[taskfeed.StatusCount])
 			return err
 		},
 		func(ctx context.Context) (err error) {
-			stats.PerMinute, err = pgx.CollectRows(query(ctx, s.pool, sqlCountMinutes, nil), scanMinute)
+			stats.PerMinute, err = readRows(ctx, s.rest, sqlCountMinutes, nil, scanMinute)
 			return err
 		},
 		func(ctx context.Context) error {
@@ -69,7 +69,9 @@ func (s *Store) Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed
 			}
 			return err
 		},
-		func(ctx context.Context) error { return s.pool.QueryRow(ctx, sqlNow).Scan(&now) },
+		func(ctx context.Context) error {
+			return s.rest.do(ctx, func(db asked) error { return db.QueryRow(ctx, sqlNow).Scan(&now) })
+		},
 		func(ctx context.Context) (err error) {
 			q := running
 			q.Sort, q.Updated.To = taskfeed.SortUpdated, now.Add(-stalledAfter)
@@ -92,8 +94,16 @@ func (s *Store) firstTasks(ctx context.Context, q taskfeed.TaskQuery, limit int)
 	if err != nil {
 		return nil, err
 	}
-	page, err := l.page(ctx, s.pool, "", limit)
+	page, err := readPage(ctx, s.rest, l, "", limit)
 	return page.Items, err
+}
+
+func readRows[T any](ctx context.Context, c *conns, statement string, args pgx.NamedArgs, scan pgx.RowToFunc[T]) (items []T, err error) {
+	err = c.do(ctx, func(db asked) (err error) {
+		items, err = pgx.CollectRows(query(ctx, db, statement, args), scan)
+		return err
+	})
+	return items, err
 }
 
 func scanMinute(row pgx.CollectableRow) (taskfeed.MinuteCount, error) {

@@ -149,17 +149,28 @@ func texts[S ~string](named []S) []string {
 	return plain
 }
 
+// start reads where the page after a token begins.
+func (l *taskList) start(after string) (place, error) {
+	if after == "" {
+		return startOf(l.desc), nil
+	}
+	return parseToken(after, l.fingerprint)
+}
+
+func (l *taskList) begins(after string) error {
+	_, err := l.start(after)
+	return err
+}
+
 // page reads the page that begins after a token.
-func (l *taskList) page(ctx context.Context, q querier, after string, limit int) (page taskfeed.TaskPage, err error) {
-	p := startOf(l.desc)
-	if after != "" {
-		if p, err = parseToken(after, l.fingerprint); err != nil {
-			return page, err
-		}
+func (l *taskList) page(ctx context.Context, db over, after string, limit int) (page taskfeed.TaskPage, err error) {
+	p, err := l.start(after)
+	if err != nil {
+		return page, err
 	}
 	args := pgx.NamedArgs{"at": p.at, "key": p.key, "limit": limit, "bytes": maxListBytes}
 	maps.Copy(args, l.args)
-	items, more, err := collect(query(ctx, q, l.statement, args), scanTask)
+	items, more, err := collect(query(ctx, db, l.statement, args), scanTask)
 	if err != nil {
 		return page, err
 	}
@@ -216,17 +227,19 @@ func (s *Store) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.T
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
 	if q.After != "" {
-		page, err := l.page(bounded, s.pool, q.After, q.Limit)
+		page, err := readPage(bounded, s.rest, l, q.After, q.Limit)
 		return page, s.late(ctx, "list tasks", err)
 	}
 	var page taskfeed.TaskPage
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err = pgx.BeginTxFunc(bounded, s.pool, snapshot, func(tx pgx.Tx) (err error) {
-		if page, err = l.page(bounded, tx, "", q.Limit); err != nil {
+	err = s.rest.do(bounded, func(db asked) error {
+		return pgx.BeginTxFunc(bounded, db, snapshot, func(tx pgx.Tx) (err error) {
+			if page, err = l.page(bounded, tx, "", q.Limit); err != nil {
+				return err
+			}
+			page.Cursor, err = readCursor(bounded, tx, "read cursor of snapshot", sqlLastID)
 			return err
-		}
-		page.Cursor, err = readCursor(bounded, tx, "read cursor of snapshot", sqlLastID)
-		return err
+		})
 	})
 	return page, s.late(ctx, "list tasks", err)
 }
@@ -244,7 +257,7 @@ func (s *Store) ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2
 		}
 		bounded, cancel := s.reading(ctx)
 		defer cancel()
-		page, err := l.page(bounded, s.pool, after, exportLimit)
+		page, err := readPage(bounded, s.rest, l, after, exportLimit)
 		return page.Items, page.Next, s.late(ctx, "export tasks", err)
 	})
 }

@@ -100,15 +100,10 @@ func pinned(column, argument, keys string, where ...string) walk {
 	return walk{order: order, where: append([]string{column + " = ANY (ARRAY[" + argument + "::text])"}, where...)}
 }
 
-// querier is what a pool and a transaction have in common.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
 // query runs a statement of the history. It is planned for its very arguments
 // each time: which index is best depends on them.
-func query(ctx context.Context, q querier, statement string, args pgx.NamedArgs) pgx.Rows {
-	rows, _ := q.Query(ctx, statement, pgx.QueryExecModeExec, args) // rows tell of errors too
+func query(ctx context.Context, db over, statement string, args pgx.NamedArgs) pgx.Rows {
+	rows, _ := db.Query(ctx, statement, pgx.QueryExecModeExec, args) // rows tell of errors too
 	return rows
 }
 
@@ -118,6 +113,24 @@ func collect[T any](rows pgx.Rows, scan func(row pgx.CollectableRow, more ...any
 	candidates := 0
 	items, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (T, error) { return scan(row, &candidates) })
 	return items, candidates > len(items), err
+}
+
+// pager is a list of tasks or of events.
+type pager[P any] interface {
+	begins(after string) error // whether a page can, or the token is none of this list
+	page(ctx context.Context, db over, after string, limit int) (P, error)
+}
+
+// readPage reads one page over a connection of its own.
+func readPage[P any](ctx context.Context, c *conns, l pager[P], after string, limit int) (page P, err error) {
+	if err := l.begins(after); err != nil {
+		return page, err // without a connection
+	}
+	err = c.do(ctx, func(db asked) (err error) {
+		page, err = l.page(ctx, db, after, limit)
+		return err
+	})
+	return page, err
 }
 
 // late is wrap for a read that began with ctx and had its own time limit: its

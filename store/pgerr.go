@@ -16,13 +16,24 @@ import (
 // not UTF-8.
 const notText = "22021"
 
+// lockNotAvailable is the SQLSTATE of a lock that was not given in time.
+const lockNotAvailable = "55P03"
+
 // wrap says what we were doing and gives an error of the database the code that
-// callers act on. A fault that passes by itself is CodeUnavailable; nil stays nil.
+// callers act on, unless it has one. A fault that passes by itself is
+// CodeUnavailable; nil stays nil.
 func wrap(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if _, ok := errors.AsType[*taskfeed.Error](err); ok {
+		return err
+	}
 	err = fmt.Errorf("%s: %w", doing, err)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == lockNotAvailable {
+		return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+			Message: "a table is locked by another session, for example to be changed; try again", Err: err}
+	}
 	if passing(err) {
 		return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the database is not available now; try again", Err: err}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
@@ -43,21 +44,16 @@ type Session struct {
 }
 
 // The plan must not hang on statistics of a table that is empty one moment and
-// huge the next. The move commits durably whatever the database's default. The
-// caller bounds each statement, so the role's own bounds, made for an app, do not
-// apply; transaction_timeout came with PostgreSQL 17. A server that is frozen, not
+// huge the next. The move commits durably whatever the database's default. What
+// else a session begins with is internal/dial's. A server that is frozen, not
 // dead, loses its session when it has been silent for the stall timeout; one
 // whose machine is gone, when the kernel notices.
 const sqlSessionSettings = `
 SELECT set_config('application_name', 'taskfeed listener', false),
        set_config('enable_seqscan', 'off', false),
-       set_config('jit', 'off', false),
        set_config('max_parallel_workers_per_gather', '0', false),
        set_config('plan_cache_mode', 'force_generic_plan', false),
-       set_config('default_transaction_isolation', 'read committed', false),
        set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false),
-       set_config('lock_timeout', '2s', false),
-       (SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'),
        set_config('idle_session_timeout', @stall, false),
        set_config('idle_in_transaction_session_timeout', @stall, false),
        set_config('tcp_keepalives_idle', '3', false),
@@ -72,9 +68,10 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StallTimeout)
 	defer cancel()
 	session := &Session{timeout: s.cfg.StallTimeout, pages: defaultPages, seen: seenNothing, log: s.cfg.Logger}
-	cfg := s.listen.Copy()
-	cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := dial.Connect(ctx, s.listen, func(cfg *pgx.ConnConfig) {
+		cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
+		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // a move is one round trip only when prepared
+	})
 	if err != nil {
 		return nil, wrap("connect to listen", err)
 	}
@@ -87,9 +84,6 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 }
 
 func (s *Session) prepare(ctx context.Context) error {
-	if err := s.exec(ctx, "SET statement_timeout = 0"); err != nil { // before anything that takes time
-		return err
-	}
 	stall := fmt.Sprintf("%dms", s.timeout.Milliseconds())
 	if _, err := s.conn.Exec(ctx, planted.SQL(planted.AsyncMove, sqlSessionSettings), pgx.NamedArgs{"stall": stall}); err != nil {
 		return err
@@ -243,6 +237,8 @@ func (s *Store) CheckListen(ctx context.Context) error {
 func (s *Store) ring(ctx context.Context, channel string) error {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
-	_, err := s.pool.Exec(ctx, "SELECT pg_notify($1, '')", channel)
-	return wrap("notify", err)
+	return wrap("notify", s.checks.do(ctx, func(db asked) error {
+		var nothing any
+		return db.QueryRow(ctx, "SELECT pg_notify($1, '')", channel).Scan(&nothing)
+	}))
 }

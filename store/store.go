@@ -1,7 +1,8 @@
 // Package store is the only package that reads or writes taskfeed's tables.
 //
-// A Store is a pool of connections for reading: the log, the tasks, figures. A
-// Session is one connection of its own for the server that sequences or
+// A Store is three small pools of connections for reading, so that what waits in
+// one does not keep the others waiting: for feeds, for checks, and for everything
+// that somebody asks for. A Session is one connection of its own for the server that sequences or
 // follows: advisory locks, LISTEN and the move from changes to events all live
 // on it, so a server that lost its session has lost the right to write too.
 //
@@ -15,8 +16,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
 // Config says where the database is.
@@ -26,19 +26,25 @@ type Config struct {
 
 	// ListenURL is a direct way to the same database, for LISTEN and advisory
 	// locks, when URL goes through a pooler that shares sessions. When it is set
-	// the pool does without prepared statements. Default: URL.
+	// the pools do without prepared statements, and without anything else that is
+	// a session's. Default: URL.
 	ListenURL string
 
-	// MaxConns bounds the pool. Default 10.
+	// MaxConns bounds all pools together: two connections are for checks, half of
+	// the rest for feeds, the others for whoever asks. Default 12, at least 4.
 	MaxConns int
 
-	// ReadTimeout bounds one read through the pool. Default 30 s.
+	// ReadTimeout bounds one read through a pool. Default 30 s.
 	ReadTimeout time.Duration
 
 	// StallTimeout is how long the session of a frozen server may go on holding
 	// its locks. Default 10 s; at least 3 s, because the listener looks once a
 	// second.
 	StallTimeout time.Duration
+
+	// LockTimeout bounds how long such a read waits for a table that somebody locks,
+	// to change it for instance. Default 2 s.
+	LockTimeout time.Duration
 
 	// Logger gets what is not worth an error. Default: slog.Default().
 	Logger *slog.Logger
@@ -49,10 +55,13 @@ func (c Config) withDefaults() Config {
 		c.ListenURL = c.URL
 	}
 	if c.MaxConns == 0 {
-		c.MaxConns = 10
+		c.MaxConns = 12
 	}
 	if c.ReadTimeout == 0 {
 		c.ReadTimeout = 30 * time.Second
+	}
+	if c.LockTimeout == 0 {
+		c.LockTimeout = 2 * time.Second
 	}
 	if c.StallTimeout == 0 {
 		c.StallTimeout = 10 * time.Second
@@ -68,11 +77,14 @@ func (c Config) validate() error {
 	if c.URL == "" {
 		errs = append(errs, errors.New("store: URL is missing"))
 	}
-	if c.MaxConns < 1 {
-		errs = append(errs, fmt.Errorf("store: MaxConns is %d, want at least 1", c.MaxConns))
+	if c.MaxConns < 4 {
+		errs = append(errs, fmt.Errorf("store: MaxConns is %d, want at least 4", c.MaxConns))
 	}
 	if c.ReadTimeout < 0 {
 		errs = append(errs, fmt.Errorf("store: ReadTimeout is %v, want more than 0", c.ReadTimeout))
+	}
+	if c.LockTimeout < 0 {
+		errs = append(errs, fmt.Errorf("store: LockTimeout is %v, want more than 0", c.LockTimeout))
 	}
 	if c.StallTimeout < 3*time.Second {
 		errs = append(errs, fmt.Errorf("store: StallTimeout is %v, want at least 3s", c.StallTimeout))
@@ -80,62 +92,69 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
+// FeedConns returns how many connections feeds have: reads of more at a time wait.
+func (c Config) FeedConns() int { return (c.withDefaults().MaxConns - checkConns) / 2 }
+
+// checkConns are one connection for health and one for commands: each of them is
+// looked at once a second, and must not wait for the other.
+const checkConns = 2
+
 // Store reads the log and the tasks. It is safe for concurrent use.
 type Store struct {
 	cfg    Config
-	pool   *pgxpool.Pool
-	listen *pgx.ConnConfig
+	feeds  *conns // the log, for subscribers
+	checks *conns // health, figures, commands; nothing that waits for a user's table
+	rest   *conns // what somebody asks for
+	listen dial.Config
 }
 
-// Open parses the configuration and makes the pool; it connects when first used.
+// Open parses the configuration and makes the pools; they connect when first used.
 // The caller closes the store.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	poolCfg, err := pgxpool.ParseConfig(cfg.URL)
-	if err != nil {
-		return nil, errBadURL // pgx's own error may quote the password
+	s := &Store{cfg: cfg, listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
+	if err := dial.Check(cfg.ListenURL); err != nil {
+		return nil, err
 	}
-	poolCfg.MaxConns = int32(cfg.MaxConns)
-	poolCfg.ConnConfig.ConnectTimeout = connectTimeout
-	if cfg.ListenURL != cfg.URL {
-		poolCfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec
-	} else {
-		setDefault(poolCfg.ConnConfig.RuntimeParams, "application_name", "taskfeed")
+	rest := cfg.MaxConns - checkConns - cfg.FeedConns()
+	for _, kind := range []struct {
+		conns **conns
+		size  int
+	}{{&s.feeds, cfg.FeedConns()}, {&s.checks, checkConns}, {&s.rest, rest}} {
+		var err error
+		if *kind.conns, err = openConns(ctx, cfg.reads(), cfg.ListenURL != cfg.URL, kind.size); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("open database pool: %w", err)
+		}
 	}
-	listenCfg, err := pgxpool.ParseConfig(cfg.ListenURL) // it knows the pool_ parameters that a URL may carry
-	if err != nil {
-		return nil, errBadURL
-	}
-	listen := listenCfg.ConnConfig
-	listen.ConnectTimeout = connectTimeout
-	listen.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // a move is one round trip only when prepared
-	pool, err := pgxpool.NewWithConfig(ctx, poolCfg)
-	if err != nil {
-		return nil, fmt.Errorf("open database pool: %w", err)
-	}
-	return &Store{cfg: cfg, pool: pool, listen: listen}, nil
+	return s, nil
 }
 
-// Close closes the pool and waits for reads under way. Sessions are closed by
+// reads is how the pools connect. Postgres itself ends a read that goes on after
+// nobody waits for it any more.
+func (c Config) reads() dial.Config {
+	return dial.Config{URL: c.URL, Name: "taskfeed", StatementTimeout: c.ReadTimeout + 5*time.Second, LockTimeout: c.LockTimeout}
+}
+
+// Close closes the pools and waits for reads under way. Sessions are closed by
 // those who opened them.
-func (s *Store) Close() { s.pool.Close() }
+func (s *Store) Close() {
+	for _, c := range []*conns{s.feeds, s.checks, s.rest} {
+		if c != nil {
+			c.pool.Close()
+		}
+	}
+}
 
 // Ping asks the database for a sign of life.
 func (s *Store) Ping(ctx context.Context) error {
-	return wrap("ping", s.pool.Ping(ctx))
-}
-
-const connectTimeout = 5 * time.Second
-
-var errBadURL = errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database")
-
-func setDefault(params map[string]string, key, value string) {
-	if params[key] == "" {
-		params[key] = value
-	}
+	return wrap("ping", s.checks.do(ctx, func(db asked) error {
+		var one int
+		return db.QueryRow(ctx, "SELECT 1").Scan(&one)
+	}))
 }
 
 // reading bounds one read by the configured timeout.

@@ -22,9 +22,11 @@ func (s *Store) FindTask(ctx context.Context, id string) (taskfeed.Task, error) 
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
 	var t taskfeed.Task
-	err := s.pool.QueryRow(ctx, sqlFindTask, pgx.NamedArgs{"id": id}).Scan(
-		&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
-		&t.Version, &t.CreatedAt, &t.UpdatedAt)
+	err := s.rest.do(ctx, func(db asked) error {
+		return db.QueryRow(ctx, sqlFindTask, pgx.NamedArgs{"id": id}).Scan(
+			&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
+			&t.Version, &t.CreatedAt, &t.UpdatedAt)
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return taskfeed.Task{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
 	}

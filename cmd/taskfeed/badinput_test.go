@@ -138,7 +138,7 @@ func TestBadInput67Numbers(t *testing.T) {
 	t.Parallel()
 	env := []string{"DATABASE_URL=postgres://app:hunter2@127.0.0.1:1/x", "TASKFEED_JWT_SECRET=" + testSecret}
 	for name, want := range map[string]string{
-		"TASKFEED_DB_MAX_CONNS=1":      "from 2 up",
+		"TASKFEED_DB_MAX_CONNS=1":      "from 4 up",
 		"TASKFEED_STALL_TIMEOUT=1s":    "at least 3s",
 		"TASKFEED_MAX_MESSAGE_BYTES=1": "from 128 up",
 		"TASKFEED_PONG_TIMEOUT=1ms":    "at least 1s",

@@ -35,8 +35,8 @@ type logConfig struct{ level, format string }
 // databaseSettings is what every command needs that talks to the database.
 func (c *config) databaseSettings() []*setting {
 	return []*setting{
-		{"DATABASE_URL", "the database, as postgres://user:password@host:5432/name", "", text(&c.store.URL)},
-		{"TASKFEED_LISTEN_DATABASE_URL", "a direct way to the same database for LISTEN and advisory locks, when DATABASE_URL goes through a pooler", "", text(&c.store.ListenURL)},
+		{"DATABASE_URL", "the database, as postgres://user:password@host:5432/name", "", databaseURL(&c.store.URL)},
+		{"TASKFEED_LISTEN_DATABASE_URL", "a direct way to the same database for LISTEN and advisory locks, when DATABASE_URL goes through a pooler", "", databaseURL(&c.store.ListenURL)},
 	}
 }
 
@@ -82,7 +82,7 @@ func (c *config) httpSettings() []*setting {
 
 func (c *config) serveSettings() []*setting {
 	return slices.Concat(c.databaseSettings(), []*setting{
-		{"TASKFEED_DB_MAX_CONNS", "connections of the database pool; one more listens", "10", number(&c.store.MaxConns, 2, false)},
+		{"TASKFEED_DB_MAX_CONNS", "connections of the database pools: two for checks, half of the others for feeds, the rest for the API; one more listens", "12", number(&c.store.MaxConns, 4, false)},
 		{"TASKFEED_STALL_TIMEOUT", "how long a frozen server may go on holding the lead", "10s", duration(&c.store.StallTimeout, 3*time.Second, false)},
 		{"TASKFEED_RETENTION", "how long events are kept", "30d", duration(&c.listener.Retention, time.Minute, true)},
 		{"TASKFEED_MIGRATE", "bring the schema up to date at start; with false an old schema is refused", "true", boolean(&c.migrate)},
@@ -143,8 +143,7 @@ func orOffText(d time.Duration) string {
 func (c *config) finish() error {
 	c.auth.Secret = []byte(c.secret)
 	c.http.Addr = net.JoinHostPort(c.host, c.port)
-	// Replays leave a part of the pool to everything else.
-	c.hub.MaxReplays = max(1, c.store.MaxConns*2/3)
+	c.hub.MaxReplays = c.store.FeedConns()
 	var errs []error
 	if c.store.URL == "" && !c.dev {
 		errs = append(errs, errors.New("DATABASE_URL: it is missing; for a private database to try things with: taskfeed dev"))

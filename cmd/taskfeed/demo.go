@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
 // The demo is an app like any other: it writes tasks in plain SQL and knows
@@ -73,7 +75,11 @@ WHERE id IN (
 // runDemo keeps creating and progressing tasks of alice and bob until ctx is
 // done. While the database is away it waits.
 func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error {
-	db, err := pgxpool.New(ctx, databaseURL)
+	cfg, err := dial.Config{URL: databaseURL, Name: "taskfeed demo"}.Pool()
+	if err != nil {
+		return err
+	}
+	db, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}

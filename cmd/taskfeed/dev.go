@@ -14,11 +14,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -127,7 +127,7 @@ func startPrivate(ctx context.Context, in *invocation, opts devOptions) (*devpg.
 }
 
 func createDevDatabase(ctx context.Context, pg *devpg.Server) (string, error) {
-	conn, err := pgx.Connect(ctx, pg.URL("postgres"))
+	conn, err := dial.Connect(ctx, dial.Config{URL: pg.URL("postgres"), Name: "taskfeed dev"}, nil)
 	if err != nil {
 		return "", fmt.Errorf("connect to the private Postgres: %w", err)
 	}

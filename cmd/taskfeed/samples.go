@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
 // samples are the statements that dev offers in the console's playground. Like
@@ -68,7 +69,7 @@ func (s samples) Run(ctx context.Context, userID, action string) (string, error)
 		return "", &taskfeed.Error{Code: taskfeed.CodeBadRequest,
 			Message: "action: must be one of " + strings.Join(s.Actions(), ", ")}
 	}
-	conn, err := pgx.Connect(ctx, s.databaseURL)
+	conn, err := dial.Connect(ctx, dial.Config{URL: s.databaseURL, Name: "taskfeed samples"}, nil)
 	if err != nil {
 		return "", &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the database does not answer; try again", Err: err}
 	}

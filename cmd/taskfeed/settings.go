@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
 // A setting is one thing that can be configured: by a flag, by an environment
@@ -103,6 +105,14 @@ func unknown(environ []string, known []*setting) []string {
 
 func text(into *string) func(string) error {
 	return func(s string) error { *into = s; return nil }
+}
+
+// databaseURL accepts what can be connected to, without what is left around it.
+func databaseURL(into *string) func(string) error {
+	return func(s string) error {
+		*into = dial.Clean(s)
+		return dial.Check(s)
+	}
 }
 
 func list(into *[]string) func(string) error {

@@ -19,6 +19,7 @@ var checks = map[string]func([]source) []string{
 	"lengths":   checkLengths,
 	"sleeps":    checkSleeps,
 	"open ends": checkOpenEnds,
+	"dials":     checkDials,
 }
 
 func TestTree(t *testing.T) {
@@ -78,6 +79,11 @@ func TestChecks(t *testing.T) {
 		{"a test in a bubble that sleeps", "sleeps", "hub/a_test.go", importing("hub", "testing/synctest", "time") + "func f() { time.Sleep(1) }\n", ""},
 		{"a server that sleeps", "sleeps", "hub/a.go", importing("hub", "time") + "func f() { time.Sleep(1) }\n", ""},
 		{"a test that speaks of sleep", "sleeps", "hub/a_test.go", importing("hub") + "// time.Sleep is not used\n", ""},
+
+		{"a connection of a package's own", "dials", "store/a.go", importing("store", "github.com/jackc/pgx/v5") + "var connect = pgx.Connect\n", "store/a.go:3: connections are set up by internal/dial, not by pgx.Connect"},
+		{"a pool of a URL", "dials", "cmd/taskfeed/a.go", importing("main", "github.com/jackc/pgx/v5/pgxpool") + "var connect = pgxpool.New\n", "cmd/taskfeed/a.go:3: connections are set up by internal/dial, not by pgxpool.New"},
+		{"a pool of a configuration", "dials", "store/a.go", importing("store", "github.com/jackc/pgx/v5/pgxpool") + "var connect = pgxpool.NewWithConfig\n", ""},
+		{"a test's connection", "dials", "store/a_test.go", importing("store", "github.com/jackc/pgx/v5") + "var connect = pgx.Connect\n", ""},
 
 		{"an open end", "open ends", "hub/a.go", importing("hub") + reminder + "\n", "hub/a.go:2: TO" + "DO: do it or file it"},
 		{"an open end in SQL", "open ends", "migrations/1.sql", "-- FIX" + "ME\n", "migrations/1.sql:1: FIX" + "ME: do it or file it"},

@@ -23,6 +23,7 @@ type source struct {
 	lines     int
 	imports   []place // of Go files
 	sleeps    []place // calls of time.Sleep
+	dials     []place // connections to Postgres that nobody configured
 	openEnds  []place // reminders of work not done
 }
 
@@ -94,13 +95,22 @@ func read(tree fs.FS, name string) (source, error) {
 		if sel, ok := node.(*ast.SelectorExpr); ok && isSleep(sel) {
 			s.sleeps = append(s.sleeps, place{files.Position(sel.Pos()).Line, "time.Sleep"})
 		}
+		if sel, ok := node.(*ast.SelectorExpr); ok && unconfigured[selected(sel)] {
+			s.dials = append(s.dials, place{files.Position(sel.Pos()).Line, selected(sel)})
+		}
 	}
 	return s, nil
 }
 
-func isSleep(sel *ast.SelectorExpr) bool {
+func isSleep(sel *ast.SelectorExpr) bool { return selected(sel) == "time.Sleep" }
+
+// selected is a selector of a package as it is written: "time.Sleep".
+func selected(sel *ast.SelectorExpr) string {
 	x, ok := sel.X.(*ast.Ident)
-	return ok && x.Name == "time" && sel.Sel.Name == "Sleep"
+	if !ok {
+		return ""
+	}
+	return x.Name + "." + sel.Sel.Name
 }
 
 // complain says where and what in the form that editors understand.
@@ -214,6 +224,21 @@ func checkSleeps(sources []source) (faults []string) {
 		}
 		for _, sleep := range s.sleeps {
 			faults = append(faults, s.complain(sleep.line, "a test waits for a signal or a bounded condition, not for %s", sleep.text))
+		}
+	}
+	return faults
+}
+
+// checkDials finds connections to Postgres that are set up elsewhere than in
+// internal/dial: what a role or a database sets for its sessions, search_path for
+// one, would shape them. Tests speak for apps.
+func checkDials(sources []source) (faults []string) {
+	for _, s := range sources {
+		if s.test || s.pkg == "internal/dial" || slices.Contains(testHelpers, s.pkg) {
+			continue
+		}
+		for _, dial := range s.dials {
+			faults = append(faults, s.complain(dial.line, "connections are set up by internal/dial, not by %s", dial.text))
 		}
 	}
 	return faults

@@ -17,8 +17,8 @@ var mayImport = map[string][]string{
 	"client":     {root},
 	"hub":        {root, "internal/planted"},
 	"listener":   {root, "internal/planted"},
-	"migrations": {},
-	"store":      {root, "migrations", "internal/planted"},
+	"migrations": {"internal/dial"},
+	"store":      {root, "migrations", "internal/dial", "internal/planted"},
 	"httpapi":    {root, "hub", "auth", "internal/planted"},
 	"web":        {},
 
@@ -28,13 +28,14 @@ var mayImport = map[string][]string{
 	"internal/bench":        {anywhere},
 	"internal/contracttest": {},
 	"internal/devpg":        {},
+	"internal/dial":         {},
 	"internal/leaktest":     {},
 	"internal/pgtest":       {"internal/devpg", "internal/leaktest", "migrations"},
 	"internal/planted":      {},
 	"internal/ssetest":      {root},
 	"internal/verify":       {anywhere},
 
-	"internal/verify/actor":   {"auth", "internal/verify/history"},
+	"internal/verify/actor":   {"auth", "internal/dial", "internal/verify/history"},
 	"internal/verify/check":   {"internal/verify/history"},
 	"internal/verify/history": {},
 	"internal/verify/proxy":   {},
@@ -63,7 +64,7 @@ type home struct {
 // homes lists every outside module in use. Packages that measure or check the
 // whole from outside are at home everywhere but with echo.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"store", "listener", "migrations", "cmd/taskfeed", "internal/pgtest", "internal/bench", "internal/verify", "internal/verify/actor"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "internal/pgtest", "internal/bench", "internal/verify", "internal/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "internal/wstest", "internal/bench", "internal/verify/actor"}, tests: []string{"cmd/taskfeed"}},
@@ -82,6 +83,11 @@ var homes = []home{
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
 var standardOnly = []string{root, "hub", "web", "internal/devpg"}
+
+// unconfigured open a connection to Postgres, or configure one, from a URL alone.
+var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,
+	"pgx.ParseConfigWithOptions": true, "pgxpool.New": true, "pgxpool.ParseConfig": true, "pgconn.Connect": true, "pgconn.ConnectConfig": true,
+	"pgconn.ParseConfig": true, "stdlib.OpenDB": true, "stdlib.GetConnector": true, "sql.Open": true, "sql.OpenDB": true}
 
 // badNames are names of packages that say nothing.
 var badNames = []string{"pkg", "util", "utils", "common", "models", "helpers", "misc"}

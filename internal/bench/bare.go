@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
 // BareCommand is the hidden subcommand that runs RunBare.
@@ -37,7 +38,7 @@ func RunBare(ctx context.Context, env func(string) string) error {
 	if env(bareAddrEnv) == "" {
 		return errors.New("this command is for taskfeed bench alone")
 	}
-	db, err := pgx.Connect(ctx, env("DATABASE_URL"))
+	db, err := dial.Connect(ctx, dial.Config{URL: env("DATABASE_URL"), Name: "taskfeed bench"}, nil)
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}

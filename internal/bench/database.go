@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -200,7 +201,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // connect returns a connection that closeConn ends.
 func connect(ctx context.Context, url string) (*pgx.Conn, error) {
-	conn, err := pgx.Connect(ctx, url)
+	conn, err := dial.Connect(ctx, dial.Config{URL: url, Name: "taskfeed bench"}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/verify/proxy"
 	"github.com/taskfeed/taskfeed/migrations"
 )
@@ -99,16 +100,12 @@ func (d *database) cluster() *devpg.Server {
 func (d *database) connect(ctx context.Context) (*pgx.Conn, error) { return d.connectTo(ctx, "") }
 
 func (d *database) connectTo(ctx context.Context, name string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(d.direct())
-	if err != nil {
-		return nil, errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database")
-	}
-	cfg.Database = cmp.Or(name, cfg.Database)
-	cfg.ConnectTimeout = 3 * time.Second
-	cfg.RuntimeParams["application_name"] = "taskfeed verify"
-	cfg.RuntimeParams["lock_timeout"] = "10s"
-	cfg.RuntimeParams["default_transaction_read_only"] = "off" // or nobody could take a fault back
-	conn, err := pgx.ConnectConfig(ctx, cfg)
+	conn, err := dial.Connect(ctx, dial.Config{URL: d.direct(), LockTimeout: 10 * time.Second}, func(cfg *pgx.ConnConfig) {
+		cfg.Database = cmp.Or(name, cfg.Database)
+		cfg.ConnectTimeout = 3 * time.Second
+		cfg.RuntimeParams["application_name"] = "taskfeed verify"
+		cfg.RuntimeParams["default_transaction_read_only"] = "off" // or nobody could take a fault back
+	})
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
 	}
@@ -152,10 +149,11 @@ func one[T any](ctx context.Context, d *database, query string, args ...any) (va
 
 // address is where the database listens.
 func (d *database) address() (network, address string, err error) {
-	cfg, err := pgx.ParseConfig(d.direct())
+	pool, err := dial.Config{URL: d.direct()}.Pool()
 	if err != nil {
-		return "", "", errors.New("the database URL cannot be parsed")
+		return "", "", err
 	}
+	cfg := pool.ConnConfig
 	network, address = "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
 	if len(cfg.Host) > 0 && cfg.Host[0] == '/' {
 		network, address = "unix", fmt.Sprintf("%s/.s.PGSQL.%d", cfg.Host, cfg.Port)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/verify/history"
 )
 
@@ -173,7 +174,7 @@ func (w *Writer) connect(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, w.cfg.URL)
+	conn, err := dial.Connect(ctx, dial.Config{URL: w.cfg.URL, Name: "taskfeed verify"}, nil)
 	if err != nil {
 		return err
 	}

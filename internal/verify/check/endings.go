@@ -111,7 +111,7 @@ func hasTrait(traits, trait string) bool {
 const (
 	slackGoroutines = 15
 	slackFDs        = 20
-	backendsEach    = 14 // of one server: its pool, its listener, and a little
+	backendsEach    = 16 // of one server: its pools, its listener, and a little
 	slackMegabytes  = 64 // what the runtime has not given back yet
 )
 

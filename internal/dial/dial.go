@@ -1,0 +1,149 @@
+// Package dial is the one place where connections to Postgres are set up: those
+// of the pools, of the session that listens, of migrations and of every command.
+//
+// What a role, a database, a URL or an environment may set for a session, they
+// set for apps; ours must read and write the same whatever that is. So each
+// connection begins with the parameters of [pinned], which win over all of those.
+// search_path is the most important: with it no name of ours finds what others
+// made, in the schema public for instance.
+//
+// A pooler may refuse parameters at the start of a connection. A session that is
+// ours alone then gets them right after it ([Connect], [OpenDB]). Through a pooler
+// that shares sessions they must not be set for a session: an app's statements
+// would be the next to meet them, and ours would meet an app's. There each
+// transaction begins with them instead ([Config.Local]).
+//
+// No error shows a URL or any part of one but the names of user, database, host
+// and port, nor what Postgres says of parameters: a malformed URL may have put
+// the password anywhere.
+package dial
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// Config says where a database is and what a kind of connection is for.
+type Config struct {
+	// URL is the database, as libpq understands it: a URL or keywords and values,
+	// completed by the PG* variables. Required.
+	URL string
+
+	// Name is the application_name, unless the URL has one.
+	Name string
+
+	// StatementTimeout and LockTimeout are bounds that Postgres keeps. Zero means
+	// none.
+	StatementTimeout, LockTimeout time.Duration
+
+	// Bare leaves the parameters out of the start of a connection. Whoever sets it
+	// runs Session or Local.
+	Bare bool
+}
+
+// defaultConnectTimeout bounds an attempt to connect unless the URL has a bound.
+const defaultConnectTimeout = 5 * time.Second
+
+// Check reports whether a URL can be understood. Its error is for people.
+func Check(url string) error {
+	_, err := parse(url)
+	return err
+}
+
+// Pool returns the configuration of a pool. The caller bounds its size.
+func (c Config) Pool() (*pgxpool.Config, error) {
+	cfg, err := parse(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = defaultConnectTimeout
+	}
+	if !c.Bare {
+		c.begin(cfg.ConnConfig.RuntimeParams)
+		cfg.AfterConnect = c.settle
+	}
+	return cfg, nil
+}
+
+// Connect opens a session that is the caller's alone. tune, unless nil, completes
+// its configuration. Its errors show no secret.
+func Connect(ctx context.Context, c Config, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+	conn, err := c.connect(ctx, tune)
+	if Refused(err) && !c.Bare {
+		c.Bare = true
+		conn, err = c.connect(ctx, tune)
+	}
+	if err != nil {
+		return nil, Explain(err)
+	}
+	if err := c.settle(ctx, conn); err != nil {
+		_ = conn.Close(ctx) // the first error says it
+		return nil, err
+	}
+	return conn, nil
+}
+
+func (c Config) connect(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
+	cfg, err := c.Pool() // it knows the pool_ parameters that a URL may carry
+	if err != nil {
+		return nil, err
+	}
+	if tune != nil {
+		tune(cfg.ConnConfig)
+	}
+	return pgx.ConnectConfig(ctx, cfg.ConnConfig)
+}
+
+// OpenDB opens one session for what speaks database/sql. The SQL begin, which may
+// be several statements, is the first that it runs. The caller closes it.
+func OpenDB(ctx context.Context, c Config, begin string) (*sql.DB, error) {
+	db, err := c.openDB(ctx, begin)
+	if Refused(err) {
+		c.Bare = true
+		db, err = c.openDB(ctx, begin)
+	}
+	return db, Explain(err)
+}
+
+func (c Config) openDB(ctx context.Context, begin string) (*sql.DB, error) {
+	cfg, err := c.Pool()
+	if err != nil {
+		return nil, err
+	}
+	db := stdlib.OpenDB(*cfg.ConnConfig, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		if err := c.settle(ctx, conn); err != nil {
+			return err
+		}
+		_, err := conn.PgConn().Exec(ctx, begin).ReadAll()
+		return err
+	}))
+	db.SetMaxOpenConns(1)
+	if err := db.PingContext(ctx); err != nil {
+		_ = db.Close() // the first error says it
+		return nil, err
+	}
+	return db, nil
+}
+
+// settle sets what could not be said at the start of a session that is ours.
+func (c Config) settle(ctx context.Context, conn *pgx.Conn) error {
+	statements := ""
+	if c.Bare {
+		statements = c.Session() + ";"
+	}
+	statements += newer(conn.PgConn(), "false")
+	if statements == "" {
+		return nil
+	}
+	if _, err := conn.PgConn().Exec(ctx, statements).ReadAll(); err != nil {
+		return fmt.Errorf("set the session's parameters: %w", err)
+	}
+	return nil
+}

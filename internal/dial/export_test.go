@@ -1,0 +1,9 @@
+package dial
+
+import "maps"
+
+// Pinned returns the parameters of every connection.
+func Pinned() map[string]string { return maps.Clone(pinned) }
+
+// Params returns those of a session of this configuration.
+func (c Config) Params() map[string]string { return c.params(true) }

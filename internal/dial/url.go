@@ -1,0 +1,136 @@
+package dial
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// errURL says how a URL looks, and nothing of the one that was given.
+var errURL = errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database, " +
+	"with %40 for @, %2F for /, %3A for :, %3F for ?, %23 for # and %25 for % in the user and the password")
+
+// Clean takes off what a file, a shell or a secret store leaves around a URL:
+// blanks, ends of lines, a byte order mark and a pair of quotes.
+func Clean(url string) string {
+	const blank = " \t\r\n\v\f\u0000\u00a0\ufeff"
+	for {
+		url = strings.Trim(url, blank)
+		if n := len(url); n >= 2 && url[0] == url[n-1] && strings.ContainsRune("\"'`", rune(url[0])) {
+			url = url[1 : n-1]
+			continue
+		}
+		return url
+	}
+}
+
+// parse understands a URL, or says what is wrong with it without showing it.
+func parse(text string) (*pgxpool.Config, error) {
+	text = Clean(text)
+	if text == "" {
+		return nil, errors.New("the database URL is empty")
+	}
+	if err := checkShape(text); err != nil {
+		return nil, err
+	}
+	cfg, err := pgxpool.ParseConfig(text)
+	if err != nil {
+		return nil, explainParse(err)
+	}
+	for name := range cfg.ConnConfig.RuntimeParams {
+		if !parameter.MatchString(name) {
+			return nil, errURL // it is a part of something else, of the password perhaps
+		}
+	}
+	return cfg, nil
+}
+
+// parameter is what names of parameters look like, those of extensions too.
+var parameter = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)
+
+// checkShape refuses a URL whose password would be taken for something else,
+// because it is not encoded: for a fragment, a path, a host.
+func checkShape(text string) error {
+	scheme, rest, isURL := strings.Cut(text, "://")
+	if !isURL || strings.ContainsAny(scheme, "= ") { // keywords and values
+		if !strings.Contains(text, "=") || isURL {
+			return errURL
+		}
+		return nil
+	}
+	if scheme != "postgres" && scheme != "postgresql" {
+		return fmt.Errorf("%w; it begins with postgres://", errURL)
+	}
+	authority := rest[:endOf(rest, "/?#")]
+	path := strings.TrimPrefix(rest, authority)
+	path = path[:endOf(path, "?#")]
+	switch {
+	case strings.Contains(rest, "#"), strings.Contains(path, "@"), strings.ContainsAny(rest, " \t\r\n"):
+		return errURL
+	case path == "" && !strings.Contains(authority, "@") && strings.Contains(rest, "@"):
+		return errURL // user:pass?word@host
+	case strings.Count(path, "/") > 1:
+		return errURL
+	}
+	return nil
+}
+
+// endOf is where the first of chars stands in text, or its length.
+func endOf(text, chars string) int {
+	if i := strings.IndexAny(text, chars); i >= 0 {
+		return i
+	}
+	return len(text)
+}
+
+// advice tells what to do about a setting that pgx could not understand, by how its
+// own words begin. Those may hold any part of the URL and are not shown.
+var advice = []struct{ begins, says string }{
+	{"invalid port", "its port must be a number from 1 to 65535, one for each host or one for all"},
+	{"could not match", "it must have one port for each host, or one for all"},
+	{"invalid connect_timeout", "connect_timeout (PGCONNECT_TIMEOUT) must be a whole number of seconds"},
+	{"invalid sslcertmode", "sslcertmode (PGSSLCERTMODE) must be disable, allow or require"},
+	{"failed to configure TLS (sslmode is invalid", "sslmode (PGSSLMODE) must be disable, allow, prefer, require, verify-ca or verify-full"},
+	{"failed to configure TLS (both", "sslcert and sslkey must be given both, or none"},
+	{"failed to configure TLS (unable to read CA file", "the file of sslrootcert (PGSSLROOTCERT) cannot be read"},
+	{"failed to configure TLS (unable to add CA", "the file of sslrootcert (PGSSLROOTCERT) holds no certificate"},
+	{"failed to configure TLS (unable to read sslkey", "the file of sslkey (PGSSLKEY) cannot be read"},
+	{"failed to configure TLS (unable to read cert", "the file of sslcert (PGSSLCERT) cannot be read"},
+	{"failed to configure TLS", "sslmode, sslrootcert, sslcert, sslkey, sslpassword or sslnegotiation do not fit together"},
+	{"failed to read service", "its service (PGSERVICE) is not in the service file (PGSERVICEFILE), or that cannot be read"},
+	{"unknown target_session_attrs", "target_session_attrs (PGTARGETSESSIONATTRS) must be any, read-write, read-only, primary, standby or prefer-standby"},
+	{"invalid min_protocol_version", "min_protocol_version must be 3.0, 3.2 or latest"},
+	{"invalid max_protocol_version", "max_protocol_version must be 3.0, 3.2 or latest"},
+	{"min_protocol_version cannot", "min_protocol_version must not be greater than max_protocol_version"},
+	{"unknown channel_binding", "channel_binding (PGCHANNELBINDING) must be disable, prefer or require"},
+	{"invalid require_auth", "require_auth (PGREQUIREAUTH) must name ways to authenticate, separated by commas"},
+	{"invalid default_query_exec_mode", "default_query_exec_mode must be cache_statement, cache_describe, describe_exec, exec or simple_protocol"},
+	{"cannot parse statement_cache_capacity", "statement_cache_capacity must be a whole number"},
+	{"cannot parse description_cache_capacity", "description_cache_capacity must be a whole number"},
+	{"cannot parse pool_", "pool_max_conns, pool_min_conns and pool_min_idle_conns must be whole numbers, its other pool_ parameters durations such as 30s"},
+	{"pool_max_conns too small", "pool_max_conns must be at least 1"},
+}
+
+// explainParse puts an error of the parser into words of ours.
+func explainParse(err error) error {
+	e, ok := errors.AsType[*pgconn.ParseConfigError](err)
+	if !ok {
+		return errURL
+	}
+	text := e.Error()
+	msg := text[strings.LastIndex(text, "`: ")+len("`: "):]
+	for _, a := range advice {
+		if strings.HasPrefix(msg, a.begins) {
+			if errors.Is(err, fs.ErrPermission) {
+				return fmt.Errorf("the database URL: %s: permission denied", a.says)
+			}
+			return fmt.Errorf("the database URL: %s", a.says)
+		}
+	}
+	return errURL
+}

@@ -1,0 +1,132 @@
+package dial_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+)
+
+const secret = "S3cretPass"
+
+// What is left around a URL by a file, a shell or a secret store does no harm.
+func TestClean(t *testing.T) {
+	t.Parallel()
+	const url = "postgres://u:p@h/db?sslmode=disable"
+	for _, text := range []string{url, `"` + url + `"`, "'" + url + "'", "`" + url + "`", " " + url + "\n", "\ufeff" + url + "\r\n", " \"" + url + "\" ", `"` + " " + url + `"`, url + "\u00a0"} {
+		if got := dial.Clean(text); got != url {
+			t.Errorf("%q: got %q, want %q", text, got, url)
+		}
+	}
+}
+
+// A URL that cannot be understood says what is wrong and shows nothing of itself:
+// with quotes around it, its password once stood in the log as the name of a
+// parameter that the server did not know.
+func TestRefusedURLs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	service := filepath.Join(dir, "service")
+	if err := os.WriteFile(service, []byte("[known]\nhost=127.0.0.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	looks := "postgres://user:password@host:5432/database"
+	for text, want := range map[string]string{
+		"":               "empty",
+		" ":              "empty",
+		`""`:             "empty",
+		secret + "@h/db": looks,
+		`"postgres://u:` + secret + `@h/db?sslmode=disable`:                                      looks,
+		`postgres://u:` + secret + `@h/db?sslmode=disable" # x`:                                  looks,
+		"DATABASE_URL=postgres://u:" + secret + "@h/db?x=y":                                      looks,
+		"mysql://u:" + secret + "@h/db":                                                          "begins with postgres://",
+		"jdbc:postgresql://h/db?user=u&password=" + secret:                                       looks,
+		"postgresql+asyncpg://u:" + secret + "@h/db":                                             "begins with postgres://",
+		"Postgres://u:" + secret + "@h/db":                                                       "begins with postgres://",
+		"postgres:/u:" + secret + "@h/db?x=y":                                                    looks,
+		"postgres://u:" + secret + "#1@h/db":                                                     looks,
+		"postgres://u:" + secret + "/1@h/db":                                                     looks,
+		"postgres://u:" + secret + "?1@h/db":                                                     looks,
+		"postgres://u:12?" + secret + "@h/db":                                                    looks,
+		"postgres://u:12?a=" + secret + "@h/db":                                                  looks,
+		"postgres://u:12#" + secret + "@h/db":                                                    looks,
+		"postgres://u:12/" + secret + "@h/db":                                                    looks,
+		"postgres://u:" + secret + "%zz@h/db":                                                    looks,
+		"postgres://u:" + secret + " 1@h/db":                                                     looks,
+		"postgres://u:" + secret + "\n@h/db":                                                     looks,
+		"postgres://u:" + secret + "@h/db/more":                                                  looks,
+		"postgres://u:" + secret + "@h/db?" + secret + "-x=1":                                    looks,
+		"host=h password=pa " + secret + " x=1":                                                  looks,
+		"host=h user='u password=" + secret:                                                      looks,
+		"host=h user=u password=" + secret + "\x00 dbname=d":                                     looks,
+		"postgres://u:" + secret + "@h:99999/db":                                                 "port",
+		"postgres://u:" + secret + "@h:" + secret + "/db":                                        "port",
+		"host=h,i port=1,2,3 password=" + secret:                                                 "port",
+		"host=h port=" + secret + " password=" + secret:                                          "port",
+		"postgres://u:" + secret + "@h/db?connect_timeout=abc":                                   "connect_timeout",
+		"postgres://u:" + secret + "@h/db?connect_timeout=-1":                                    "connect_timeout",
+		"postgres://u:" + secret + "@h/db?sslmode=requierd":                                      "sslmode",
+		"host=h password=" + secret + " sslmode=" + secret:                                       "sslmode",
+		"postgres://u:" + secret + "@h/db?sslmode=verify-full&sslrootcert=" + dir + "/none":      "sslrootcert",
+		"postgres://u:" + secret + "@h/db?sslmode=verify-full&sslrootcert=" + service:            "sslrootcert",
+		"postgres://u:" + secret + "@h/db?sslmode=require&sslcert=" + dir + "/none":              "sslcert and sslkey",
+		"postgres://u:" + secret + "@h/db?sslmode=require&sslcert=" + service + "&sslkey=" + dir: "sslkey",
+		"postgres://u:" + secret + "@h/db?service=unknown&servicefile=" + service:                "service",
+		"postgres://u:" + secret + "@h/db?service=known&servicefile=" + dir + "/none":            "service",
+		"postgres://u:" + secret + "@h/db?target_session_attrs=" + secret:                        "target_session_attrs",
+		"postgres://u:" + secret + "@h/db?channel_binding=" + secret:                             "channel_binding",
+		"postgres://u:" + secret + "@h/db?min_protocol_version=" + secret:                        "min_protocol_version",
+		"postgres://u:" + secret + "@h/db?pool_max_conns=" + secret:                              "pool_max_conns",
+		"postgres://u:" + secret + "@h/db?pool_max_conns=0":                                      "pool_max_conns",
+		"postgres://u:" + secret + "@h/db?pool_max_conn_lifetime=" + secret:                      "durations",
+		"postgres://u:" + secret + "@h/db?default_query_exec_mode=" + secret:                     "default_query_exec_mode",
+		"postgres://u:" + secret + "@h/db?statement_cache_capacity=" + secret:                    "statement_cache_capacity",
+		"postgres://u:" + secret + "@h/db?require_auth=" + secret:                                "require_auth",
+	} {
+		err := dial.Check(text)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got error %v, want one with %q", text, err, want)
+		}
+		if err != nil && (strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), dir)) {
+			t.Errorf("%q: the error shows a part of it: %v", text, err)
+		}
+	}
+}
+
+// What is a database is taken, whichever way it is written.
+func TestAcceptedURLs(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"postgres://u:p@h/db", "postgresql://h", "postgres:///db?host=/tmp", "postgres://%2Frun%2Fpg/db", "postgres://u%40srv:p%2F%3F%23@h:5432/db%2F1",
+		"postgres://h:5432/db?user=me@srv&password=x", "postgres://u:p@ss@h/db", "postgres://u:p@h1,h2/db", "postgres://u:p@h1:1,h2:2,h3/db", "postgres://u:p@[::1]:5432/db",
+		"postgres://u:p@h/db?channel_binding=require&sslmode=require", "host=h dbname='my db' password='a b=c'", "user=u options='-c geqo=off'",
+		"postgres://u:p@h/db?application_name=x&taskfeed.notify=off", " 'postgres://u:p@h/db' \n",
+	} {
+		if err := dial.Check(text); err != nil {
+			t.Errorf("%q: got error %v, want none", text, err)
+		}
+	}
+}
+
+// Nothing of what a server says about the start of a connection is repeated.
+func TestRefusedParameters(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Empty(t)
+	for _, parameters := range []string{
+		secret + "=1", "work_mem=" + secret, "options=" + secret, "options=-c%20" + secret + "=1", "options=-c%20work_mem=" + secret,
+		"port_x." + secret + "..y=1", "role=" + secret, "client_connection_check_interval=" + secret, "shared_buffers=" + secret,
+	} {
+		conn, err := dial.Connect(t.Context(), dial.Config{URL: url + "&" + parameters}, nil)
+		if err == nil {
+			_ = conn.Close(t.Context())
+			t.Errorf("%s: got a connection, want an error", parameters)
+			continue
+		}
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: the error repeats the parameter: %v", parameters, err)
+		}
+	}
+}
