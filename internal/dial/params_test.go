@@ -15,49 +15,26 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pgtest"
 )
 
-// hostile has another value for each parameter that we pin.
-var hostile = map[string]string{
-	"search_path": "public, pg_catalog", "row_security": "on", "gin_fuzzy_search_limit": "1",
-	"client_encoding": "LATIN1", "datestyle": "SQL, DMY", "intervalstyle": "sql_standard", "timezone": "Europe/London",
-	"extra_float_digits": "-15", "bytea_output": "escape", "xmlbinary": "hex", "xmloption": "document",
-	"lc_monetary": "C.UTF-8", "lc_numeric": "C.UTF-8", "lc_time": "C.UTF-8", "quote_all_identifiers": "on",
-	"standard_conforming_strings": "off", "escape_string_warning": "off", "backslash_quote": "off", "array_nulls": "off", "transform_null_equals": "on", "default_transaction_isolation": "serializable", "default_transaction_deferrable": "on",
-	"idle_in_transaction_session_timeout": "7777", "exit_on_error": "on", "client_min_messages": "debug5",
-	"check_function_bodies": "off", "default_table_access_method": "hostile", "plan_cache_mode": "force_custom_plan", "jit": "on", "geqo": "off",
-	"geqo_threshold": "2", "from_collapse_limit": "1", "join_collapse_limit": "1", "constraint_exclusion": "on", "cursor_tuple_fraction": "0.5",
-	"enable_partitionwise_aggregate": "on", "enable_partitionwise_join": "on",
-	"statement_timeout": "7778", "lock_timeout": "7779", "idle_session_timeout": "7780",
-}
-
-func hostileValue(name string) string {
-	if value, ok := hostile[name]; ok || !strings.HasPrefix(name, "enable_") {
-		return value
-	}
-	return "off"
-}
-
 // Whatever way a session is given a parameter, ours wins: settings of databases
 // and roles, and what stands in a URL, made lists answer 500, sent events to
 // another user and let names bind to what strangers had put into public.
 func TestPinnedParametersWin(t *testing.T) {
 	t.Parallel()
 	target := pgtest.Empty(t)
-	pgtest.Exec(t, target, "CREATE ACCESS METHOD hostile TYPE TABLE HANDLER heap_tableam_handler")
+	pgtest.Unsettle(t, target)
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	database := strings.TrimPrefix(u.Path, "/")
 	cfg := dial.Config{StatementTimeout: 3 * time.Second, LockTimeout: time.Second}
 	want := cfg.Params()
 	options, parameters := u.Query(), u.Query()
 	all := ""
 	for _, name := range slices.Sorted(maps.Keys(want)) {
-		value := hostileValue(name)
+		value := pgtest.Unsettled[name]
 		if value == "" || value == want[name] {
 			t.Fatalf("no hostile value for %s", name)
 		}
-		pgtest.Exec(t, target, fmt.Sprintf("ALTER DATABASE %s SET %s = %s", database, name, literals(value)))
 		all += " -c " + name + "=" + strings.ReplaceAll(value, " ", `\ `)
 		parameters.Set(strings.ToUpper(name), value)
 	}
@@ -77,11 +54,6 @@ func TestPinnedParametersWin(t *testing.T) {
 			_ = conn.Close(t.Context())
 		}
 	}
-}
-
-// literals quotes a value, or each of its parts when it is a list.
-func literals(value string) string {
-	return "'" + strings.ReplaceAll(value, ", ", "', '") + "'"
 }
 
 func checkParameters(t *testing.T, how string, conn *pgx.Conn, want map[string]string) {

@@ -119,7 +119,7 @@ func Connect(t testing.TB, databaseURL string) *pgx.Conn {
 func Exec(t testing.TB, databaseURL, sql string, args ...any) {
 	t.Helper()
 	if err := exec(t.Context(), databaseURL, sql, args...); err != nil {
-		t.Fatalf("pgtest: %s: %v", sql, err)
+		t.Fatalf("pgtest: %.200s: %v", sql, err)
 	}
 }
 

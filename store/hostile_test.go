@@ -1,0 +1,59 @@
+package store_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// sources returns the text of all Go files here, and of the migrations.
+func sources(t *testing.T) (texts []string) {
+	t.Helper()
+	for _, pattern := range []string{"*.go", "../migrations/*.go", "../migrations/*.sql"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, error %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, string(text))
+		}
+	}
+	return texts
+}
+
+// Any role that may create in public could have the server run its code, with the
+// server's rights: c.relname ~ '…' has a name on its left, so an operator for names
+// fits better than Postgres's own for text. Neither the server's statements nor
+// what its triggers do in an app's session find anything there.
+func TestNothingBindsToPublic(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Hostile(t, url, sources(t)...)
+
+	careless := pgtest.Connect(t, url)
+	var n int
+	err := careless.QueryRow(t.Context(), "SELECT count(*) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '^events_[0-9]+$'").Scan(&n)
+	if pgErr, ok := err.(*pgconn.PgError); !ok || pgErr.Code != "TF666" {
+		t.Fatalf("a session that is not ours: got error %v, want it to bind to public", err)
+	}
+
+	clean := setup(t)
+	want := newWorld(t, clean).run(t, "a clean database")
+	f := setupAt(t, url)
+	wantSame(t, "direct", newWorld(t, f).run(t, "direct"), want)
+
+	pooledURL := pgtest.New(t)
+	pgtest.Hostile(t, pooledURL, sources(t)...)
+	f = setupAt(t, pooledURL)
+	f.store = openStore(t, store.Config{URL: pooledURL, ListenURL: pooledURL + "&application_name=direct"})
+	wantSame(t, "pooled", newWorld(t, f).run(t, "pooled"), want)
+}
