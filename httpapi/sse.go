@@ -141,6 +141,15 @@ func appendRetry(dst []byte, d time.Duration) []byte {
 	return append(strconv.AppendInt(dst, d.Milliseconds(), 10), '\n')
 }
 
+// appendBeginning appends what every stream begins with: how long to wait before
+// coming back, and in a comment, after how long a silence the next one comes. A
+// stream cannot be asked whether it is still there, so its client has to know
+// how long a healthy one may be silent.
+func appendBeginning(dst []byte, silence time.Duration) []byte {
+	dst = append(appendRetry(dst, retryAfter), ": silence "...)
+	return append(strconv.AppendInt(dst, silence.Milliseconds(), 10), "\n\n"...)
+}
+
 // appendEvent appends what goes before the data of an event. Neither types nor
 // frames hold line breaks: the schema refuses such types, and JSON as Postgres
 // prints it has none.

@@ -53,6 +53,9 @@ func TestStream(t *testing.T) {
 		if c.Parser.Retry != retryAfter {
 			t.Errorf("retry after %v, want %v", c.Parser.Retry, retryAfter)
 		}
+		if want := 15 * time.Second; c.Parser.Silence != want {
+			t.Errorf("a comment after a silence of %v, want %v: clients would not know a healthy stream from a dead one", c.Parser.Silence, want)
+		}
 		f.log.add("bob", taskfeed.TypeTaskQueued, `{}`)
 		own := f.log.add("alice", taskfeed.TypeTaskQueued, `{}`)[0]
 		cast := f.log.put(taskfeed.Event{Type: "news", Data: []byte(`{"a":1}`)})
@@ -93,6 +96,9 @@ func TestStream(t *testing.T) {
 		want := f.log.add("alice", taskfeed.TypeTaskCompleted, `{}`)[0]
 		c.ExpectEvent(want)
 		comments := c.Parser.Comments
+		if want := 20 * time.Millisecond; c.Parser.Silence != want {
+			t.Errorf("a comment after a silence of %v, want %v", c.Parser.Silence, want)
+		}
 		c.Until("comments go on", func() bool { return c.Parser.Comments > comments+1 })
 		if c.Parser.LastID != want.String() {
 			t.Errorf("last id %s, want %d: comments do not move it back", c.Parser.LastID, want)

@@ -62,7 +62,7 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	st.tune()
 	streamHeader(response.Header())
 	response.WriteHeader(http.StatusOK)
-	if st.write(append(appendRetry(nil, retryAfter), '\n')) == nil {
+	if st.write(appendBeginning(nil, st.server.cfg.CommentInterval)) == nil {
 		st.feed(ctx)
 	}
 	if code, reason := st.ending(); code != closeAbnormal && code != closeSlow {

@@ -28,6 +28,9 @@ type Parser struct {
 	Retry time.Duration
 	// Comments counts the comments.
 	Comments int
+	// Silence is after how long a silence the stream has said a comment comes; 0
+	// when it has not said it.
+	Silence time.Duration
 
 	line      []byte
 	begun     bool // the byte order mark, if any, is over
@@ -69,6 +72,10 @@ func (p *Parser) endLine() {
 		p.dispatch()
 	case line[0] == ':':
 		p.Comments++
+		if ms, found := strings.CutPrefix(line, ": silence "); found {
+			n, _ := strconv.Atoi(ms) // 0: not said
+			p.Silence = time.Duration(n) * time.Millisecond
+		}
 	default:
 		name, value, _ := strings.Cut(line, ":")
 		p.field(name, strings.TrimPrefix(value, " "))
@@ -119,5 +126,5 @@ func (p *Parser) Next() (Event, bool) {
 
 // reconnect drops what a lost connection left unfinished.
 func (p *Parser) reconnect() {
-	*p = Parser{LastID: p.LastID, idBuffer: p.LastID, Retry: p.Retry, Comments: p.Comments, events: p.events}
+	*p = Parser{LastID: p.LastID, idBuffer: p.LastID, Retry: p.Retry, Comments: p.Comments, Silence: p.Silence, events: p.events}
 }

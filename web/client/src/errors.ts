@@ -56,9 +56,16 @@ export const lost = (message: string, details?: ErrorDetails): TaskFeedError =>
 /** What close codes mean. Those that are not here are tried again, but from 4500 on they are `refused`. */
 const meaning: Record<number, ErrorCode> = { 4001: "rejected", 4003: "forbidden", 4011: "disconnected" };
 
-export const closed = (closeCode: number, reason: string): TaskFeedError =>
+export const closed = (closeCode: number, reason: unknown): TaskFeedError =>
   new TaskFeedError(meaning[closeCode] ?? (closeCode >= 4500 ? "refused" : "connection"),
-    `the server closed the connection with ${closeCode}${reason && ": " + reason}`, { closeCode });
+    `the server closed the connection with ${closeCode}${because(reason)}`, { closeCode });
+
+/**
+ * Puts a reason that came from elsewhere at the end of a message: an error or a
+ * text. What else it may be, nothing and a proxy's page among it, says nothing.
+ */
+export const because = (reason: unknown): string =>
+  (reason instanceof Error || typeof reason === "string") && /^\s*[^<\s]/.test("" + reason) ? ": " + reason : "";
 
 /** What it means that the app could not give what it was asked for: it is asked again, unless it says otherwise. */
 export const notGiven = (what: string, cause: any): TaskFeedError =>

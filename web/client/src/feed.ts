@@ -1,4 +1,4 @@
-import { lost, notGiven, report, TaskFeedError } from "./errors.js";
+import { because, lost, notGiven, report, TaskFeedError } from "./errors.js";
 import { isID, readFrame, type Frame } from "./frame.js";
 import { newInbox } from "./inbox.js";
 import { loadShare } from "./load.js";
@@ -25,7 +25,7 @@ async function guard<T>(code: "handler" | "store", work: () => T | Promise<T>): 
   try {
     return await work();
   } catch (cause) {
-    throw cause === left ? cause : new TaskFeedError(code, `${code} failed: ${cause}`, { cause });
+    throw cause === left ? cause : new TaskFeedError(code, `${code} failed${because(cause)}`, { cause });
   }
 }
 
@@ -93,7 +93,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
       try {
         await this.#run(abort.signal);
       } catch (e) {
-        if (e !== left) error = e instanceof TaskFeedError ? e : new TaskFeedError("config", "cannot connect: " + e, { cause: e });
+        if (e !== left) error = e instanceof TaskFeedError ? e : new TaskFeedError("config", "cannot connect" + because(e), { cause: e });
       }
       abort.abort();
       if (this.#abort === abort) this.#to("closed", { error }); // else it was started again
@@ -186,7 +186,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
       if (this.#state === "waiting") this.#cancel();
       this.#session?.poke();
     };
-    for (const type of ["online", "visibilitychange"]) globalThis.addEventListener?.(type, hurry, { signal });
+    for (const type of ["online", "visibilitychange", "pageshow", "resume"]) globalThis.addEventListener?.(type, hurry, { signal, capture: true });
     let end: TaskFeedError | undefined;
     try {
       if (this.#o.shared) this.#share = await this.#join();

@@ -7,6 +7,9 @@ const askAfter = 25_000;
 /** How long an answer may take, and the opening of a connection. */
 const answerWithin = 10_000;
 const openWithin = 15_000;
+/** Silence after which a server that cannot be asked is given up: its own time between two comments and some more, and as long where it does not say. */
+const silentFor = 35_000;
+const slack = 20_000;
 /** A timer that fires this much too late says that the page was asleep, not that the peer is dead. */
 const asleep = 3_000;
 /** How long a connection must last to count as stable. */
@@ -20,6 +23,8 @@ export interface Sink {
   open(): void;
   /** Bytes came, of whatever kind. */
   heard(): void;
+  /** The server says after how many milliseconds it breaks its silence. */
+  silence(ms: number): void;
   text(text: string): void;
   end(error?: TaskFeedError): void;
   /** Is fulfilled when there is room for more. */
@@ -28,7 +33,7 @@ export interface Sink {
 
 /** What a session can do with its transport. */
 export interface Link {
-  /** Asks for an answer. A transport that cannot has a server that sends by itself. */
+  /** Asks for an answer. A transport that cannot has a server that sends by itself, now and then. */
   ask?(): void;
   /** Sends a new token. Where it cannot, the session ends to begin anew with it. */
   auth?(token: string): void;
@@ -52,7 +57,7 @@ export interface Session {
   /** The server sent something, so it took the token. */
   accepted: boolean;
   stable(): boolean;
-  /** Asks at once whether the peer is there: the network may have changed. */
+  /** Asks at once whether the peer is there, where it can be asked: the network may have changed. */
   poke(): void;
   close(): void;
   end(): void;
@@ -61,34 +66,37 @@ export interface Session {
 /** Connects, watches that the peer is there and renews the token. Owns one timer. */
 export function newSession({ connect, inbox, text, onOpen, credential, renew, patience }: SessionOptions): Session {
   let opened = NaN; // not yet
-  let heardAt = 0;
-  let askedAt = now();
-  let waiting = true; // for an answer, since askedAt
+  let since = now(); // when it was heard of last, or asked
+  let waiting = true; // for an answer; always where it cannot be asked for one
+  let limit = patience ?? openWithin; // of the waiting
+  let again = false; // the answer has had its time twice
   let due = 0;
   let renewal = credential ? renewAt(credential) : Infinity;
   let closed = false;
   let timer: ReturnType<typeof setTimeout>;
   const heard = (): void => {
-    heardAt = now();
-    waiting = false;
+    since = now();
+    waiting = !link.ask;
+    again = false;
   };
   const ask = (): void => {
-    askedAt = now();
+    since = now();
+    again = waiting;
     waiting = true;
     if (opened >= 0) link.ask?.();
   };
-  const within = (): number => patience ?? (opened >= 0 ? answerWithin : openWithin);
+  const over = (): number => since + (waiting ? limit : askAfter);
   const arm = (): void => {
     clearTimeout(timer);
     if (closed) return;
-    due = Math.min(waiting ? askedAt + within() : heardAt + askAfter, now() + renewal - Date.now());
+    due = Math.min(over(), now() + renewal - Date.now());
     timer = setTimeout(tick, due - now());
   };
   const tick = (): void => {
     if (inbox.head()) heard(); // it is we who do not listen
-    if (now() - due > asleep) ask();
-    else if (waiting && now() - askedAt >= within()) inbox.end(lost("the server does not answer"));
-    else if (!waiting && now() - heardAt >= askAfter) ask();
+    const isOver = now() >= over();
+    if (isOver && !waiting || now() - due > asleep && !again) ask();
+    else if (isOver) inbox.end(lost("the server does not answer"));
     if (Date.now() >= renewal) void renewNow();
     arm();
   };
@@ -104,7 +112,7 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
     accepted: false,
     stable: () => now() - opened >= stableAfter,
     poke() {
-      if (closed || isNaN(opened)) return;
+      if (closed || again || isNaN(opened) || !link.ask) return;
       ask();
       arm();
     },
@@ -120,8 +128,14 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
     open() {
       heard();
       opened = now();
+      limit = patience ?? (link.ask ? answerWithin : silentFor);
       onOpen?.();
       session.poke();
+      arm();
+    },
+    silence(ms) {
+      limit = Math.min(ms, 1e8) + slack;
+      arm();
     },
     text(t) {
       heard();

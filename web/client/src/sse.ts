@@ -1,5 +1,5 @@
 import { bad } from "./frame.js";
-import { lost, TaskFeedError } from "./errors.js";
+import { because, lost, TaskFeedError } from "./errors.js";
 import type { Link, Sink } from "./session.js";
 
 /** The longest line that is read, far above what a server sends. */
@@ -21,7 +21,7 @@ export function openStream(fetcher: typeof fetch, url: string, token: string, si
     if (!answer.ok || !kind(answer).startsWith("text/event-stream")) throw await statusError(answer, token);
     sink.open();
     const decoder = new TextDecoder();
-    const parse = eventParser(sink.text, retry);
+    const parse = eventParser(sink.text, retry, sink.silence);
     const reader = answer.body!.getReader();
     for (let chunk; !(chunk = await reader.read()).done; await sink.drained()) {
       sink.heard();
@@ -34,31 +34,27 @@ export function openStream(fetcher: typeof fetch, url: string, token: string, si
   return { close: () => abort.abort() };
 }
 
-const kind = (answer: Response): string => answer.headers.get("Content-Type") ?? "";
+const kind = (answer: Response): string => (answer.headers.get("Content-Type") ?? "").toLowerCase();
 
 /** Reads an answer that is no stream. A body that is no problem document (RFC 9457) is a proxy's and left out. */
 async function statusError(answer: Response, token: string): Promise<TaskFeedError> {
   const { status } = answer;
-  let detail = "";
-  if (kind(answer).startsWith("application/problem+json")) {
-    const problem = await answer.json().catch(() => ({}));
-    detail = (": " + problem.detail).replaceAll(token, "[token]");
-  } else {
-    void answer.body?.cancel();
-  }
+  const { detail, title } = Object(kind(answer).startsWith("application/problem+json") && await answer.json().catch(() => 0));
+  const why = (because(detail) || because(title)).replaceAll(token, "[token]");
   const code = status === 401 ? "rejected" : status === 403 ? "forbidden"
     : status < 400 || status > 499 || [408, 425, 429].includes(status) ? "connection" : "refused";
   const after = answer.headers.get("Retry-After") ?? "";
   const wait = /^\d+$/.test(after) ? +after * 1000 : Date.parse(after) - Date.now() || 0;
-  return new TaskFeedError(code, `the server answered ${status}${detail}`,
+  return new TaskFeedError(code, `the server answered ${status}${why}`,
     { status, retryAfter: Math.min(Math.max(wait, 0), 600_000) });
 }
 
 /**
  * Parses an event stream by the WHATWG rules, fed with pieces of any size. The
- * names of events and their ids are left out: the data says both.
+ * names of events and their ids are left out: the data says both. A comment may
+ * say how long the server will be silent at most.
  */
-export function eventParser(data: (text: string) => void, retry: (ms: number) => void): (chunk: string) => void {
+export function eventParser(data: (text: string) => void, retry: (ms: number) => void, silence: (ms: number) => void): (chunk: string) => void {
   let rest = "";
   let lines: string[] = [];
   let afterCR = false;
@@ -77,6 +73,8 @@ export function eventParser(data: (text: string) => void, retry: (ms: number) =>
         lines.push(value!);
       } else if (name === "retry" && /^\d+$/.test(value!)) {
         retry(+value!);
+      } else if (!name && /^silence \d+$/.test(value!)) {
+        silence(+value!.slice(8));
       }
     }
     if (rest.length > maxLine) throw bad("a line is too long");

@@ -5,12 +5,13 @@ import { eventParser } from "../src/sse.js";
 import { event, gate, jwt, live } from "./support/fake.js";
 import { scriptedServer, type Peer, type ScriptedServer } from "./support/server.js";
 
-function parsed(...chunks: string[]): { data: string[]; retries: number[] } {
+function parsed(...chunks: string[]): { data: string[]; retries: number[]; silences: number[] } {
   const data: string[] = [];
   const retries: number[] = [];
-  const parse = eventParser((text) => data.push(text), (ms) => retries.push(ms));
+  const silences: number[] = [];
+  const parse = eventParser((text) => data.push(text), (ms) => retries.push(ms), (ms) => silences.push(ms));
   chunks.forEach(parse);
-  return { data, retries };
+  return { data, retries, silences };
 }
 
 describe("the parser", () => {
@@ -42,6 +43,11 @@ describe("the parser", () => {
 
   test("retry is digits alone", () => {
     expect(parsed("retry: 250\n", "retry: x1\n", "retry: -1\n", "retry:\n", "retry: 1.5\n").retries).toEqual([250]);
+  });
+
+  test("silence is a comment of its own", () => {
+    const { data, silences } = parsed(": silence 250\n", ":silence 15000\r\n", "silence 1\n", "data: silence 2\n\n", ": silence 3 s\n", ": a silence 4\n", ": silence\n");
+    expect([data, silences]).toEqual([["silence 2"], [250, 15_000]]);
   });
 
   test("a line without end is given up", () => {
