@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/taskfeed/taskfeed"
@@ -126,15 +127,21 @@ func (c *apiClient) get(ctx context.Context, query url.Values, into any, path ..
 // refusalOf reads a problem document, or does without one: a proxy may have
 // answered.
 func refusalOf(resp *http.Response) error {
-	var problem struct {
-		Code   taskfeed.Code
-		Detail string
-	}
+	var problem map[string]any
 	const most = 64 << 10
-	if err := json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(&problem); err != nil || problem.Detail == "" {
-		problem.Detail = "no taskfeed answers there; check TASKFEED_URL"
+	_ = json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(&problem) // what cannot be read says nothing
+	return &apiError{resp.StatusCode, taskfeed.Code(said(problem["code"])),
+		cmp.Or(said(problem["detail"]), said(problem["title"]), "no taskfeed answers there; check TASKFEED_URL")}
+}
+
+// said returns a text of a problem document, or "" for a member that is none: it
+// is missing, of another type, blank, or a proxy's page.
+func said(member any) string {
+	s, _ := member.(string)
+	if s = strings.TrimSpace(s); strings.HasPrefix(s, "<") {
+		return ""
 	}
-	return &apiError{resp.StatusCode, problem.Code, problem.Detail}
+	return s
 }
 
 // maxPage is the most items that a page may have.
@@ -155,6 +162,9 @@ func (c *apiClient) pages(ctx context.Context, query url.Values, limit int, each
 		}
 		if err := c.get(ctx, query, &page, path...); err != nil {
 			return err
+		}
+		if page.Items == nil {
+			return fmt.Errorf("read the answer of %s: it is no list; check TASKFEED_URL", c.base.Host)
 		}
 		if err := each(page.Items); err != nil {
 			return err

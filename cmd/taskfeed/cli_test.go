@@ -160,12 +160,23 @@ func TestHistoryCommands(t *testing.T) {
 // TestForeignAnswers holds the commands to a server that is none of ours.
 func TestForeignAnswers(t *testing.T) {
 	t.Parallel()
+	const nobody = "the server answers 502: no taskfeed answers there; check TASKFEED_URL"
 	for body, want := range map[string]string{
-		`<html>Bad gateway`:         "the server answers 502: no taskfeed answers there; check TASKFEED_URL",
-		`{"detail":"a\u001b[2Jb"}`:  "the server answers 502: a\ufffd[2Jb",
-		`{"detail":7}`:              "no taskfeed answers there",
-		strings.Repeat("x", 1<<20):  "no taskfeed answers there",
-		`{"code":"x","detail":"d"}`: "the server answers 502: d",
+		"": nobody, "null": nobody, "[]": nobody, `[{"detail":"d"}]`: nobody, `"text"`: nobody, "7": nobody, "{": nobody, "{}": nobody,
+		`<html>Bad gateway`:                        nobody,
+		`{"detail":7}`:                             nobody,
+		`{"detail":null,"title":null}`:             nobody,
+		`{"detail":{"a":1},"title":["b"]}`:         nobody,
+		`{"detail":" ","title":""}`:                nobody,
+		`{"detail":"<html>x","title":"<b>"}`:       nobody,
+		`{"message":"Internal server error"}`:      nobody,
+		strings.Repeat("x", 1<<20):                 nobody,
+		`{"detail":"` + strings.Repeat("x", 1<<20): nobody,
+		`{"title":"Away","status":502}`:            "the server answers 502: Away",
+		`{"detail":{},"title":"Away","code":7}`:    "the server answers 502: Away",
+		`{"detail":"d","code":null,"errors":"x"}`:  "the server answers 502: d",
+		`{"detail":"a\u001b[2Jb"}`:                 "the server answers 502: a\ufffd[2Jb",
+		`{"code":"x","detail":"d"}`:                "the server answers 502: d",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadGateway)
@@ -173,8 +184,18 @@ func TestForeignAnswers(t *testing.T) {
 		}))
 		r := runCLI(t, []string{"TASKFEED_URL=" + server.URL + "/prefix", "TASKFEED_TOKEN=x"}, "tasks", "list")
 		server.Close()
-		if r.status != 1 || !strings.Contains(r.stderr, want) {
+		if r.status != 1 || !strings.HasSuffix(strings.TrimSpace(r.stderr), want) {
 			t.Errorf("%.40q: exit status %d, %.200q; want 1 and %q", body, r.status, r.stderr, want)
+		}
+	}
+	for body, want := range map[string]string{"null": "it is no list", "{}": "it is no list", `{"items":null}`: "it is no list", "<html>": "read the answer", "": "read the answer"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = fmt.Fprint(w, body) // a test's client is there
+		}))
+		r := runCLI(t, []string{"TASKFEED_URL=" + server.URL, "TASKFEED_TOKEN=x"}, "tasks", "list")
+		server.Close()
+		if r.status != 1 || !strings.Contains(r.stderr, want) || strings.Contains(r.stderr, "html") {
+			t.Errorf("200 with %q: exit status %d, %q; want 1 and %q, not an empty list", body, r.status, r.stderr, want)
 		}
 	}
 	var asked []string
