@@ -144,21 +144,29 @@ func appendRetry(dst []byte, d time.Duration) []byte {
 // appendBeginning appends what every stream begins with: how long to wait before
 // coming back, and in a comment, after how long a silence the next one comes. A
 // stream cannot be asked whether it is still there, so its client has to know
-// how long a healthy one may be silent.
+// how long a healthy one may be silent. No empty line follows: widely used
+// clients make a message without data of every empty line.
 func appendBeginning(dst []byte, silence time.Duration) []byte {
 	dst = append(appendRetry(dst, retryAfter), ": silence "...)
-	return append(strconv.AppendInt(dst, silence.Milliseconds(), 10), "\n\n"...)
+	return append(strconv.AppendInt(dst, silence.Milliseconds(), 10), '\n')
 }
 
 // appendEvent appends what goes before the data of an event. Neither types nor
 // frames hold line breaks: the schema refuses such types, and JSON as Postgres
 // prints it has none.
 func appendEvent(dst []byte, f *hub.Frame) []byte {
-	dst = append(dst, "id: "...)
-	dst = strconv.AppendInt(dst, int64(f.ID), 10)
-	dst = append(dst, "\nevent: "...)
+	dst = append(dst, "event: "...)
 	dst = append(dst, f.Type...)
 	return append(dst, "\ndata: "...)
+}
+
+// appendEventEnd appends what ends the data and the event. The id comes last:
+// many clients take it as soon as its line is there, so an id ahead of data that
+// a cut holds back would be a cursor past an event that nobody has seen.
+func appendEventEnd(dst []byte, f *hub.Frame) []byte {
+	dst = append(dst, "\nid: "...)
+	dst = strconv.AppendInt(dst, int64(f.ID), 10)
+	return append(dst, '\n', '\n')
 }
 
 // appendUser appends the frame with the id of the user whose event it is as its
@@ -171,20 +179,17 @@ func appendUser(dst []byte, f *hub.Frame) []byte {
 	return append(dst, '}')
 }
 
-// eventEnd ends the data and the event.
-const eventEnd = "\n\n"
-
 // appendComment appends what keeps a silent stream alive. With a cursor that the
 // client does not know yet it also moves the client's last id, so that a stream
 // that is narrowed to few events comes back with a young one.
 func appendComment(dst []byte, cursor, known taskfeed.Cursor) []byte {
 	dst = append(dst, ':', '\n')
-	if cursor > known {
-		dst = append(dst, "id: "...)
-		dst = strconv.AppendInt(dst, int64(cursor), 10)
-		dst = append(dst, '\n')
+	if cursor <= known {
+		return dst
 	}
-	return append(dst, '\n')
+	dst = append(dst, "id: "...)
+	dst = strconv.AppendInt(dst, int64(cursor), 10)
+	return append(dst, '\n', '\n')
 }
 
 // appendClosed appends the event that says why the server ends the stream, by

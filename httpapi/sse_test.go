@@ -382,7 +382,7 @@ func FuzzStreamedEvent(f *testing.F) {
 		frame := &hub.Frame{ID: e.ID, Type: e.Type, Bytes: taskfeed.AppendFrame(nil, &e)}
 		var p ssetest.Parser
 		_, _ = p.Write(appendRetry(nil, time.Second))
-		_, _ = p.Write(append(append(appendEvent([]byte{'\n'}, frame), frame.Bytes...), eventEnd...))
+		_, _ = p.Write(appendEventEnd(append(appendEvent([]byte{'\n'}, frame), frame.Bytes...), frame))
 		_, _ = p.Write(appendComment(nil, e.ID, 0))
 		got, ok := p.Next()
 		want := ssetest.Event{Type: "mail", ID: e.ID.String(), Data: string(frame.Bytes)}

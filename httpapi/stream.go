@@ -174,7 +174,7 @@ func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 				return err
 			}
 		}
-		b.buf = append(b.buf, eventEnd...)
+		b.buf = appendEventEnd(b.buf, f)
 		st.known = f.ID
 	}
 	if err := st.flush(b); err != nil {

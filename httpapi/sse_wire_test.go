@@ -1,0 +1,53 @@
+package httpapi
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// TestAnEventsIDComesLast: @microsoft/fetch-event-source and eventsource before
+// version 3 take an id as soon as its line is there. With the id ahead of the
+// data, a stream that was cut in the middle of an event came back with the id of
+// an event that the client had never been handed.
+func TestAnEventsIDComesLast(t *testing.T) {
+	t.Parallel()
+	var stream []byte
+	for id := range taskfeed.Cursor(3) {
+		f := &hub.Frame{ID: id + 1, Type: "mail", Bytes: fmt.Appendf(nil, `{"id":%d}`, id+1)}
+		stream = appendEventEnd(append(appendEvent(stream, f), f.Bytes...), f)
+	}
+	for cut := range len(stream) {
+		taken, handed := "", ""
+		for line := range strings.Lines(string(stream[:cut])) {
+			if id, found := strings.CutPrefix(line, "id: "); found && strings.HasSuffix(id, "\n") {
+				taken = strings.TrimSpace(id)
+			}
+			if data, found := strings.CutPrefix(line, `data: {"id":`); found && strings.HasSuffix(data, "\n") {
+				handed = strings.TrimSuffix(data, "}\n")
+			}
+		}
+		if taken > handed {
+			t.Fatalf("cut off after %q: the id is %s, and the data of %s is the last; want no id ahead of its data", stream[:cut], taken, handed)
+		}
+	}
+}
+
+// TestNoEmptyMessages: of an empty line those clients make a message without
+// data, over which an app's JSON.parse falls.
+func TestNoEmptyMessages(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string][]byte{
+		"the beginning":   appendBeginning(nil, 15*time.Second),
+		"a quiet comment": appendComment(nil, 7, 7),
+	} {
+		if bytes.HasPrefix(b, []byte("\n")) || bytes.Contains(b, []byte("\n\n")) || !bytes.HasSuffix(b, []byte("\n")) {
+			t.Errorf("%s is %q, want whole lines and none that is empty", name, b)
+		}
+	}
+}

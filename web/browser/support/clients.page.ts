@@ -1,0 +1,12 @@
+// What the page of the tests of other people's clients runs.
+import { clients, gather, pageClients, type Feed, type Got } from "./clients.js";
+
+const got: Record<string, Got> = {};
+
+Object.assign(globalThis, {
+  got,
+  follow(feed: Feed): string[] {
+    for (const [name, client] of Object.entries({ ...clients(), ...pageClients })) got[name] = gather(client, feed);
+    return Object.keys(got);
+  },
+});
