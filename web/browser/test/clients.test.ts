@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import EventSource2 from "eventsource2";
 import type { BrowserContext, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { WebSocket } from "ws";
 import { clients, gather, pageClients, types, type Feed, type Got } from "../support/clients.js";
 import { newContext } from "../support/page.js";
@@ -59,6 +59,9 @@ const second = (feed: Feed, take: (text: string) => void): void => {
 };
 const nodeClients = { ...clients(WebSocket), "eventsource 2": second };
 
+const inPages = Object.keys({ ...clients(), ...pageClients });
+const inNodes = Object.keys(nodeClients);
+
 function inNode(): Place {
   const got: Record<string, Got> = {};
   return {
@@ -70,58 +73,62 @@ function inNode(): Place {
   };
 }
 
-const places = [["a page", Object.keys({ ...clients(), ...pageClients })], ["Node", Object.keys(nodeClients)]] as const;
+let server: Server;
+let context: BrowserContext;
+let got: Record<string, Got>;
+let want: number[];
 
-describe.each(places.flatMap(([where, names]) => (["SIGTERM", "SIGKILL"] as const).map((signal) => ({ where, names, signal }))))("in $where, over restarts after $signal,", ({ where, names, signal }) => {
-  let server: Server;
-  let context: BrowserContext | undefined;
-  let got: Record<string, Got>;
-  let want: number[];
-
-  beforeAll(async () => {
-    server = await Server.start({ origins: origin });
-    if (where === "a page") context = await newContext();
-    const place = context ? await inPage(context) : inNode();
-    await write(3);
-    expect(await place.follow({ base: server.base, user: "alice", token: token("alice") })).toEqual(names);
-    await whole(place);
-    for (let restart = 0; restart < 2; restart++) {
-      await write(2);
-      await server.down(signal); // perhaps in the middle of these two
-      await write(5); // nobody serves
-      await server.up();
-      await write(2);
-      await whole(place);
-    }
-  }, 180_000);
-  afterAll(async () => {
-    await context?.close();
-    await server.remove();
-  });
-
-  let tasks = 0;
-
-  /** Two events of a task, the second large enough to be sent in pieces, and two of the app's own. */
-  async function write(n: number): Promise<void> {
-    for (let i = 0; i < n; i++) {
-      await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) VALUES ('t${++tasks}', 'alice');
-        UPDATE taskfeed.tasks SET status = 'running', result = to_jsonb(repeat('x', 100000)) WHERE id = 't${tasks}';
-        SELECT taskfeed.notify('alice', 'note', '{}'); SELECT taskfeed.broadcast('note', '{"text": "é\\n\\u2028"}')`);
-    }
+beforeAll(async () => {
+  vi.spyOn(console, "error").mockImplementation(() => {}); // some complain there while nobody serves
+  server = await Server.start({ origins: origin });
+  context = await newContext();
+  const places = [await inPage(context), inNode()];
+  const feed = { base: server.base, user: "alice", token: token("alice") };
+  await write(3);
+  expect((await Promise.all(places.map((place) => place.follow(feed)))).flat()).toEqual([...inPages, ...inNodes]);
+  await whole(places);
+  for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+    await write(2);
+    await server.down(signal); // perhaps in the middle of these two
+    await write(5); // nobody serves
+    await server.up();
+    await write(2);
+    await whole(places);
   }
+}, 240_000);
+afterAll(async () => {
+  await context?.close();
+  await server.remove();
+});
 
-  /** Waits until each client has the last event of the log, or time is over: then the comparison tells. */
-  async function whole(place: Place): Promise<void> {
-    await waitFor("every change is in the log", async () => (await server.sql("SELECT count(*)::int AS n FROM taskfeed.changes"))[0]!["n"] === 0);
-    want = (await server.sql("SELECT id FROM taskfeed.events ORDER BY id")).map((row) => Number(row["id"]));
-    const all = async (): Promise<boolean> => {
-      got = await place.got();
-      return Object.values(got).every(({ ids }) => ids.at(-1) === want.at(-1));
-    };
-    await waitFor("the last event is everywhere", all).catch(() => {});
+let tasks = 0;
+
+/** Two events of a task, the second large enough to be sent in pieces, and two of the app's own. */
+async function write(n: number): Promise<void> {
+  for (let i = 0; i < n; i++) {
+    await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) VALUES ('t${++tasks}', 'alice');
+      UPDATE taskfeed.tasks SET status = 'running', result = to_jsonb(repeat('x', 100000)) WHERE id = 't${tasks}';
+      SELECT taskfeed.notify('alice', 'note', '{}'); SELECT taskfeed.broadcast('note', '{"text": "é\\n\\u2028"}')`);
   }
+}
 
+/** Waits until each client has the last event of the log, or time is over: then the comparison tells. */
+async function whole(places: Place[]): Promise<void> {
+  await waitFor("every change is in the log", async () => (await server.sql("SELECT count(*)::int AS n FROM taskfeed.changes"))[0]!["n"] === 0);
+  want = (await server.sql("SELECT id FROM taskfeed.events ORDER BY id")).map((row) => Number(row["id"]));
+  const all = async (): Promise<boolean> => {
+    const [page, node] = await Promise.all(places.map((place) => place.got()));
+    got = { ...prefixed("page", page!), ...prefixed("node", node!) };
+    return Object.values(got).every(({ ids }) => ids.at(-1) === want.at(-1));
+  };
+  await waitFor("the last event is everywhere", all).catch(() => {});
+}
+
+const prefixed = (where: string, list: Record<string, Got>): Record<string, Got> =>
+  Object.fromEntries(Object.entries(list).map(([name, one]) => [`${where} ${name}`, one]));
+
+describe.each([["page", inPages], ["node", inNodes]])("over restarts after SIGTERM and SIGKILL, in a %s", (where, names) => {
   it.each(names)("%s has every event, once and in order", (name) => {
-    expect(got[name], "what came").toEqual({ ids: want, passed: 0, others: [] });
+    expect(got[`${where} ${name}`], "what came").toEqual({ ids: want, passed: 0, others: [] });
   });
 });
