@@ -1,12 +1,15 @@
 package httpapi
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/planted"
+
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 // end begins to close the socket: it gives back its place at once, sends a close
@@ -96,10 +99,25 @@ func (c *socket) finish(answered bool) {
 		c.hardStop.Stop()
 	}
 	c.server.metrics.ended(c.code)
-	c.server.log.Info("connection closed",
-		slog.String("connection_id", c.name()),
-		slog.String("user_id", c.userID),
-		slog.Int("code", c.code),
-		slog.Duration("duration", time.Since(c.since)),
-		slog.Int64("bytes_sent", c.sent.Load()))
+	if c.sub == nil {
+		return // it was refused, as the request's line says
+	}
+	c.server.logClosed(c.name(), c.userID, c.code, c.since, c.sent.Load())
+}
+
+// logClosed says that a connection has ended. What a client can bring about again
+// and again by its own fault is bounded.
+func (s *Server) logClosed(connectionID, userID string, code int, since time.Time, sent int64) {
+	attrs := []slog.Attr{
+		slog.String("connection_id", connectionID),
+		slog.String("user_id", userID),
+		slog.Int("code", code),
+		slog.Duration("duration", time.Since(since)),
+		slog.Int64("bytes_sent", sent),
+	}
+	switch code {
+	case closeProtocolError, closeUnsupported, closeInvalidData, closeTooBig, closeBadToken, closeForbidden, closeTooMany:
+		attrs = append(attrs, logs.Bounded(codeLabel(code)))
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "connection closed", attrs...)
 }

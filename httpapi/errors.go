@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 // answer is how HTTP shows a code. retry, where it is not zero, is sent as
@@ -80,7 +81,7 @@ const problemTypes = "https://github.com/taskfeed/taskfeed/blob/main/docs/PROTOC
 // handleError is echo's error handler and the only writer of error bodies.
 func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
-		s.log.Warn("request failed after its response began", "request_id", requestID(c), "error", redact(err.Error()))
+		s.log.Warn("request failed after its response began", "request_id", requestID(c), "error", err)
 		return
 	}
 	e := asError(err)
@@ -89,8 +90,9 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if e.Code == taskfeed.CodeInternal && !gone {
 		level = slog.LevelError
 	}
+	c.Set(keyRefusal, e.Code)
 	s.log.Log(c.Request().Context(), level, "request refused",
-		"request_id", requestID(c), "code", e.Code, "error", redact(err.Error()))
+		"request_id", requestID(c), "code", e.Code, "error", err, logs.Bounded(string(e.Code)))
 	var fields []fieldError
 	if bad, ok := errors.AsType[*badParams](err); ok {
 		fields = bad.fields

@@ -147,6 +147,6 @@ func (x *exporter) fail(err error) error {
 	if !x.c.Response().Committed {
 		return err
 	}
-	x.server.log.Warn("export cut off", "request_id", requestID(x.c), "error", redact(err.Error()))
+	x.server.log.Warn("export cut off", "request_id", requestID(x.c), "error", err)
 	panic(http.ErrAbortHandler)
 }

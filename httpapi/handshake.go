@@ -248,6 +248,7 @@ func (s *Server) openRefused(c echo.Context, hs handshake, refusal error, code i
 		return err
 	}
 	s.metrics.refused(refusal)
+	c.Set(keyRefusal, taskfeed.CodeOf(refusal))
 	sock.end(code, reason)
 	return nil
 }

@@ -12,12 +12,14 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 // Keys of what handlers and middleware leave in echo's context.
 const (
 	keyRequestID    = "request_id"
 	keyConnectionID = "connection_id"
+	keyRefusal      = "refusal" // the code of what was refused
 )
 
 const headerRequestID = "X-Request-Id"
@@ -51,7 +53,7 @@ func saneID(id string) bool {
 			return false
 		}
 	}
-	return len(id) > 0 && len(id) <= 64 && !looksLikeToken.MatchString(id)
+	return len(id) > 0 && len(id) <= 64 && !logs.HasToken(id)
 }
 
 // quietPaths are asked for every few seconds by machines; at info they would
@@ -73,7 +75,7 @@ func (s *Server) withAccessLog(next echo.HandlerFunc) echo.HandlerFunc {
 		r := c.Request()
 		attrs := []slog.Attr{
 			slog.String("request_id", requestID(c)),
-			slog.String("method", redact(r.Method[:min(len(r.Method), 16)])),
+			slog.String("method", r.Method[:min(len(r.Method), 16)]),
 			slog.String("url", loggedURL(r.URL)),
 			slog.Int("status", c.Response().Status),
 			slog.Duration("duration", time.Since(start)),
@@ -81,6 +83,9 @@ func (s *Server) withAccessLog(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if id, ok := c.Get(keyConnectionID).(string); ok {
 			attrs = append(attrs, slog.String("connection_id", id))
+		}
+		if code, ok := c.Get(keyRefusal).(taskfeed.Code); ok {
+			attrs = append(attrs, slog.String("code", string(code)), logs.Bounded(string(code)))
 		}
 		s.log.LogAttrs(r.Context(), level, "request", attrs...)
 		return nil

@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
@@ -49,11 +49,6 @@ func parseForwarded(s string) (netip.Addr, bool) {
 var loggedParams = []string{"after", "all", "created_after", "created_before", "ended", "kind", "limit", "since", "sort", "stalled_after", "status",
 	"task_id", "type", "types", "until", "updated_after", "updated_before", "user_id", "verbose"}
 
-// looksLikeToken finds a JWT, whole or cut off, in any text.
-var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_=-]+[A-Za-z0-9_.=-]*`)
-
-const redacted = "REDACTED"
-
 // maxLoggedURL bounds what a stranger can write into the log with one request.
 const maxLoggedURL = 512
 
@@ -63,25 +58,28 @@ func loggedURL(u *url.URL) string {
 	if planted.Is(planted.TokenInLog) {
 		return u.String()
 	}
-	query, err := parseQuery(u.RawQuery)
-	if err != nil {
-		query = url.Values{redacted: {""}}
-	}
-	for name, values := range query {
-		if slices.Contains(loggedParams, name) {
-			continue
-		}
-		for i := range values {
-			values[i] = redacted
-		}
-	}
 	s := u.Path
-	if len(query) > 0 {
-		s += "?" + query.Encode()
+	if u.RawQuery != "" {
+		s += "?" + loggedQuery(u.RawQuery)
 	}
-	s = redact(s)
+	s = logs.Redact(s)
 	return s[:min(len(s), maxLoggedURL)]
 }
 
-// redact removes what looks like a token from a text.
-func redact(s string) string { return looksLikeToken.ReplaceAllLiteralString(s, redacted) }
+// loggedQuery is a query as it may be logged, but for names that are tokens.
+func loggedQuery(raw string) string {
+	query, err := parseQuery(raw)
+	if err != nil {
+		return "UNREADABLE"
+	}
+	logged := make(url.Values, len(query))
+	for name, values := range query {
+		for _, value := range values {
+			if !slices.Contains(loggedParams, name) || logs.HasToken(value) {
+				value = logs.Redacted
+			}
+			logged.Add(name, value)
+		}
+	}
+	return logged.Encode()
+}

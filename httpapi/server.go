@@ -20,6 +20,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 // Verifier says whom a token speaks for; *auth.Verifier is one.
@@ -99,7 +100,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	s := &Server{
 		deps:       deps,
 		cfg:        cfg,
-		log:        deps.Log,
+		log:        slog.New(logs.Guard(deps.Log.Handler())),
 		started:    time.Now(),
 		metrics:    m,
 		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
@@ -154,6 +155,7 @@ func (s *Server) Run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		s.drain(server, s.cfg.Drain, s.cfg.DrainDelay)
+		logs.Flush(s.log.Handler())
 		return nil
 	case err := <-failed:
 		s.drain(server, off, off)
@@ -181,7 +183,7 @@ func (s *Server) httpServer() *http.Server {
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
 		ConnContext:       withConn,
-		ErrorLog:          slog.NewLogLogger(redactingHandler{s.log.Handler()}, slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }
 
@@ -264,24 +266,15 @@ func (s *Server) feedFailed(connectionID string, err error) {
 	s.metrics.feedErrors.Inc()
 	last, now := s.warned.Load(), s.now()
 	if (last == 0 || now-time.Duration(last) > 10*time.Second) && s.warned.CompareAndSwap(last, int64(now)) {
-		s.log.Warn("event log not readable, trying again", "connection_id", connectionID, "error", redact(err.Error()))
+		s.log.Warn("event log not readable, trying again", "connection_id", connectionID, "error", err)
 	}
 }
 
 // checkChanged logs when a check begins or ceases to fail.
 func (s *Server) checkChanged(name string, err error) {
 	if err != nil {
-		s.log.Warn("readiness check fails", "check", name, "error", redact(err.Error()))
+		s.log.Warn("readiness check fails", "check", name, "error", err)
 		return
 	}
 	s.log.Info("readiness check is well again", "check", name)
-}
-
-// redactingHandler keeps tokens out of what net/http logs by itself.
-type redactingHandler struct{ slog.Handler }
-
-// Handle implements slog.Handler.
-func (h redactingHandler) Handle(ctx context.Context, r slog.Record) error {
-	r.Message = redact(r.Message)
-	return h.Handler.Handle(ctx, r)
 }

@@ -222,7 +222,7 @@ func (c *socket) renew(token string) error {
 		code, reason := closeFor(err)
 		return &closeError{code, reason}
 	case err != nil:
-		c.server.log.Warn("token not renewed", "connection_id", c.name(), "error", redact(err.Error()))
+		c.server.log.Warn("token not renewed", "connection_id", c.name(), "error", err)
 		return nil
 	case p.UserID != c.userID:
 		return &closeError{closeForbidden, reasonForbidden}
@@ -240,5 +240,5 @@ func (c *socket) name() string { return c.server.registry.name(c.id) }
 // panicked logs a panic that ends one connection and no other.
 func (s *Server) panicked(connectionID string, v any) {
 	s.metrics.panics.Inc()
-	s.log.Error("connection panicked", "connection_id", connectionID, "error", redact(panicError(v).Error()))
+	s.log.Error("connection panicked", "connection_id", connectionID, "error", panicError(v))
 }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -253,12 +252,7 @@ func (st *stream) ending() (code int, reason string) {
 func (st *stream) finish() {
 	code, _ := st.ending()
 	st.server.metrics.ended(code)
-	st.server.log.Info("connection closed",
-		slog.String("connection_id", st.name()),
-		slog.String("user_id", st.userID),
-		slog.Int("code", code),
-		slog.Duration("duration", time.Since(st.since)),
-		slog.Int64("bytes_sent", st.sent.Load()))
+	st.server.logClosed(st.name(), st.userID, code, st.since, st.sent.Load())
 }
 
 // user implements member.

@@ -4,18 +4,20 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 // newLogger returns a logger that writes text on a terminal and JSON elsewhere,
-// unless the format says otherwise.
+// unless the format says otherwise. No token gets through it, and no flood.
 func newLogger(w io.Writer, cfg logConfig) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(cfg.level)) // checked when it was read
 	options := &slog.HandlerOptions{Level: level}
 	if cfg.format == "text" || cfg.format != "json" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, options))
+		return slog.New(logs.Guard(slog.NewTextHandler(w, options)))
 	}
-	return slog.New(slog.NewJSONHandler(w, options))
+	return slog.New(logs.Guard(slog.NewJSONHandler(w, options)))
 }
 
 func isTerminal(w io.Writer) bool {

@@ -15,6 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
@@ -38,6 +39,7 @@ func serveCommand(in *invocation) *cobra.Command {
 			lines := newSink(in.stderr, cfg.log)
 			defer lines.Close()
 			logger := newLogger(lines, cfg.log)
+			defer logs.Flush(logger.Handler())
 			for _, name := range unknown(in.environ, ss.list) {
 				logger.Warn("unknown setting ignored", "name", name)
 			}

@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"listener":   {root, "internal/planted"},
 	"migrations": {"internal/dial"},
 	"store":      {root, "migrations", "internal/dial", "internal/planted"},
-	"httpapi":    {root, "hub", "auth", "internal/planted"},
+	"httpapi":    {root, "hub", "auth", "internal/logs", "internal/planted"},
 	"web":        {},
 
 	"cmd/taskfeed": {anywhere},
@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/devpg":        {},
 	"internal/dial":         {},
 	"internal/leaktest":     {},
+	"internal/logs":         {"internal/planted"},
 	"internal/pgtest":       {"internal/devpg", "internal/leaktest", "migrations"},
 	"internal/planted":      {},
 	"internal/ssetest":      {root},
