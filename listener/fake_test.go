@@ -23,7 +23,10 @@ type fakeSession struct {
 	move    func() (taskfeed.Moved, error)
 	after   func(after taskfeed.Cursor) ([]taskfeed.Event, error)
 	dead    bool
+	worked  func() // as given to Watch
 }
+
+func (s *fakeSession) Watch(worked func()) { s.do(func() { s.worked = worked }) }
 
 func (s *fakeSession) Close() { _ = s.call("close") }
 

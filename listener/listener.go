@@ -30,6 +30,9 @@ type Session interface {
 	Doorbell
 	Sequencer
 	Log
+	// Watch has worked called now and then while a statement takes long and the
+	// database works at it, from another goroutine.
+	Watch(worked func())
 	// Alive reports whether the session may still be used after an error.
 	Alive() bool
 	// Close ends the session and releases its locks.
@@ -131,6 +134,7 @@ func (l *Listener) serve(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
+	s.Watch(l.progress)
 	if planted.Is(planted.NoCatchUp) && l.started {
 		l.published, _ = s.LastID(ctx)
 	}
@@ -273,7 +277,7 @@ func (l *Listener) look(ctx context.Context, s Session) (found int, err error) {
 func (l *Listener) publish(ctx context.Context, s Session, m taskfeed.Moved) error {
 	l.stats.moves.Add(1)
 	l.stats.captured.Add(uint64(m.Count))
-	l.stats.lookedAt.Store(time.Now().UnixNano()) // a long backlog is no silence
+	l.progress()
 	l.hand(m.Events)
 	if m.Partial() {
 		_, err := l.catchUp(ctx, s)
@@ -310,6 +314,7 @@ func (l *Listener) catchUp(ctx context.Context, s Session) (found int, err error
 		}
 		l.hand(events)
 		found += len(events)
+		l.progress()
 		if !more || len(events) == 0 {
 			l.behind = false
 			return found, nil
@@ -338,9 +343,12 @@ func (l *Listener) maintain(ctx context.Context, s Session) {
 	}
 }
 
+// progress notes that the feed goes on: a long backlog is no silence.
+func (l *Listener) progress() { l.stats.lookedAt.Store(time.Now().UnixNano()) }
+
 // well notes that the feed is up to date as of now.
 func (l *Listener) well() {
-	l.stats.lookedAt.Store(time.Now().UnixNano())
+	l.progress()
 	if l.trouble.Swap(nil) != nil {
 		l.cfg.Logger.Info("the feed is well again")
 	}

@@ -38,6 +38,19 @@ CREATE TABLE taskfeed.log_state (
 COMMENT ON TABLE taskfeed.log_state IS 'One row: what must be remembered of the log besides the events.';
 INSERT INTO taskfeed.log_state DEFAULT VALUES;
 
+-- A row is inserted and the one before it deleted by its id, for the newest is
+-- found at the end of the index however many dead ones an old snapshot keeps. A
+-- row that is updated would be found behind all its dead versions.
+CREATE TABLE taskfeed.looks (
+    id                bigint      NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    snapshot          pg_snapshot NOT NULL, -- changes that are visible in it are in the log
+    system_identifier bigint      NOT NULL, -- of the cluster whose transactions it names
+    changes_oid       oid         NOT NULL, -- of the table; one that a dump was loaded into has another
+    CONSTRAINT looks_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE taskfeed.looks IS 'How far the sequencer has looked, written down now and then; the newest row counts.';
+
 -- +goose Down
+DROP TABLE taskfeed.looks;
 DROP TABLE taskfeed.log_state;
 DROP TABLE taskfeed.events;

@@ -8,7 +8,7 @@ CREATE TABLE taskfeed.commands (
     CONSTRAINT kind_is_known CHECK (kind IN ('disconnect_user', 'disconnect_connection')),
     CONSTRAINT argument_is_1_to_255_bytes CHECK (octet_length(argument) BETWEEN 1 AND 255)
 );
-COMMENT ON TABLE taskfeed.commands IS 'What an admin asks of every server, once; servers look every second. Kept for an hour.';
+COMMENT ON TABLE taskfeed.commands IS 'What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.';
 
 -- +goose Down
 DROP TABLE taskfeed.commands;

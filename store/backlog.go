@@ -69,28 +69,26 @@ func (s *Session) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved)
 			}
 		}
 	}
-	if total < s.pages.most {
-		s.seen = before
-	}
+	s.looked(before, total, total >= s.pages.most)
 	return s.do(ctx, "close backlog", "CLOSE backlog")
 }
 
 // declareBacklog puts in order what is visible and not yet seen. It returns a
 // snapshot from before that.
 func (s *Session) declareBacklog(ctx context.Context) (before string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
-	defer cancel()
-	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // what an error left behind
+	err = s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // what an error left behind
+				return err
+			}
+			if err := tx.QueryRow(ctx, `SELECT `+sqlSnapshot).Scan(&before); err != nil {
+				return err
+			}
+			// DECLARE takes no parameters in the extended protocol.
+			_, err := tx.Exec(ctx, sqlDeclareBacklog, pgx.QueryExecModeSimpleProtocol,
+				pgx.NamedArgs{"seen": s.seen, "most": s.pages.most})
 			return err
-		}
-		if err := tx.QueryRow(ctx, `SELECT `+sqlSnapshot).Scan(&before); err != nil {
-			return err
-		}
-		// DECLARE takes no parameters in the extended protocol.
-		_, err := tx.Exec(ctx, sqlDeclareBacklog, pgx.QueryExecModeSimpleProtocol,
-			pgx.NamedArgs{"seen": s.seen, "most": s.pages.most})
-		return err
+		})
 	})
 	return before, wrap("order backlog", err)
 }
@@ -124,20 +122,19 @@ func (p *backlogPage) cut(maxBytes int) backlogPage {
 }
 
 // movePage moves exactly the changes of a page, or nothing.
-func (s *Session) movePage(ctx context.Context, p backlogPage) (taskfeed.Moved, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
-	defer cancel()
-	var m taskfeed.Moved
-	err := pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-		args := pgx.NamedArgs{"places": p.places, "ids": p.ids}
-		var same *bool
-		if err := tx.QueryRow(ctx, sqlMoveBacklog, args).Scan(&m.Count, &m.Last, &same); err != nil {
-			return err
-		}
-		if same == nil || !*same {
-			return errors.New("changes are not where they were: the table was rewritten meanwhile")
-		}
-		return nil
+func (s *Session) movePage(ctx context.Context, p backlogPage) (m taskfeed.Moved, err error) {
+	err = s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
+			args := pgx.NamedArgs{"places": p.places, "ids": p.ids}
+			var same *bool
+			if err := tx.QueryRow(ctx, sqlMoveBacklog, args).Scan(&m.Count, &m.Last, &same); err != nil {
+				return err
+			}
+			if same == nil || !*same {
+				return errors.New("changes are not where they were: the table was rewritten meanwhile")
+			}
+			return nil
+		})
 	})
 	return m, wrap("move backlog", err)
 }

@@ -9,20 +9,27 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// maxCommands bounds one look for commands.
-const maxCommands = 1000
+const (
+	maxCommands  = 1000 // in one look for commands
+	keepCommands = 100_000
+)
 
-// lockCommands is held by whoever adds a command, to the end of the transaction:
-// so ids become visible in their order, and who has seen one has seen all before it.
-const lockCommands = "1952543595, 5"
+// Whoever adds a command holds the table to the end of the transaction, so ids
+// become visible in their order, and who has seen one has seen all before it.
+const sqlAlone = `
+LOCK TABLE taskfeed.commands IN SHARE ROW EXCLUSIVE MODE`
 
-const sqlForgetCommands = `
-DELETE FROM taskfeed.commands
-WHERE created_at < clock_timestamp() - interval '1 hour'`
-
+// Of those to forget the index has many more under an old snapshot, which keeps
+// them: it is read only where commands were not yet forgotten.
 const sqlAddCommand = `
-INSERT INTO taskfeed.commands (kind, argument)
-VALUES (@kind, @argument)`
+WITH added AS (
+    INSERT INTO taskfeed.commands (kind, argument)
+    VALUES (@kind, @argument)
+    RETURNING id
+)
+DELETE FROM taskfeed.commands
+WHERE id > (SELECT id FROM added) - @keep::bigint - 100
+  AND id <= (SELECT id FROM added) - @keep::bigint`
 
 // Command asks something of every server of this database, once. Servers that
 // look within an hour see it. It returns CodeBadRequest for an unknown kind and
@@ -40,11 +47,13 @@ func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
 	err := s.rest.do(ctx, func(db asked) error {
-		batch := &pgx.Batch{} // one transaction
-		batch.Queue("SELECT pg_advisory_xact_lock(" + lockCommands + ")")
-		batch.Queue(sqlForgetCommands)
-		batch.Queue(sqlAddCommand, pgx.NamedArgs{"kind": string(kind), "argument": argument})
-		return db.SendBatch(ctx, batch).Close()
+		return pgx.BeginTxFunc(ctx, db, pgx.TxOptions{}, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, sqlAlone); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, sqlAddCommand, pgx.NamedArgs{"kind": string(kind), "argument": argument, "keep": keepCommands})
+			return err
+		})
 	})
 	return wrap("add a command", err)
 }
@@ -54,19 +63,21 @@ func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument
 const sqlCommandsAfter = `
 SELECT id, kind, argument, created_at
 FROM taskfeed.commands
-WHERE id > (SELECT CASE WHEN is_called AND @after <= last_value THEN @after ELSE 0 END FROM taskfeed.commands_id_seq)
+WHERE id > (SELECT greatest(last_value - @keep::bigint, CASE WHEN is_called AND @after <= last_value THEN @after END) FROM taskfeed.commands_id_seq)
+  AND created_at >= clock_timestamp() - interval '1 hour'
 ORDER BY id
 LIMIT @limit`
 
 // CommandsAfter returns at most 1,000 commands that were added after the one with
 // this id, in the order of their ids; call it again with the last one's. It
-// returns commands that were seen before only when the database has lost some.
+// returns commands that were seen before only when the database has lost some, and
+// none that is more than an hour old.
 func (s *Store) CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
 	var commands []taskfeed.Command
 	err := s.checks.do(ctx, func(db asked) (err error) {
-		rows, _ := db.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands}) // rows tell of errors too
+		rows, _ := db.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands, "keep": keepCommands}) // rows tell of errors too
 		commands, err = pgx.CollectRows(rows, pgx.RowToStructByPos[taskfeed.Command])
 		return err
 	})

@@ -93,7 +93,7 @@ func TestCommandsInOrder(t *testing.T) {
 	url := pgtest.New(t)
 	s := openStore(t, store.Config{URL: url})
 	conn, slow := pgtest.Connect(t, url), pgtest.Connect(t, url)
-	exec(t, slow, `BEGIN; SELECT pg_advisory_xact_lock(1952543595, 5);
+	exec(t, slow, `BEGIN; LOCK TABLE taskfeed.commands IN SHARE ROW EXCLUSIVE MODE;
 		INSERT INTO taskfeed.commands (kind, argument) VALUES ('disconnect_user', 'first')`)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -102,7 +102,7 @@ func TestCommandsInOrder(t *testing.T) {
 		}
 	})
 	eventually(t, "the second command's wait for the first", func() bool {
-		return value[bool](t, conn, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 5 AND NOT granted)")
+		return value[bool](t, conn, "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'taskfeed.commands'::regclass AND NOT granted)")
 	})
 	exec(t, slow, "COMMIT")
 	wg.Wait()

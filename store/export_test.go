@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -17,6 +18,8 @@ const (
 	MaxDepth       = maxDepth
 	MaxPageBytes   = maxPageBytes
 	SeenNothing    = seenNothing
+	KeepCommands   = keepCommands
+	SearchBlocks   = searchBlocks
 )
 
 // Wrap is wrap.
@@ -28,9 +31,13 @@ func (s *Session) Conn() *pgx.Conn { return s.conn }
 // Seen returns the snapshot that bounds the next look.
 func (s *Session) Seen() string { return s.seen }
 
-// SetSeen makes the next look be bounded by a snapshot, and not be a full one
-// unless it is said to be due.
+// SetSeen makes the next look be bounded by a snapshot.
 func (s *Session) SetSeen(snapshot string) { s.seen = snapshot }
+
+// NoteNow makes the next look write down the last one, and SearchNow makes it
+// search for what was passed over.
+func (s *Session) NoteNow()   { s.noted.at = time.Time{} }
+func (s *Session) SearchNow() { s.search.due = time.Time{} }
 
 // SetPages makes pages small enough for a test to fill.
 func (s *Session) SetPages(look, backlog, most int) {

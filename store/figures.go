@@ -33,19 +33,34 @@ type Figures struct {
 
 	// Partitions is how many numbered partitions the log has.
 	Partitions int
-
-	// Capturing says that all triggers are enabled that make changes of tasks
-	// known.
-	Capturing bool
 }
 
-// The count goes by the index, whose size is that of what waits, while the table
-// keeps the size of the largest backlog. Replication roles fire no ordinary
-// triggers; a session that plays one is not seen here.
+// The count begins where the last complete look did that is written down, and with
+// the newest: so it passes over few of the changes that were moved and that an old
+// snapshot keeps.
 const sqlFigures = `
+WITH last AS MATERIALIZED (
+    SELECT coalesce((
+        SELECT CASE WHEN ` + sqlLookHolds + `(SELECT system_identifier FROM taskfeed.log_state) THEN snapshot END
+        FROM taskfeed.looks
+        ORDER BY id DESC
+        LIMIT 1), '` + seenNothing + `') AS seen
+)
 SELECT
     (SELECT count(*)
-     FROM (SELECT FROM taskfeed.changes WHERE xid >= '0' ORDER BY xid LIMIT @most) AS waiting),
+     FROM (SELECT
+           FROM taskfeed.changes
+           WHERE xid >= pg_snapshot_xmax((SELECT seen FROM last))
+           ORDER BY xid DESC
+           LIMIT @most) AS waiting)
+    + (SELECT count(*)
+       FROM (SELECT
+             FROM taskfeed.changes
+             WHERE xid = ANY (ARRAY(
+                 SELECT x
+                 FROM last, pg_snapshot_xip(seen) AS x
+                 WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))
+             LIMIT @most) AS late),
     (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(began)), 0)::float8
      FROM (SELECT xact_start AS began
            FROM pg_stat_activity
@@ -60,29 +75,47 @@ SELECT
      FROM pg_inherits AS i
      JOIN pg_class AS c ON c.oid = i.inhrelid
      WHERE i.inhparent = 'taskfeed.events'::regclass
-       AND c.relname ~ '^events_[0-9]+$'),
-    (SELECT count(*)
+       AND c.relname ~ '^events_[0-9]+$')`
+
+// Replication roles fire no ordinary triggers; a session that plays one is not
+// seen here.
+const sqlCapturing = `
+SELECT (SELECT count(*)
      FROM pg_trigger AS t
      JOIN pg_proc AS p ON p.oid = t.tgfoid
      WHERE t.tgrelid = 'taskfeed.tasks'::regclass
        AND p.pronamespace = 'taskfeed'::regnamespace
-       AND t.tgenabled IN ('O', 'A'))`
+       AND t.tgenabled IN ('O', 'A')) = @triggers`
 
-// Figures reads the figures in one statement. It is cheap enough for every
-// scrape, and dearer when vacuum cannot keep up with the changes.
+// Figures reads the figures. It is cheap enough for every scrape.
 func (s *Store) Figures(ctx context.Context) (Figures, error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
 	var f Figures
 	var age float64 // seconds
-	var triggers int
 	err := s.checks.do(ctx, func(db asked) error {
-		return db.QueryRow(ctx, sqlFigures, pgx.NamedArgs{"most": maxDepth}).Scan(&f.BufferDepth, &age, &f.QueueUsage, &f.Partitions, &triggers)
+		batch := &pgx.Batch{}
+		batch.Queue(sqlPlainPlan)
+		batch.Queue(sqlFigures, pgx.NamedArgs{"most": maxDepth}).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&f.BufferDepth, &age, &f.QueueUsage, &f.Partitions)
+		})
+		return db.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {
 		return Figures{}, wrap("read figures", err)
 	}
+	f.BufferDepth = min(f.BufferDepth, maxDepth)
 	f.OldestWriter = time.Duration(max(age, 0) * float64(time.Second))
-	f.Capturing = triggers == captureTriggers
 	return f, nil
+}
+
+// Capturing reports whether all triggers are enabled that make changes of tasks
+// known. It reads the catalog alone.
+func (s *Store) Capturing(ctx context.Context) (yes bool, err error) {
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	err = s.checks.do(ctx, func(db asked) error {
+		return db.QueryRow(ctx, sqlCapturing, pgx.NamedArgs{"triggers": captureTriggers}).Scan(&yes)
+	})
+	return yes, wrap("look for the capture triggers", err)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -35,7 +36,9 @@ type writer struct {
 type machine struct {
 	ctx     context.Context
 	session *store.Session
+	lead    func() *store.Session // ends the session and leads with another one
 	writers []*writer
+	twoStep map[string]*writer // prepared transactions, by name; each as a writer without a connection
 	prefix  string             // of this run's tasks
 	holder  map[string]*writer // who has a task's row locked
 	clock   int
@@ -128,12 +131,17 @@ func (m *machine) end(t *rapid.T) {
 
 func (m *machine) commit(t *rapid.T, w *writer) {
 	m.exec(t, w, "COMMIT")
+	m.note(w)
+	m.close(w)
+}
+
+// note takes note of what a writer has committed.
+func (m *machine) note(w *writer) {
 	now := m.tick()
 	for number, c := range w.pending {
 		c.committed = now
 		m.committed[number] = c
 	}
-	m.close(w)
 }
 
 func (m *machine) rollback(t *rapid.T, w *writer) {
@@ -147,6 +155,57 @@ func (m *machine) close(w *writer) {
 		if h == w {
 			delete(m.holder, task)
 		}
+	}
+}
+
+// prepare leaves a transaction to be ended by somebody else.
+func (m *machine) prepare(t *rapid.T) {
+	w := m.pick(t, true)
+	if len(m.twoStep) == 2 {
+		t.Skip()
+	}
+	name := fmt.Sprint(m.prefix, m.tick())
+	m.exec(t, w, "PREPARE TRANSACTION '"+name+"'")
+	step := &writer{pending: w.pending}
+	m.twoStep[name] = step
+	for task, h := range m.holder {
+		if h == w {
+			m.holder[task] = step
+		}
+	}
+	m.close(w)
+}
+
+func (m *machine) settle(t *rapid.T) {
+	if len(m.twoStep) == 0 || !slices.ContainsFunc(m.writers, func(w *writer) bool { return !w.open }) {
+		t.Skip()
+	}
+	name := rapid.SampledFrom(slices.Sorted(maps.Keys(m.twoStep))).Draw(t, "prepared")
+	m.settleOne(t, name, rapid.Bool().Draw(t, "commits"))
+}
+
+func (m *machine) settleOne(t *rapid.T, name string, commits bool) {
+	free := m.writers[slices.IndexFunc(m.writers, func(w *writer) bool { return !w.open })]
+	step := m.twoStep[name]
+	delete(m.twoStep, name)
+	if !commits {
+		m.exec(t, free, "ROLLBACK PREPARED '"+name+"'")
+	} else {
+		m.exec(t, free, "COMMIT PREPARED '"+name+"'")
+		m.note(step)
+	}
+	m.close(step)
+}
+
+// nextLeader crashes the leader, after it has written down how far it has come or
+// not.
+func (m *machine) nextLeader(t *rapid.T) {
+	if rapid.Bool().Draw(t, "writes down its last look") {
+		m.session.NoteNow()
+		m.move(t)
+	}
+	if rapid.IntRange(0, 4).Draw(t, "crashes") == 0 { // the rest of the time it goes on: a crash takes long
+		m.session = m.lead()
 	}
 }
 
@@ -244,6 +303,9 @@ func (m *machine) finish(t *rapid.T) {
 			m.commit(t, w)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(m.twoStep)) {
+		m.settleOne(t, name, true)
+	}
 	m.backlog(t)
 	for {
 		moved, err := m.session.Move(m.ctx)
@@ -260,8 +322,8 @@ func (m *machine) finish(t *rapid.T) {
 
 // TestSequencerModel checks moves against the model: nothing is lost, doubled or
 // taken from a rollback; the changes of a task come out in their order, and a
-// change comes after those that were committed before it was made. All runs share
-// a session, so what one of them leaves behind is the next one's to stumble over.
+// change comes after those that were committed before it was made, whoever leads. All
+// runs share a database, so what one of them leaves behind is the next one's to stumble over.
 func TestSequencerModel(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -269,10 +331,15 @@ func TestSequencerModel(t *testing.T) {
 	for range 4 {
 		conns = append(conns, pgtest.Connect(t, f.url))
 	}
+	takeOver(t, f.session, 0)
+	lead := func() *store.Session {
+		nextLeader(t, f)
+		return f.session
+	}
 	run := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		run++
-		m := &machine{ctx: t.Context(), session: f.session, prefix: fmt.Sprint("run", run, "-"),
+		m := &machine{ctx: t.Context(), session: f.session, lead: lead, twoStep: map[string]*writer{}, prefix: fmt.Sprint("run", run, "-"),
 			holder: map[string]*writer{}, committed: map[int]change{}}
 		for _, conn := range conns {
 			m.writers = append(m.writers, &writer{conn: conn})
@@ -281,12 +348,15 @@ func TestSequencerModel(t *testing.T) {
 			for _, conn := range conns {
 				exec(t, conn, "ROLLBACK")
 			}
+			for name := range m.twoStep {
+				exec(t, conns[0], "ROLLBACK PREPARED '"+name+"'")
+			}
 			moveAll(t, f.session)
 		}()
 		m.last = value[taskfeed.Cursor](t, f.app, "SELECT coalesce(max(id), 0) FROM taskfeed.events")
 		rt.Repeat(map[string]func(*rapid.T){
 			"begin": m.begin, "write": m.write, "write more": m.write, "savepoint": m.savepoint, "rollback to": m.rollbackTo,
-			"end": m.end, "move": m.move, "backlog": m.backlog,
+			"end": m.end, "move": m.move, "backlog": m.backlog, "prepare": m.prepare, "settle": m.settle, "next leader": m.nextLeader,
 		})
 		m.finish(rt)
 	})

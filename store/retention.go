@@ -27,8 +27,12 @@ const rotations = 30
 // call it, between moves. A lock that is not free soon is an error and waits for
 // the next call, so readers queue behind us for 0.1 s at most.
 func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*s.timeout)
-	defer cancel()
+	return s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
+		return s.maintain(ctx, retention)
+	})
+}
+
+func (s *Session) maintain(ctx context.Context, retention time.Duration) error {
 	current, err := s.currentPartition(ctx)
 	if err != nil {
 		return err
@@ -87,18 +91,21 @@ FROM early;
 ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to})`
 
 // Events wait in the default partition for as long as theirs could not be made,
-// be the head in another one by now.
+// be the head in another one by now. There are none where there is a partition or
+// was one, but perhaps many dead ones, which an old snapshot keeps: those are not
+// to be read.
 const sqlFirstWaiting = `
 SELECT id / @width
 FROM taskfeed.events_default
+WHERE id > greatest(@from - 1, (SELECT expired_through FROM taskfeed.log_state))
+  AND id < @to
 ORDER BY id
 LIMIT 1`
 
 func (s *Session) makeAhead(ctx context.Context, partitions []int64, current int64) error {
-	waiting := current
-	err := s.conn.QueryRow(ctx, sqlFirstWaiting, pgx.NamedArgs{"width": int64(partitionWidth)}).Scan(&waiting)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return wrap("look into the default partition", err)
+	waiting, err := s.firstWaiting(ctx, partitions, current)
+	if err != nil {
+		return err
 	}
 	for _, k := range slices.Compact([]int64{waiting, current, current + 1}) {
 		if slices.Contains(partitions, k) {
@@ -110,6 +117,24 @@ func (s *Session) makeAhead(ctx context.Context, partitions []int64, current int
 		s.log.Info("partition made", "first_id", k*partitionWidth)
 	}
 	return nil
+}
+
+// firstWaiting returns the first partition that events wait for, or the current
+// one. It looks into the gaps between the partitions and beyond the last.
+func (s *Session) firstWaiting(ctx context.Context, partitions []int64, current int64) (int64, error) {
+	from := int64(0)
+	for _, next := range append(slices.Clone(partitions), current+1) {
+		if from < next {
+			waiting := current
+			args := pgx.NamedArgs{"width": int64(partitionWidth), "from": from * partitionWidth, "to": next * partitionWidth}
+			err := s.conn.QueryRow(ctx, sqlFirstWaiting, args).Scan(&waiting)
+			if !errors.Is(err, pgx.ErrNoRows) {
+				return waiting, wrap("look into the default partition", err)
+			}
+		}
+		from = max(from, next+1)
+	}
+	return current, nil
 }
 
 const sqlNewest = `

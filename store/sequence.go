@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -27,14 +26,6 @@ var defaultPages = pages{
 	backlogBytes: 32 << 20,
 	most:         2_000_000,
 }
-
-// A full look bounds how long a change could hide from the bounded look, should
-// its reasoning be wrong somewhere. It reads over all that vacuum has not yet
-// been able to clean away, so it may take no more than a small part of the time.
-const (
-	fullLookEvery = 10 * time.Second
-	fullLookShare = 100 // a full look at most every so many times as long as one took
-)
 
 // seenNothing is a snapshot before every transaction.
 const seenNothing = "1:1:"
@@ -100,26 +91,21 @@ const sqlSnapshot = `pg_current_snapshot()::text`
 // definition not in the log, so a crash at any point loses and doubles nothing.
 // After an error nothing was moved, or something was and is in the log: read it
 // there. Only the leader may call it.
-func (s *Session) Move(ctx context.Context) (taskfeed.Moved, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	began := time.Now()
-	full := began.After(s.fullDue) && !planted.Is(planted.PlainCursor)
-	if full {
-		s.seen = seenNothing
+func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
+	if err := s.prepareLook(ctx); err != nil {
+		return taskfeed.Moved{}, err
 	}
-	rows, _ := s.conn.Query(ctx, planted.SQL(planted.PlainCursor, planted.SQL(planted.XidOrder, sqlMove)), // rows tell of errors too
-		pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes})
-	m, snapshot, err := collectMoved(rows, s.pages.look)
+	err = s.patiently(ctx, s.timeout, func(ctx context.Context) (err error) {
+		rows, _ := s.conn.Query(ctx, planted.SQL(planted.PlainCursor, planted.SQL(planted.XidOrder, sqlMove)), // rows tell of errors too
+			pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes})
+		var snapshot string
+		if m, snapshot, err = collectMoved(rows, s.pages.look); err == nil {
+			s.looked(snapshot, m.Count, m.More)
+		}
+		return err
+	})
 	if err != nil {
 		return taskfeed.Moved{}, wrap("move changes", err)
-	}
-	if m.More {
-		return m, nil
-	}
-	s.seen = snapshot
-	if full {
-		s.fullDue = time.Now().Add(max(fullLookEvery, fullLookShare*time.Since(began)))
 	}
 	return m, nil
 }

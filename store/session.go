@@ -33,13 +33,16 @@ const (
 // safe for concurrent use. After an error that is not about one statement the
 // session is dead: close it and open another.
 type Session struct {
+	store   *Store
 	conn    *pgx.Conn
 	timeout time.Duration // bounds each statement
 	pages   pages
-	rang    bool      // a notification came since Wait last returned
-	seen    string    // snapshot of the last complete look at changes
-	fullDue time.Time // of the next look that seen does not bound
-	notify  bool      // the doorbell is in use
+	rang    bool   // a notification came since Wait last returned
+	seen    string // snapshot of the last complete look at changes
+	noted   note   // of it
+	search  search // for what looks have passed over
+	notify  bool   // the doorbell is in use
+	worked  func() // see Watch
 	log     *slog.Logger
 }
 
@@ -67,7 +70,7 @@ const sqlDoorbellInUse = `SELECT current_setting('taskfeed.notify', true) IS DIS
 func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StallTimeout)
 	defer cancel()
-	session := &Session{timeout: s.cfg.StallTimeout, pages: defaultPages, seen: seenNothing, log: s.cfg.Logger}
+	session := &Session{store: s, worked: func() {}, timeout: s.cfg.StallTimeout, pages: defaultPages, seen: seenNothing, log: s.cfg.Logger}
 	conn, err := dial.Connect(ctx, s.listen, func(cfg *pgx.ConnConfig) {
 		cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
 		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // a move is one round trip only when prepared

@@ -175,8 +175,9 @@ func checkSurfaces() []surface {
 		{"ping", func(ctx context.Context, w *world) (any, error) { return nil, w.store.Ping(ctx) }},
 		{"figures", func(ctx context.Context, w *world) (any, error) {
 			f, err := w.store.Figures(ctx)
-			return fmt.Sprint(f.Partitions, f.Capturing), err
+			return fmt.Sprint(f.Partitions), err
 		}},
+		{"capturing", func(ctx context.Context, w *world) (any, error) { return w.store.Capturing(ctx) }},
 		{"commands", func(ctx context.Context, w *world) (any, error) {
 			last, err := w.store.LastCommand(ctx)
 			if err != nil {

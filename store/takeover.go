@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -36,10 +35,10 @@ const jumpBy = 1_000_000
 // one that the log was last written on (a failover, a restore), or when the
 // caller has seen events beyond the head of this log, ids jump, so that none
 // that a client may have seen is ever used again. It reports whether they did.
+// Looks go on where the last leader's were, unless their snapshots mean nothing here.
 func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	s.fullDue = time.Time{}
 	err = pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 		var system, timeline, knownSystem, knownTimeline int64
 		var head taskfeed.Cursor
@@ -50,6 +49,9 @@ func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bo
 			return err
 		}
 		if err := tx.QueryRow(ctx, sqlHead).Scan(&head); err != nil {
+			return err
+		}
+		if err := s.recallLook(ctx, tx, system); err != nil {
 			return err
 		}
 		moved := knownSystem != 0 && (system != knownSystem || timeline != knownTimeline)

@@ -31,3 +31,16 @@ func runAll(ctx context.Context, services ...service) error {
 	wg.Wait()
 	return errors.Join(errs...)
 }
+
+// runServer runs http and, for as long as it takes that to end in order, what it
+// needs. http ends when ctx is done or when any of the others has ended.
+func runServer(ctx context.Context, http func(context.Context) error, others ...service) error {
+	drained, stop := context.WithCancel(context.WithoutCancel(ctx)) // the feed goes on while connections drain
+	defer stop()
+	return runAll(drained, append([]service{{"http", func(running context.Context) error {
+		either, stop := context.WithCancelCause(running)
+		defer stop(nil)
+		defer context.AfterFunc(ctx, func() { stop(context.Cause(ctx)) })()
+		return http(either)
+	}}}, others...)...)
+}

@@ -102,11 +102,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// The feed goes on while the connections drain.
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	return runAll(running,
-		service{"http", func(context.Context) error { return server.Run(ctx) }},
+	return runServer(ctx, server.Run,
 		service{"listener", feed.Run},
 		service{"commands", func(ctx context.Context) error {
 			return obeyCommands(ctx, st, lastCommand, server.Obey, logger)
@@ -121,8 +117,8 @@ func checksOf(st *store.Store, feed *listener.Listener) []httpapi.Check {
 		{Name: "database", Run: st.Ping},
 		{Name: "feed", Run: func(context.Context) error { return feed.Ready() }},
 		{Name: "capture", Run: func(ctx context.Context) error {
-			figures, err := st.Figures(ctx)
-			if err == nil && !figures.Capturing {
+			capturing, err := st.Capturing(ctx)
+			if err == nil && !capturing {
 				err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "a trigger of taskfeed.tasks is disabled, missing or another's: " +
 					"changes are not captured; taskfeed doctor says which"}
 			}

@@ -22,7 +22,7 @@ TABLE commands
     CONSTRAINT commands_pkey PRIMARY KEY (id)
     CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['disconnect_user'::text, 'disconnect_connection'::text])))
     CREATE UNIQUE INDEX commands_pkey ON taskfeed.commands USING btree (id)
-    COMMENT What an admin asks of every server, once; servers look every second. Kept for an hour.
+    COMMENT What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.
 TABLE events PARTITION BY RANGE (id)
     id bigint NOT NULL
     user_id text
@@ -74,6 +74,14 @@ TABLE log_state
     CONSTRAINT log_state_pkey PRIMARY KEY (only_row)
     CREATE UNIQUE INDEX log_state_pkey ON taskfeed.log_state USING btree (only_row)
     COMMENT One row: what must be remembered of the log besides the events.
+TABLE looks
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
+    snapshot pg_snapshot NOT NULL
+    system_identifier bigint NOT NULL
+    changes_oid oid NOT NULL
+    CONSTRAINT looks_pkey PRIMARY KEY (id)
+    CREATE UNIQUE INDEX looks_pkey ON taskfeed.looks USING btree (id)
+    COMMENT How far the sequencer has looked, written down now and then; the newest row counts.
 TABLE tasks WITH (fillfactor=80)
     id text NOT NULL DEFAULT (gen_random_uuid())::text
     user_id text NOT NULL
@@ -102,6 +110,7 @@ TABLE tasks WITH (fillfactor=80)
 SEQUENCE changes_id_seq FROM 1 TO 9223372036854775807 CACHE 1
 SEQUENCE commands_id_seq FROM 1 TO 9223372036854775807 CACHE 1
 SEQUENCE event_id FROM 1 TO 9007199254740991 CACHE 1 -- Ids of events; drawn by the sequencer alone and never set back.
+SEQUENCE looks_id_seq FROM 1 TO 9223372036854775807 CACHE 1
 CREATE OR REPLACE FUNCTION taskfeed.broadcast(type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql

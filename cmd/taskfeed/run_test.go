@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// stops notes in which order services end.
+type stops struct {
+	mu    sync.Mutex
+	names []string
+}
+
+// until returns a service that runs until it is told to stop.
+func (s *stops) until(name string) service {
+	return service{name, func(ctx context.Context) error {
+		<-ctx.Done()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.names = append(s.names, name)
+		return nil
+	}}
+}
+
+// When a part of the server failed, the server went on serving without it: http
+// heeded signals alone. Now whatever ends ends it all, with its own error.
+func TestRunServerEndsWithAnyService(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for _, failure := range []error{broken, nil} {
+		var stopped stops
+		err := runServer(t.Context(), stopped.until("http").run,
+			stopped.until("listener"),
+			service{"tokens", func(context.Context) error { return failure }})
+		if !errors.Is(err, failure) {
+			t.Errorf("a service ended with %v: got %v", failure, err)
+		}
+		if failure != nil && err.Error() != "tokens: broken" {
+			t.Errorf("error: got %q, want it to name the service", err)
+		}
+		if slices.Sort(stopped.names); !slices.Equal(stopped.names, []string{"http", "listener"}) {
+			t.Errorf("stopped: got %v, want http and listener", stopped.names)
+		}
+	}
+}
+
+// The error of http ends the others too.
+func TestRunServerEndsWithHTTP(t *testing.T) {
+	t.Parallel()
+	taken := errors.New("address already in use")
+	var stopped stops
+	err := runServer(t.Context(), func(context.Context) error { return taken }, stopped.until("listener"))
+	if !errors.Is(err, taken) || !slices.Equal(stopped.names, []string{"listener"}) {
+		t.Errorf("got %v and stopped %v, want the error and listener", err, stopped.names)
+	}
+}
+
+// A signal ends http first: its connections get events while they drain.
+func TestRunServerDrains(t *testing.T) {
+	t.Parallel()
+	ctx, signal := context.WithCancel(t.Context())
+	var stopped stops
+	feeding := make(chan struct{})
+	http := func(ctx context.Context) error {
+		<-ctx.Done()
+		feeding <- struct{}{} // a service that has stopped would not take it
+		return stopped.until("http").run(ctx)
+	}
+	feed := service{"listener", func(ctx context.Context) error {
+		signal()
+		select {
+		case <-feeding:
+		case <-ctx.Done():
+			t.Error("the listener was stopped before http had drained")
+			<-feeding
+		}
+		return stopped.until("listener").run(ctx)
+	}}
+	if err := runServer(ctx, http, feed); err != nil {
+		t.Errorf("an ordered stop: got %v, want nil", err)
+	}
+	if !slices.Equal(stopped.names, []string{"http", "listener"}) {
+		t.Errorf("stopped: got %v, want http before listener", stopped.names)
+	}
+}

@@ -1,0 +1,75 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/taskfeed/taskfeed/internal/planted"
+)
+
+// Looks read what is new by their reasoning. Should it be wrong somewhere, or
+// somebody have loaded changes by hand, a change would lie there for good. So the
+// sequencer also searches the table, a few blocks at a time, for what looks pass
+// over. What is dead in it makes a round take longer, and no look.
+
+// search is how far the present round has come.
+type search struct {
+	block int64 // the next one to read
+	due   time.Time
+}
+
+const (
+	searchBlocks = 256 // in one statement: about 2 ms
+	searchEvery  = 10 * time.Second
+	searchShare  = 100 // a statement at most every so many times as long as one took
+)
+
+// What is visible in a snapshot that was looked at completely, and is here all
+// the same, was passed over.
+const sqlSearch = `
+SELECT EXISTS (
+        SELECT
+        FROM taskfeed.changes
+        WHERE ctid >= @first
+          AND ctid < @beyond
+          AND pg_visible_in_snapshot(xid, @seen::text::pg_snapshot)),
+    pg_relation_size('taskfeed.changes') / current_setting('block_size')::bigint`
+
+// searchOn searches the next blocks when that is due. When it finds something the
+// next look reads the whole table.
+func (s *Session) searchOn(ctx context.Context) error {
+	began := time.Now()
+	if s.seen == seenNothing || began.Before(s.search.due) || planted.Is(planted.PlainCursor) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	beyond := s.search.block + searchBlocks
+	var found bool
+	var blocks int64
+	err := s.conn.QueryRow(ctx, sqlSearch, pgx.NamedArgs{
+		"first": firstOf(s.search.block), "beyond": firstOf(beyond), "seen": s.seen,
+	}).Scan(&found, &blocks)
+	pause := searchShare * time.Since(began)
+	if beyond >= blocks {
+		beyond, pause = 0, max(pause, searchEvery)
+	}
+	s.search.due = time.Now().Add(pause)
+	if err != nil {
+		return wrap("search for changes that were passed over", err)
+	}
+	s.search.block = beyond
+	if found {
+		s.log.Warn("changes were passed over; reading them all")
+		s.seen = seenNothing
+	}
+	return nil
+}
+
+// firstOf is before the first row of a block.
+func firstOf(block int64) pgtype.TID {
+	return pgtype.TID{BlockNumber: uint32(min(block, 1<<32-2)), Valid: true}
+}
