@@ -33,7 +33,8 @@ func verifyCommand(in *invocation) *cobra.Command {
 			"With --database-url it runs on that database instead, with users, ids and servers\n" +
 			"of its own, which it removes afterwards, and with those faults alone that disturb\n" +
 			"nobody else for longer than the loss of a server would.\n\n" +
-			"Exit status: 0 passed, 1 FAILED, 3 INVALID: not enough happened to say.",
+			"A round in which not all took place is void, and followed by the next.\n\n" +
+			"Exit status: 0 passed, 1 FAILED, 3 INVALID: something took place in none of the rounds.",
 		Example: "  taskfeed verify\n  taskfeed verify --faults kill-leader,pg-immediate --duration -1s\n" +
 			"  taskfeed verify --rounds 20 --duration 5m --keep histories\n  taskfeed verify --check histories/round-3",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -20,8 +20,8 @@ import (
 )
 
 var clusterFaults = []fault{
-	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, run: failOver},
-	{name: "restore", says: "the database is restored from a backup of some seconds ago", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, run: restore},
+	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: failOver},
+	{name: "restore", says: "the database is restored from a backup of some seconds ago", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: restore},
 }
 
 // needsBaseBackup says why there cannot be a copy of the cluster.
@@ -38,21 +38,31 @@ func needsBaseBackup(r *round) string {
 func baseBackup(pg *devpg.Server) string { return filepath.Join(pg.BinDir(), "pg_basebackup") }
 
 // failOver promotes a standby that has not heard of the last commits.
-func failOver(ctx context.Context, r *round, f *history.Fault) error {
+func failOver(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 	standby, err := r.db.copyCluster(ctx, "standby.signal", "")
 	if err != nil {
-		return err
+		return deed{}, err
 	}
 	at := clusterAt(r.db, standby)
-	if err := await(ctx, 20*time.Second, func() error { return r.caughtUp(ctx, at) }); err != nil {
-		return err
+	if err := await(ctx, patience, func() error { return r.caughtUp(ctx, at) }); err != nil {
+		return deed{}, err
 	}
 	// It lags from here on: what it does not receive will be lost.
 	if err := errors.Join(at.exec(ctx, "ALTER SYSTEM SET primary_conninfo = ''"), at.exec(ctx, "SELECT pg_reload_conf()")); err != nil {
-		return err
+		return deed{}, err
 	}
-	pause(ctx, time.Second)
-	return r.switchTo(ctx, f, at, standby, "SELECT pg_promote(true, 30)")
+	if err := await(ctx, patience, func() error { return receivesNothing(ctx, at) }); err != nil {
+		return deed{}, err
+	}
+	return r.switchTo(ctx, at, standby, "SELECT pg_promote(true, 30)")
+}
+
+func receivesNothing(ctx context.Context, at *database) error {
+	n, err := one[int](ctx, at, "SELECT count(*) FROM pg_stat_wal_receiver")
+	if err == nil && n > 0 {
+		err = errors.New("the standby still hears of what is written")
+	}
+	return err
 }
 
 // caughtUp returns nil when a standby has replayed what the primary has written.
@@ -66,13 +76,12 @@ func (r *round) caughtUp(ctx context.Context, at *database) error {
 
 // restore goes on with a backup that was made a little earlier, the way that tools
 // for backups do: recovery ends on a timeline of its own.
-func restore(ctx context.Context, r *round, f *history.Fault) error {
+func restore(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 	backup, err := r.db.copyCluster(ctx, "recovery.signal", "restore_command = 'false'\n")
 	if err != nil {
-		return err
+		return deed{}, err
 	}
-	pause(ctx, time.Second) // what is written now will be lost
-	return r.switchTo(ctx, f, clusterAt(r.db, backup), backup, "")
+	return r.switchTo(ctx, clusterAt(r.db, backup), backup, "")
 }
 
 // copyCluster makes a copy of the present cluster in the place of a new one and
@@ -140,34 +149,76 @@ func clusterAt(d *database, pg *devpg.Server) *database {
 	return other
 }
 
-// switchTo makes the copy the database of everybody: nobody reaches the old one any
-// more, its last commits are recorded as lost, and only then is the copy opened.
-func (r *round) switchTo(ctx context.Context, f *history.Fault, at *database, copied *devpg.Server, promote string) error {
+// toBeLost is how much must be committed of which the copy does not know.
+const toBeLost = 20
+
+// switchTo makes the copy the database of everybody, once enough is written that
+// will be lost: nobody reaches the old one any more, its last commits are recorded
+// as lost, and only then is the copy opened.
+func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server, promote string) (d deed, err error) {
+	before := r.truth.commits.Load()
+	err = await(ctx, patience, func() error {
+		if n := r.truth.commits.Load() - before; n < toBeLost {
+			return fmt.Errorf("%d commits will be lost", n)
+		}
+		return nil
+	})
+	if err != nil {
+		return d, err
+	}
 	for _, p := range r.db.proxies {
 		p.Set(proxy.Mode{Refuse: true})
 		p.Reset()
-		defer p.Set(proxy.Mode{})
+	}
+	d.undo = func(context.Context) error {
+		for _, p := range r.db.proxies {
+			p.Set(proxy.Mode{})
+		}
+		return nil
 	}
 	// What writers know of their tasks may not be so on the copy.
 	if err := tell(r.writers, actor.Command{Do: actor.DoForget}); err != nil {
-		return err
+		return d, err
 	}
 	for _, w := range append(r.bells, r.hand) {
 		w.Forget()
 	}
 	pause(ctx, 200*time.Millisecond) // backends notice that they are alone
 	if err := r.truth.drain(ctx); err != nil {
-		return err
+		return d, err
 	}
 	if err := r.db.cluster().StopMode(devpg.Immediate); err != nil {
-		return err
+		return d, err
 	}
+	lsn, err := openCopy(ctx, at, promote)
+	if err != nil {
+		return d, err
+	}
+	if err := r.db.redirect(copied); err != nil {
+		return d, err
+	}
+	lost := r.truth.after(lsn)
+	if err := r.truth.fork(ctx, lsn); err != nil {
+		return d, err
+	}
+	d.felt = func(context.Context) (string, error) {
+		if !lost {
+			return "", fmt.Errorf("the copy ends at %d and lacks nothing", lsn)
+		}
+		return fmt.Sprintf("the copy ends at %d, and later commits are lost", lsn), nil
+	}
+	d.patience = time.Second // there is nothing to wait for
+	return d, nil
+}
+
+// openCopy has a copy recover and returns where it ends.
+func openCopy(ctx context.Context, at *database, promote string) (lsn uint64, err error) {
 	if promote != "" {
 		if err := at.exec(ctx, promote); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	err := await(ctx, 20*time.Second, func() error {
+	err = await(ctx, patience, func() error {
 		recovering, err := one[bool](ctx, at, "SELECT pg_is_in_recovery()")
 		if err == nil && recovering {
 			err = errors.New("the copy is still recovering")
@@ -175,22 +226,11 @@ func (r *round) switchTo(ctx context.Context, f *history.Fault, at *database, co
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	text, err := one[string](ctx, at, "SELECT coalesce((pg_last_wal_replay_lsn() - '0/0')::text, '0')")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	lsn, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
-		return err
-	}
-	if err := r.db.redirect(copied); err != nil {
-		return err
-	}
-	if err := r.truth.fork(ctx, lsn); err != nil {
-		return err
-	}
-	f.Fired, f.Detail = true, "the copy ends at "+text
-	return nil
+	return strconv.ParseUint(text, 10, 64)
 }

@@ -1,12 +1,14 @@
 package verify
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -145,6 +147,28 @@ func one[T any](ctx context.Context, d *database, query string, args ...any) (va
 		return value, fmt.Errorf("read a value: %w", err)
 	}
 	return value, nil
+}
+
+// logs is the effect that the private Postgres writes a text into its log from now
+// on.
+func (d *database) logs(text string) felt {
+	file := d.cluster().LogFile()
+	before := countIn(file, text)
+	return func(context.Context) (string, error) {
+		if n := countIn(file, text) - before; n > 0 {
+			return fmt.Sprintf("%d times %q", n, text), nil
+		}
+		return "", fmt.Errorf("Postgres did not log %q", text)
+	}
+}
+
+// countIn counts a text in a file.
+func countIn(file, text string) int {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(content, []byte(text))
 }
 
 // address is where the database listens.

@@ -23,9 +23,9 @@ type fault struct {
 	needs func(*round) string
 	// paths must have been taken by the end of a round with the fault.
 	paths []string
-	// run does it, undoes it, and notes what it did; Fired says that it had its
-	// effect. An error means that it could not be done.
-	run func(ctx context.Context, r *round, f *history.Fault) error
+	// begin does it. An error means that it could not be done; what the deed has to
+	// undo is undone even so.
+	begin func(ctx context.Context, r *round, f *history.Fault) (deed, error)
 }
 
 // kind says what a fault needs for itself. Two of one kind never run at once.
@@ -58,6 +58,10 @@ func Faults() []Fault {
 		all = append(all, Fault{Name: f.name, Says: f.says, Safe: f.safe})
 	}
 	return all
+}
+
+func without(names []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -147,53 +151,12 @@ func names(faults []fault) string {
 	return text
 }
 
-// inject runs a fault, sees the servers well again, and writes it down. It reports
-// whether they are.
-func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
-	record := history.Fault{Name: f.name, Begin: history.Now(), Phase: phase}
-	err := f.run(ctx, r, &record)
-	record.End = history.Now()
-	if r.borrowed && phase == "alone" && errors.Is(err, errNoLeader) {
-		r.leaveOut(f, "a server that is not of the run leads on this database")
-		return true
-	}
-	if err != nil && ctx.Err() == nil {
-		record.Detail = joinText(record.Detail, err.Error())
-	}
-	well = true
-	if phase == "alone" && ctx.Err() == nil {
-		if err := r.allReady(ctx); err != nil {
-			record.Wrong = joinText(record.Wrong, "afterwards "+err.Error())
-			well = false
-		}
-	}
-	if record.Fired {
-		r.fired.Add(1)
-	}
-	r.faults.Append(record)
-	return well
-}
-
-// leaveOut has the round do without a fault that turned out not to be possible.
-func (r *round) leaveOut(f fault, why string) {
-	r.header.NotRun[f.name] = why
-	r.header.Faults = slices.DeleteFunc(r.header.Faults, func(name string) bool { return name == f.name })
-	r.header.Paths = r.pathsOf(r.chosen())
-}
-
-func joinText(a, b string) string {
-	if a == "" {
-		return b
-	}
-	return a + "; " + b
-}
-
 var errNoLeader = errors.New("no server led")
 
 // leader finds the server that leads, waiting for one.
 func (r *round) leader(ctx context.Context) (*server, error) {
 	var found *server
-	limit := 20 * time.Second
+	limit := patience
 	if r.borrowed {
 		limit = 3 * time.Second // others may lead there
 	}
@@ -220,14 +183,25 @@ func (r *round) follower(ctx context.Context) (*server, error) {
 	return r.servers[i], nil
 }
 
-// awaitOtherLeader waits until another server leads.
-func (r *round) awaitOtherLeader(ctx context.Context, old *server, limit time.Duration) error {
-	return await(ctx, limit, func() error {
+// succeeded is the effect that another server leads.
+func (r *round) succeeded(old *server) felt {
+	return func(ctx context.Context) (string, error) {
 		for _, s := range r.servers {
 			if s != old && s.leads(ctx) {
-				return nil
+				return s.name + " took over", nil
 			}
 		}
-		return fmt.Errorf("nobody took over from %s", old.name)
+		return "", fmt.Errorf("nobody took over from %s: %w", old.name, errNoLeader)
+	}
+}
+
+// connected waits until so many clients are connected to a server through its
+// proxy.
+func (r *round) connected(ctx context.Context, s *server, least int) error {
+	return await(ctx, patience, func() error {
+		if n := s.net.Open(); n < least {
+			return fmt.Errorf("%d clients are connected to %s", n, s.name)
+		}
+		return nil
 	})
 }

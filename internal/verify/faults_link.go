@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -22,120 +23,155 @@ var (
 )
 
 var linkFaults = []fault{
-	{name: "db-blackhole", says: "nothing passes between the leader and the database for 5 s", kind: kindLink, safe: true, run: holdingLeader(holdBoth)},
-	{name: "db-blackhole-up", says: "nothing passes from the leader to the database for 5 s", kind: kindLink, safe: true, run: holdingLeader(holdUp)},
-	{name: "db-blackhole-down", says: "nothing passes from the database to the leader for 5 s", kind: kindLink, safe: true, run: holdingLeader(holdDown)},
-	{name: "db-reset", says: "TCP resets of all connections to the database, three times", kind: kindLink, safe: true, run: resetLinks},
-	{name: "db-slow", says: "100 to 200 ms more to the database, and 64 KB/s, for 4 s", kind: kindLink, safe: true, run: shapingLinks(late, 4*time.Second)},
-	{name: "db-slice", says: "one to five bytes at a time to and from the database for 2 s", kind: kindLink, safe: true, run: shapingLinks(sliced, 2*time.Second)},
-	{name: "db-cut", says: "connections to the database are reset after some thousand bytes each, for 2 s", kind: kindLink, safe: true, run: cutLinks},
+	{name: "db-blackhole", says: "nothing passes between the leader and the database for 5 s", kind: kindLink, safe: true, begin: holdingLeader(holdBoth)},
+	{name: "db-blackhole-up", says: "nothing passes from the leader to the database for 5 s", kind: kindLink, safe: true, begin: holdingLeader(holdUp)},
+	{name: "db-blackhole-down", says: "nothing passes from the database to the leader for 5 s", kind: kindLink, safe: true, begin: holdingLeader(holdDown)},
+	{name: "db-reset", says: "TCP resets of all connections to the database, three times", kind: kindLink, safe: true, begin: resetting((*round).dbLinks)},
+	{name: "db-slow", says: "100 to 200 ms more to the database, and 64 KB/s, for 4 s", kind: kindLink, safe: true, begin: shapingLinks(late, 4*time.Second)},
+	{name: "db-slice", says: "one to five bytes at a time to and from the database for 2 s", kind: kindLink, safe: true, begin: shapingLinks(sliced, 2*time.Second)},
+	{name: "db-cut", says: "connections to the database are reset after some thousand bytes each, for 2 s", kind: kindLink, safe: true, begin: cutLinks},
+}
+
+// shaped puts proxies into a mode. The effect is that each of them has done with
+// bytes what the mode says; undo takes the mode away.
+func shaped(m proxy.Mode, proxies ...*proxy.Proxy) (effect felt, undo func(context.Context) error) {
+	before := make([]proxy.Counts, len(proxies))
+	for i, p := range proxies {
+		before[i] = p.Counts()
+		p.Set(m)
+	}
+	effect = func(context.Context) (string, error) {
+		var total proxy.Counts
+		for i, p := range proxies {
+			c := p.Counts().Minus(before[i])
+			if c == (proxy.Counts{}) {
+				return "", errors.New("no byte came that it could have done something to")
+			}
+			total = proxy.Counts{Held: total.Held + c.Held, Shaped: total.Shaped + c.Shaped, Cut: total.Cut + c.Cut}
+		}
+		return fmt.Sprintf("%d bytes held, %d bytes slowed, %d connections cut", total.Held, total.Shaped, total.Cut), nil
+	}
+	return effect, func(context.Context) error {
+		for _, p := range proxies {
+			p.Set(proxy.Mode{})
+		}
+		return nil
+	}
+}
+
+// dbLinks and netLinks are the proxies of all servers.
+func (r *round) dbLinks() (all []*proxy.Proxy) {
+	for _, s := range r.servers {
+		all = append(all, s.db)
+	}
+	return all
+}
+
+func (r *round) netLinks() (all []*proxy.Proxy) {
+	for _, s := range r.servers {
+		all = append(all, s.net)
+	}
+	return all
 }
 
 // holdingLeader holds back what passes between the leader and the database. A
 // held byte comes out in the end, unless the seed has the link reset instead.
-func holdingLeader(m proxy.Mode) func(context.Context, *round, *history.Fault) error {
-	return func(ctx context.Context, r *round, f *history.Fault) error {
+func holdingLeader(m proxy.Mode) func(context.Context, *round, *history.Fault) (deed, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 		s, err := r.leader(ctx)
 		if err != nil {
-			return err
+			return deed{}, err
 		}
-		f.Target, f.Fired = s.name, s.db.Open() > 0
-		s.db.Set(m)
-		defer s.db.Set(proxy.Mode{})
-		pause(ctx, 5*time.Second)
-		if r.seed%2 == 0 {
-			f.Detail = fmt.Sprintf("ended with %d resets", s.db.Reset())
-		}
-		return nil
+		f.Target = s.name
+		effect, let := shaped(m, s.db)
+		return deed{felt: effect, lasts: 5 * time.Second, undo: func(ctx context.Context) error {
+			if r.seed%2 == 0 {
+				f.Detail = joinText(f.Detail, fmt.Sprintf("ended with %d resets", s.db.Reset()))
+			}
+			return let(ctx)
+		}}, nil
 	}
 }
 
-func resetLinks(ctx context.Context, r *round, f *history.Fault) error {
-	n := 0
-	for range 3 {
-		for _, s := range r.servers {
-			n += s.db.Reset()
-		}
-		pause(ctx, 700*time.Millisecond)
+// resetting resets all connections of proxies, three times.
+func resetting(links func(*round) []*proxy.Proxy) func(context.Context, *round, *history.Fault) (deed, error) {
+	return func(_ context.Context, r *round, _ *history.Fault) (deed, error) {
+		return deed{felt: times(3, 700*time.Millisecond, "connections", func(context.Context) (n int, err error) {
+			for _, p := range links(r) {
+				n += p.Reset()
+			}
+			return n, nil
+		})}, nil
 	}
-	f.Fired, f.Detail = n > 0, fmt.Sprintf("%d connections", n)
-	return nil
 }
 
-func shapingLinks(m proxy.Mode, d time.Duration) func(context.Context, *round, *history.Fault) error {
-	return func(ctx context.Context, r *round, f *history.Fault) error {
-		for _, s := range r.servers {
-			f.Fired = f.Fired || s.db.Open() > 0
-			s.db.Set(m)
-			defer s.db.Set(proxy.Mode{})
-		}
-		pause(ctx, d)
-		return nil
+func shapingLinks(m proxy.Mode, d time.Duration) func(context.Context, *round, *history.Fault) (deed, error) {
+	return func(_ context.Context, r *round, _ *history.Fault) (deed, error) {
+		effect, undo := shaped(m, r.dbLinks()...)
+		return deed{felt: effect, lasts: d, undo: undo}, nil
 	}
 }
 
 // cutLinks has every connection break at a byte of its own, also in the middle of
 // a reply.
-func cutLinks(ctx context.Context, r *round, f *history.Fault) error {
-	before := int64(0)
-	for _, s := range r.servers {
-		before += s.db.Accepted()
+func cutLinks(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+	links, again := r.dbLinks(), 0
+	before := make([]proxy.Counts, len(links))
+	for i, p := range links {
+		before[i] = p.Counts()
 	}
-	for i := range 4 {
-		for j, s := range r.servers {
-			s.db.Set(proxy.Mode{CutAfter: 3000 + int64((r.seed+uint64(i*7+j*13))%40)*500})
-			defer s.db.Set(proxy.Mode{})
+	cut := func(ctx context.Context) (n int, err error) {
+		for i, p := range links {
+			p.Set(proxy.Mode{CutAfter: 3000 + int64((r.seed+uint64(again*7+i*13))%40)*500})
 		}
+		again++
 		pause(ctx, 500*time.Millisecond)
+		for i, p := range links {
+			n += int(p.Counts().Minus(before[i]).Cut)
+			before[i] = p.Counts()
+		}
+		return n, nil
 	}
-	for _, s := range r.servers {
-		before -= s.db.Accepted()
-	}
-	f.Fired, f.Detail = before < 0, fmt.Sprintf("%d new connections", -before)
-	return nil
+	_, undo := shaped(proxy.Mode{}, links...)
+	return deed{felt: times(4, 0, "connections cut", cut), undo: undo}, nil
 }
 
 var netFaults = []fault{
-	{name: "net-blackhole", says: "nothing passes between clients and one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdBoth, 6*time.Second, 1)},
-	{name: "net-blackhole-up", says: "nothing passes from clients to one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdUp, 6*time.Second, 1)},
-	{name: "net-blackhole-down", says: "nothing passes from one server to clients for 9 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, run: shapingNet(holdDown, 9*time.Second, 1)},
-	{name: "net-reset", says: "TCP resets of all connections of clients, three times", kind: kindNet, safe: true, run: resetNet},
-	{name: "net-slow", says: "100 to 200 ms more to clients, and 64 KB/s, for 3 s", kind: kindNet, safe: true, run: shapingNet(late, 3*time.Second, 0)},
-	{name: "net-slice", says: "one to five bytes at a time to and from clients for 2 s", kind: kindNet, safe: true, run: shapingNet(sliced, 2*time.Second, 0)},
-	{name: "net-crawl", says: "100 bytes a second to and from clients of one server for 6 s", kind: kindNet, safe: true, run: shapingNet(crawling, 6*time.Second, 1)},
-	{name: "net-cut", says: "connections of clients are reset in the middle of a frame, for 2 s", kind: kindNet, safe: true, run: shapingNet(proxy.Mode{CutAfter: 2345}, 2*time.Second, 0)},
+	{name: "net-blackhole", says: "nothing passes between clients and one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, begin: shapingNet(holdBoth, 6*time.Second, true, "close: no pong")},
+	{name: "net-blackhole-up", says: "nothing passes from clients to one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, begin: shapingNet(holdUp, 6*time.Second, true, "close: no pong")},
+	{name: "net-blackhole-down", says: "nothing passes from one server to clients for 9 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, begin: shapingNet(holdDown, 9*time.Second, true, "close: no pong")},
+	{name: "net-reset", says: "TCP resets of all connections of clients, three times", kind: kindNet, safe: true, begin: resetting((*round).netLinks)},
+	{name: "net-slow", says: "100 to 200 ms more to clients, and 64 KB/s, for 3 s", kind: kindNet, safe: true, begin: shapingNet(late, 3*time.Second, false)},
+	{name: "net-slice", says: "one to five bytes at a time to and from clients for 2 s", kind: kindNet, safe: true, begin: shapingNet(sliced, 2*time.Second, false)},
+	{name: "net-crawl", says: "100 bytes a second to and from clients of one server for 6 s", kind: kindNet, safe: true, begin: shapingNet(crawling, 6*time.Second, true)},
+	{name: "net-cut", says: "connections of clients are reset in the middle of a frame, for 2 s", kind: kindNet, safe: true, begin: shapingNet(proxy.Mode{CutAfter: 2345}, 2*time.Second, false)},
 }
 
-// shapingNet puts the links from clients into a mode: those of so many servers, or
-// of all with 0.
-func shapingNet(m proxy.Mode, d time.Duration, servers int) func(context.Context, *round, *history.Fault) error {
-	return func(ctx context.Context, r *round, f *history.Fault) error {
-		chosen := r.servers
-		if servers > 0 {
-			one := r.servers[r.seed%uint64(len(r.servers))]
-			if one.net.Open() == 0 { // its clients have gone elsewhere
-				one = slices.MaxFunc(r.servers, func(a, b *server) int { return cmp.Compare(a.net.Open(), b.net.Open()) })
+// fewClients may all be of those that leave by themselves before anything is
+// noticed.
+const fewClients = 6
+
+// shapingNet puts the links from clients into a mode: those of one server, or of
+// all. What else must come of it are paths.
+func shapingNet(m proxy.Mode, d time.Duration, one bool, paths ...string) func(context.Context, *round, *history.Fault) (deed, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+		links := r.netLinks()
+		if one {
+			s := r.servers[r.seed%uint64(len(r.servers))]
+			if s.net.Open() < fewClients { // most have gone elsewhere
+				s = slices.MaxFunc(r.servers, func(a, b *server) int { return cmp.Compare(a.net.Open(), b.net.Open()) })
 			}
-			chosen, f.Target = []*server{one}, one.name
+			if err := r.connected(ctx, s, 1); err != nil {
+				return deed{}, err
+			}
+			links, f.Target = []*proxy.Proxy{s.net}, s.name
 		}
-		for _, s := range chosen {
-			f.Fired = f.Fired || s.net.Open() > 0
-			s.net.Set(m)
-			defer s.net.Set(proxy.Mode{})
+		parts := []felt{nil}
+		for _, path := range paths {
+			parts = append(parts, r.taken(ctx, path))
 		}
-		pause(ctx, d)
-		return nil
+		effect, undo := shaped(m, links...)
+		parts[0] = effect
+		return deed{felt: all(parts...), lasts: d, undo: undo}, nil
 	}
-}
-
-func resetNet(ctx context.Context, r *round, f *history.Fault) error {
-	n := 0
-	for range 3 {
-		for _, s := range r.servers {
-			n += s.net.Reset()
-		}
-		pause(ctx, 700*time.Millisecond)
-	}
-	f.Fired, f.Detail = n > 0, fmt.Sprintf("%d connections", n)
-	return nil
 }

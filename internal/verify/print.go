@@ -44,8 +44,58 @@ func (r *Result) WriteText(w io.Writer) error {
 	for i := range r.Rounds {
 		p.round(&r.Rounds[i])
 	}
+	p.faults(r.Rounds)
+	p.void(r)
 	p.line("%s  taskfeed %s, PostgreSQL %s, %d rounds", r.Verdict, r.Version, r.Postgres, len(r.Rounds))
 	return p.err
+}
+
+// faults prints what each fault did: in how many of the rounds that it was to be
+// run in it had its effect, and what that was in the last of them.
+func (p *printer) faults(rounds []Round) {
+	type tally struct {
+		of, fired, tries int
+		detail           string
+	}
+	all := make(map[string]*tally)
+	for i := range rounds {
+		for _, o := range rounds[i].Faults {
+			t := all[o.Name]
+			if t == nil {
+				t = &tally{}
+				all[o.Name] = t
+			}
+			t.of, t.tries = t.of+1, t.tries+o.Tries
+			if o.Fired > 0 {
+				t.fired++
+			}
+			if o.Fired > 0 || t.fired == 0 {
+				t.detail = o.Detail
+			}
+		}
+	}
+	if len(all) > 0 {
+		p.line("what each fault did: rounds in which it had its effect, tries in all, and the effect")
+	}
+	for _, name := range sortedKeys(all) {
+		t := all[name]
+		p.line("  %-22s %d of %d, %3d  %s", name, t.fired, t.of, t.tries, t.detail)
+	}
+	if len(all) > 0 {
+		p.line("")
+	}
+}
+
+// void prints which rounds are void and what none of them has shown.
+func (p *printer) void(r *Result) {
+	for i := range r.Rounds {
+		if one := &r.Rounds[i]; one.void() {
+			p.line("void: the round with seed %d, which lacks %s", one.Seed, strings.Join(one.Lacking, ", "))
+		}
+	}
+	if len(r.Lacking) > 0 {
+		p.line("not shown by any round: %s", strings.Join(r.Lacking, ", "))
+	}
 }
 
 // WriteReport prints the outcome of a check by itself.

@@ -55,6 +55,7 @@ type round struct {
 	groups     map[string]*player
 	names      map[string][]string // of clients, by their traits
 
+	patience  time.Duration // with a fault that has no effect yet
 	faults    *history.File
 	resources *history.File
 	actorLog  *os.File
@@ -67,7 +68,7 @@ type round struct {
 
 // play runs a round and leaves its history in dir.
 func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.Header, err error) {
-	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(),
+	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(), patience: patience,
 		groups: make(map[string]*player), names: make(map[string][]string), began: time.Now()}
 	defer func() { err = errors.Join(err, r.close()) }()
 	background, stop := context.WithCancel(ctx)
@@ -81,6 +82,7 @@ func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.H
 		r.work.Go(func() { _ = r.truth.run(background) }) // it returns nil
 	}
 	r.work.Go(func() { r.report(background) })
+	r.header.Performed = true
 	if err := r.perform(ctx, background); err != nil {
 		return r.header, err
 	}
@@ -291,6 +293,7 @@ func (r *round) perform(ctx, background context.Context) error {
 	pause(ctx, 3*time.Second)
 	r.runAlone(ctx)
 	r.runMixed(ctx)
+	r.drive(ctx)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -371,9 +374,13 @@ FROM pg_stat_activity
 WHERE application_name IN ('taskfeed', 'taskfeed listener')
   AND datname = current_database()`
 
-// sampleOnce samples every server.
+// sampleOnce samples every server, and what they have in Postgres.
 func (r *round) sampleOnce(ctx context.Context, phase string) {
 	backends, _ := one[int64](ctx, r.db, sqlBackends) // 0 when the database is away
+	r.sampleAll(ctx, phase, backends)
+}
+
+func (r *round) sampleAll(ctx context.Context, phase string, backends int64) {
 	for _, s := range r.servers {
 		if sample, err := s.sample(ctx, phase, backends); err == nil {
 			r.resources.Append(sample)

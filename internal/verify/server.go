@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -42,12 +41,12 @@ type server struct {
 	env    []string
 	binary string
 	log    *os.File
-	logged atomic.Int64   // bytes that it has written to its log
 	gate   sync.Mutex     // held while nobody reads its log
 	logs   sync.WaitGroup // what reads its log
 
 	mu      sync.Mutex
 	process *process
+	pipe    *os.File // that the process logs to, our end
 	started int64
 }
 
@@ -127,9 +126,20 @@ func (s *server) start() error {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process, s.started = p, history.Now()
+	s.process, s.pipe, s.started = p, read, history.Now()
 	return nil
 }
+
+// logBlocked reports whether the process has to wait for whoever reads its log:
+// a line more would not fit into the pipe.
+func (s *server) logBlocked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return pipeHolds(s.pipe) > os.Getpagesize()-longLine
+}
+
+// longLine is more than a server's log has on most lines.
+const longLine = 1 << 10
 
 // copyLog puts what a process logs into the history, but for the time that the
 // gate is closed.
@@ -143,7 +153,6 @@ func (s *server) copyLog(from io.Reader) {
 		if err != nil || failed != nil {
 			return
 		}
-		s.logged.Add(int64(n))
 	}
 }
 

@@ -47,8 +47,12 @@ type slot struct {
 	conn    *pgx.Conn
 	pending *history.Commit // between its BEGIN and its COMMIT
 	last    uint64          // where the last commit recorded ends
+	highest int64           // id of a change among those of the commits recorded
 
-	events atomic.Int64 // recorded so far
+	// Recorded so far.
+	events  atomic.Int64
+	commits atomic.Int64
+	late    atomic.Int64 // commits with an earlier change than one that committed before
 }
 
 // newSlot makes the slot; nothing that commits before that is known.
@@ -174,12 +178,24 @@ func (s *slot) record(c *history.Commit) {
 		return
 	}
 	s.last = c.LSN
+	s.commits.Add(1)
+	if c.Change > 0 && c.Change < s.highest {
+		s.late.Add(1)
+	}
+	s.highest = max(s.highest, c.Change)
 	for _, r := range c.Rows {
 		if r.Table == "events" {
 			s.events.Add(1)
 		}
 	}
 	s.out.Append(history.Truth{Commit: c})
+}
+
+// after reports whether a commit ends beyond lsn.
+func (s *slot) after(lsn uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last > lsn
 }
 
 // fork notes that the database goes on as a copy that ends at lsn, and makes a

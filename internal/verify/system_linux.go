@@ -41,6 +41,23 @@ func shrinkPipe(f *os.File) {
 	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()) // else it holds more
 }
 
+// pipeHolds is how many bytes wait in a pipe, 0 when it is closed.
+func pipeHolds(f *os.File) (n int) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	err = raw.Control(func(fd uintptr) {
+		if n, err = unix.IoctlGetInt(int(fd), unix.TIOCINQ); err != nil {
+			n = 0
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // limitFiles keeps a process from opening files beyond those that it has open;
 // restore takes that back.
 func limitFiles(pid int) (restore func(), err error) {

@@ -16,7 +16,8 @@
 //	cast.go      writers and clients
 //	server.go    the servers under test
 //	database.go  the private Postgres; cluster.go a copy of it; slot.go the truth
-//	faults*.go   what is done, by name
+//	faults*.go   what is done, by name; attempt.go how, until it has its effect
+//	paths.go     what must happen besides
 //	rows.go      all failures that are known, and where each is tried
 //	planted.go   mistakes that must be caught
 //	userdb.go    what is different on a database of the user's own
@@ -29,6 +30,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -38,6 +40,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/planted"
@@ -53,7 +56,8 @@ type Config struct {
 	Version string
 	// Seed makes the choices. Default: of the clock.
 	Seed uint64
-	// Rounds is how many rounds to run, each with the next seed. Default 1.
+	// Rounds is how many rounds to run, each with the next seed, unless one finds a
+	// promise broken. Default 1.
 	Rounds int
 	// Duration is how long the mixed faults of each round last. Default 20 s;
 	// negative leaves them out.
@@ -128,34 +132,59 @@ type Round struct {
 	check.Report
 }
 
-// Result is what a run came to: the worst of its rounds.
+// Result is what a run came to.
 type Result struct {
 	Verdict  check.Verdict `json:"verdict"`
 	Version  string        `json:"version"`
 	Postgres string        `json:"postgres"`
 	Rounds   []Round       `json:"rounds"`
+	// Lacking is what none of the rounds has shown.
+	Lacking []string `json:"lacking,omitempty"`
 }
 
-// Run runs the rounds one after the other until one does not pass. The error says
-// why a round could not be run at all.
+// Run runs the rounds one after the other. A round that is void, because not all of
+// it took place, is followed by the next; one that finds a promise broken is the
+// last. The error says why there could be no round at all.
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Verdict: check.Pass, Version: cfg.Version}
+	result := Result{Version: cfg.Version}
 	for i := range cfg.Rounds {
 		one, err := runRound(ctx, cfg, i, &result)
 		if err != nil {
 			return result, err
 		}
-		result.Rounds = append(result.Rounds, one)
-		if one.Verdict != check.Pass {
-			result.Verdict = one.Verdict
+		if result.Rounds = append(result.Rounds, one); one.Verdict == check.Fail {
 			break
 		}
+		if one.void() && i < cfg.Rounds-1 {
+			fmt.Fprintf(cfg.Progress, "the round with seed %d is void: %s\n", one.Seed, strings.Join(one.Lacking, ", "))
+		}
 	}
+	result.judge()
 	return result, nil
+}
+
+// void reports whether the round broke no promise and did not show all that it
+// should.
+func (r *Round) void() bool { return r.Verdict == check.Invalid }
+
+// judge makes the verdict of the run. What one round lacks another may have shown:
+// the run is invalid only for what none has.
+func (r *Result) judge() {
+	if slices.ContainsFunc(r.Rounds, func(one Round) bool { return one.Verdict == check.Fail }) {
+		r.Verdict = check.Fail
+		return
+	}
+	r.Verdict, r.Lacking = check.Pass, slices.Clone(r.Rounds[0].Lacking)
+	for _, one := range r.Rounds {
+		r.Lacking = slices.DeleteFunc(r.Lacking, func(what string) bool { return !slices.Contains(one.Lacking, what) })
+	}
+	if len(r.Lacking) > 0 {
+		r.Verdict = check.Invalid
+	}
 }
 
 // runRound runs the round of a number and judges it.
@@ -167,20 +196,28 @@ func runRound(ctx context.Context, cfg Config, number int, result *Result) (Roun
 	began := time.Now()
 	seed := cfg.Seed + uint64(number)
 	header, err := play(ctx, cfg, seed, dir)
-	if err != nil {
+	if err != nil && (ctx.Err() != nil || number == 0 && !header.Performed) {
 		return Round{}, fmt.Errorf("round with seed %d (history in %s): %w", seed, dir, err)
 	}
-	result.Postgres = header.Postgres
-	report, err := Check(dir)
+	report, err := judgeRound(dir, header, err)
 	if err != nil {
 		return Round{}, err
 	}
+	result.Postgres = cmp.Or(header.Postgres, result.Postgres)
 	one := Round{Seed: seed, Took: time.Since(began).Round(time.Millisecond), Dir: dir, Command: header.Command, NotRun: header.NotRun, Report: report}
 	if temporary && report.Verdict == check.Pass {
 		one.Dir = ""
 		return one, os.RemoveAll(dir)
 	}
 	return one, nil
+}
+
+// judgeRound judges a round by its history, or by why it broke off.
+func judgeRound(dir string, header history.Header, broke error) (check.Report, error) {
+	if broke != nil {
+		return check.Unfinished(header, broke), nil
+	}
+	return Check(dir)
 }
 
 // historyDir makes the directory of a round's history.

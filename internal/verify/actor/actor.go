@@ -58,9 +58,15 @@ const (
 type Status struct {
 	Writes     int64  `json:"writes,omitempty"`
 	Deliveries int64  `json:"deliveries,omitempty"`
+	Async      int64  `json:"async,omitempty"`  // writes whose commit did not wait for the disk
+	Dials      int64  `json:"dials,omitempty"`  // connections begun
+	Slowed     int64  `json:"slowed,omitempty"` // reads that were late on purpose
 	Open       int    `json:"open,omitempty"`   // connections
 	Marked     int    `json:"marked,omitempty"` // clients that have seen the op of the last marker command
 	Error      string `json:"error,omitempty"`  // why the actor gave up
+	// Paths are those that clients know to have taken, by the names of package
+	// check, and how often.
+	Paths map[string]int64 `json:"paths,omitempty"`
 }
 
 // statusEvery is how often an actor reports.

@@ -86,9 +86,12 @@ func (g *clients) close() error {
 }
 
 func (g *clients) status() Status {
-	var s Status
+	s := Status{Paths: make(map[string]int64)}
 	for _, c := range g.all {
 		s.Deliveries += c.deliveries.Load()
+		s.Slowed += c.slowed.Load()
+		s.Dials += c.dials.Load()
+		c.addPaths(s.Paths)
 		if c.open.Load() {
 			s.Open++
 		}
@@ -120,8 +123,12 @@ type client struct {
 	known   bool  // last means something
 	saved   int64 // a forgetful client's cursor
 	since   int   // events that it has not saved
+	replays bool  // the session has not reached the head
+	replay  int   // events that it has replayed so far
 
 	deliveries atomic.Int64
+	slowed     atomic.Int64
+	dials      atomic.Int64
 	open       atomic.Bool
 
 	mu       sync.Mutex
@@ -133,6 +140,7 @@ type client struct {
 	marker   string
 	ops      map[string]bool // of the events of no task that came: a marker is among them
 	storming bool
+	paths    map[string]int64 // taken so far
 }
 
 func newClient(cfg *ClientsConfig, c ClientConfig) (*client, error) {
@@ -141,7 +149,7 @@ func newClient(cfg *ClientsConfig, c ClientConfig) (*client, error) {
 		return nil, err
 	}
 	out.Append(history.Client{T: now(), Kind: history.Start, User: c.User, Traits: c.Traits})
-	return &client{cfg: c, secret: cfg.Secret, out: out, rand: newRand(cfg.Seed, c.Name), ops: make(map[string]bool)}, nil
+	return &client{cfg: c, secret: cfg.Secret, out: out, rand: newRand(cfg.Seed, c.Name), ops: make(map[string]bool), paths: make(map[string]int64)}, nil
 }
 
 func (c *client) trait(name string) bool { return slices.Contains(strings.Fields(c.cfg.Traits), name) }
@@ -225,6 +233,34 @@ func (c *client) stormed() bool {
 func (c *client) note(r history.Client) {
 	r.T, r.Session = now(), c.session
 	c.out.Append(r)
+	switch r.Kind {
+	case history.Dial:
+		c.dials.Add(1)
+		c.replays, c.replay = r.After != nil && r.Proto != "plain", 0
+	case history.Close:
+		c.took(closePaths[r.Code])
+	}
+}
+
+// closePaths are the paths that end with a code.
+var closePaths = map[int]string{1012: "close: draining", 4001: "close: token expired", 4008: "close: too slow", 4009: "close: no pong"}
+
+// took counts a path.
+func (c *client) took(path string) {
+	if path == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paths[path]++
+}
+
+func (c *client) addPaths(to map[string]int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for path, n := range c.paths {
+		to[path] += n
+	}
 }
 
 // take applies the client rule to a message and writes it down.
@@ -233,6 +269,7 @@ func (c *client) take(r history.Client) {
 	var frame struct {
 		ID     int64  `json:"id"`
 		Type   string `json:"type"`
+		Reason string `json:"reason"`
 		Cursor int64  `json:"cursor"`
 		Task   string `json:"task_id"`
 		Op     string `json:"op"`
@@ -242,18 +279,39 @@ func (c *client) take(r history.Client) {
 	switch {
 	case frame.Type == "feed_live":
 		c.last, c.known = max(c.last, frame.Cursor), true
+		c.replays = false
 	case frame.Type == "feed_reset":
 		c.last, c.known, c.saved = frame.Cursor, true, frame.Cursor
+		c.took("reset: " + frame.Reason)
 	case frame.ID > 0:
-		if r.Skipped = frame.ID <= c.last; !r.Skipped {
+		if r.Skipped = frame.ID <= c.last; r.Skipped {
+			c.took("suppressed duplicate")
+		} else {
 			c.last, c.known = frame.ID, true
 			c.save()
 		}
 		c.deliveries.Add(1)
+		c.countReplay()
 	}
 	c.out.Append(r)
 	if frame.ID > 0 && frame.Task == "" {
 		c.saw(frame.Op)
+	}
+}
+
+// longReplay is more than one page of the log.
+const longReplay = 500
+
+// countReplay counts an event that came before the session was live.
+func (c *client) countReplay() {
+	if !c.replays {
+		return
+	}
+	switch c.replay++; c.replay {
+	case 1:
+		c.took("replay")
+	case longReplay + 1:
+		c.took("replay of many pages")
 	}
 }
 

@@ -223,6 +223,7 @@ func (c *client) breathe(ctx context.Context) bool {
 		return false
 	}
 	if c.until(&c.slow) > 0 {
+		c.slowed.Add(1)
 		return pause(ctx, 50*time.Millisecond)
 	}
 	return ctx.Err() == nil

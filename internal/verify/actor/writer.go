@@ -70,6 +70,7 @@ type Writer struct {
 	finish func(*transaction) (history.Outcome, error)
 
 	writes    atomic.Int64
+	unflushed atomic.Int64
 	paused    atomic.Bool
 	wantAsync atomic.Bool
 	renew     atomic.Bool
@@ -98,7 +99,7 @@ func (w *Writer) Close() error {
 	return w.out.Close()
 }
 
-func (w *Writer) status() Status { return Status{Writes: w.writes.Load()} }
+func (w *Writer) status() Status { return Status{Writes: w.writes.Load(), Async: w.unflushed.Load()} }
 
 func (w *Writer) obey(c Command) {
 	switch c.Do {
@@ -234,6 +235,9 @@ func (w *Writer) do(ctx context.Context, work func(*transaction) error) history.
 		w.out.Append(write)
 	}
 	w.writes.Add(int64(len(t.writes)))
+	if w.async && outcome == history.OK {
+		w.unflushed.Add(int64(len(t.writes)))
+	}
 	w.settle(before, t.writes, outcome)
 	return outcome
 }

@@ -69,6 +69,18 @@ type Report struct {
 	Stories    []Story          `json:"stories,omitempty"`
 	Figures    map[string]int64 `json:"figures"`
 	Latencies  []Latency        `json:"latencies,omitempty"`
+	Faults     []Outcome        `json:"faults,omitempty"`
+	// Lacking names what the run has not shown, in a form that can be compared with
+	// that of other runs.
+	Lacking []string `json:"lacking,omitempty"`
+}
+
+// Outcome is what a fault came to.
+type Outcome struct {
+	Name   string `json:"name"`
+	Tries  int    `json:"tries"`
+	Fired  int    `json:"fired"`            // how many of them had their effect
+	Detail string `json:"detail,omitempty"` // of the first that had it, or of the last try
 }
 
 // perProperty is how many violations of one property a report names.
@@ -121,6 +133,8 @@ type subject struct {
 	figures  map[string]int64
 
 	violations map[string][]Violation
+	outcomes   []Outcome
+	lacking    []string
 }
 
 func newSubject(h *history.History) *subject {
@@ -164,7 +178,7 @@ func (s *subject) wrong(v Violation) {
 }
 
 func (s *subject) report() Report {
-	r := Report{Verdict: Pass, Counts: make(map[string]int), Figures: s.figures, Latencies: s.latencies()}
+	r := Report{Verdict: Pass, Counts: make(map[string]int), Figures: s.figures, Latencies: s.latencies(), Faults: s.outcomes, Lacking: s.lacking}
 	for _, p := range Properties {
 		found := s.violations[p.Name]
 		if len(found) == 0 {

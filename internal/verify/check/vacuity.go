@@ -1,8 +1,8 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/taskfeed/taskfeed/internal/verify/history"
@@ -82,21 +82,13 @@ var paths = map[string]func(f map[string]int64) int64{
 func (s *subject) checkVacuity() {
 	s.countTakeovers()
 	s.countCloses()
-	missing := func(format string, args ...any) {
-		s.wrong(Violation{Property: "P14", What: fmt.Sprintf(format, args...)})
-	}
 	if s.Header.Marker == "" {
-		missing("the run did not come to its end")
+		s.lacks(LackingEnd, "the run did not come to its end")
 	}
 	for _, name := range s.Header.Faults {
-		why := "it was never tried"
-		if !slices.ContainsFunc(s.Faults, func(f history.Fault) bool {
-			if f.Name == name {
-				why = f.Detail
-			}
-			return f.Name == name && f.Fired
-		}) {
-			missing("the fault %s never had its effect: %s", name, why)
+		o := s.outcome(name)
+		if s.outcomes = append(s.outcomes, o); o.Fired == 0 {
+			s.lacks("fault "+name, "the fault %s never had its effect: %s", name, cmp.Or(o.Detail, "it was never tried"))
 		}
 	}
 	for _, f := range s.Faults {
@@ -106,15 +98,55 @@ func (s *subject) checkVacuity() {
 	}
 	for _, name := range s.Header.Paths {
 		if count := paths[name]; count == nil || count(s.figures) == 0 {
-			missing("the path %q was never taken", name)
+			s.lacks("path "+name, "the path %q was never taken", name)
 		}
 	}
 	if got, want := s.figures["deliveries"], s.Header.LeastDeliveries; got < want {
-		missing("%d events were delivered, want %d at least", got, want)
+		s.lacks("deliveries", "%d events were delivered, want %d at least", got, want)
 	}
 	if info, all := s.figures["writes_info"], int64(len(s.Writes)); info*5 > all {
-		missing("of %d writes the outcome of %d is unknown, want a fifth at most", all, info)
+		s.lacks("outcomes", "of %d writes the outcome of %d is unknown, want a fifth at most", all, info)
 	}
+}
+
+// LackingEnd is what a run lacks that did not come to its end.
+const LackingEnd = "end"
+
+// lacks notes something that the run has not shown.
+func (s *subject) lacks(what, format string, args ...any) {
+	s.lacking = append(s.lacking, what)
+	s.wrong(Violation{Property: "P14", What: fmt.Sprintf(format, args...)})
+}
+
+// outcome is what all tries of a fault came to.
+func (s *subject) outcome(name string) Outcome {
+	o := Outcome{Name: name}
+	for _, f := range s.Faults {
+		if f.Name != name || f.Expired > 0 && !f.Fired { // retention says beforehand what it is about to do
+			continue
+		}
+		o.Tries++
+		if o.Fired == 0 {
+			o.Detail = f.Detail
+		}
+		if f.Fired {
+			o.Fired++
+		}
+	}
+	return o
+}
+
+// Unfinished is the report of a run that broke off: it shows nothing, and why.
+func Unfinished(h history.Header, why error) Report {
+	r := Report{Verdict: Invalid, Counts: map[string]int{"P14": 1}, Figures: make(map[string]int64), Lacking: []string{LackingEnd},
+		Violations: []Violation{{Property: "P14", What: "the run broke off: " + why.Error()}}}
+	for _, name := range h.Faults {
+		r.Faults, r.Lacking = append(r.Faults, Outcome{Name: name}), append(r.Lacking, "fault "+name)
+	}
+	for _, name := range h.Paths {
+		r.Lacking = append(r.Lacking, "path "+name)
+	}
+	return r
 }
 
 // countCloses counts what servers say that they closed: a peer that is gone or

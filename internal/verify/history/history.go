@@ -48,6 +48,8 @@ type Header struct {
 	// check; LeastDeliveries is how many events must be delivered.
 	Paths           []string `json:"paths,omitempty"`
 	LeastDeliveries int64    `json:"least_deliveries"`
+	// Performed says that the run has begun to do something.
+	Performed bool `json:"performed,omitempty"`
 	// MemoryLimit is what one server may use in bytes.
 	MemoryLimit int64 `json:"memory_limit"`
 }
@@ -174,6 +176,8 @@ type Fault struct {
 	// Expired is the id up to which retention has dropped events by End; 0 when
 	// the fault has nothing to do with it.
 	Expired int64 `json:"expired,omitempty"`
+	// Try is how often it was tried by then.
+	Try int `json:"try,omitempty"`
 	// Phase is "alone" or "mixed".
 	Phase string `json:"phase,omitempty"`
 }

@@ -105,9 +105,14 @@ func (l *link) write(to net.Conn, c chunk, held func(Mode) bool) bool {
 	if !l.wait(time.Until(c.due)) {
 		return false
 	}
+	stopped := false
 	for rest := c.bytes; len(rest) > 0; {
 		m, changed := l.proxy.now()
 		if held(m) {
+			if !stopped {
+				stopped = true
+				l.proxy.held.Add(int64(len(rest)))
+			}
 			select {
 			case <-changed:
 				continue
@@ -129,7 +134,11 @@ func (l *link) write(to net.Conn, c chunk, held func(Mode) bool) bool {
 			return false
 		}
 		rest = rest[n:]
+		if m.Slice > 0 || m.Rate > 0 {
+			l.proxy.shaped.Add(int64(n))
+		}
 		if m.CutAfter > 0 && l.left.Add(-int64(n)) <= 0 {
+			l.proxy.cut.Add(1)
 			return false
 		}
 		if m.Rate > 0 && !l.wait(time.Duration(n)*time.Second/time.Duration(m.Rate)) {

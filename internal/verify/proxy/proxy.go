@@ -36,6 +36,9 @@ type Proxy struct {
 	done     context.Context
 	work     sync.WaitGroup
 	accepted atomic.Int64
+	held     atomic.Int64
+	shaped   atomic.Int64
+	cut      atomic.Int64
 
 	mu      sync.Mutex
 	target  target
@@ -64,6 +67,23 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Accepted is how many connections there have been.
 func (p *Proxy) Accepted() int64 { return p.accepted.Load() }
+
+// Counts says what modes have done so far.
+type Counts struct {
+	Held   int64 // bytes that were held back
+	Shaped int64 // bytes that passed slowly or in pieces
+	Cut    int64 // connections that were reset after so many bytes
+}
+
+// Counts returns what modes have done so far.
+func (p *Proxy) Counts() Counts {
+	return Counts{Held: p.held.Load(), Shaped: p.shaped.Load(), Cut: p.cut.Load()}
+}
+
+// Minus is what was done between two counts.
+func (c Counts) Minus(before Counts) Counts {
+	return Counts{Held: c.Held - before.Held, Shaped: c.Shaped - before.Shaped, Cut: c.Cut - before.Cut}
+}
 
 // Open is how many connections there are.
 func (p *Proxy) Open() int {
