@@ -15,11 +15,11 @@ var mayImport = map[string][]string{
 	root:         {},
 	"auth":       {root},
 	"client":     {root},
-	"hub":        {root, "internal/planted"},
+	"hub":        {root, "internal/fair", "internal/planted"},
 	"listener":   {root, "internal/planted"},
 	"migrations": {"internal/dial"},
 	"store":      {root, "migrations", "internal/dial", "internal/planted"},
-	"httpapi":    {root, "hub", "auth", "internal/logs", "internal/planted"},
+	"httpapi":    {root, "hub", "auth", "internal/fair", "internal/logs", "internal/planted"},
 	"web":        {},
 
 	"cmd/taskfeed": {anywhere},
@@ -29,6 +29,7 @@ var mayImport = map[string][]string{
 	"internal/contracttest": {},
 	"internal/devpg":        {},
 	"internal/dial":         {},
+	"internal/fair":         {},
 	"internal/leaktest":     {},
 	"internal/logs":         {"internal/planted"},
 	"internal/pgtest":       {"internal/devpg", "internal/leaktest", "migrations"},
@@ -83,7 +84,7 @@ var homes = []home{
 
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
-var standardOnly = []string{root, "hub", "web", "internal/devpg"}
+var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair"}
 
 // unconfigured open a connection to Postgres, or configure one, from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,
