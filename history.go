@@ -51,6 +51,19 @@ type TaskPage struct {
 	Cursor Cursor
 }
 
+// WholeTask is a task with what is too large to be held: those fields are empty.
+type WholeTask struct {
+	Task
+	Large []LargeField
+}
+
+// LargeField names a field of a task that is read in pieces. The mark tells its
+// text from any that it has at another time.
+type LargeField struct {
+	Name string
+	Mark int64
+}
+
 // EventQuery selects events of the log. Empty fields select all. With a time
 // range the order is by timestamp, without one by id; the two differ only where
 // a transaction was long.

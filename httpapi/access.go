@@ -26,11 +26,12 @@ var errAdminOnly = &taskfeed.Error{Code: taskfeed.CodeForbidden,
 
 // forUsers lets everybody in who has a good token.
 func (s *Server) forUsers(next handler) echo.HandlerFunc {
-	return s.guard(headerToken, next)
+	return s.guard(headerToken, s.admitted(next))
 }
 
 // forAdmins lets in who has the admin role.
 func (s *Server) forAdmins(next handler) echo.HandlerFunc {
+	next = s.admitted(next)
 	return s.guard(headerToken, func(c echo.Context, p auth.Principal) error {
 		if !p.Admin() {
 			return errAdminOnly
@@ -111,11 +112,6 @@ var adminEyes = eyes{all: true}
 
 func eyesOf(p auth.Principal) eyes {
 	return eyes{all: planted.Is(planted.AdminView), userID: p.UserID}
-}
-
-// sees reports whether the task may be shown.
-func (e eyes) sees(t *taskfeed.Task) bool {
-	return e.all || e.userID != "" && t.UserID == e.userID
 }
 
 // chosenUser returns whose tasks or events to select: an admin may choose a user

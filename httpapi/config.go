@@ -52,6 +52,23 @@ type Config struct {
 	// all at once; one more is refused with 429. Default 1200, negative is off.
 	RequestsPerMinute int
 
+	// AnswerBytes is how much memory the answers of the API may hold together until
+	// their clients have taken them; one user may have half of it, and less while
+	// others ask, too. At least 32 MiB. Default 64 MiB.
+	AnswerBytes int
+	// ParallelRequests is how many requests of the API one user may have under way
+	// at the same time; one more is refused with 429. Default 64, negative is off.
+	ParallelRequests int
+	// AnswerTime is how long a client may take for an answer, however large: an
+	// export is cut off then. Default 30 min.
+	AnswerTime time.Duration
+	// QueueTimeout is how long a request of the API waits while others hold all of
+	// AnswerBytes. Default 3 s.
+	QueueTimeout time.Duration
+	// ReadTimeout is how long one read of Deps.History may take; it must see to
+	// that itself, and gets a little more. Default 20 s.
+	ReadTimeout time.Duration
+
 	// PingInterval is how long after a ping the next one follows. Default 25 s,
 	// negative is off: then dead peers are not found.
 	PingInterval time.Duration
@@ -62,7 +79,8 @@ type Config struct {
 	// before a comment shows proxies and clients that it lives. Default 15 s.
 	CommentInterval time.Duration
 	// WriteTimeout is how long the peer may take for one write of at most 16
-	// KiB before the socket is closed with 4008. Default 5 s.
+	// KiB before the socket is closed with 4008, or the answer to a request cut
+	// off. Default 5 s.
 	WriteTimeout time.Duration
 	// CloseTimeout is how long a closing handshake may take before the TCP
 	// connection is cut. Default 5 s.
@@ -79,8 +97,8 @@ type Config struct {
 
 	// ReadHeaderTimeout bounds the reading of a request's header. Default 5 s.
 	ReadHeaderTimeout time.Duration
-	// RequestTimeout bounds the reading of a whole request and, separately, the
-	// writing of its response; upgraded connections are not concerned. Default 30 s.
+	// RequestTimeout bounds the reading of a whole request, and is how long a client
+	// may take less of an answer than 32 KiB a second. Default 30 s.
 	RequestTimeout time.Duration
 	// IdleTimeout is how long a kept-alive HTTP connection may be idle. It must be
 	// longer than proxies in front keep theirs: one that sends a request just as
@@ -108,6 +126,11 @@ func (c Config) withDefaults() Config {
 	fill(&c.SendBufferBytes, 128<<10)
 	fill(&c.HandshakesPerMinute, -1)
 	fill(&c.RequestsPerMinute, 1200)
+	fill(&c.AnswerBytes, 64<<20)
+	fill(&c.ParallelRequests, 64)
+	fill(&c.AnswerTime, 30*time.Minute)
+	fill(&c.QueueTimeout, 3*time.Second)
+	fill(&c.ReadTimeout, 20*time.Second)
 	fill(&c.PingInterval, 25*time.Second)
 	fill(&c.PongTimeout, 10*time.Second)
 	fill(&c.CommentInterval, 15*time.Second)
@@ -155,6 +178,7 @@ func (c Config) validate() error {
 		"CommentInterval": c.CommentInterval, "PongTimeout": c.PongTimeout, "WriteTimeout": c.WriteTimeout, "CloseTimeout": c.CloseTimeout,
 		"VerifyTimeout": c.VerifyTimeout, "ReadHeaderTimeout": c.ReadHeaderTimeout,
 		"RequestTimeout": c.RequestTimeout, "IdleTimeout": c.IdleTimeout,
+		"AnswerTime": c.AnswerTime, "QueueTimeout": c.QueueTimeout, "ReadTimeout": c.ReadTimeout,
 	} {
 		if d == off {
 			refuse(field, "is negative: it cannot be off")
@@ -162,6 +186,9 @@ func (c Config) validate() error {
 	}
 	if err := CheckOrigins(c.AllowedOrigins); err != nil {
 		refuse("AllowedOrigins", "cannot be used: "+err.Error())
+	}
+	if c.AnswerBytes < leastAnswers*answerBytes {
+		refuse("AnswerBytes", fmt.Sprintf("is %d: it must be at least %d", c.AnswerBytes, leastAnswers*answerBytes))
 	}
 	return errors.Join(errs...)
 }

@@ -81,7 +81,7 @@ const problemTypes = "https://github.com/taskfeed/taskfeed/blob/main/docs/PROTOC
 // handleError is echo's error handler and the only writer of error bodies.
 func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
-		s.log.Warn("request failed after its response began", "request_id", requestID(c), "error", err)
+		s.cutOff(c, err)
 		return
 	}
 	e := asError(err)
@@ -100,6 +100,21 @@ func (s *Server) handleError(err error, c echo.Context) {
 	if err := writeProblem(c, e, fields); err != nil {
 		s.log.Debug("error body not written", "request_id", requestID(c), "error", err)
 	}
+}
+
+// cutOff ends an answer that has begun and cannot be completed, so that no client
+// takes a part for the whole. Of a connection that was upgraded there is no answer.
+func (s *Server) cutOff(c echo.Context, err error) {
+	a := replyOf(c)
+	if a == nil || c.Response().Status == http.StatusSwitchingProtocols {
+		s.log.Warn("request failed after its response began", "request_id", requestID(c), "error", err)
+		return
+	}
+	if a.failed == "" { // else it is the client's doing, and the access log says so
+		a.failed = cutFailed
+		s.log.Warn("answer cut off", "request_id", requestID(c), "error", err)
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func writeProblem(c echo.Context, e *taskfeed.Error, fields []fieldError) error {

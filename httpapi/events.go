@@ -1,7 +1,8 @@
 package httpapi
 
 import (
-	"net/http"
+	"context"
+	"iter"
 	"strconv"
 
 	"github.com/labstack/echo/v4"
@@ -10,17 +11,17 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-func (s *Server) handleEvents(c echo.Context, _ auth.Principal) error {
-	return s.listEvents(c, adminEyes)
+func (s *Server) handleEvents(c echo.Context, p auth.Principal) error {
+	return s.listEvents(c, p, adminEyes)
 }
 
 func (s *Server) handleMyEvents(c echo.Context, p auth.Principal) error {
-	return s.listEvents(c, eyesOf(p))
+	return s.listEvents(c, p, eyesOf(p))
 }
 
 // listEvents answers with a page of the log, or with all of it as an export. The
 // events of one user are what that user was told, broadcasts among them.
-func (s *Server) listEvents(c echo.Context, by eyes) error {
+func (s *Server) listEvents(c echo.Context, principal auth.Principal, by eyes) error {
 	kind, err := negotiate(c.Request(), typeJSON, typeNDJSON, typeCSV)
 	if err != nil {
 		return err
@@ -39,7 +40,9 @@ func (s *Server) listEvents(c echo.Context, by eyes) error {
 	q.IncludeBroadcast = q.UserID != ""
 	q.After = p.after()
 	if kind != typeJSON {
-		return exportAll(s, c, p, kind, eventSheet, s.deps.History.ExportEvents(c.Request().Context(), q))
+		return exportAll(s, c, principal, p, kind, eventSheet, func(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
+			return s.deps.History.ExportEvents(ctx, q)
+		})
 	}
 	q.Limit = p.limit()
 	if err := p.err(); err != nil {
@@ -50,7 +53,8 @@ func (s *Server) listEvents(c echo.Context, by eyes) error {
 		return afterFault(err, q.After)
 	}
 	linkNext(c, page.Next)
-	return writeJSON(c, http.StatusOK, list[event]{mapped(page.Items, viewEvent), page.Next})
+	keepItems(c, page.Items, eventBytes)
+	return writePage(c, list[event]{[]event{}, page.Next}, page.Items, viewEvent)
 }
 
 // eventSheet is how exports show events.
@@ -61,5 +65,5 @@ var eventSheet = sheet[taskfeed.Event]{
 		return []string{e.ID.String(), stamp(e.Timestamp), e.UserID, e.TaskID, string(e.Type),
 			strconv.FormatInt(e.Version, 10), string(e.Data)}
 	},
-	view: func(e taskfeed.Event) any { return viewEvent(e) },
+	view: func(e taskfeed.Event) any { return viewEvent(&e) },
 }

@@ -2,30 +2,34 @@ package httpapi
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"iter"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
 )
 
 // An export is a list without pages, as NDJSON or CSV. It is written while it is
-// read, so that its length costs no memory. When the reading fails on the way
-// the connection is cut: an export that ends in order is whole.
+// read, so that its length costs no memory. When the reading fails on the way, or
+// the client takes too long, the connection is cut: an export that ends in order,
+// with its last chunk, is whole.
 
 const (
-	// exportChunk is about how much is gathered before it is written. The client
-	// may take RequestTimeout for each.
+	// exportChunk is about how much is gathered before it is written.
 	exportChunk = 32 << 10
-	// maxExports bounds the exports that run at the same time: each keeps the
-	// database busy for as long as its client takes.
+	// maxExports bounds the exports that run at the same time, of which a user has
+	// one: each keeps the database busy for as long as its client takes.
 	maxExports = 4
 )
+
+var errOwnExport = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
+	Message: "an export of this user is under way; end it or wait for its end"}
 
 var errTooManyExports = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 	Message: "as many exports run as this server allows; try again when one has ended"}
@@ -40,25 +44,30 @@ type sheet[T any] struct {
 
 // exportAll answers with all that items yields. Until the first chunk is full,
 // errors are answered as usual.
-func exportAll[T any](s *Server, c echo.Context, p *params, kind string, sh sheet[T], items iter.Seq2[T, error]) error {
+func exportAll[T any](s *Server, c echo.Context, by auth.Principal, p *params, kind string, sh sheet[T], items func(context.Context) iter.Seq2[T, error]) error {
 	if _, ok := p.one("limit"); ok {
 		p.refuse("limit", "means nothing to an export, which has no pages; leave it out")
 	}
 	if err := p.err(); err != nil {
 		return err
 	}
-	out := &exporter{server: s, c: c, kind: kind, name: sh.name}
+	out := &exporter{c: c, kind: kind, name: sh.name}
 	if c.Request().Method == http.MethodHead {
 		out.begin()
 		return nil
 	}
-	select {
-	case s.exports <- struct{}{}:
-		defer func() { <-s.exports }()
-	default:
-		return errTooManyExports
+	if err := s.gate.beginExport(by.UserID); err != nil {
+		return err
 	}
-	add := sh.encoder(kind, &out.buf)
+	defer s.gate.endExport(by.UserID)
+	ctx, cancel := s.atLength(c)
+	defer cancel()
+	return writeAll(out, sh, items(ctx))
+}
+
+// writeAll writes the items, chunk by chunk.
+func writeAll[T any](out *exporter, sh sheet[T], items iter.Seq2[T, error]) error {
+	add := sh.encoder(out.kind, &out.buf)
 	for item, err := range items {
 		if err == nil {
 			err = add(item)
@@ -67,13 +76,10 @@ func exportAll[T any](s *Server, c echo.Context, p *params, kind string, sh shee
 			err = out.flush()
 		}
 		if err != nil {
-			return out.fail(err)
+			return err
 		}
 	}
-	if err := out.flush(); err != nil {
-		return out.fail(err)
-	}
-	return nil
+	return out.flush()
 }
 
 // encoder returns what appends an item to the buffer.
@@ -107,12 +113,11 @@ func harmless(row []string) []string {
 
 // exporter writes one export.
 type exporter struct {
-	server *Server
-	c      echo.Context
-	kind   string
-	name   string
-	buf    bytes.Buffer
-	out    *http.ResponseController
+	c    echo.Context
+	kind string
+	name string
+	buf  bytes.Buffer
+	out  *http.ResponseController
 }
 
 // begin sends the header.
@@ -124,7 +129,6 @@ func (x *exporter) begin() {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
 	x.out = http.NewResponseController(w.Writer)
-	_ = x.out.SetReadDeadline(time.Time{}) // it would end the request's context
 }
 
 // flush writes what has been gathered.
@@ -132,21 +136,8 @@ func (x *exporter) flush() error {
 	if !x.c.Response().Committed {
 		x.begin()
 	}
-	if err := x.out.SetWriteDeadline(time.Now().Add(x.server.cfg.RequestTimeout)); err != nil {
-		return err
-	}
 	if _, err := x.buf.WriteTo(x.c.Response()); err != nil {
 		return err
 	}
 	return x.out.Flush()
-}
-
-// fail returns the error, or cuts the connection when it is too late for an
-// answer.
-func (x *exporter) fail(err error) error {
-	if !x.c.Response().Committed {
-		return err
-	}
-	x.server.log.Warn("export cut off", "request_id", requestID(x.c), "error", err)
-	panic(http.ErrAbortHandler)
 }

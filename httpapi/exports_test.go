@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -91,7 +92,7 @@ func TestExport(t *testing.T) {
 		if resp.StatusCode != 200 || len(body) < exportChunk || !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%d, %d bytes, %v; want a part and no clean end", resp.StatusCode, len(body), err)
 		}
-		cut.eventually("the cut is logged", func() bool { return len(cut.logs.lines("export cut off", "planted")) == 1 })
+		cut.eventually("the cut is logged", func() bool { return len(cut.logs.lines("answer cut off", "planted")) == 1 })
 	})
 	t.Run("a long one costs no memory", func(t *testing.T) {
 		task := someTask("t", "alice")
@@ -155,10 +156,9 @@ func TestExport(t *testing.T) {
 			running <- struct{}{}
 			<-release
 		}}, Config{})
-		token := busy.adminToken()
 		var wg sync.WaitGroup
-		for range maxExports {
-			r := busy.request(http.MethodGet, "/v1/tasks", token, "Accept", "text/csv", "Connection", "close")
+		for i := range maxExports {
+			r := busy.request(http.MethodGet, "/v1/me/tasks", busy.token(fmt.Sprint("user ", i)), "Accept", "text/csv", "Connection", "close")
 			wg.Go(func() {
 				resp, err := http.DefaultTransport.RoundTrip(r)
 				if err == nil {
@@ -173,7 +173,10 @@ func TestExport(t *testing.T) {
 		for range maxExports {
 			<-running
 		}
-		resp, body := busy.getAs(token, "/v1/tasks", "Accept", "text/csv")
+		resp, body := busy.getAs(busy.token("user 0"), "/v1/me/tasks", "Accept", "text/csv")
+		busy.expectRefusal(resp, body, 429, taskfeed.CodeRateLimited)
+		token := busy.adminToken()
+		resp, body = busy.getAs(token, "/v1/tasks", "Accept", "text/csv")
 		busy.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
 		close(release)
 		wg.Wait()

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +30,12 @@ type TaskReader interface {
 	// the Next of a page of the same query.
 	ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error)
 	// FindTask returns CodeNotFound when there is no task with this id.
-	FindTask(ctx context.Context, id string) (taskfeed.Task, error)
+	FindTask(ctx context.Context, id string) (taskfeed.WholeTask, error)
+	// FindUserTask is FindTask for the user's own tasks: there are no others.
+	FindUserTask(ctx context.Context, userID, id string) (taskfeed.WholeTask, error)
+	// TaskText yields the text of a field that FindTask has left to be read, in
+	// pieces of a few megabytes. It ends with the first error.
+	TaskText(ctx context.Context, t *taskfeed.WholeTask, f taskfeed.LargeField) iter.Seq2[string, error]
 	// ExportTasks yields all that the query selects after After, whatever its
 	// Limit, in bounded memory. It ends with the first error.
 	ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error]
@@ -92,13 +96,31 @@ type event struct {
 	Data      json.RawMessage `json:"data"`
 }
 
-func viewEvent(e taskfeed.Event) event {
+func viewEvent(e *taskfeed.Event) event {
 	return event{e.ID, e.Type, e.Timestamp.UTC(), e.UserID, e.TaskID, e.Version, e.Data}
 }
 
 func viewTask(t taskfeed.Task) taskfeed.Task {
 	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
 	return t
+}
+
+// taskBytes and eventBytes are about what an item holds.
+func taskBytes(t *taskfeed.Task) int {
+	return itemBytes + len(t.Message) + len(t.Result) + len(t.Error)
+}
+
+func eventBytes(e *taskfeed.Event) int { return itemBytes + len(e.Data) }
+
+// keepItems gives back what a page does not need: of its items, and to encode the
+// largest.
+func keepItems[T any](c echo.Context, items []T, size func(*T) int) {
+	sum, largest := 0, 0
+	for i := range items {
+		n := size(&items[i])
+		sum, largest = sum+n, max(largest, n)
+	}
+	keep(c, sum+2*largest)
 }
 
 // mapped returns what view makes of each item; never nil, for JSON has no nil
@@ -120,25 +142,6 @@ func linkNext(c echo.Context, next string) {
 	values := query(c.Request())
 	values.Set("after", next)
 	c.Response().Header().Set("Link", "<?"+values.Encode()+`>; rel="next"`)
-}
-
-// writeJSON answers with a JSON document.
-func writeJSON(c echo.Context, status int, body any) error {
-	b, err := encodeJSON(nil, body)
-	if err != nil {
-		return err
-	}
-	return c.Blob(status, typeJSON, b)
-}
-
-// encodeJSON appends the value as one line. Unlike json.Marshal it leaves <, >
-// and & as they are: no browser takes this for HTML.
-func encodeJSON(dst []byte, v any) ([]byte, error) {
-	b := bytes.NewBuffer(dst)
-	encoder := json.NewEncoder(b)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(v)
-	return b.Bytes(), err
 }
 
 // uncached keeps history out of all caches.

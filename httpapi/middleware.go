@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -61,35 +62,43 @@ func saneID(id string) bool {
 var quietPaths = map[string]bool{pathHealth: true, pathReady: true, pathSocketHealth: true, pathMetrics: true}
 
 // withAccessLog writes one line about each request once it is answered, errors
-// included.
+// and answers that were cut off included.
 func (s *Server) withAccessLog(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		start := time.Now()
+		defer s.logRequest(c, time.Now(), c.Request().Context()) // a handler that has the connection cut panics
 		if err := next(c); err != nil {
 			c.Error(err)
 		}
-		level := slog.LevelInfo
-		if quietPaths[c.Path()] {
-			level = slog.LevelDebug
-		}
-		r := c.Request()
-		attrs := []slog.Attr{
-			slog.String("request_id", requestID(c)),
-			slog.String("method", r.Method[:min(len(r.Method), 16)]),
-			slog.String("url", loggedURL(r.URL)),
-			slog.Int("status", c.Response().Status),
-			slog.Duration("duration", time.Since(start)),
-			slog.String("remote_addr", clientAddr(r, s.cfg.TrustedProxies).String()),
-		}
-		if id, ok := c.Get(keyConnectionID).(string); ok {
-			attrs = append(attrs, slog.String("connection_id", id))
-		}
-		if code, ok := c.Get(keyRefusal).(taskfeed.Code); ok {
-			attrs = append(attrs, slog.String("code", string(code)), logs.Bounded(string(code)))
-		}
-		s.log.LogAttrs(r.Context(), level, "request", attrs...)
 		return nil
 	}
+}
+
+// logRequest writes the line. ctx is that of the connection: it is done when the
+// client is gone.
+func (s *Server) logRequest(c echo.Context, start time.Time, ctx context.Context) {
+	level := slog.LevelInfo
+	if quietPaths[c.Path()] {
+		level = slog.LevelDebug
+	}
+	r, a := c.Request(), replyOf(c)
+	attrs := []slog.Attr{
+		slog.String("request_id", requestID(c)),
+		slog.String("method", r.Method[:min(len(r.Method), 16)]),
+		slog.String("url", loggedURL(r.URL)),
+		slog.Int("status", c.Response().Status),
+		slog.Int64("bytes", a.sent),
+		slog.Duration("duration", time.Since(start)),
+		slog.String("remote_addr", clientAddr(r, s.cfg.TrustedProxies).String()),
+	}
+	if id, ok := c.Get(keyConnectionID).(string); ok {
+		attrs = append(attrs, slog.String("connection_id", id)) // how it ended is in a line of its own
+	} else if why := a.cut(ctx); why != "" {
+		attrs = append(attrs, slog.String("cut", why))
+	}
+	if code, ok := c.Get(keyRefusal).(taskfeed.Code); ok {
+		attrs = append(attrs, slog.String("code", string(code)), logs.Bounded(string(code)))
+	}
+	s.log.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // withRecover turns a panic of a handler into an internal error.

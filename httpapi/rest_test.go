@@ -36,6 +36,9 @@ type fakeHistory struct {
 	stalled  time.Duration
 	err      error
 	exported iter.Seq2[taskfeed.Task, error]
+	large    []taskfeed.LargeField
+	texts    map[string][]string // pieces of large fields
+	textErr  error               // after them
 }
 
 func (h *fakeHistory) ListTasks(_ context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error) {
@@ -45,13 +48,34 @@ func (h *fakeHistory) ListTasks(_ context.Context, q taskfeed.TaskQuery) (taskfe
 	return h.page, h.err
 }
 
-func (h *fakeHistory) FindTask(_ context.Context, id string) (taskfeed.Task, error) {
+func (h *fakeHistory) FindTask(_ context.Context, id string) (taskfeed.WholeTask, error) {
+	return h.find(func(t *taskfeed.Task) bool { return t.ID == id })
+}
+
+func (h *fakeHistory) FindUserTask(_ context.Context, userID, id string) (taskfeed.WholeTask, error) {
+	return h.find(func(t *taskfeed.Task) bool { return t.ID == id && t.UserID == userID })
+}
+
+func (h *fakeHistory) find(is func(*taskfeed.Task) bool) (taskfeed.WholeTask, error) {
 	for _, t := range h.page.Items {
-		if t.ID == id {
-			return t, h.err
+		if is(&t) {
+			return taskfeed.WholeTask{Task: t, Large: h.large}, h.err
 		}
 	}
-	return taskfeed.Task{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "no task " + id}
+	return taskfeed.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
+}
+
+func (h *fakeHistory) TaskText(_ context.Context, _ *taskfeed.WholeTask, f taskfeed.LargeField) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, piece := range h.texts[f.Name] {
+			if !yield(piece, nil) {
+				return
+			}
+		}
+		if h.textErr != nil {
+			yield("", h.textErr)
+		}
+	}
 }
 
 func (h *fakeHistory) ExportTasks(_ context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error] {

@@ -25,7 +25,7 @@ var getOrHead = []string{http.MethodGet, http.MethodHead}
 func (s *Server) routes() (*echo.Echo, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(withRequestID, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
+	e.Use(withRequestID, s.withReply, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
 
 	e.GET(pathSocket, s.handleSocket)
 	e.Match(getOrHead, pathStream, s.handleStream)

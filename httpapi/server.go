@@ -73,8 +73,8 @@ type Server struct {
 
 	handshakes *addressLimiter
 	requests   *requestLimiter
-	exports    chan struct{} // holds a value for each export that runs
-	refused    atomic.Int64  // sockets open only to be closed
+	gate       *gate
+	refused    atomic.Int64 // sockets open only to be closed
 	chunks     sync.Pool
 	warned     atomic.Int64 // when feedFailed logged last, on the server's clock
 }
@@ -108,7 +108,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
 		handshakes: newAddressLimiter(cfg.HandshakesPerMinute),
 		requests:   newRequestLimiter(cfg.RequestsPerMinute),
-		exports:    make(chan struct{}, maxExports),
+		gate:       newGate(&cfg),
 		chunks:     sync.Pool{New: newChunk},
 	}
 	s.ready = readiness{
@@ -179,10 +179,10 @@ func (s *Server) httpServer() *http.Server {
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.cfg.ReadHeaderTimeout,
 		ReadTimeout:       s.cfg.RequestTimeout,
-		WriteTimeout:      s.cfg.RequestTimeout,
+		WriteTimeout:      s.cfg.writeBound(),
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
-		ConnContext:       withConn,
+		ConnContext:       s.withConn,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }

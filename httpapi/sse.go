@@ -110,6 +110,9 @@ func streamHeader(h http.Header) {
 
 func (s *Server) newStream(c echo.Context, id uint64, p auth.Principal, stop func()) *stream {
 	w := c.Response().Writer // echo's own would hide the errors of Flush
+	if a := replyOf(c); a != nil {
+		a.unpaced = true
+	}
 	var k keepalive
 	k.expireAt(s.now(), p.ExpiresAt)
 	return &stream{

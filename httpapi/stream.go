@@ -78,9 +78,6 @@ func (st *stream) tune() {
 	if !ok {
 		return
 	}
-	if cfg.SendBufferBytes != off {
-		_ = tcp.SetWriteBuffer(cfg.SendBufferBytes) // else the system's own size
-	}
 	_ = setUserTimeout(tcp, cfg.CommentInterval+cfg.PongTimeout) // else the system's own time
 }
 
@@ -282,7 +279,11 @@ func (st *stream) name() string { return st.server.registry.name(st.id) }
 // connKey is where a request's context has its connection.
 type connKey struct{}
 
-func withConn(ctx context.Context, conn net.Conn) context.Context {
+// withConn also bounds what a client costs in the kernel that does not read.
+func (s *Server) withConn(ctx context.Context, conn net.Conn) context.Context {
+	if tcp, ok := conn.(*net.TCPConn); ok && s.cfg.SendBufferBytes != off {
+		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes) // else the system's own size
+	}
 	return context.WithValue(ctx, connKey{}, conn)
 }
 

@@ -1,8 +1,8 @@
 package httpapi
 
 import (
-	"fmt"
-	"net/http"
+	"context"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -13,16 +13,16 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-func (s *Server) handleTasks(c echo.Context, _ auth.Principal) error {
-	return s.listTasks(c, adminEyes)
+func (s *Server) handleTasks(c echo.Context, p auth.Principal) error {
+	return s.listTasks(c, p, adminEyes)
 }
 
 func (s *Server) handleMyTasks(c echo.Context, p auth.Principal) error {
-	return s.listTasks(c, eyesOf(p))
+	return s.listTasks(c, p, eyesOf(p))
 }
 
 // listTasks answers with a page of tasks, or with all of them as an export.
-func (s *Server) listTasks(c echo.Context, by eyes) error {
+func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) error {
 	kind, err := negotiate(c.Request(), typeJSON, typeNDJSON, typeCSV)
 	if err != nil {
 		return err
@@ -42,7 +42,9 @@ func (s *Server) listTasks(c echo.Context, by eyes) error {
 	}
 	q.After = p.after()
 	if kind != typeJSON {
-		return exportAll(s, c, p, kind, taskSheet, s.deps.History.ExportTasks(c.Request().Context(), q))
+		return exportAll(s, c, principal, p, kind, taskSheet, func(ctx context.Context) iter.Seq2[taskfeed.Task, error] {
+			return s.deps.History.ExportTasks(ctx, q)
+		})
 	}
 	q.Limit = p.limit()
 	if err := p.err(); err != nil {
@@ -52,12 +54,13 @@ func (s *Server) listTasks(c echo.Context, by eyes) error {
 	if err != nil {
 		return afterFault(err, q.After)
 	}
-	body := taskList{list: list[taskfeed.Task]{mapped(page.Items, viewTask), page.Next}}
+	body := taskList{list: list[taskfeed.Task]{[]taskfeed.Task{}, page.Next}}
 	if leadsToFeed(&q) {
 		body.Cursor = &page.Cursor
 	}
 	linkNext(c, page.Next)
-	return writeJSON(c, http.StatusOK, body)
+	keepItems(c, page.Items, taskBytes)
+	return writePage(c, body, page.Items, func(t *taskfeed.Task) taskfeed.Task { return viewTask(*t) })
 }
 
 // leadsToFeed reports whether a page of the query, together with the feed after
@@ -68,75 +71,6 @@ func leadsToFeed(q *taskfeed.TaskQuery) bool {
 	return q.After == "" && byCreated && q.Text == "" && q.Updated == taskfeed.TimeRange{}
 }
 
-func (s *Server) handleTask(c echo.Context, _ auth.Principal) error {
-	return s.findTask(c, adminEyes)
-}
-
-func (s *Server) handleMyTask(c echo.Context, p auth.Principal) error {
-	return s.findTask(c, eyesOf(p))
-}
-
-var errNoTask = &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
-
-// findTask answers with one task. Whose task somebody else's is, nobody learns:
-// it is not found.
-func (s *Server) findTask(c echo.Context, by eyes) error {
-	id, err := readTaskID(c)
-	if err != nil {
-		return err
-	}
-	t, err := s.deps.History.FindTask(c.Request().Context(), id)
-	if taskfeed.CodeOf(err) == taskfeed.CodeNotFound || err == nil && !by.sees(&t) {
-		return errNoTask
-	}
-	if err != nil {
-		return err
-	}
-	header := c.Response().Header()
-	header.Set("ETag", taskTag(&t))
-	header.Set("Cache-Control", "private, no-cache")
-	if matches(c.Request().Header.Values("If-None-Match"), taskTag(&t)) {
-		return c.NoContent(http.StatusNotModified)
-	}
-	return writeTask(c, viewTask(t))
-}
-
-// writeTask answers with a task. Its result is written as it stands: it is JSON
-// already, may be large, and may be nested deeper than encoding/json goes.
-func writeTask(c echo.Context, t taskfeed.Task) error {
-	result := t.Result
-	t.Result = nil
-	b, err := encodeJSON(nil, t)
-	if err != nil {
-		return err
-	}
-	parts := [][]byte{b}
-	if result != nil {
-		parts = [][]byte{b[:len(b)-len("}\n")], []byte(`,"result":`), result, []byte("}\n")}
-	}
-	w, length := c.Response(), 0
-	for _, part := range parts {
-		length += len(part)
-	}
-	w.Header().Set("Content-Type", typeJSON)
-	w.Header().Set("Content-Length", strconv.Itoa(length))
-	w.WriteHeader(http.StatusOK)
-	for _, part := range parts {
-		if _, err := w.Write(part); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// readTaskID reads a request that takes an id in its path and no parameters.
-func readTaskID(c echo.Context) (string, error) {
-	if err := noParams(c); err != nil {
-		return "", err
-	}
-	return pathText(c, "id")
-}
-
 // noParams refuses any parameter.
 func noParams(c echo.Context) error {
 	p, err := readParams(c.Request())
@@ -144,24 +78,6 @@ func noParams(c echo.Context) error {
 		return err
 	}
 	return p.err()
-}
-
-// taskTag changes with the task's version. The time tells a task from one that
-// had its id before it was deleted.
-func taskTag(t *taskfeed.Task) string {
-	return fmt.Sprintf(`"%d-%s"`, t.Version, strconv.FormatInt(t.UpdatedAt.UnixMicro(), 36))
-}
-
-// matches reports whether an If-None-Match header names the tag (RFC 9110
-// section 13.1.2, weak comparison).
-func matches(headers []string, tag string) bool {
-	for candidate := range strings.SplitSeq(strings.Join(headers, ","), ",") {
-		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
-		if candidate == tag || candidate == "*" {
-			return true
-		}
-	}
-	return false
 }
 
 // taskSheet is how exports show tasks.

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -64,7 +63,8 @@ func (s *Server) listTimeline(c echo.Context, by eyes) error {
 		return afterFault(err, after)
 	}
 	linkNext(c, page.Next)
-	return writeJSON(c, http.StatusOK, viewTimeline(page))
+	keepItems(c, page.Items, eventBytes)
+	return writePage(c, viewTimeline(&page), page.Items, stepsAfter(page.Previous))
 }
 
 func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, limit int) (taskfeed.Timeline, error) {
@@ -74,9 +74,19 @@ func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, li
 	return s.deps.History.UserTaskEvents(ctx, by.userID, id, after, limit)
 }
 
-func viewTimeline(page taskfeed.Timeline) timeline {
-	previous := page.Previous
-	body := timeline{list: list[step]{mapped(page.Items, func(e taskfeed.Event) step {
+// viewTimeline is the page without its items.
+func viewTimeline(page *taskfeed.Timeline) timeline {
+	body := timeline{list: list[step]{[]step{}, page.Next}}
+	if sum := page.Summary; sum != nil {
+		body.Summary = &summary{sum.Events, sum.ProgressSteps, sum.Attempts,
+			milliseconds(sum.Queued), milliseconds(sum.Running), sum.First.UTC(), sum.Last.UTC()}
+	}
+	return body
+}
+
+// stepsAfter shows one event after the other as a step from the one before.
+func stepsAfter(previous time.Time) func(*taskfeed.Event) step {
+	return func(e *taskfeed.Event) step {
 		st := step{event: viewEvent(e)}
 		if !previous.IsZero() {
 			ms := milliseconds(e.Timestamp.Sub(previous))
@@ -84,12 +94,7 @@ func viewTimeline(page taskfeed.Timeline) timeline {
 		}
 		previous = e.Timestamp
 		return st
-	}), page.Next}}
-	if sum := page.Summary; sum != nil {
-		body.Summary = &summary{sum.Events, sum.ProgressSteps, sum.Attempts,
-			milliseconds(sum.Queued), milliseconds(sum.Running), sum.First.UTC(), sum.Last.UTC()}
 	}
-	return body
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -142,7 +142,7 @@ func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(sqlPlainPlan)
 	batch.Queue(pageStatement(f), pageArgs(f, after, limit)).Query(func(rows pgx.Rows) (err error) {
-		events, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e taskfeed.Event, err error) {
+		events, _, err = collect(rows, maxPageBytes, eventBytes, func(row pgx.CollectableRow, _ ...any) (e taskfeed.Event, err error) {
 			return e, row.Scan(append(scanTargets(&e), &candidates)...)
 		})
 		return err

@@ -17,6 +17,7 @@ const (
 	JumpBy         = jumpBy
 	MaxDepth       = maxDepth
 	MaxPageBytes   = maxPageBytes
+	PieceBytes     = pieceBytes
 	SeenNothing    = seenNothing
 	KeepCommands   = keepCommands
 	SearchBlocks   = searchBlocks

@@ -3,11 +3,9 @@ package store_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -108,45 +106,4 @@ func TestFigures(t *testing.T) {
 			t.Error("a dropped trigger: capturing, want not")
 		}
 	})
-}
-
-func TestFindTask(t *testing.T) {
-	t.Parallel()
-	f := setup(t)
-	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id) VALUES ('bare', 'alice')`)
-	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id, kind, status, progress, message, result, error)
-		VALUES ('full', 'bob', 'video', 'failed', 40, 'half', '{"a": [1, null]}', 'boom')`)
-	exec(t, f.app, `UPDATE taskfeed.tasks SET progress = 41 WHERE id = 'full'`)
-	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id, status, result) VALUES ('large', 'bob', 'completed', to_jsonb(repeat('x', 3000000)))`)
-
-	got, err := f.store.FindTask(t.Context(), "full")
-	if err != nil {
-		t.Fatalf("find: %v", err)
-	}
-	if got.CreatedAt.IsZero() || !got.UpdatedAt.After(got.CreatedAt) {
-		t.Errorf("times: created %v, updated %v; want one after the other", got.CreatedAt, got.UpdatedAt)
-	}
-	got.CreatedAt, got.UpdatedAt = time.Time{}, time.Time{}
-	want := taskfeed.Task{ID: "full", UserID: "bob", Kind: "video", Status: taskfeed.StatusFailed, Progress: 41, Message: "half",
-		Result: []byte(`{"a": [1, null]}`), Error: "boom", Version: 2}
-	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
-		t.Errorf("got %+v, want %+v", got, want)
-	}
-	bare, err := f.store.FindTask(t.Context(), "bare")
-	if err != nil || bare.Status != taskfeed.StatusQueued || bare.Result != nil || bare.Kind+bare.Message+bare.Error != "" || bare.Version != 1 {
-		t.Errorf("a bare task: got %+v (%v), want one that is queued and empty", bare, err)
-	}
-	large, err := f.store.FindTask(t.Context(), "large")
-	if err != nil || len(large.Result) != 3_000_002 {
-		t.Errorf("a large result: got %d bytes (%v), want all 3,000,002", len(large.Result), err)
-	}
-	for id, want := range map[string]taskfeed.Code{
-		"none": taskfeed.CodeNotFound, "": taskfeed.CodeNotFound, "FULL": taskfeed.CodeNotFound, "full ": taskfeed.CodeNotFound,
-		"' OR true --": taskfeed.CodeNotFound, "%": taskfeed.CodeNotFound, strings.Repeat("x", 10_000): taskfeed.CodeNotFound,
-		"fu\x00ll": taskfeed.CodeBadRequest, "\xff": taskfeed.CodeBadRequest} {
-		_, err := f.store.FindTask(t.Context(), id)
-		if got := taskfeed.CodeOf(err); got != want {
-			t.Errorf("task %.20q: code %q (%v), want %q", id, got, err, want)
-		}
-	}
 }

@@ -145,14 +145,14 @@ func (l *eventList) begins(after string) error {
 }
 
 // page reads the page that begins after a token.
-func (l *eventList) page(ctx context.Context, db over, after string, limit int) (page taskfeed.EventPage, err error) {
+func (l *eventList) page(ctx context.Context, db over, after string, e extent) (page taskfeed.EventPage, err error) {
 	at, id, err := l.start(after)
 	if err != nil {
 		return page, err
 	}
-	args := pgx.NamedArgs{"at": at, "id": id, "limit": limit, "bytes": maxListBytes}
+	args := pgx.NamedArgs{"at": at, "id": id, "limit": e.items, "bytes": e.bytes}
 	maps.Copy(args, l.args)
-	items, more, err := collect(query(ctx, db, l.statement, args), scanListed)
+	items, more, err := collect(query(ctx, db, l.statement, args), e.bytes, eventBytes, scanListed)
 	if err != nil {
 		return page, err
 	}
@@ -163,6 +163,9 @@ func (l *eventList) page(ctx context.Context, db over, after string, limit int) 
 	}
 	return page, nil
 }
+
+// eventBytes is how long what varies of an event is.
+func eventBytes(e *taskfeed.Event) int { return len(e.Data) }
 
 // scanListed scans an event of a list.
 func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
@@ -180,26 +183,26 @@ func (s *Store) ListEvents(ctx context.Context, q taskfeed.EventQuery) (taskfeed
 	if err := checkLimit(q.Limit); err != nil {
 		return taskfeed.EventPage{}, err
 	}
-	return s.events(ctx, "list events", q, q.After, q.Limit)
+	return s.events(ctx, "list events", q, q.After, extent{q.Limit, maxListBytes})
 }
 
 // ExportEvents yields all events that q selects from q.After on, in order, and
 // ignores q.Limit; see [Store.ExportTasks].
 func (s *Store) ExportEvents(ctx context.Context, q taskfeed.EventQuery) iter.Seq2[taskfeed.Event, error] {
 	return export(q.After, func(after string) ([]taskfeed.Event, string, error) {
-		page, err := s.events(ctx, "export events", q, after, exportLimit)
+		page, err := s.events(ctx, "export events", q, after, extent{exportLimit, maxExportBytes})
 		return page.Items, page.Next, err
 	})
 }
 
-func (s *Store) events(ctx context.Context, doing string, q taskfeed.EventQuery, after string, limit int) (taskfeed.EventPage, error) {
+func (s *Store) events(ctx context.Context, doing string, q taskfeed.EventQuery, after string, e extent) (taskfeed.EventPage, error) {
 	l, err := newEventList(q)
 	if err != nil {
 		return taskfeed.EventPage{}, err
 	}
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
-	page, err := readPage(bounded, s.rest, l, after, limit)
+	page, err := readPage(bounded, s.rest, l, after, e)
 	return page, s.late(ctx, doing, err)
 }
 
@@ -278,7 +281,7 @@ func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limi
 	} else if t.Previous, _, err = l.start(after); err != nil {
 		return t, err
 	}
-	t.EventPage, err = readPage(bounded, s.rest, l, after, limit)
+	t.EventPage, err = readPage(bounded, s.rest, l, after, extent{limit, maxListBytes})
 	return t, s.late(ctx, "read a task's events", err)
 }
 

@@ -42,17 +42,25 @@ func cut(name string) string { return "CASE WHEN " + fits(name) + " THEN NULL EL
 var taskSize = fmt.Sprintf("least(%[1]s, %[4]d) + least(%[2]s, %[4]d) + least(%[3]s, %[4]d)",
 	fieldSize("message"), fieldSize("result"), fieldSize("error"), maxFieldBytes)
 
-// scanTask takes taskColumns in order.
+// scanTask takes taskColumns in order, and leaves out what no list may hold.
 func scanTask(row pgx.CollectableRow, more ...any) (taskfeed.Task, error) {
-	var t taskfeed.Task
-	err := row.Scan(append([]any{&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
-		&t.Version, &t.CreatedAt, &t.UpdatedAt, &t.Truncated}, more...)...)
-	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
+	t, err := scanWholeTask(row, more...)
 	if deeper(t.Result, maxNesting) {
 		t.Result, t.Truncated = nil, append(t.Truncated, "result")
 	}
 	return t, err
 }
+
+// scanWholeTask takes taskColumns in order.
+func scanWholeTask(row pgx.CollectableRow, more ...any) (t taskfeed.Task, err error) {
+	err = row.Scan(append([]any{&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
+		&t.Version, &t.CreatedAt, &t.UpdatedAt, &t.Truncated}, more...)...)
+	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
+	return t, err
+}
+
+// taskBytes is how long what varies of a task is.
+func taskBytes(t *taskfeed.Task) int { return len(t.Message) + len(t.Result) + len(t.Error) }
 
 // deeper reports whether JSON, which must be valid, has more levels than that.
 func deeper(text []byte, levels int) bool {

@@ -94,7 +94,7 @@ func (s *Store) firstTasks(ctx context.Context, q taskfeed.TaskQuery, limit int)
 	if err != nil {
 		return nil, err
 	}
-	page, err := readPage(ctx, s.rest, l, "", limit)
+	page, err := readPage(ctx, s.rest, l, "", extent{limit, maxListBytes})
 	return page.Items, err
 }
 

@@ -23,10 +23,11 @@ import (
 // and what is written meanwhile moves nothing.
 
 const (
-	maxListBytes = 4 << 20 // of data in one page of a list, by the measure of sqlSize
-	exportLimit  = 1000    // items in one page of an export
-	maxTextBytes = 255     // of a text in a query; no id is longer
-	maxTypes     = 100     // in one query
+	maxListBytes   = 4 << 20 // of data in one page of a list, by the measure of sqlSize and in fact
+	maxExportBytes = 1 << 20 // likewise, in one page of an export
+	exportLimit    = 1000    // items in one page of an export
+	maxTextBytes   = 255     // of a text in a query; no id is longer
+	maxTypes       = 100     // in one query
 )
 
 // sqlListPage ends a page before it grows too large; the first item always fits.
@@ -107,38 +108,56 @@ func query(ctx context.Context, db over, statement string, args pgx.NamedArgs) p
 	return rows
 }
 
+// extent is how much a page may hold.
+type extent struct {
+	items int
+	bytes int // the item that exceeds it is the last
+}
+
 // collect reads a page whose rows end with the number of candidates. It reports
-// whether there is more.
-func collect[T any](rows pgx.Rows, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, more bool, err error) {
+// whether there is more. The statement ends a page by what it takes items to
+// measure; where they turn out to be larger, the page ends here.
+func collect[T any](rows pgx.Rows, limit int, size func(*T) int, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, more bool, err error) {
+	defer rows.Close()
+	items = []T{}
 	candidates := 0
-	items, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (T, error) { return scan(row, &candidates) })
-	return items, candidates > len(items), err
+	for held := 0; held < limit && rows.Next(); {
+		item, err := scan(rows, &candidates)
+		if err != nil {
+			return nil, false, err
+		}
+		held += size(&item)
+		items = append(items, item)
+	}
+	rows.Close()
+	return items, candidates > len(items), rows.Err()
 }
 
 // pager is a list of tasks or of events.
 type pager[P any] interface {
 	begins(after string) error // whether a page can, or the token is none of this list
-	page(ctx context.Context, db over, after string, limit int) (P, error)
+	page(ctx context.Context, db over, after string, e extent) (P, error)
 }
 
 // readPage reads one page over a connection of its own.
-func readPage[P any](ctx context.Context, c *conns, l pager[P], after string, limit int) (page P, err error) {
+func readPage[P any](ctx context.Context, c *conns, l pager[P], after string, e extent) (page P, err error) {
 	if err := l.begins(after); err != nil {
 		return page, err // without a connection
 	}
 	err = c.do(ctx, func(db asked) (err error) {
-		page, err = l.page(ctx, db, after, limit)
+		page, err = l.page(ctx, db, after, e)
 		return err
 	})
 	return page, err
 }
 
 // late is wrap for a read that began with ctx and had its own time limit: its
-// error says what to do when it took too long.
+// error says what to do when it took too long, by that limit or by the caller's.
 func (s *Store) late(ctx context.Context, doing string, err error) error {
 	pgErr, _ := errors.AsType[*pgconn.PgError](err)
 	canceled := pgErr != nil && pgErr.Code == "57014" // by statement_timeout, say
-	if err == nil || ctx.Err() != nil || !canceled && !errors.Is(err, context.DeadlineExceeded) {
+	tooLate := canceled || errors.Is(err, context.DeadlineExceeded)
+	if err == nil || !tooLate || errors.Is(ctx.Err(), context.Canceled) { // the last: the caller has gone
 		return wrap(doing, err)
 	}
 	return &taskfeed.Error{Code: taskfeed.CodeUnavailable,

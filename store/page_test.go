@@ -264,7 +264,8 @@ func TestLargeFieldsInLists(t *testing.T) {
 			exec(t, f.app, "ALTER TABLE taskfeed.tasks ALTER COLUMN "+column+" SET STORAGE "+c.storage)
 		}
 		exec(t, f.app, fmt.Sprintf("INSERT INTO taskfeed.tasks (id, user_id, status, message, result, error) VALUES ('%s', 'alice', 'running', %s, %s, %s)", id, c.message, c.result, c.fault))
-		whole, err := f.store.FindTask(t.Context(), id)
+		found, err := f.store.FindTask(t.Context(), id)
+		whole := found.Task
 		if err != nil || whole.Truncated != nil {
 			t.Fatalf("task %s: truncated %q, error %v, want it whole", id, whole.Truncated, err)
 		}

@@ -34,7 +34,8 @@ type Config struct {
 	// the rest for feeds, the others for whoever asks. Default 12, at least 4.
 	MaxConns int
 
-	// ReadTimeout bounds one read through a pool. Default 30 s.
+	// ReadTimeout bounds one read through a pool. Who asks must wait for longer,
+	// or never learns why it failed. Default 20 s.
 	ReadTimeout time.Duration
 
 	// StallTimeout is how long the session of a frozen server may go on holding
@@ -58,7 +59,7 @@ func (c Config) withDefaults() Config {
 		c.MaxConns = 12
 	}
 	if c.ReadTimeout == 0 {
-		c.ReadTimeout = 30 * time.Second
+		c.ReadTimeout = DefaultReadTimeout
 	}
 	if c.LockTimeout == 0 {
 		c.LockTimeout = 2 * time.Second
@@ -156,6 +157,9 @@ func (s *Store) Ping(ctx context.Context) error {
 		return db.QueryRow(ctx, "SELECT 1").Scan(&one)
 	}))
 }
+
+// DefaultReadTimeout is that of Config.
+const DefaultReadTimeout = 20 * time.Second
 
 // reading bounds one read by the configured timeout.
 func (s *Store) reading(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -120,7 +120,21 @@ func listSurfaces() (all []surface) {
 	return append(all,
 		surface{"a task", func(ctx context.Context, w *world) (any, error) {
 			task, err := w.store.FindTask(ctx, "t €")
-			return rowsOf([]taskfeed.Task{task}), err
+			return rowsOf([]taskfeed.Task{task.Task}), err
+		}},
+		surface{"an own task", func(ctx context.Context, w *world) (any, error) {
+			task, err := w.store.FindUserTask(ctx, zoe, "t €")
+			return rowsOf([]taskfeed.Task{task.Task}), err
+		}},
+		surface{"the text of a task", func(ctx context.Context, w *world) (any, error) {
+			task, err := w.store.FindUserTask(ctx, zoe, "t €")
+			if err != nil {
+				return nil, err
+			}
+			for _, err = range w.store.TaskText(ctx, &task, taskfeed.LargeField{Name: "result", Mark: 1}) {
+				break // there is no text with this mark
+			}
+			return taskfeed.CodeOf(err), nil
 		}},
 		surface{"a timeline", func(ctx context.Context, w *world) (any, error) {
 			line, err := w.store.UserTaskEvents(ctx, zoe, "t €", "", 2)

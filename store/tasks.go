@@ -3,36 +3,126 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
 )
 
-const sqlFindTask = `
-SELECT id, user_id, coalesce(kind, ''), status, progress, coalesce(message, ''), result, coalesce(error, ''),
-    version, created_at, updated_at
+// What is too large of a task is left out here as it is in lists, and read in
+// pieces by TaskText. A mark tells a text from any other that may stand in its
+// place by the time that its next piece is read.
+var sqlFindTask = `
+SELECT ` + taskColumns + `, ARRAY[` + mark("message") + `, ` + mark("result") + `, ` + mark("error") + `] AS marks
 FROM taskfeed.tasks
 WHERE id = @id`
 
-// FindTask returns a task as its row stands now, its result whole. It returns
-// CodeNotFound when there is none with this id. It does not ask whose task it is:
-// compare UserID before you show it to anybody.
-func (s *Store) FindTask(ctx context.Context, id string) (taskfeed.Task, error) {
-	ctx, cancel := s.reading(ctx)
+// The owner is part of the condition: for anybody else nothing of the row but its
+// owner is looked at, least of all what is stored out of line, so that nobody can
+// tell by the time whether there is such a task.
+var sqlFindUserTask = sqlFindTask + `
+  AND user_id = @user_id`
+
+// largeFields are those that may be too large, in the order of the marks.
+var largeFields = []string{"message", "result", "error"}
+
+func mark(name string) string {
+	return "CASE WHEN " + fits(name) + " THEN NULL ELSE hashtextextended(" + name + "::text, 0) END"
+}
+
+// FindTask returns a task as its row stands now; what is large of it is left to
+// TaskText. It returns CodeNotFound when there is none with this id. It does not
+// ask whose task it is.
+func (s *Store) FindTask(ctx context.Context, id string) (taskfeed.WholeTask, error) {
+	return s.findTask(ctx, sqlFindTask, pgx.NamedArgs{"id": id})
+}
+
+// FindUserTask is FindTask for the tasks of one user: there are no others.
+func (s *Store) FindUserTask(ctx context.Context, userID, id string) (taskfeed.WholeTask, error) {
+	return s.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "user_id": userID})
+}
+
+func (s *Store) findTask(ctx context.Context, statement string, args pgx.NamedArgs) (taskfeed.WholeTask, error) {
+	bounded, cancel := s.reading(ctx)
 	defer cancel()
-	var t taskfeed.Task
-	err := s.rest.do(ctx, func(db asked) error {
-		return db.QueryRow(ctx, sqlFindTask, pgx.NamedArgs{"id": id}).Scan(
-			&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
-			&t.Version, &t.CreatedAt, &t.UpdatedAt)
+	var t taskfeed.WholeTask
+	err := s.rest.do(bounded, func(db asked) (err error) {
+		t, err = pgx.CollectExactlyOneRow(query(bounded, db, statement, args), scanFoundTask)
+		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return taskfeed.Task{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
+		return taskfeed.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
 	}
-	if err != nil {
-		return taskfeed.Task{}, wrap("find task", err)
+	return t, s.late(ctx, "find task", err)
+}
+
+// scanFoundTask takes the columns of sqlFindTask.
+func scanFoundTask(row pgx.CollectableRow) (t taskfeed.WholeTask, err error) {
+	var marks []*int64
+	t.Task, err = scanWholeTask(row, &marks)
+	for i, m := range marks {
+		if m != nil {
+			t.Large = append(t.Large, taskfeed.LargeField{Name: largeFields[i], Mark: *m})
+		}
 	}
-	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
-	return t, nil
+	t.Truncated = nil
+	return t, err
+}
+
+// A piece of a large field has at most so many characters, or a quarter of them
+// where that would be too many bytes.
+const (
+	pieceChars = 4 << 20
+	pieceBytes = 6 << 20
+)
+
+// sqlTaskText makes the text once for each piece. The OFFSET keeps the planner
+// from doing so for each use of it.
+const sqlTaskText = `
+SELECT CASE WHEN octet_length(piece) > @bytes THEN substring(piece FROM 1 FOR @chars / 4) ELSE piece END,
+    char_length(whole)
+FROM taskfeed.tasks AS t
+CROSS JOIN LATERAL (SELECT t.{field}::text AS whole OFFSET 0) AS made
+CROSS JOIN LATERAL (SELECT substring(whole FROM @at::integer FOR @chars::integer) AS piece OFFSET 0) AS cut
+WHERE t.id = @id
+  AND t.user_id = @user_id
+  AND hashtextextended(whole, 0) = @mark`
+
+var errTaskChanged = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+	Message: "the task changed while it was read; ask for it again"}
+
+// TaskText yields the text of a field that FindTask has left out, in pieces of a
+// few megabytes. It holds no connection between them, so the reader may take its
+// time. Each piece has Postgres make the whole text again: that is what the
+// memory costs. It ends with the first error, CodeUnavailable when the field has
+// another text by now.
+func (s *Store) TaskText(ctx context.Context, t *taskfeed.WholeTask, f taskfeed.LargeField) iter.Seq2[string, error] {
+	statement := strings.ReplaceAll(sqlTaskText, "{field}", pgx.Identifier{f.Name}.Sanitize())
+	return func(yield func(string, error) bool) {
+		for at, length := 1, 1; at <= length; {
+			var piece string
+			args := pgx.NamedArgs{"id": t.ID, "user_id": t.UserID, "mark": f.Mark, "at": at, "chars": pieceChars, "bytes": pieceBytes}
+			bounded, cancel := s.reading(ctx)
+			err := s.rest.do(bounded, func(db asked) error {
+				_, err := pgx.ForEachRow(query(bounded, db, statement, args), []any{&piece, &length}, func() error { return nil })
+				return err
+			})
+			cancel()
+			switch {
+			case err != nil:
+				yield("", s.late(ctx, fmt.Sprintf("read %s of a task", f.Name), err))
+				return
+			case piece == "":
+				yield("", errTaskChanged)
+				return
+			case !yield(piece, nil):
+				return
+			}
+			at += utf8.RuneCountInString(piece)
+		}
+	}
 }

@@ -68,6 +68,9 @@ func (c *config) httpSettings() []*setting {
 		{"TASKFEED_MESSAGES_PER_MINUTE", "inbound messages of one connection", "120", number(&h.MessagesPerMinute, 1, true)},
 		{"TASKFEED_HANDSHAKES_PER_MINUTE", "handshakes of one address", "off", number(&h.HandshakesPerMinute, 1, true)},
 		{"TASKFEED_REQUESTS_PER_MINUTE", "requests of one user to the API", "1200", number(&h.RequestsPerMinute, 1, true)},
+		{"TASKFEED_ANSWER_BYTES", "memory that answers of the API hold together until clients have taken them; one user may have half", "67108864", number(&h.AnswerBytes, 32<<20, false)},
+		{"TASKFEED_PARALLEL_REQUESTS", "requests of one user to the API at the same time", "64", number(&h.ParallelRequests, 1, true)},
+		{"TASKFEED_ANSWER_TIME", "time that a client may take for an export or another large answer", "30m", duration(&h.AnswerTime, time.Second, false)},
 		{"TASKFEED_PING_INTERVAL", "time between pings; keep it below the idle time-out of proxies", "25s", duration(&h.PingInterval, time.Second, true)},
 		{"TASKFEED_PONG_TIMEOUT", "time that a ping may stay unanswered", "10s", duration(&h.PongTimeout, time.Second, false)},
 		{"TASKFEED_COMMENT_INTERVAL", "time after which a silent stream of server-sent events gets a comment; keep it below the idle time-out of proxies", "15s", duration(&h.CommentInterval, time.Second, false)},
@@ -144,6 +147,9 @@ func (c *config) finish() error {
 	c.auth.Secret = []byte(c.secret)
 	c.http.Addr = net.JoinHostPort(c.host, c.port)
 	c.hub.MaxReplays = c.store.FeedConns()
+	// The API's answers wait for what the store allows a read, and a little longer.
+	c.store.ReadTimeout = store.DefaultReadTimeout
+	c.http.ReadTimeout = c.store.ReadTimeout
 	var errs []error
 	if c.store.URL == "" && !c.dev {
 		errs = append(errs, errors.New("DATABASE_URL: it is missing; for a private database to try things with: taskfeed dev"))

@@ -1,0 +1,59 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// The parts of an answer have bounds of time, one within the other: what is
+// inside must have time to fail and to say so before what is around it cuts the
+// connection. All are made here, from the same few settings.
+
+// boundSlack is what a layer gets beyond those within it.
+const boundSlack = 2 * time.Second
+
+// waitBound is how long a request waits for its share of the memory.
+func (c *Config) waitBound() time.Duration { return c.QueueTimeout }
+
+// handleBound is how long a handler may take until its answer begins. One read of
+// the history fits in, with what surrounds it.
+func (c *Config) handleBound() time.Duration { return c.ReadTimeout + boundSlack }
+
+// AnswerBound is how long a client may have to wait for the first byte of an
+// answer, and time enough for that of an error. Clients and proxies must wait for
+// longer. It expects that the defaults are filled in.
+func (c *Config) AnswerBound() time.Duration {
+	return c.VerifyTimeout + c.waitBound() + c.handleBound()
+}
+
+// writeBound is net/http's deadline for an answer. It is for those that never
+// begin; others have a pace of their own, see reply.
+func (c *Config) writeBound() time.Duration { return c.AnswerBound() + c.WriteTimeout + boundSlack }
+
+// keyUnbounded is the request's context before its handler was bounded.
+const keyUnbounded = "unbounded"
+
+// bound gives the handler its time.
+func (s *Server) bound(c echo.Context) (done func()) {
+	r := c.Request()
+	if r.Body == http.NoBody { // what else is there to read is the next request
+		_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{}) // it would end the request's context
+	}
+	c.Set(keyUnbounded, r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.handleBound())
+	c.SetRequest(r.WithContext(ctx))
+	return cancel
+}
+
+// atLength returns the context of an answer that is read while it is written: it
+// has all the time that the client has.
+func (s *Server) atLength(c echo.Context) (context.Context, context.CancelFunc) {
+	parent, ok := c.Get(keyUnbounded).(context.Context)
+	if !ok {
+		parent = c.Request().Context()
+	}
+	return context.WithTimeout(parent, s.cfg.AnswerTime)
+}

@@ -1,0 +1,185 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
+)
+
+func (s *Server) handleTask(c echo.Context, _ auth.Principal) error {
+	return s.findTask(c, adminEyes)
+}
+
+func (s *Server) handleMyTask(c echo.Context, p auth.Principal) error {
+	return s.findTask(c, eyesOf(p))
+}
+
+// findTask answers with one task. Whose task somebody else's is, nobody learns:
+// the history does not look at it.
+func (s *Server) findTask(c echo.Context, by eyes) error {
+	id, err := readTaskID(c)
+	if err != nil {
+		return err
+	}
+	t, err := s.readTask(c.Request().Context(), by, id)
+	if err != nil {
+		return err
+	}
+	header := c.Response().Header()
+	header.Set("ETag", taskTag(&t.Task))
+	header.Set("Cache-Control", "private, no-cache")
+	if matches(c.Request().Header.Values("If-None-Match"), taskTag(&t.Task)) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	t.Task = viewTask(t.Task)
+	if len(t.Large) > 0 {
+		return s.writeLargeTask(c, &t)
+	}
+	keep(c, 4*taskBytes(&t.Task))
+	return writeTask(c, t.Task)
+}
+
+func (s *Server) readTask(ctx context.Context, by eyes, id string) (taskfeed.WholeTask, error) {
+	if by.all {
+		return s.deps.History.FindTask(ctx, id)
+	}
+	return s.deps.History.FindUserTask(ctx, by.userID, id)
+}
+
+// writeTask answers with a task. Its result is written as it stands: it is JSON
+// already, may be large, and may be nested deeper than encoding/json goes.
+func writeTask(c echo.Context, t taskfeed.Task) error {
+	result := t.Result
+	t.Result = nil
+	b, err := encodeJSON(nil, t)
+	if err != nil {
+		return err
+	}
+	parts := [][]byte{b}
+	if result != nil {
+		parts = [][]byte{b[:len(b)-len("}\n")], []byte(`,"result":`), result, []byte("}\n")}
+	}
+	w, length := c.Response(), 0
+	for _, part := range parts {
+		length += len(part)
+	}
+	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(length))
+	w.WriteHeader(http.StatusOK)
+	for _, part := range parts {
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeLargeTask answers with a task that is too large to be held: what is large
+// of it is read in pieces, each written before the next is read, so that neither
+// memory nor a connection of the database waits for the client. The answer has no
+// Content-Length; what is cut off shows by the missing end of its last chunk.
+func (s *Server) writeLargeTask(c echo.Context, t *taskfeed.WholeTask) error {
+	head, err := encodeJSON(nil, t.Task)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.atLength(c)
+	defer cancel()
+	w := c.Response()
+	if c.Request().Method == http.MethodHead {
+		w.Header().Set("Content-Type", typeJSON)
+		return c.NoContent(http.StatusOK)
+	}
+	next, stop := iter.Pull2(s.largeFields(ctx, t))
+	defer stop()
+	piece, err, more := next() // before the answer begins: its error can still be told
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", typeJSON)
+	w.WriteHeader(http.StatusOK)
+	out := bufio.NewWriterSize(w, chunkBytes)
+	_, _ = out.Write(head[:len(head)-len("}\n")]) // errors stay until Flush
+	for ; more && err == nil; piece, err, more = next() {
+		_, err = out.WriteString(piece)
+		if err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_, _ = out.WriteString("}\n")
+	return out.Flush()
+}
+
+// largeFields yields the large fields of a task as JSON, a comma before each. A
+// result is JSON already; of other texts each piece is a string without its
+// quotes.
+func (s *Server) largeFields(ctx context.Context, t *taskfeed.WholeTask) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, f := range t.Large {
+			quote, escape := `"`, quotedPiece
+			if f.Name == "result" {
+				quote, escape = "", func(text string) (string, error) { return text, nil }
+			}
+			before := `,"` + f.Name + `":` + quote
+			for piece, err := range s.deps.History.TaskText(ctx, t, f) {
+				if err == nil {
+					piece, err = escape(piece)
+				}
+				if !yield(before+piece, err) || err != nil {
+					return
+				}
+				before = ""
+			}
+			if quote != "" && !yield(quote, nil) {
+				return
+			}
+		}
+	}
+}
+
+// quotedPiece is text as it stands between the quotes of a JSON string.
+func quotedPiece(text string) (string, error) {
+	b, err := encodeJSON(nil, text)
+	if err != nil {
+		return "", err
+	}
+	return string(b[1 : len(b)-len("\"\n")]), nil
+}
+
+// readTaskID reads a request that takes an id in its path and no parameters.
+func readTaskID(c echo.Context) (string, error) {
+	if err := noParams(c); err != nil {
+		return "", err
+	}
+	return pathText(c, "id")
+}
+
+// taskTag changes with the task's version. The time tells a task from one that
+// had its id before it was deleted.
+func taskTag(t *taskfeed.Task) string {
+	return fmt.Sprintf(`"%d-%s"`, t.Version, strconv.FormatInt(t.UpdatedAt.UnixMicro(), 36))
+}
+
+// matches reports whether an If-None-Match header names the tag (RFC 9110
+// section 13.1.2, weak comparison).
+func matches(headers []string, tag string) bool {
+	for candidate := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")
+		if candidate == tag || candidate == "*" {
+			return true
+		}
+	}
+	return false
+}
