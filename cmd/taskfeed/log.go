@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
@@ -18,16 +17,4 @@ func newLogger(w io.Writer, cfg logConfig) *slog.Logger {
 		return slog.New(logs.Guard(slog.NewTextHandler(w, options)))
 	}
 	return slog.New(logs.Guard(slog.NewJSONHandler(w, options)))
-}
-
-func isTerminal(w io.Writer) bool {
-	if s, ok := w.(*sink); ok {
-		w = s.out
-	}
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 func main() {
@@ -49,15 +51,18 @@ func (e usageError) Unwrap() error { return e.error }
 
 // run is main without the process: it returns the exit status.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	root := rootCommand(&invocation{environ: environ, stdout: stdout, stderr: stderr})
+	out, errs := &terminalWriter{out: stdout}, &terminalWriter{out: stderr}
+	defer out.end()
+	defer errs.end()
+	root := rootCommand(&invocation{environ: environ, stdout: out, stderr: errs})
 	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetOut(out)
+	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "taskfeed: %v\n", err)
+	fmt.Fprintf(errs, "taskfeed: %s\n", logs.Redact(err.Error()))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return 2
 	}

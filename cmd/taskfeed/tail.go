@@ -13,13 +13,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/client"
+	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
 // tailTokenTTL is how long a token lasts that tail signs for itself. The client
@@ -143,7 +143,7 @@ func tailState(w io.Writer, c client.StateChange, url string) {
 	case client.StateConnecting:
 		fmt.Fprintln(w, "-- connecting to", url)
 	case client.StateWaiting:
-		fmt.Fprintf(w, "-- %v; next try in %s\n", c.Err, c.Delay.Round(time.Millisecond))
+		fmt.Fprintf(w, "-- %s; next try in %s\n", logs.Redact(c.Err.Error()), c.Delay.Round(time.Millisecond))
 	case client.StateReplaying, client.StateLive:
 		fmt.Fprintln(w, "--", c.State)
 	}
@@ -209,14 +209,4 @@ func tailValue(raw json.RawMessage) string {
 		return strconv.Quote(text)
 	}
 	return printable(string(raw))
-}
-
-// printable replaces what could move the cursor of a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
 }

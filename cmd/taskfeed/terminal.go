@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// Data comes from anybody, and a terminal obeys what is in it: it moves the
+// cursor, hides text or shows it in another order. All that a command writes goes
+// through one place, whatever its form.
+
+// terminalWriter escapes what a terminal would obey, as JSON does: \u009b. In JSON
+// that is the same value. It is safe for concurrent use.
+type terminalWriter struct {
+	out io.Writer
+
+	mu   sync.Mutex
+	rest []byte // the beginning of a character that is not whole yet
+}
+
+// Write implements io.Writer.
+func (w *terminalWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	whole := p
+	if len(w.rest) > 0 {
+		whole = append(w.rest, p...)
+	}
+	n := len(whole) - partial(whole)
+	w.rest = bytes.Clone(whole[n:])
+	if _, err := w.out.Write(escapeObeyed(whole[:n])); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// end writes what is left of a character that never became whole.
+func (w *terminalWriter) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.rest) > 0 {
+		_, _ = w.out.Write(escapeObeyed(w.rest)) // the last write told already
+	}
+}
+
+// partial is how many bytes at the end are a character that is not whole.
+func partial(p []byte) int {
+	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
+		if at := len(p) - n; utf8.RuneStart(p[at]) {
+			if utf8.FullRune(p[at:]) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// ownColour is what paint writes, and all that may be obeyed.
+var ownColour = regexp.MustCompile(`^\x1b\[(0|1|3[1-6])m`)
+
+// escapeObeyed returns p itself where there is nothing to escape, as mostly.
+func escapeObeyed(p []byte) []byte {
+	var b []byte
+	done := 0
+	for i := 0; i < len(p); {
+		r, size := utf8.DecodeRune(p[i:])
+		if own := ownColour.Find(p[i:min(len(p), i+5)]); own != nil {
+			i += len(own)
+			continue
+		}
+		if obeyed(r) || r == utf8.RuneError && size == 1 {
+			b = appendEscaped(append(b, p[done:i]...), r)
+			done = i + size
+		}
+		i += size
+	}
+	if done == 0 {
+		return p
+	}
+	return append(b, p[done:]...)
+}
+
+func appendEscaped(dst []byte, r rune) []byte {
+	if r > 0xffff {
+		high, low := utf16.EncodeRune(r)
+		return fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
+	}
+	return fmt.Appendf(dst, `\u%04x`, r)
+}
+
+// obeyed reports whether a terminal or an editor does something at the character
+// besides showing it: controls (C0, DEL, C1), what turns or hides text, and what
+// ends lines for some programs. The joiners, which Persian and emoji need, change
+// no order and end nothing.
+func obeyed(r rune) bool {
+	switch {
+	case r == '\n', r == '\t', r >= ' ' && r < 0x7f, r == '\u200c', r == '\u200d':
+		return false
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// printable replaces what could move the cursor of a terminal, in a text that is
+// to stand on one line.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// isTerminal reports whether somebody looks at what is written.
+func isTerminal(w io.Writer) bool {
+	switch outer := w.(type) {
+	case *sink:
+		return isTerminal(outer.out)
+	case *terminalWriter:
+		return isTerminal(outer.out)
+	}
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

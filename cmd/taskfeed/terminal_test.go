@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// obeyedTexts make terminals and editors do something.
+var obeyedTexts = []string{
+	"\u009b31m", "\u009d0;title\u009c", "\u0090x", "\u0085", "\x1b[2J", "\x1b]0;x\a", "\x1b[8m", "\x1b[31;1m", "\x1b[38;5;1m", "\x00", "\a", "\b\b\b", "\r", "\v\f", "\x7f",
+	"\u202a\u202b\u202c\u202d\u202e", "\u2066\u2067\u2068\u2069", "\u200e\u200f\u061c", "\u2028\u2029", "\ufeff", "\u200b\u2060", "\u00ad", "\ufff9\ufffb", "\U000e0041",
+}
+
+// TestBadInput103TerminalControls: events and tasks printed as JSON let C1 controls
+// through, which terminals obey like escapes.
+func TestBadInput103TerminalControls(t *testing.T) {
+	t.Parallel()
+	for _, text := range obeyedTexts {
+		item, err := json.Marshal(map[string]string{"message": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := []byte(`{"message":"` + strings.NewReplacer("\r", `\r`, "\x1b", `\u001b`, "\a", `\u0007`, "\b", `\b`, "\v\f", `\u000b\f`, "\x00", `\u0000`).Replace(text) + `"}`)
+		for form, write := range map[string]func(w *terminalWriter) error{
+			"ndjson": func(w *terminalWriter) error {
+				return (&printer{out: w, output: outputNDJSON}).items([]json.RawMessage{raw})
+			},
+			"json": func(w *terminalWriter) error {
+				return (&printer{out: w, output: outputJSON}).items([]json.RawMessage{item})
+			},
+			"table": func(w *terminalWriter) error {
+				return (&printer{out: w, output: outputTable}).table([]string{"A"}, [][]string{{text}})
+			},
+			"tail": func(w *terminalWriter) error {
+				_, err := fmt.Fprintln(w, text)
+				return err
+			},
+			"log, text": func(w *terminalWriter) error {
+				newLogger(w, logConfig{format: "text"}).Warn(text, text, text, "e", errors.New(text))
+				return nil
+			},
+			"log, json": func(w *terminalWriter) error {
+				slog.New(newLogger(w, logConfig{format: "json"}).Handler()).Warn(text, text, text, "e", errors.New(text))
+				return nil
+			},
+		} {
+			var buf bytes.Buffer
+			if err := write(&terminalWriter{out: &buf}); err != nil {
+				t.Fatalf("%s: %v", form, err)
+			}
+			if got := buf.String(); strings.ContainsFunc(got, obeyed) || !utf8.ValidString(got) {
+				t.Errorf("%s of %q: got %q, want nothing that a terminal obeys", form, text, got)
+			}
+			var back struct{ Message string }
+			if err := json.Unmarshal(buf.Bytes(), &back); form == "ndjson" && (err != nil || back.Message != text) {
+				t.Errorf("%s of %q: read back as %q, %v, want the same", form, text, back.Message, err)
+			}
+		}
+		status, stdout, stderr := try(t, nil, "tasks", "show", "--"+text)
+		if status != 2 || strings.ContainsFunc(stdout+stderr, obeyed) {
+			t.Errorf("argument %q: status %d, %q %q, want 2 and nothing that a terminal obeys", text, status, stdout, stderr)
+		}
+	}
+}
+
+// What only looks odd is shown, and a character may come in pieces.
+func TestTerminalWriterKeepsText(t *testing.T) {
+	t.Parallel()
+	const text = "zoë 用户\u3000\u00a0👩\u200d💻 می\u200cخواهم\t\x1b[31mfailed\x1b[0m \x1b[1mSTATUS\x1b[0m\n"
+	var whole bytes.Buffer
+	if _, err := (&terminalWriter{out: &whole}).Write([]byte(text)); err != nil || whole.String() != text {
+		t.Errorf("got %q and %v, want %q", &whole, err, text)
+	}
+	var buf bytes.Buffer
+	w := &terminalWriter{out: &buf}
+	for _, piece := range []string{"a\x9bb", "\xc2", "\x9bc", "\xf0\x9f", "\x91", "\xa9", "\xe2\x80"} {
+		if n, err := w.Write([]byte(piece)); n != len(piece) || err != nil {
+			t.Fatalf("write %q: %d, %v", piece, n, err)
+		}
+	}
+	w.end()
+	if got, want := buf.String(), `a\ufffdb\u009bc👩\ufffd\ufffd`; got != want {
+		t.Errorf("in pieces: got %q, want %q", got, want)
+	}
+}
+
+// A token in an error is not shown.
+func TestErrorsHideTokens(t *testing.T) {
+	t.Parallel()
+	const token = "eyAiYWxnIjoiSFMyNTYifQ.eyJzdWIiOiJhIn0.SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c"
+	status, _, stderr := try(t, nil, "tasks", "--"+token)
+	if status != 2 || strings.Contains(stderr, token) || !strings.Contains(stderr, "REDACTED") {
+		t.Errorf("status %d, stderr %q, want 2 and no token", status, stderr)
+	}
+}
