@@ -68,6 +68,7 @@ type Verifier struct {
 // and fetches nothing. The error joins everything that is wrong with the
 // configuration; each line begins with the name of a setting.
 func New(cfg Config) (*Verifier, error) {
+	knowFullySpecified()
 	cfg = cfg.withDefaults()
 	keys, keysErr := cfg.staticKeys()
 	err := errors.Join(cfg.validate(), keysErr)

@@ -48,7 +48,8 @@ type Config struct {
 	JWKSRefresh time.Duration
 
 	// Algorithms narrows what is allowed, for example to RS256. Default: all
-	// that the configured keys can serve. TASKFEED_JWT_ALGORITHMS.
+	// that the configured keys can serve. Ed25519 is another name for EdDSA.
+	// TASKFEED_JWT_ALGORITHMS.
 	Algorithms []string
 	// Issuer is the only iss accepted, compared byte for byte. Default: any or
 	// none. TASKFEED_JWT_ISSUER.
@@ -88,6 +89,10 @@ func (c Config) withDefaults() Config {
 		c.Leeway = defaultLeeway
 	}
 	c.Leeway = max(c.Leeway, 0)
+	c.Algorithms = slices.Clone(c.Algorithms)
+	for i, name := range c.Algorithms {
+		c.Algorithms[i] = oneName(name)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -257,6 +257,7 @@ func parseKey(text []byte) (key, bool) {
 		len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify) {
 		return key{}, false
 	}
+	m.ALG = jwkset.ALG(oneName(m.ALG.String()))
 	m.X5U, m.X5C, m.X5T, m.X5TS256 = "", nil, "", "" // jwkset would fetch x5u
 	jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {

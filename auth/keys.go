@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -27,9 +28,31 @@ const (
 var (
 	secretAlgorithms = []string{"HS256", "HS384", "HS512"}
 	rsaAlgorithms    = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
-	publicAlgorithms = slices.Concat(rsaAlgorithms, []string{"ES256", "ES384", "ES512", "EdDSA"})
+	publicAlgorithms = slices.Concat(rsaAlgorithms, []string{"ES256", "ES384", "ES512", algEdDSA})
 	allAlgorithms    = slices.Concat(secretAlgorithms, publicAlgorithms)
 )
+
+// fullySpecified is what RFC 9864 names EdDSA with Ed25519 keys, which are the only
+// ones here: one algorithm with two names. It has no other new ones for JOSE;
+// those for ECDSA (ESP256 and the like) are of COSE, and JOSE's always named
+// their curve.
+const (
+	algEdDSA       = "EdDSA"
+	fullySpecified = "Ed25519"
+)
+
+// knowFullySpecified has the parser know the newer name.
+var knowFullySpecified = sync.OnceFunc(func() {
+	jwt.RegisterSigningMethod(fullySpecified, func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
+})
+
+// oneName returns the name by which we go for an algorithm.
+func oneName(algorithm string) string {
+	if algorithm == fullySpecified {
+		return algEdDSA
+	}
+	return algorithm
+}
 
 // key is something that can check signatures.
 type key struct {
@@ -78,7 +101,7 @@ func algorithmsOf(material any) ([]string, error) {
 			return []string{"ES512"}, nil
 		}
 	case ed25519.PublicKey:
-		return []string{"EdDSA"}, nil
+		return []string{algEdDSA}, nil
 	}
 	return nil, errors.New("a key of a kind that signs no tokens; RSA, ECDSA (P-256, P-384, P-521) and Ed25519 keys do")
 }
