@@ -128,39 +128,6 @@ func readVersions(ctx context.Context, db *sql.DB, p *goose.Provider) (Versions,
 	return versions(ctx, p)
 }
 
-// RoleError says that a role may not do what a server does with a schema that is
-// there already. Its text has the GRANT to run.
-type RoleError struct{ Role, Owner string }
-
-func (e *RoleError) Error() string {
-	return fmt.Sprintf("the schema taskfeed belongs to %[2]s, and %[1]s has not its rights: connect as %[2]s, or run GRANT %[2]s TO %[1]s", e.Role, e.Owner)
-}
-
-const sqlRole = `
-SELECT quote_ident(current_user),
-       quote_ident(o.rolname),
-       CASE
-           WHEN c.oid IS NULL THEN has_schema_privilege(n.oid, 'CREATE') AND has_schema_privilege(n.oid, 'USAGE')
-           ELSE pg_has_role(o.oid, 'USAGE')
-       END
-FROM pg_namespace AS n
-LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'tasks'
-JOIN pg_roles AS o ON o.oid = coalesce(c.relowner, n.nspowner)
-WHERE n.nspname = 'taskfeed'`
-
-// checkRole refuses a role that may not make and drop partitions of the log.
-func checkRole(ctx context.Context, db *sql.DB) error {
-	var e RoleError
-	var ok bool
-	switch err := db.QueryRowContext(ctx, sqlRole).Scan(&e.Role, &e.Owner, &ok); {
-	case errors.Is(err, sql.ErrNoRows) || err == nil && ok:
-		return nil
-	case err != nil:
-		return fmt.Errorf("read who owns schema taskfeed: %w", err)
-	}
-	return &e
-}
-
 func provider(db *sql.DB) (*goose.Provider, error) {
 	p, err := goose.NewProvider(goose.DialectPostgres, db, files,
 		goose.WithTableName(versionTable), goose.WithDisableGlobalRegistry(true))

@@ -133,7 +133,11 @@ func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cur
 func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return eventsAfter(ctx, s.conn, f, after, limit)
+	err = withFreshPlans(ctx, s.conn, func() (err error) {
+		events, more, err = eventsAfter(ctx, s.conn, f, after, limit)
+		return err
+	})
+	return events, more, err
 }
 
 func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
@@ -199,7 +203,12 @@ func (s *Store) LastID(ctx context.Context) (taskfeed.Cursor, error) {
 func (s *Session) LastID(ctx context.Context) (taskfeed.Cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return readCursor(ctx, s.conn, "read last event", sqlLastID)
+	var c taskfeed.Cursor
+	err := withFreshPlans(ctx, s.conn, func() (err error) {
+		c, err = readCursor(ctx, s.conn, "read last event", sqlLastID)
+		return err
+	})
+	return c, err
 }
 
 func (s *Store) readCursor(ctx context.Context, doing, statement string) (c taskfeed.Cursor, err error) {

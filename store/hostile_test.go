@@ -30,7 +30,7 @@ func sources(t *testing.T) (texts []string) {
 	return texts
 }
 
-// Any role that may create in public could have the server run its code, with the
+// Bad input 130. Any role that may create in public could have the server run its code, with the
 // server's rights: c.relname ~ '…' has a name on its left, so an operator for names
 // fits better than Postgres's own for text. Neither the server's statements nor
 // what its triggers do in an app's session find anything there.

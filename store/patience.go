@@ -32,7 +32,7 @@ WHERE pid = @pid`
 func (s *Session) Watch(worked func()) { s.worked = worked }
 
 // patiently does work whose context ends when there was no sign of life for the
-// limit.
+// limit. Work may be called again: see [withFreshPlans].
 func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -41,7 +41,7 @@ func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(
 		defer close(ended)
 		s.keepVigil(ctx, limit, cancel)
 	})
-	err := work(ctx)
+	err := withFreshPlans(ctx, s.conn, func() error { return work(ctx) })
 	if !vigil.Stop() {
 		cancel(nil)
 		<-ended

@@ -7,7 +7,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// What ALTER DATABASE or ALTER ROLE sets for sessions is for apps. With another
+// Bad input 131. What ALTER DATABASE or ALTER ROLE sets for sessions is for apps. With another
 // date style every list answered 500; with another encoding the events of zoë went
 // to zoÃ«, or the feed stopped at a €; with standard_conforming_strings off no
 // backlog could be moved. Every surface answers as on a database that sets nothing,

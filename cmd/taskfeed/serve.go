@@ -15,6 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/migrations"
@@ -148,13 +149,14 @@ func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
 }
 
 // awaitDatabase reads the schema's version, trying again for as long as wait
-// while the database cannot be reached. That a role lacks rights does not pass.
+// while the database cannot be reached. That a role lacks rights, or that the URL has
+// a parameter which the server does not know, does not pass.
 func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
 	deadline := time.Now().Add(wait)
 	for {
 		versions, err := migrations.Read(ctx, url)
-		_, refused := errors.AsType[*migrations.RoleError](err)
-		if err == nil || refused || ctx.Err() != nil || time.Now().After(deadline) {
+		_, parameter := errors.AsType[*dial.ParameterError](err)
+		if err == nil || parameter || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return versions, err
 		}
 		logger.Warn("waiting for the database", "error", err)

@@ -23,7 +23,7 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// A URL that cannot be understood says what is wrong and shows nothing of itself:
+// Bad input 132. A URL that cannot be understood says what is wrong and shows nothing of itself:
 // with quotes around it, its password once stood in the log as the name of a
 // parameter that the server did not know.
 func TestRefusedURLs(t *testing.T) {
@@ -128,5 +128,34 @@ func TestRefusedParameters(t *testing.T) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: the error repeats the parameter: %v", parameters, err)
 		}
+	}
+}
+
+// The PG* variables complete a URL, and are held to the same.
+func TestEnvironment(t *testing.T) {
+	good := pgtest.Empty(t)
+	for variable, c := range map[string]struct{ value, want string }{
+		"PGSSLMODE":            {secret, "sslmode (PGSSLMODE)"},
+		"PGPORT":               {secret, "port"},
+		"PGSERVICE":            {secret, "service (PGSERVICE)"},
+		"PGCONNECT_TIMEOUT":    {secret, "connect_timeout (PGCONNECT_TIMEOUT)"},
+		"PGTARGETSESSIONATTRS": {secret, "target_session_attrs (PGTARGETSESSIONATTRS)"},
+		"PGOPTIONS":            {"-c " + secret + "=1", "SQLSTATE 42704"},
+		"PGTZ":                 {secret, ""}, // ours wins
+	} {
+		t.Run(variable, func(t *testing.T) {
+			t.Setenv(variable, c.value)
+			url := good
+			if variable == "PGPORT" || variable == "PGSSLMODE" {
+				url = "postgres://u:" + secret + "@h/db"
+			}
+			conn, err := dial.Connect(t.Context(), dial.Config{URL: url}, nil)
+			if err == nil {
+				_ = conn.Close(t.Context())
+			}
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) || err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("got error %v, want %q and no value", err, c.want)
+			}
+		})
 	}
 }
