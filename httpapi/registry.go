@@ -12,9 +12,11 @@ import (
 
 // Connection describes one connection.
 type Connection struct {
-	ID         string          `json:"id"` // unique among all servers
-	UserID     string          `json:"user_id"`
-	Transport  string          `json:"transport"` // websocket or sse
+	ID         string          `json:"id"`                    // unique among all servers
+	UserID     string          `json:"user_id"`               // of the token
+	Watches    string          `json:"watches,omitempty"`     // whose feed it is, where an admin watches another's
+	WatchesAll bool            `json:"watches_all,omitempty"` // an admin watches everybody
+	Transport  string          `json:"transport"`             // websocket or sse
 	Since      time.Time       `json:"since"`
 	Until      time.Time       `json:"until,omitzero"` // zero while it is open
 	RemoteAddr string          `json:"remote_addr"`    // of the client; see Config.TrustedProxies

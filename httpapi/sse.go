@@ -89,7 +89,10 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	defer stop()
 	st := s.newStream(c, id, principal, stop)
 	st.named = filter.All
-	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, After: after, WantLive: true, Wake: st.wake})
+	if filter.UserID != principal.UserID {
+		st.watches = filter.UserID
+	}
+	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake})
 	if err != nil {
 		release()
 		return err

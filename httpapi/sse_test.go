@@ -471,3 +471,37 @@ func TestAcceptHeader(t *testing.T) {
 		}
 	}
 }
+
+// TestAdminsCountAsThemselves: an admin who watched alice counted as alice, who
+// seemed to be present.
+func TestAdminsCountAsThemselves(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{limits: hub.Config{MaxPerUser: 2}})
+	admin := f.adminToken()
+	watching, all := f.stream(admin, "user_id=alice"), f.stream(admin, "all=true")
+	watching.ExpectLive(0)
+	all.ExpectLive(0)
+	if got := f.metric(`websocket_connections{user_id="alice"}`); got != -1 {
+		t.Errorf("alice has %v connections by the metrics, want no such line", got)
+	}
+	if got := f.metric(`websocket_connections{user_id="root"}`); got != 2 {
+		t.Errorf("the admin has %v connections by the metrics, want 2", got)
+	}
+	if _, body := f.get("/health/websockets"); !strings.Contains(body, `"total_users":1,"total_connections":2`) {
+		t.Errorf("%s, want one user, the admin, with two connections", body)
+	}
+	resp, body := f.getAs(admin, "/v1/events/stream?user_id=alice")
+	f.expectRefusal(resp, body, 429, taskfeed.CodeTooManyConnections)
+	f.dial("alice").ExpectQuiet()
+	f.dial("alice").ExpectQuiet()
+
+	_, body = f.getAs(admin, "/v1/connections?user_id=root")
+	for _, want := range []string{`"user_id":"root","watches":"alice"`, `"user_id":"root","watches_all":true`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("connections of the admin: %s, want %s in it", body, want)
+		}
+	}
+	if _, body = f.getAs(admin, "/v1/connections?user_id=alice"); strings.Contains(body, "watches") || strings.Contains(body, "root") {
+		t.Errorf("connections of alice: %s, want her own alone", body)
+	}
+}

@@ -23,6 +23,7 @@ type stream struct {
 	id      uint64
 	userID  string // of the principal, whoever's feed it is
 	named   bool   // events say whose they are: they are of all users
+	watches string // whose feed it is, where it is another user's
 	remote  string
 	since   time.Time
 	expires time.Duration // when the token ends, on the server's clock
@@ -259,6 +260,8 @@ func (st *stream) user() string { return st.userID }
 func (st *stream) describe() Connection {
 	return Connection{
 		UserID:     st.userID,
+		Watches:    st.watches,
+		WatchesAll: st.named,
 		Transport:  "sse",
 		Since:      st.since,
 		RemoteAddr: st.remote,

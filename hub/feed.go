@@ -16,7 +16,7 @@ import (
 type feed struct {
 	user     string // empty for the broadcasts and for all users
 	reserved int    // reservations of the user
-	conns    int    // subscribers of the user, also those to all users
+	conns    int    // subscribers of the user, whoever's feed they read
 	floor    taskfeed.Cursor
 	subs     []*Subscriber
 	entries  []entry // ascending by id

@@ -75,36 +75,45 @@ func (h *Hub) enter(userID string) *feed {
 	return f
 }
 
-// leave forgets a user for whom nothing is counted.
+// leave forgets a user for whom nothing is counted and whose feed nobody reads.
 func (h *Hub) leave(f *feed) {
-	if f.reserved == 0 && f.conns == 0 {
+	if f.reserved == 0 && f.conns == 0 && len(f.subs) == 0 {
 		delete(h.users, f.user)
 	}
 }
 
-// admit counts a new subscriber as a connection of its user.
-func (h *Hub) admit(s *Subscriber) {
-	if s.filter.UserID == "" {
+// admit counts a new subscriber as a connection of its owner, and keeps the feed of
+// the user whose events it reads. Who reads the events of another is not that user.
+func (h *Hub) admit(s *Subscriber, owner string) {
+	if s.filter.UserID != "" {
+		s.user = h.enter(s.filter.UserID)
+		s.filter.UserID = s.user.user
+		s.owner = s.user
+	}
+	if owner != "" && owner != s.filter.UserID {
+		s.owner = h.enter(owner)
+	}
+	if s.owner == nil {
 		return
 	}
-	s.user = h.enter(s.filter.UserID)
-	s.filter.UserID = s.user.user
-	s.user.conns++
-	if s.user.conns == 1 {
+	s.owner.conns++
+	if s.owner.conns == 1 {
 		h.connected++
 	}
 }
 
-// dismiss undoes admit.
+// dismiss undoes admit, once the subscriber is detached.
 func (h *Hub) dismiss(s *Subscriber) {
-	if s.user == nil {
-		return
+	if s.owner != nil {
+		s.owner.conns--
+		if s.owner.conns == 0 {
+			h.connected--
+		}
+		h.leave(s.owner)
 	}
-	s.user.conns--
-	if s.user.conns == 0 {
-		h.connected--
+	if s.user != nil && s.user != s.owner {
+		h.leave(s.user)
 	}
-	h.leave(s.user)
 }
 
 // Stats is what the hub counts. The uint64 fields only grow.

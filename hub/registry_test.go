@@ -154,3 +154,44 @@ func TestUsersAndCounts(t *testing.T) {
 		t.Errorf("%d users are remembered, want 0", got)
 	}
 }
+
+// TestWatchersCountAsThemselves: an admin who watched alice counted as alice, who
+// seemed to be connected, in health checks and metrics, and was not.
+func TestWatchersCountAsThemselves(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Config{})
+	wants := func(users ...UserCount) {
+		t.Helper()
+		if got := r.Users(); !slices.Equal(got, users) {
+			t.Errorf("users %v, want %v", got, users)
+		}
+		if got := r.Stats().Users; got != len(users) {
+			t.Errorf("%d users, want %d", got, len(users))
+		}
+		audit(t, r.Hub)
+	}
+	watch := SubscribeOptions{Filter: of("alice"), Owner: "root"}
+	first, second := r.tap(t, watch), r.tap(t, watch)
+	wants(UserCount{"root", 2})
+	r.announce(progress(11, "alice"))
+	expect(t, first, "11")
+	expect(t, second, "11")
+
+	alice := r.tap(t, SubscribeOptions{Filter: of("alice"), Owner: "alice"})
+	everybody := r.tap(t, SubscribeOptions{Filter: taskfeed.Filter{UserID: "root", All: true}, Owner: "root"})
+	nobody := r.tap(t, SubscribeOptions{Filter: taskfeed.Filter{All: true}, Owner: "ops"})
+	wants(UserCount{"alice", 1}, UserCount{"ops", 1}, UserCount{"root", 3})
+
+	alice.Close()
+	wants(UserCount{"ops", 1}, UserCount{"root", 3})
+	r.announce(progress(12, "alice"))
+	expect(t, first, "12")
+	for _, s := range []interface{ Close() }{first, everybody, nobody} {
+		s.Close()
+	}
+	wants(UserCount{"root", 1})
+	r.announce(progress(13, "alice"))
+	expect(t, second, "12", "13")
+	second.Close()
+	wants()
+}

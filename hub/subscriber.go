@@ -22,6 +22,9 @@ type SubscribeOptions struct {
 	// Filter selects the events. It needs a UserID or All; with both, it selects
 	// the events of all users for a connection of that user.
 	Filter taskfeed.Filter
+	// Owner is whose connection it is, where that is not the filter's user: an
+	// admin who watches another. It counts as the owner's.
+	Owner string
 	// After is the cursor to go on from, 0 for all that the log keeps. Nil means
 	// live only: from the head at the time of Subscribe.
 	After *taskfeed.Cursor
@@ -52,7 +55,8 @@ func (o *SubscribeOptions) validate() error {
 // when two calls of Next overlap, each frame goes to one of them.
 type Subscriber struct {
 	hub    *Hub
-	user   *feed // of whose connections this is one; nil when the filter names nobody
+	owner  *feed // of whose connections this is one; nil when nobody is named
+	user   *feed // whose feed it reads; nil when the filter names nobody
 	filter taskfeed.Filter
 	wake   func()
 	seats  [2]seat // the feeds it reads from; one of all users has but the first
@@ -97,7 +101,7 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 			s.cursor--
 		}
 	}
-	h.admit(s)
+	h.admit(s, opts.Owner)
 	if s.filter.All {
 		h.attach(s, 0, &h.all)
 	} else {
