@@ -44,14 +44,20 @@ func (f *Feed) Run(ctx context.Context, handle func(context.Context, taskfeed.Ev
 	defer f.running.Store(false)
 	r := &run{Feed: f, handle: handle, reason: TokenInitial, backoff: backoff{Backoff: f.cfg.Backoff}}
 	err := r.loop(ctx)
+	if errors.Is(err, errLeft) {
+		err = nil
+	}
 	r.to(StateChange{State: StateClosed, Err: err})
 	return err
 }
 
 // Events runs the feed as a sequence. An event is marked as handled when the
 // loop's body has come to its end; leaving the loop in the body leaves it
-// unhandled, and it comes again in the next Run. The error that ends the feed,
-// if any, comes last, with an empty event.
+// unhandled, and it comes again in the next Run.
+//
+// The sequence ends without an error when the body leaves the loop or ctx is
+// done, whatever the feed was doing then. Any other end has an error, which comes
+// last, with an empty event. StateClosed tells the same.
 func (f *Feed) Events(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
 	return func(yield func(taskfeed.Event, error) bool) {
 		err := f.Run(ctx, func(_ context.Context, e taskfeed.Event) error {
@@ -60,12 +66,13 @@ func (f *Feed) Events(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errLeft) {
+		if err != nil {
 			yield(taskfeed.Event{}, err)
 		}
 	}
 }
 
+// errLeft ends a run in order: the body of a loop over Events has left it.
 var errLeft = errors.New("client: the loop was left")
 
 // run is what one call of Run knows. It belongs to Run's goroutine, but for
@@ -95,6 +102,9 @@ type outcome struct {
 
 func (r *run) loop(ctx context.Context) error {
 	if err := r.loadCursor(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ordered(ctx, &fatal{err})
+		}
 		return err
 	}
 	for {
