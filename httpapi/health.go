@@ -21,6 +21,8 @@ type Check struct {
 	// to whoever asks; any other error is only logged. It may be called by one
 	// caller at a time and must heed ctx.
 	Run func(ctx context.Context) error
+	// Advice says that a failure is shown and does not make the server unready.
+	Advice bool
 }
 
 // checkTimeout bounds each check; load balancers give up after a few seconds.
@@ -31,6 +33,7 @@ type checkResult struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail,omitempty"`
+	advice bool
 }
 
 // readiness runs the checks, at most once in each interval however often it is
@@ -77,7 +80,7 @@ func (r *readiness) run() []checkResult {
 
 	results := make([]checkResult, len(r.checks))
 	for i, check := range r.checks {
-		results[i] = checkResult{Name: check.Name, OK: errs[i] == nil, Detail: checkDetail(errs[i])}
+		results[i] = checkResult{Name: check.Name, OK: errs[i] == nil, Detail: checkDetail(errs[i]), advice: check.Advice}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,7 +134,7 @@ func (s *Server) handleReady(c echo.Context) error {
 		checks = append(checks, s.ready.ask()...)
 	}
 	for _, check := range checks {
-		if !check.OK {
+		if !check.OK && !check.advice {
 			body.Status, status = "not ready", http.StatusServiceUnavailable
 		}
 	}

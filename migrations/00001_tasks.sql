@@ -1,4 +1,107 @@
 -- +goose Up
+CREATE TABLE taskfeed.app_roles (
+    role text NOT NULL,
+    CONSTRAINT app_roles_pkey PRIMARY KEY (role)
+);
+COMMENT ON TABLE taskfeed.app_roles IS 'Roles that grant_app was called for: a dump that leaves rights behind takes them along.';
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.rights_beyond()
+RETURNS TABLE (object text, privilege text, role text, remedy text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH objects (kind, name, named, owner, acl, attribute) AS (
+        SELECT 'SCHEMA', n.nspname::text, quote_ident(n.nspname), n.nspowner, n.nspacl, NULL::name
+        FROM pg_namespace AS n
+        WHERE n.nspname = 'taskfeed'
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname, c.oid::regclass::text, c.relowner, c.relacl, NULL
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'taskfeed'::regnamespace
+          AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        UNION ALL
+        SELECT 'TABLE', c.relname, c.oid::regclass::text, c.relowner, a.attacl, a.attname
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
+        WHERE c.relnamespace = 'taskfeed'::regnamespace
+        UNION ALL
+        SELECT 'ROUTINE', p.oid::regprocedure::text, p.oid::regprocedure::text, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)), NULL
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'taskfeed'::regnamespace
+    ), given AS (
+        SELECT o.kind, o.name, o.named, o.attribute, a.privilege_type AS privilege, a.is_grantable,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee,
+               -- What an app may do, and whoever was granted as much by hand. Who has it
+               -- by default privileges alone was never meant.
+               a.grantee <> 0
+                   AND (EXISTS (SELECT FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role WHERE g.oid = a.grantee)
+                       OR NOT EXISTS (
+                           SELECT
+                           FROM pg_default_acl AS d
+                           CROSS JOIN aclexplode(d.defaclacl) AS b
+                           WHERE b.grantee = a.grantee
+                             AND b.grantee <> d.defaclrole
+                             AND d.defaclnamespace IN (0, 'taskfeed'::regnamespace)))
+                   AND CASE o.kind
+                       WHEN 'SCHEMA' THEN a.privilege_type = 'USAGE'
+                       WHEN 'TABLE' THEN o.name = 'tasks'
+                           AND (a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') OR a.privilege_type = 'REFERENCES' AND coalesce(o.attribute = 'id', false))
+                       WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)')
+                       ELSE false
+                   END AS meant
+        FROM objects AS o
+        CROSS JOIN aclexplode(o.acl) AS a
+        WHERE a.grantee <> o.owner
+    )
+    SELECT lower(g.kind) || ' ' || g.name || coalesce(' (' || g.attribute || ')', ''),
+           CASE WHEN g.meant THEN 'GRANT OPTION FOR ' ELSE '' END || g.privilege,
+           g.grantee,
+           format('REVOKE %s%s%s ON %s %s FROM %s CASCADE', CASE WHEN g.meant THEN 'GRANT OPTION FOR ' ELSE '' END,
+               g.privilege, coalesce(' (' || quote_ident(g.attribute) || ')', ''), g.kind, g.named, g.grantee)
+    FROM given AS g
+    WHERE NOT g.meant
+       OR g.is_grantable
+    ORDER BY g.attribute NULLS FIRST, g.kind, g.name, g.grantee, g.privilege;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.rights_beyond() IS 'Who may do what no app needs, and the REVOKE that ends it. The owner needs no rights.';
+REVOKE ALL ON FUNCTION taskfeed.rights_beyond() FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.restrict_rights(only_of text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    statement text;
+    app       text;
+BEGIN
+    LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two at once would update the same rights
+    FOR statement IN SELECT b.remedy FROM taskfeed.rights_beyond() AS b WHERE only_of IS NULL OR b.object = only_of LOOP
+        BEGIN
+            EXECUTE statement;
+        EXCEPTION WHEN insufficient_privilege THEN
+            CONTINUE; -- it belongs to another role, as taskfeed doctor tells
+        END;
+    END LOOP;
+    IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole)') IS NULL THEN
+        RETURN; -- what it grants comes with a later migration
+    END IF;
+    FOR app IN SELECT quote_ident(r.role) FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES (id) ON taskfeed.tasks TO %s', app);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.restrict_rights(text) IS 'Leaves the roles of apps what they need, and nobody else anything that was not granted by hand. Migrations end with it.';
+REVOKE ALL ON FUNCTION taskfeed.restrict_rights(text) FROM PUBLIC;
+
 CREATE TABLE taskfeed.tasks (
     id           text        NOT NULL DEFAULT gen_random_uuid()::text,
     user_id      text        NOT NULL,
@@ -31,6 +134,27 @@ RETURN date_bin('1 hour', at, '0001-01-01 00:00:00+00');
 COMMENT ON FUNCTION taskfeed.hour_of(timestamptz) IS 'The beginning of the hour in UTC.';
 REVOKE ALL ON FUNCTION taskfeed.hour_of(timestamptz) FROM PUBLIC;
 
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.is_tasks(relation oid) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN relation = 'taskfeed.tasks'::regclass;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.is_tasks(oid) IS 'Whether this is the table of tasks, the only one that our triggers serve.';
+REVOKE ALL ON FUNCTION taskfeed.is_tasks(oid) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.refuse_table() RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE insufficient_privilege USING
+        MESSAGE = 'taskfeed: this trigger function serves taskfeed.tasks alone; drop the trigger';
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.refuse_table() IS 'Refuses a table whose owner attached a function of ours to it: who could do that would forge events.';
+REVOKE ALL ON FUNCTION taskfeed.refuse_table() FROM PUBLIC;
+
 -- The rules for a task are checked by triggers, which look at what has changed.
 -- CHECK constraints would be read and prepared anew by each statement, whatever
 -- it changes; what two of them cost, taskfeed bench shows ("no CHECK").
@@ -41,16 +165,18 @@ CREATE FUNCTION taskfeed.broken_rule(
 RETURNS text
 LANGUAGE sql IMMUTABLE
 -- The names are what an app's developer reads when a write is refused.
+-- No AND or OR stands within another: Postgres would print those otherwise after a
+-- dump and a restore, and taskfeed doctor take that for a change.
 RETURN CASE
-    WHEN octet_length(id) NOT BETWEEN 1 AND 255 OR id ~ '[\x01-\x1f\x7f]'
+    WHEN octet_length(id) < 1 OR octet_length(id) > 255 OR id ~ '[\x01-\x1f\x7f]'
         THEN 'id_is_1_to_255_bytes_without_control_characters'
-    WHEN octet_length(user_id) NOT BETWEEN 1 AND 255 OR user_id ~ '[\x01-\x1f\x7f]'
+    WHEN octet_length(user_id) < 1 OR octet_length(user_id) > 255 OR user_id ~ '[\x01-\x1f\x7f]'
         THEN 'user_id_is_1_to_255_bytes_without_control_characters'
     WHEN octet_length(kind) > 255
         THEN 'kind_is_at_most_255_bytes'
     WHEN status NOT IN ('queued', 'running', 'completed', 'failed', 'canceled')
         THEN 'status_is_queued_running_completed_failed_or_canceled'
-    WHEN progress NOT BETWEEN 0 AND 100
+    WHEN progress < 0 OR progress > 100
         THEN 'progress_is_between_0_and_100'
     -- What a client could not be told: RFC 3339 and JSON end there.
     WHEN created_at < '0001-01-01 00:00:00+00' OR created_at >= '9999-01-01 00:00:00+00'
@@ -88,6 +214,9 @@ AS $$
 DECLARE
     broken pg_catalog.text;
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
@@ -108,9 +237,16 @@ COMMENT ON TRIGGER zz_taskfeed_check_insert ON taskfeed.tasks IS 'Checks new tas
 -- events, are kept in order all the same.
 ALTER TABLE taskfeed.tasks ENABLE ALWAYS TRIGGER zz_taskfeed_check_insert;
 
+SELECT taskfeed.restrict_rights();
+
 -- +goose Down
+DROP FUNCTION taskfeed.is_tasks(oid);
 DROP TABLE taskfeed.tasks;
+DROP FUNCTION taskfeed.refuse_table();
 DROP FUNCTION taskfeed.check_insert();
 DROP FUNCTION taskfeed.refuse_task(text);
 DROP FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz);
 DROP FUNCTION taskfeed.hour_of(timestamptz);
+DROP FUNCTION taskfeed.restrict_rights(text);
+DROP FUNCTION taskfeed.rights_beyond();
+DROP TABLE taskfeed.app_roles;

@@ -19,6 +19,10 @@ CREATE TABLE taskfeed.changes (
     autovacuum_vacuum_insert_threshold = -1,
     autovacuum_analyze_threshold = 2000000000
 );
+-- No key serves: an index on the id would cost each change 67 bytes of WAL. This
+-- costs nothing, and 104 bytes with wal_level = logical. Without it no publication
+-- of deletes could hold the table.
+ALTER TABLE taskfeed.changes REPLICA IDENTITY FULL;
 COMMENT ON TABLE taskfeed.changes IS 'Changes not yet in the log; written by capture triggers, emptied by the sequencer.';
 COMMENT ON COLUMN taskfeed.changes.id IS 'Order of capture. Two changes of which one saw the other are in this order.';
 
@@ -214,6 +218,9 @@ CREATE FUNCTION taskfeed.capture_insert() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
             taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
@@ -242,6 +249,9 @@ DECLARE
     same   pg_catalog.bool;
     broken pg_catalog.text;
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
         new.kind, old.kind, new.error, old.error, new.result, old.result);
     new.version := pg_catalog.int8inc(old.version);
@@ -299,6 +309,9 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     SELECT o.user_id, o.id, 'task_deleted', o.version + 1, '{}'
     FROM old_rows AS o;
@@ -394,15 +407,22 @@ CREATE FUNCTION taskfeed.grant_app(app_role regrole) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    name text;
 BEGIN
-    EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app_role);
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON taskfeed.tasks TO %s', app_role);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app_role);
+    SELECT r.rolname INTO STRICT name FROM pg_roles AS r WHERE r.oid = app_role;
+    INSERT INTO taskfeed.app_roles (role) VALUES (name) ON CONFLICT DO NOTHING;
+    PERFORM taskfeed.restrict_rights();
+EXCEPTION WHEN no_data_found THEN
+    RAISE undefined_object USING
+        MESSAGE = 'taskfeed: there is no such role';
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.grant_app(regrole) IS 'Grants an app''s role all that it needs, and nothing else.';
+COMMENT ON FUNCTION taskfeed.grant_app(regrole) IS 'Grants an app''s role all that it needs, and takes away what others have beyond that.';
 REVOKE ALL ON FUNCTION taskfeed.grant_app(regrole) FROM PUBLIC;
+
+SELECT taskfeed.restrict_rights();
 
 -- +goose Down
 DROP FUNCTION taskfeed.grant_app(regrole);

@@ -50,6 +50,8 @@ CREATE TABLE taskfeed.looks (
 );
 COMMENT ON TABLE taskfeed.looks IS 'How far the sequencer has looked, written down now and then; the newest row counts.';
 
+SELECT taskfeed.restrict_rights();
+
 -- +goose Down
 DROP TABLE taskfeed.looks;
 DROP TABLE taskfeed.log_state;

@@ -14,6 +14,8 @@ COMMENT ON INDEX taskfeed.tasks_status_updated_hour IS 'Does so for the tasks of
 CREATE INDEX events_created_at_id ON taskfeed.events (created_at, id);
 COMMENT ON INDEX taskfeed.events_created_at_id IS 'Reads the log by time, and counts it by the minute.';
 
+SELECT taskfeed.restrict_rights();
+
 -- +goose Down
 DROP INDEX taskfeed.events_created_at_id;
 DROP INDEX taskfeed.tasks_status_updated_hour;

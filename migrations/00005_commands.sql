@@ -10,5 +10,7 @@ CREATE TABLE taskfeed.commands (
 );
 COMMENT ON TABLE taskfeed.commands IS 'What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.';
 
+SELECT taskfeed.restrict_rights();
+
 -- +goose Down
 DROP TABLE taskfeed.commands;

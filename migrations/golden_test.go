@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"strings"
@@ -12,16 +13,24 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-const goldenFile = "expected/schema.sql"
+const (
+	goldenText  = "expected/schema.sql"  // for people
+	goldenParts = "expected/schema.json" // for doctor, a line each
+)
 
 // describe returns the schema of a database as text.
 func describe(t *testing.T, url string) string {
 	t.Helper()
-	text, err := migrations.Describe(t.Context(), url)
+	return migrations.Print(parts(t, url))
+}
+
+func parts(t *testing.T, url string) []migrations.Part {
+	t.Helper()
+	parts, err := migrations.Describe(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return text
+	return parts
 }
 
 const goldenTitle = "-- The schema taskfeed as the migrations make it; checked by a test (-update writes it).\n\n"
@@ -29,13 +38,27 @@ const goldenTitle = "-- The schema taskfeed as the migrations make it; checked b
 // TestGoldenSchema shows in a review what a migration really changes.
 func TestGoldenSchema(t *testing.T) {
 	t.Parallel()
-	got := goldenTitle + describe(t, pgtest.New(t))
-	if *update {
-		if err := os.WriteFile(goldenFile, []byte(got), 0o644); err != nil {
+	parts := parts(t, pgtest.New(t))
+	wantGolden(t, goldenText, goldenTitle+migrations.Print(parts))
+	var lines strings.Builder
+	encoder := json.NewEncoder(&lines)
+	encoder.SetEscapeHTML(false)
+	for _, p := range parts {
+		if err := encoder.Encode(p); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(goldenFile)
+	wantGolden(t, goldenParts, lines.String())
+}
+
+func wantGolden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +66,7 @@ func TestGoldenSchema(t *testing.T) {
 	for i := range max(len(gotLines), len(wantLines)) {
 		g, w := line(gotLines, i), line(wantLines, i)
 		if g != w {
-			t.Fatalf("line %d of the schema is\n  %s\nwant\n  %s\n(go test ./migrations -run Golden -update writes it anew)", i+1, g, w)
+			t.Fatalf("line %d of %s would be\n  %s\nnot\n  %s\n(go test ./migrations -run Golden -update writes it anew)", i+1, file, g, w)
 		}
 	}
 }

@@ -1,13 +1,14 @@
 package migrations
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	_ "embed"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
-	"regexp"
-	"slices"
+	"io"
 	"strings"
 )
 
@@ -29,14 +30,29 @@ func (f Finding) String() string {
 func problem(format string, args ...any) Finding { return Finding{true, fmt.Sprintf(format, args...)} }
 func note(format string, args ...any) Finding    { return Finding{false, fmt.Sprintf(format, args...)} }
 
-//go:embed expected/schema.sql
-var expectedSchema string
+//go:embed expected/schema.json
+var expectedSchema []byte
+
+// Expected returns the parts of the schema as the migrations make it.
+func Expected() ([]Part, error) {
+	var parts []Part
+	lines := json.NewDecoder(bytes.NewReader(expectedSchema))
+	for {
+		var p Part
+		switch err := lines.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return parts, nil
+		case err != nil:
+			return nil, fmt.Errorf("read the expected schema: %w", err)
+		}
+		parts = append(parts, p)
+	}
+}
 
 // Inspect compares a database with what this binary needs: the server, the
 // version, the role that asks, and every table, index, constraint, trigger and
-// function, also who may use them. It changes nothing. Columns, indexes and
-// triggers that the app has added are no problem. Of an older or newer schema it
-// says no more than that.
+// function. It changes nothing. Columns, indexes and triggers that the app has
+// added are no problem. Of an older or newer schema it says no more than that.
 func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 	var found []Finding
 	err := withDB(ctx, databaseURL, "", func(db *sql.DB) error {
@@ -62,167 +78,121 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 			found = append(found, problem("%v: run taskfeed migrate up", v))
 			return nil
 		}
-		actual, err := describe(ctx, db)
-		found = append(found, drift(expectedSchema, actual)...)
+		different, err := inspectSchema(ctx, db)
+		found = append(found, different...)
 		return err
 	})
 	return found, err
 }
 
+func inspectSchema(ctx context.Context, db *sql.DB) ([]Finding, error) {
+	expected, err := Expected()
+	if err != nil {
+		return nil, err
+	}
+	actual, err := describe(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	return drift(expected, actual), nil
+}
+
 // drift compares two descriptions of the schema.
-func drift(expected, actual string) []Finding {
-	want, got := parseDescription(expected), parseDescription(actual)
+func drift(expected, actual []Part) []Finding {
 	var found []Finding
-	for _, name := range sortedKeys(want) {
-		object, ok := got[name]
+	want, got := index(expected), index(actual)
+	for _, p := range expected {
+		_, exists := got[p.of()]
+		is, ok := got[p.id()]
 		switch {
-		case partition.MatchString(name): // they come and go
+		case isPartition(p.Object): // they come and go
+		case p.Name == "" && !ok:
+			found = append(found, problem("%s is missing: restore it from a backup or from expected/schema.sql", p.Object))
+		case !exists: // one line for it is enough
 		case !ok:
-			found = append(found, problem("%s is missing: restore it from a backup or from expected/schema.sql", name))
-		case strings.HasPrefix(name, "function"):
-			found = append(found, changedFunction(name, want[name], object)...)
-		default:
-			found = append(found, changedTable(name, want[name], object)...)
+			found = append(found, missing(p)...)
+		case is.SQL != p.SQL:
+			found = append(found, changed(p, is))
 		}
 	}
-	for _, name := range sortedKeys(got) {
-		found = append(found, openTo(name, got[name])...)
-		if want[name] == nil && !partition.MatchString(name) {
-			found = append(found, note("%s is not taskfeed's", name))
+	for _, p := range actual {
+		_, ours := want[p.id()]
+		_, known := want[p.of()]
+		switch {
+		case ours:
+		case p.Name == "" && !isPartition(p.Object):
+			found = append(found, note("%s is not taskfeed's", p.Object))
+		case known || isPartition(p.Object):
+			found = append(found, added(p)...)
 		}
 	}
 	return found
 }
 
-var (
-	partition   = regexp.MustCompile(`^table events_[0-9]+$`)
-	titleOf     = regexp.MustCompile(`^(TABLE|SEQUENCE|CREATE OR REPLACE FUNCTION) ([^ ]+)`)
-	partName    = regexp.MustCompile(`^(CONSTRAINT|CREATE UNIQUE INDEX|CREATE INDEX|CREATE TRIGGER|CREATE CONSTRAINT TRIGGER|) ?([^ ]+)`)
-	executeLine = "-- EXECUTE: "
-)
+// partID says which part of which object.
+type partID struct{ object, name string }
 
-// parseDescription splits a description into objects, each with its lines.
-// Comments are left out: they change nothing.
-func parseDescription(text string) map[string][]string {
-	objects := make(map[string][]string)
-	name := ""
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\n")
-		if m := titleOf.FindStringSubmatch(line); m != nil {
-			name = strings.ToLower(strings.TrimPrefix(m[1], "CREATE OR REPLACE ")) + " " + m[2]
-			if m[1] == "CREATE OR REPLACE FUNCTION" { // its arguments tell it from others of its name
-				name = "function " + strings.TrimPrefix(line, "CREATE OR REPLACE FUNCTION ")
-			}
-		}
-		function := strings.HasPrefix(name, "function")
-		if !strings.HasPrefix(line, executeLine) && (!function || strings.HasPrefix(line, "-- ")) {
-			line, _, _ = strings.Cut(line, "-- ")
-		}
-		if line = strings.TrimRight(line, " "); name == "" || line == "" || strings.HasPrefix(line, "    COMMENT ") {
-			continue
-		}
-		objects[name] = append(objects[name], line)
-	}
-	return objects
+func (p Part) id() partID { return partID{p.Object, p.Name} }
+func (p Part) of() partID { return partID{p.Object, ""} }
+
+// kind is what the part is: "column", "trigger".
+func (p Part) kind() string {
+	kind, _, _ := strings.Cut(p.Name, " ")
+	return kind
 }
 
-// changedFunction compares the text of a function, who may call it aside.
-func changedFunction(name string, want, got []string) []Finding {
-	text := func(lines []string) string {
-		lines = slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.HasPrefix(l, executeLine) })
-		return strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
+func index(parts []Part) map[partID]Part {
+	m := make(map[partID]Part, len(parts))
+	for _, p := range parts {
+		m[p.id()] = p
 	}
-	if text(want) == text(got) {
+	return m
+}
+
+// isPartition tells the log's partitions, which the sequencer makes and drops.
+func isPartition(object string) bool {
+	digits, ok := strings.CutPrefix(object, "table events_")
+	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+}
+
+// tunable parts may be changed without harm; what replication needs of a replica
+// identity is asked elsewhere.
+func (p Part) tunable() bool { return p.Name == "storage parameters" || p.Name == "replica identity" }
+
+func missing(p Part) []Finding {
+	if p.Name == "replica identity" {
 		return nil
 	}
-	return []Finding{problem("%s is not as taskfeed made it: restore it from expected/schema.sql", name)}
+	return []Finding{{!p.tunable(), fmt.Sprintf("%s of %s is missing: %s", p.Name, p.Object, p.SQL)}}
 }
 
-// changedTable compares the parts of a table, or the one line of a sequence.
-func changedTable(name string, want, got []string) []Finding {
-	has := make(map[string]string)
-	for _, line := range got[1:] {
-		if !strings.HasPrefix(line, "    GRANT ") {
-			has[part(line)] = line
-		}
+func changed(want, is Part) Finding {
+	what := want.Object
+	if want.Name != "" {
+		what = want.Name + " of " + what
 	}
-	var found []Finding
-	if got[0] != want[0] {
-		is, _, _ := strings.Cut(got[0], " WITH (")
-		made, _, _ := strings.Cut(want[0], " WITH (")
-		found = append(found, Finding{is != made, // storage parameters may be tuned
-			fmt.Sprintf("%s is not as taskfeed made it: it is %q, not %q", name, got[0], want[0])})
+	if strings.HasPrefix(want.Object, "function ") { // too long to quote
+		return problem("%s is not as taskfeed made it: restore it from expected/schema.sql", what)
 	}
-	for _, line := range want[1:] {
-		p := part(line)
-		is, ok := has[p]
-		delete(has, p)
-		switch line = strings.TrimSpace(line); {
-		case !ok:
-			found = append(found, problem("%s of %s is missing: %s", p, name, line))
-		case strings.TrimSpace(is) != line:
-			found = append(found, problem("%s of %s is not as taskfeed made it: it is %q, not %q", p, name, strings.TrimSpace(is), line))
-		}
-	}
-	for _, p := range sortedKeys(has) {
-		if m := beforeRow.FindStringSubmatch(has[p]); name == "table tasks" && m != nil && strings.Trim(m[1], `"`) > lastTrigger {
-			found = append(found, problem("%s of %s fires after %s, which tells users what it finds: rename it to something that sorts before", p, name, lastTrigger))
-			continue
-		}
-		found = append(found, note("%s of %s is not taskfeed's", p, name))
-	}
-	return found
+	return Finding{!want.tunable(), fmt.Sprintf("%s is not as taskfeed made it: it is %q, not %q", what, is.SQL, want.SQL)}
 }
 
 // lastTrigger must see a row as it will be stored. Postgres fires triggers in the
 // order of their names.
 const lastTrigger = "zz_taskfeed_capture_update"
 
-var beforeRow = regexp.MustCompile(`CREATE TRIGGER ("[^"]+"|\S+) BEFORE (?:.* OR )?UPDATE .*FOR EACH ROW`)
-
-// part names what a line of a table's description is about: "index tasks_pkey".
-func part(line string) string {
-	m := partName.FindStringSubmatch(strings.TrimSpace(line))
-	kind := m[1][strings.LastIndexByte(m[1], ' ')+1:]
-	if kind == "" {
-		kind = "column"
+// added judges what somebody has added to one of our tables. Into tasks the app
+// writes, into the others taskfeed alone.
+func added(p Part) []Finding {
+	switch kind := p.kind(); {
+	case p.tunable() || isPartition(p.Object) && kind != "trigger" && kind != "rule":
+		return nil
+	case p.Object == "table tasks" && p.late:
+		return []Finding{problem("%s of %s fires after %s, which tells users what it finds: rename it to something that sorts before", p.Name, p.Object, lastTrigger)}
+	case p.Object != "table tasks" && (kind == "trigger" || kind == "rule"):
+		return []Finding{problem("%s of %s is not taskfeed's and runs when taskfeed writes, with its rights: drop it", p.Name, p.Object)}
+	case p.Object != "table tasks" && kind == "constraint":
+		return []Finding{problem("%s of %s is not taskfeed's and may refuse what it writes: drop it", p.Name, p.Object)}
 	}
-	return strings.ToLower(kind) + " " + m[2]
-}
-
-// openTo says which roles may do what an app needs not.
-func openTo(name string, lines []string) []Finding {
-	var found []Finding
-	for _, line := range lines {
-		if grantees, ok := strings.CutPrefix(line, executeLine); ok && grantees != "owner" {
-			called, _, _ := strings.Cut(name, "(")
-			forApps := called == "function taskfeed.notify" || called == "function taskfeed.broadcast"
-			for role := range strings.SplitSeq(grantees, ", ") {
-				if !forApps || role == "PUBLIC" {
-					found = append(found, problem("%s may be called by %s, who could forge events: REVOKE EXECUTE", name, role))
-				}
-			}
-		}
-		grant, ok := strings.CutPrefix(line, "    GRANT ")
-		if !ok {
-			continue
-		}
-		right, role, _ := strings.Cut(grant, " TO ")
-		switch writes := right != "SELECT"; {
-		case name == "table tasks" && role == "PUBLIC":
-			found = append(found, problem("%s of %s is granted to PUBLIC: REVOKE it and grant it to the app's role", right, name))
-		case name == "table tasks" && right == "TRUNCATE":
-			found = append(found, note("%s may TRUNCATE %s, which makes no events", role, name))
-		case name == "table tasks" || strings.HasPrefix(name, "function"):
-		case writes:
-			found = append(found, problem("%s of %s is granted to %s, who could forge or lose events: REVOKE it", right, name, role))
-		default:
-			found = append(found, note("%s of %s is granted to %s, who sees what concerns every user", right, name, role))
-		}
-	}
-	return found
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
+	return []Finding{note("%s of %s is not taskfeed's", p.Name, p.Object)}
 }

@@ -31,6 +31,9 @@ func lint(name, sql string) (faults []string) {
 			fault("function " + object + " is not revoked from PUBLIC")
 		}
 	}
+	if object.MatchString(up) && !strings.HasSuffix(strings.TrimSpace(up), "SELECT taskfeed.restrict_rights();") {
+		fault("it does not end with SELECT taskfeed.restrict_rights(): default privileges may open what it makes")
+	}
 	for function := range strings.SplitSeq(up, "-- +goose StatementBegin") {
 		if strings.Contains(function, "SECURITY DEFINER") && !strings.Contains(function, "SET search_path = pg_catalog, pg_temp") {
 			for _, name := range unqualified(function) {
@@ -95,6 +98,7 @@ $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION taskfeed.f(int) IS 'f';
 REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;
+SELECT taskfeed.restrict_rights();
 -- +goose Down
 DROP TABLE taskfeed.x;
 `
@@ -109,12 +113,13 @@ DROP TABLE taskfeed.x;
 	for want, bad := range map[string]string{
 		"table taskfeed.x has no comment":       strings.Replace(good, "COMMENT ON TABLE taskfeed.x IS 'x';", "", 1),
 		"is not revoked from PUBLIC":            strings.Replace(good, "REVOKE ALL ON FUNCTION taskfeed.f(int) FROM PUBLIC;", "", 1),
-		"index x_a has no comment":              strings.Replace(good, "-- +goose Down", "CREATE UNIQUE INDEX CONCURRENTLY x_a ON taskfeed.x (a);\n-- +goose Down", 1),
+		"index x_a has no comment":              strings.Replace(good, "SELECT taskfeed.restrict", "CREATE UNIQUE INDEX CONCURRENTLY x_a ON taskfeed.x (a);\nSELECT taskfeed.restrict", 1),
 		"search_path looks for  abs(":           strings.Replace(good, "SET search_path = pg_catalog, pg_temp\n", "", 1),
 		"search_path looks for +":               qualified("b := a + pg_catalog.abs(a); -- abs(a)"),
 		"search_path looks for DISTINCT FROM":   qualified("b := a IS DISTINCT FROM 1;"),
 		"search_path looks for CASE a":          qualified("b := CASE a WHEN 1 THEN 'abs(a)' END;"),
 		"search_path looks for ::":              qualified("b := a::text;"),
+		"it does not end with SELECT taskfeed":  strings.Replace(good, "SELECT taskfeed.restrict_rights();", "", 1),
 		"it has no Down section":                good[:strings.Index(good, "-- +goose Down")],
 		"keywords are upper case: drop":         strings.Replace(good, "DROP", "drop", 1),
 		"SELECT * hides what is read: name the": good + "INSERT INTO a SELECT * FROM b;\n",

@@ -45,7 +45,8 @@ func (v Versions) String() string {
 }
 
 // Up brings the schema to this binary's version. Several processes may call it
-// at once: one works, the others wait and find nothing to do. It refuses a
+// at once: one works, the others wait and find nothing to do. Rights are put in
+// order even where there is nothing to migrate: see taskfeed.grant_app. It refuses a
 // server older than PostgreSQL 14, a database whose encoding is not UTF8, and a
 // schema that is newer than the binary. An interrupted Up may be run again.
 //
@@ -71,6 +72,9 @@ func Up(ctx context.Context, databaseURL string) error {
 		}
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("migrate up: %w", err)
+		}
+		if _, err := db.ExecContext(ctx, "SELECT taskfeed.restrict_rights()"); err != nil {
+			return fmt.Errorf("take back rights that nobody needs: %w", err)
 		}
 		return nil
 	})

@@ -12,9 +12,14 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// notText is the SQLSTATE of text that Postgres cannot hold: a NUL, bytes that are
-// not UTF-8.
-const notText = "22021"
+const (
+	// notText is the SQLSTATE of text that Postgres cannot hold: a NUL, bytes that
+	// are not UTF-8.
+	notText = "22021"
+	// notAllowed is that of a right that is missing, and of a policy that would
+	// hide rows: we ask for an error then, for a part of the rows would be a lie.
+	notAllowed = "42501"
+)
 
 // lockNotAvailable is the SQLSTATE of a lock that was not given in time.
 const lockNotAvailable = "55P03"
@@ -37,8 +42,13 @@ func wrap(doing string, err error) error {
 	if passing(err) {
 		return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the database is not available now; try again", Err: err}
 	}
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == notText {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case ok && pgErr.Code == notText:
 		return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: "text must be UTF-8 without NUL characters", Err: err}
+	case ok && pgErr.Code == notAllowed:
+		return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+			Message: "the database refuses this server its tables: a right is missing, or row-level security applies to its role; taskfeed doctor says what to run", Err: err}
 	}
 	return err
 }

@@ -88,7 +88,8 @@ WITH early AS (
 INSERT INTO taskfeed.events_{k} (` + tableColumns + `)
 SELECT ` + tableColumns + `
 FROM early;
-ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to})`
+ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to});
+SELECT taskfeed.restrict_rights('table events_{k}')`
 
 // Events wait in the default partition for as long as theirs could not be made,
 // be the head in another one by now. There are none where there is a partition or

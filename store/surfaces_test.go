@@ -191,6 +191,10 @@ func checkSurfaces() []surface {
 			f, err := w.store.Figures(ctx)
 			return fmt.Sprint(f.Partitions), err
 		}},
+		{"hazards", func(ctx context.Context, w *world) (any, error) {
+			found, err := w.store.Hazards(ctx)
+			return fmt.Sprint(found), err
+		}},
 		{"capturing", func(ctx context.Context, w *world) (any, error) { return w.store.Capturing(ctx) }},
 		{"commands", func(ctx context.Context, w *world) (any, error) {
 			last, err := w.store.LastCommand(ctx)

@@ -48,9 +48,11 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := tryListen(ctx, cfg); err != nil {
-		found = append(found, migrations.Finding{Problem: true, Says: err.Error()})
+	more, err := inspectUse(ctx, cfg, len(found) == 0)
+	if err != nil {
+		return err
 	}
+	found = append(found, more...)
 	problems := 0
 	for _, f := range found {
 		if f.Problem {
@@ -67,14 +69,30 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	return err
 }
 
-// tryListen proves that notifications arrive; its error says what to do.
-func tryListen(ctx context.Context, cfg store.Config) error {
+// inspectUse looks for what others have set up around the tables, and whether
+// notifications arrive. A schema that is not whole cannot always be asked.
+func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations.Finding, error) {
 	st, err := store.Open(ctx, cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer st.Close()
-	err = st.CheckListen(ctx)
+	var found []migrations.Finding
+	switch hazards, err := st.Hazards(ctx); {
+	case err == nil:
+		found = findings(hazards)
+	case whole:
+		return nil, err
+	}
+	if err := tryListen(ctx, st); err != nil {
+		found = append(found, migrations.Finding{Problem: true, Says: err.Error()})
+	}
+	return found, nil
+}
+
+// tryListen proves that notifications arrive; its error says what to do.
+func tryListen(ctx context.Context, st *store.Store) error {
+	err := st.CheckListen(ctx)
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeInternal {
 		return errors.New(e.Message)
 	}

@@ -82,13 +82,15 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	hazards := &hazardWatch{look: st.Hazards, logger: logger}
+	hazards.once(ctx) // before anybody is served
 	deps := httpapi.Deps{
 		Hub:        h,
 		Verifier:   verifier,
 		History:    st,
 		Commands:   st,
-		Checks:     checksOf(st, feed),
-		Collectors: []prometheus.Collector{newFeedCollector(feed, st)},
+		Checks:     append(checksOf(st, feed), hazards.checks()...),
+		Collectors: []prometheus.Collector{newFeedCollector(feed, st), hazards},
 		Pages:      web.Handler(),
 		Log:        logger,
 	}
@@ -109,6 +111,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 			return obeyCommands(ctx, st, lastCommand, server.Obey, logger)
 		}},
 		service{"tokens", verifier.Run},
+		service{"hazards", hazards.Run},
 	)
 }
 

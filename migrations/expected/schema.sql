@@ -1,6 +1,12 @@
 -- The schema taskfeed as the migrations make it; checked by a test (-update writes it).
 
-TABLE changes WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_threshold=-1, autovacuum_analyze_threshold=2000000000)
+TABLE app_roles -- Roles that grant_app was called for: a dump that leaves rights behind takes them along.
+    role text NOT NULL
+    CONSTRAINT app_roles_pkey PRIMARY KEY (role)
+    CREATE UNIQUE INDEX app_roles_pkey ON taskfeed.app_roles USING btree (role)
+TABLE changes -- Changes not yet in the log; written by capture triggers, emptied by the sequencer.
+    WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_threshold=-1, autovacuum_analyze_threshold=2000000000)
+    REPLICA IDENTITY FULL
     xid xid8 NOT NULL DEFAULT pg_current_xact_id()
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY -- Order of capture. Two changes of which one saw the other are in this order.
     user_id text
@@ -12,8 +18,7 @@ TABLE changes WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, aut
     message text
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     CREATE INDEX changes_xid ON taskfeed.changes USING btree (xid) -- Bounds each look of the sequencer to transactions that it has not seen.
-    COMMENT Changes not yet in the log; written by capture triggers, emptied by the sequencer.
-TABLE commands
+TABLE commands -- What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     kind text NOT NULL
@@ -22,8 +27,7 @@ TABLE commands
     CONSTRAINT commands_pkey PRIMARY KEY (id)
     CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['disconnect_user'::text, 'disconnect_connection'::text])))
     CREATE UNIQUE INDEX commands_pkey ON taskfeed.commands USING btree (id)
-    COMMENT What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.
-TABLE events PARTITION BY RANGE (id)
+TABLE events PARTITION BY RANGE (id) -- The log: one immutable row for each change, in the order that every client sees.
     id bigint NOT NULL
     user_id text
     task_id text
@@ -33,11 +37,10 @@ TABLE events PARTITION BY RANGE (id)
     created_at timestamp with time zone NOT NULL
     CONSTRAINT events_pkey PRIMARY KEY (id)
     CREATE INDEX events_created_at_id ON ONLY taskfeed.events USING btree (created_at, id) -- Reads the log by time, and counts it by the minute.
+    CREATE UNIQUE INDEX events_pkey ON ONLY taskfeed.events USING btree (id)
     CREATE INDEX events_task_id_id ON ONLY taskfeed.events USING btree (task_id, id) -- Reads one task's history.
     CREATE INDEX events_user_id_id ON ONLY taskfeed.events USING btree (user_id, id) -- Replays one user's feed; the nulls are the broadcasts.
-    CREATE UNIQUE INDEX events_pkey ON ONLY taskfeed.events USING btree (id)
-    COMMENT The log: one immutable row for each change, in the order that every client sees.
-TABLE events_0 PARTITION FOR VALUES FROM (MINVALUE) TO ('10000000')
+TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('10000000') -- Events below 10,000,000; later partitions are made ahead by the sequencer.
     id bigint NOT NULL
     user_id text
     task_id text
@@ -47,11 +50,10 @@ TABLE events_0 PARTITION FOR VALUES FROM (MINVALUE) TO ('10000000')
     created_at timestamp with time zone NOT NULL
     CONSTRAINT events_0_pkey PRIMARY KEY (id)
     CREATE INDEX events_0_created_at_id_idx ON taskfeed.events_0 USING btree (created_at, id)
+    CREATE UNIQUE INDEX events_0_pkey ON taskfeed.events_0 USING btree (id)
     CREATE INDEX events_0_task_id_id_idx ON taskfeed.events_0 USING btree (task_id, id)
     CREATE INDEX events_0_user_id_id_idx ON taskfeed.events_0 USING btree (user_id, id)
-    CREATE UNIQUE INDEX events_0_pkey ON taskfeed.events_0 USING btree (id)
-    COMMENT Events below 10,000,000; later partitions are made ahead by the sequencer.
-TABLE events_default PARTITION DEFAULT
+TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Takes events for which no partition was made in time, so that an insert never fails.
     id bigint NOT NULL
     user_id text
     task_id text
@@ -61,11 +63,10 @@ TABLE events_default PARTITION DEFAULT
     created_at timestamp with time zone NOT NULL
     CONSTRAINT events_default_pkey PRIMARY KEY (id)
     CREATE INDEX events_default_created_at_id_idx ON taskfeed.events_default USING btree (created_at, id)
+    CREATE UNIQUE INDEX events_default_pkey ON taskfeed.events_default USING btree (id)
     CREATE INDEX events_default_task_id_id_idx ON taskfeed.events_default USING btree (task_id, id)
     CREATE INDEX events_default_user_id_id_idx ON taskfeed.events_default USING btree (user_id, id)
-    CREATE UNIQUE INDEX events_default_pkey ON taskfeed.events_default USING btree (id)
-    COMMENT Takes events for which no partition was made in time, so that an insert never fails.
-TABLE log_state
+TABLE log_state -- One row: what must be remembered of the log besides the events.
     only_row boolean NOT NULL DEFAULT true
     system_identifier bigint
     timeline bigint
@@ -73,16 +74,15 @@ TABLE log_state
     CONSTRAINT log_state_has_one_row CHECK (only_row)
     CONSTRAINT log_state_pkey PRIMARY KEY (only_row)
     CREATE UNIQUE INDEX log_state_pkey ON taskfeed.log_state USING btree (only_row)
-    COMMENT One row: what must be remembered of the log besides the events.
-TABLE looks
+TABLE looks -- How far the sequencer has looked, written down now and then; the newest row counts.
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
     snapshot pg_snapshot NOT NULL
     system_identifier bigint NOT NULL
     changes_oid oid NOT NULL
     CONSTRAINT looks_pkey PRIMARY KEY (id)
     CREATE UNIQUE INDEX looks_pkey ON taskfeed.looks USING btree (id)
-    COMMENT How far the sequencer has looked, written down now and then; the newest row counts.
-TABLE tasks WITH (fillfactor=80)
+TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.
+    WITH (fillfactor=80)
     id text NOT NULL DEFAULT (gen_random_uuid())::text
     user_id text NOT NULL
     kind text
@@ -97,20 +97,19 @@ TABLE tasks WITH (fillfactor=80)
     updated_hour timestamp with time zone NOT NULL DEFAULT date_bin('01:00:00'::interval, now(), '0001-01-01 00:00:00+00'::timestamp with time zone) -- updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
     CREATE INDEX tasks_created_at_id ON taskfeed.tasks USING btree (created_at, id) -- Lists all tasks.
+    CREATE UNIQUE INDEX tasks_pkey ON taskfeed.tasks USING btree (id)
     CREATE INDEX tasks_status_created_at_id ON taskfeed.tasks USING btree (status, created_at, id) -- Lists the tasks of one status.
     CREATE INDEX tasks_status_updated_hour ON taskfeed.tasks USING btree (status, updated_hour) -- Does so for the tasks of one status; finds those that run and have not changed for long.
     CREATE INDEX tasks_updated_hour ON taskfeed.tasks USING btree (updated_hour) -- Lists tasks by their last change; each hour is sorted when it is read.
     CREATE INDEX tasks_user_id_created_at_id ON taskfeed.tasks USING btree (user_id, created_at, id) -- Lists one user's tasks.
-    CREATE UNIQUE INDEX tasks_pkey ON taskfeed.tasks USING btree (id)
     CREATE TRIGGER aa_taskfeed_capture_delete AFTER DELETE ON taskfeed.tasks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete() -- Captures tasks that go.
     CREATE TRIGGER aa_taskfeed_capture_insert AFTER INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert() -- Captures tasks that appear.
     CREATE TRIGGER zz_taskfeed_capture_update BEFORE UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update() -- Keeps version and updated_at, and captures visible changes of tasks.
     CREATE TRIGGER zz_taskfeed_check_insert BEFORE INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert() -- Checks new tasks and keeps updated_hour.
-    COMMENT The app's tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.
-SEQUENCE changes_id_seq FROM 1 TO 9223372036854775807 CACHE 1
-SEQUENCE commands_id_seq FROM 1 TO 9223372036854775807 CACHE 1
-SEQUENCE event_id FROM 1 TO 9007199254740991 CACHE 1 -- Ids of events; drawn by the sequencer alone and never set back.
-SEQUENCE looks_id_seq FROM 1 TO 9223372036854775807 CACHE 1
+SEQUENCE changes_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
+SEQUENCE commands_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
+SEQUENCE event_id AS bigint FROM 1 TO 9007199254740991 BY 1 CACHE 1 -- Ids of events; drawn by the sequencer alone and never set back.
+SEQUENCE looks_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 CREATE OR REPLACE FUNCTION taskfeed.broadcast(type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -122,14 +121,12 @@ BEGIN
 END
 $function$
 -- Sends every user an event that belongs to no task, if the transaction commits.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.broken_rule(id text, user_id text, kind text, status text, progress smallint, created_at timestamp with time zone, updated_at timestamp with time zone)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
-RETURN CASE WHEN (((octet_length(id) < 1) OR (octet_length(id) > 255)) OR (id ~ '[\x01-\x1f\x7f]'::text)) THEN 'id_is_1_to_255_bytes_without_control_characters'::text WHEN (((octet_length(user_id) < 1) OR (octet_length(user_id) > 255)) OR (user_id ~ '[\x01-\x1f\x7f]'::text)) THEN 'user_id_is_1_to_255_bytes_without_control_characters'::text WHEN (octet_length(kind) > 255) THEN 'kind_is_at_most_255_bytes'::text WHEN (status <> ALL (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])) THEN 'status_is_queued_running_completed_failed_or_canceled'::text WHEN ((progress < 0) OR (progress > 100)) THEN 'progress_is_between_0_and_100'::text WHEN ((created_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (created_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'created_at_is_in_the_years_1_to_9998'::text WHEN ((updated_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (updated_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'updated_at_is_in_the_years_1_to_9998'::text ELSE NULL::text END
+RETURN CASE WHEN ((octet_length(id) < 1) OR (octet_length(id) > 255) OR (id ~ '[\x01-\x1f\x7f]'::text)) THEN 'id_is_1_to_255_bytes_without_control_characters'::text WHEN ((octet_length(user_id) < 1) OR (octet_length(user_id) > 255) OR (user_id ~ '[\x01-\x1f\x7f]'::text)) THEN 'user_id_is_1_to_255_bytes_without_control_characters'::text WHEN (octet_length(kind) > 255) THEN 'kind_is_at_most_255_bytes'::text WHEN (status <> ALL (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])) THEN 'status_is_queued_running_completed_failed_or_canceled'::text WHEN ((progress < 0) OR (progress > 100)) THEN 'progress_is_between_0_and_100'::text WHEN ((created_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (created_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'created_at_is_in_the_years_1_to_9998'::text WHEN ((updated_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (updated_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'updated_at_is_in_the_years_1_to_9998'::text ELSE NULL::text END
 -- The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.capture_delete()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -137,6 +134,9 @@ CREATE OR REPLACE FUNCTION taskfeed.capture_delete()
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     SELECT o.user_id, o.id, 'task_deleted', o.version + 1, '{}'
     FROM old_rows AS o;
@@ -147,13 +147,15 @@ BEGIN
 END
 $function$
 -- Writes one change for each task that a statement deleted.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.capture_insert()
  RETURNS trigger
  LANGUAGE plpgsql
  SECURITY DEFINER
 AS $function$
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
             taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
@@ -164,7 +166,6 @@ BEGIN
 END
 $function$
 -- Writes the change that a new task is.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.capture_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -174,6 +175,9 @@ DECLARE
     same   pg_catalog.bool;
     broken pg_catalog.text;
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
         new.kind, old.kind, new.error, old.error, new.result, old.result);
     new.version := pg_catalog.int8inc(old.version);
@@ -214,7 +218,6 @@ BEGIN
 END
 $function$
 -- Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.check_insert()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -223,6 +226,9 @@ AS $function$
 DECLARE
     broken pg_catalog.text;
 BEGIN
+    IF NOT taskfeed.is_tasks(tg_relid) THEN
+        PERFORM taskfeed.refuse_table();
+    END IF;
     broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
@@ -232,7 +238,6 @@ BEGIN
 END
 $function$
 -- Refuses a new task that breaks a rule.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.fit_data(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -271,27 +276,35 @@ BEGIN
 END
 $function$
 -- All that a user can see of a task within 256 KB: the largest fields become null and are named in "truncated".
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+DECLARE
+    name text;
 BEGIN
-    EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app_role);
-    EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON taskfeed.tasks TO %s', app_role);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app_role);
+    SELECT r.rolname INTO STRICT name FROM pg_roles AS r WHERE r.oid = app_role;
+    INSERT INTO taskfeed.app_roles (role) VALUES (name) ON CONFLICT DO NOTHING;
+    PERFORM taskfeed.restrict_rights();
+EXCEPTION WHEN no_data_found THEN
+    RAISE undefined_object USING
+        MESSAGE = 'taskfeed: there is no such role';
 END
 $function$
--- Grants an app's role all that it needs, and nothing else.
--- EXECUTE: owner
+-- Grants an app's role all that it needs, and takes away what others have beyond that.
 CREATE OR REPLACE FUNCTION taskfeed.hour_of(at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
  IMMUTABLE
 RETURN date_bin('01:00:00'::interval, at, '0001-01-01 00:00:00+00'::timestamp with time zone)
 -- The beginning of the hour in UTC.
--- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.is_tasks(relation oid)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (relation = ('taskfeed.tasks'::regclass)::oid)
+-- Whether this is the table of tasks, the only one that our triggers serve.
 CREATE OR REPLACE FUNCTION taskfeed.json_bytes(value jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -308,27 +321,23 @@ BEGIN
 END
 $function$
 -- The length of the value as text; only a large number when that is far over 256 KB.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.json_is_deep(value jsonb)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN jsonb_path_exists(value, '$.**{512}'::jsonpath)
 -- Whether the value is nested so deeply that clients may be unable to read it.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.moved_on(progress smallint, was_progress smallint, message text, was_message text, created_at timestamp with time zone, was_created_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((NOT taskfeed.same_progress(progress, was_progress, message, was_message)) AND ((progress >= 0) AND (progress <= 100)) AND ((message IS NULL) OR (octet_length(message) <= 40000)) AND (created_at = was_created_at))
 -- Whether progress or message changed, and nothing about that needs a closer look.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.must_ring()
  RETURNS boolean
  LANGUAGE sql
 RETURN ((current_setting('taskfeed.notify'::text, true) IS DISTINCT FROM 'off'::text) AND (NOT pg_try_advisory_xact_lock_shared(1952543595, 1)))
 -- The doorbell: whether the sequencer sleeps and only NOTIFY tells it of this transaction.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.notify(user_id text, type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -344,7 +353,6 @@ BEGIN
 END
 $function$
 -- Sends one user an event that belongs to no task, if the transaction commits.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.publish(recipient text, type text, data jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -383,7 +391,16 @@ BEGIN
 END
 $function$
 -- What notify and broadcast have in common.
--- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.refuse_table()
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE insufficient_privilege USING
+        MESSAGE = 'taskfeed: this trigger function serves taskfeed.tasks alone; drop the trigger';
+END
+$function$
+-- Refuses a table whose owner attached a function of ours to it: who could do that would forge events.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_task(rule text)
  RETURNS void
  LANGUAGE plpgsql
@@ -397,7 +414,34 @@ BEGIN
 END
 $function$
 -- Refuses a task that breaks a rule.
--- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.restrict_rights(only_of text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    statement text;
+    app       text;
+BEGIN
+    LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two at once would update the same rights
+    FOR statement IN SELECT b.remedy FROM taskfeed.rights_beyond() AS b WHERE only_of IS NULL OR b.object = only_of LOOP
+        BEGIN
+            EXECUTE statement;
+        EXCEPTION WHEN insufficient_privilege THEN
+            CONTINUE; -- it belongs to another role, as taskfeed doctor tells
+        END;
+    END LOOP;
+    IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole)') IS NULL THEN
+        RETURN; -- what it grants comes with a later migration
+    END IF;
+    FOR app IN SELECT quote_ident(r.role) FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES (id) ON taskfeed.tasks TO %s', app);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app);
+    END LOOP;
+END
+$function$
+-- Leaves the roles of apps what they need, and nobody else anything that was not granted by hand. Migrations end with it.
 CREATE OR REPLACE FUNCTION taskfeed.result_bytes(result jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -416,46 +460,102 @@ EXCEPTION WHEN OTHERS THEN -- on the brink of what jsonb can hold; the app's wri
 END
 $function$
 -- The length of a result as text; more than any event holds when clients could not read it.
--- EXECUTE: owner
+CREATE OR REPLACE FUNCTION taskfeed.rights_beyond()
+ RETURNS TABLE(object text, privilege text, role text, remedy text)
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    RETURN QUERY
+    WITH objects (kind, name, named, owner, acl, attribute) AS (
+        SELECT 'SCHEMA', n.nspname::text, quote_ident(n.nspname), n.nspowner, n.nspacl, NULL::name
+        FROM pg_namespace AS n
+        WHERE n.nspname = 'taskfeed'
+        UNION ALL
+        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.relname, c.oid::regclass::text, c.relowner, c.relacl, NULL
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'taskfeed'::regnamespace
+          AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        UNION ALL
+        SELECT 'TABLE', c.relname, c.oid::regclass::text, c.relowner, a.attacl, a.attname
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
+        WHERE c.relnamespace = 'taskfeed'::regnamespace
+        UNION ALL
+        SELECT 'ROUTINE', p.oid::regprocedure::text, p.oid::regprocedure::text, p.proowner, coalesce(p.proacl, acldefault('f', p.proowner)), NULL
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'taskfeed'::regnamespace
+    ), given AS (
+        SELECT o.kind, o.name, o.named, o.attribute, a.privilege_type AS privilege, a.is_grantable,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee,
+               -- What an app may do, and whoever was granted as much by hand. Who has it
+               -- by default privileges alone was never meant.
+               a.grantee <> 0
+                   AND (EXISTS (SELECT FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role WHERE g.oid = a.grantee)
+                       OR NOT EXISTS (
+                           SELECT
+                           FROM pg_default_acl AS d
+                           CROSS JOIN aclexplode(d.defaclacl) AS b
+                           WHERE b.grantee = a.grantee
+                             AND b.grantee <> d.defaclrole
+                             AND d.defaclnamespace IN (0, 'taskfeed'::regnamespace)))
+                   AND CASE o.kind
+                       WHEN 'SCHEMA' THEN a.privilege_type = 'USAGE'
+                       WHEN 'TABLE' THEN o.name = 'tasks'
+                           AND (a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') OR a.privilege_type = 'REFERENCES' AND coalesce(o.attribute = 'id', false))
+                       WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)')
+                       ELSE false
+                   END AS meant
+        FROM objects AS o
+        CROSS JOIN aclexplode(o.acl) AS a
+        WHERE a.grantee <> o.owner
+    )
+    SELECT lower(g.kind) || ' ' || g.name || coalesce(' (' || g.attribute || ')', ''),
+           CASE WHEN g.meant THEN 'GRANT OPTION FOR ' ELSE '' END || g.privilege,
+           g.grantee,
+           format('REVOKE %s%s%s ON %s %s FROM %s CASCADE', CASE WHEN g.meant THEN 'GRANT OPTION FOR ' ELSE '' END,
+               g.privilege, coalesce(' (' || quote_ident(g.attribute) || ')', ''), g.kind, g.named, g.grantee)
+    FROM given AS g
+    WHERE NOT g.meant
+       OR g.is_grantable
+    ORDER BY g.attribute NULLS FIRST, g.kind, g.name, g.grantee, g.privilege;
+END
+$function$
+-- Who may do what no app needs, and the REVOKE that ends it. The owner needs no rights.
 CREATE OR REPLACE FUNCTION taskfeed.same_progress(progress smallint, was_progress smallint, message text, was_message text)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((progress = was_progress) AND (NOT (message IS DISTINCT FROM was_message)))
 -- Whether neither progress nor message changed.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.same_state(status text, was_status text, id text, was_id text, user_id text, was_user_id text, kind text, was_kind text, error text, was_error text, result jsonb, was_result jsonb)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((status = was_status) AND (id = was_id) AND (user_id = was_user_id) AND (NOT (kind IS DISTINCT FROM was_kind)) AND (NOT (error IS DISTINCT FROM was_error)) AND (NOT (result IS DISTINCT FROM was_result)))
 -- Whether nothing that a user can see changed besides progress and message.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.status_type(status text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE status WHEN 'running'::text THEN 'task_started'::text ELSE ('task_'::text || status) END
 -- The type of the event that a task of this status makes.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.task_data(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 RETURN CASE WHEN ((num_nonnulls(message, result, error) = 0) AND (status = ANY (ARRAY['queued'::text, 'running'::text]))) THEN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress)) ELSE taskfeed.fit_data(status, kind, progress, message, result, error) END
 -- All that a user can see of a task, as the data of its event.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.task_fields(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 RETURN ((jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress, 'message', message)) || CASE WHEN ((result IS NOT NULL) OR (status = 'completed'::text)) THEN jsonb_build_object('result', result) ELSE '{}'::jsonb END) || CASE WHEN ((error IS NOT NULL) OR (status = 'failed'::text)) THEN jsonb_build_object('error', error) ELSE '{}'::jsonb END)
 -- All that a user can see of a task, of any size.
--- EXECUTE: owner
 CREATE OR REPLACE FUNCTION taskfeed.text_bytes(value text)
  RETURNS bigint
  LANGUAGE sql
  STABLE
 RETURN CASE WHEN (octet_length(value) > 262144) THEN octet_length(value) ELSE octet_length((to_jsonb(value))::text) END
 -- The length of the text as JSON; a lower bound of it when that is over 256 KB.
--- EXECUTE: owner

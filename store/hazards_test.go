@@ -1,0 +1,159 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/migrations"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// newRole makes a role that may connect, and is gone when the test ends.
+func newRole(t *testing.T, conn *pgx.Conn, name, options string) string {
+	t.Helper()
+	name = fmt.Sprintf("%s_%d", name, time.Now().UnixNano())
+	exec(t, conn, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret' `+options)
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.WithoutCancel(t.Context()), `REASSIGN OWNED BY `+name+` TO CURRENT_USER; DROP OWNED BY `+name+`; DROP ROLE `+name, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Errorf("drop role: %v", err)
+		}
+	})
+	return name
+}
+
+// as returns the URL for another role.
+func as(t *testing.T, databaseURL, role string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(role, "secret")
+	return u.String()
+}
+
+// ordinary is a schema of a role that is no superuser, as production has it.
+func ordinary(t *testing.T) (admin *pgx.Conn, f *fixture, role string) {
+	t.Helper()
+	empty := pgtest.Empty(t)
+	admin = pgtest.Connect(t, empty)
+	role = newRole(t, admin, "server", "")
+	exec(t, admin, `GRANT CREATE ON DATABASE `+pgx.Identifier{value[string](t, admin, `SELECT current_database()::text`)}.Sanitize()+` TO `+role)
+	if err := migrations.Up(t.Context(), as(t, empty, role)); err != nil {
+		t.Fatalf("migrate: %v", err)
+	}
+	return admin, setupAt(t, as(t, empty, role)), role
+}
+
+// Rights that a restore or default privileges had opened were told nowhere.
+func TestRightsHazards(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	wantHazards(t, f.store, store.HazardRights)
+	app := newRole(t, admin, "app", "")
+	exec(t, f.app, `SELECT taskfeed.grant_app('`+app+`')`)
+	wantHazards(t, f.store, store.HazardRights)
+	exec(t, admin, strings.ReplaceAll(`
+		CREATE SCHEMA own AUTHORIZATION app; CREATE TABLE own.mine (LIKE taskfeed.tasks); ALTER TABLE own.mine OWNER TO app;
+		GRANT EXECUTE ON FUNCTION taskfeed.capture_insert() TO PUBLIC;
+		SET ROLE app; CREATE TRIGGER forge AFTER INSERT ON own.mine FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert(); RESET ROLE;
+		GRANT SELECT ON taskfeed.events TO app;
+		GRANT UPDATE (data) ON taskfeed.events_0 TO PUBLIC;
+		GRANT CREATE ON SCHEMA taskfeed TO app;
+		ALTER TABLE taskfeed.commands OWNER TO app;
+		ALTER FUNCTION taskfeed.must_ring() OWNER TO app;
+		GRANT `+owner+` TO app`, "app", app), pgx.QueryExecModeSimpleProtocol)
+	wantHazards(t, f.store, store.HazardRights,
+		"CREATE of schema taskfeed is open to "+app+": run taskfeed migrate up, or REVOKE CREATE ON SCHEMA taskfeed FROM "+app,
+		"EXECUTE of routine taskfeed.capture_insert() is open to PUBLIC: run taskfeed migrate up, or REVOKE EXECUTE ON ROUTINE",
+		"SELECT of table events is open to "+app,
+		"UPDATE of table events_0 (data) is open to PUBLIC: run taskfeed migrate up, or REVOKE UPDATE (data) ON TABLE taskfeed.events_0 FROM PUBLIC",
+		"function taskfeed.must_ring() belongs to "+app+", who can do anything with it: run ALTER ROUTINE taskfeed.must_ring() OWNER TO "+owner,
+		"table commands belongs to "+app,
+		"the role "+app+" of an app is a member of "+owner+" and can do anything: run REVOKE "+owner+" FROM "+app,
+		"trigger forge of table own.mine calls taskfeed.capture_insert(): run DROP TRIGGER forge ON own.mine")
+	exec(t, admin, strings.ReplaceAll(`REVOKE `+owner+` FROM app; ALTER TABLE taskfeed.commands OWNER TO `+owner+`; ALTER ROUTINE taskfeed.must_ring() OWNER TO `+owner+`;
+		DROP TRIGGER forge ON own.mine`, "app", app), pgx.QueryExecModeSimpleProtocol)
+	if err := migrations.Up(t.Context(), f.url); err != nil {
+		t.Fatalf("migrate up: %v", err)
+	}
+	wantHazards(t, f.store, store.HazardRights)
+}
+
+// Default privileges opened each partition that the sequencer made.
+func TestNewPartitionsAreClosed(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	app := newRole(t, admin, "app", "")
+	exec(t, admin, `ALTER DEFAULT PRIVILEGES FOR ROLE `+owner+` GRANT ALL ON TABLES TO `+app+`, PUBLIC`)
+	exec(t, f.app, `CREATE TABLE taskfeed.probe ()`)
+	if !value[bool](t, f.app, `SELECT has_table_privilege('`+app+`', 'taskfeed.probe', 'TRUNCATE')`) {
+		t.Fatal("the default privileges give nothing")
+	}
+	exec(t, f.app, `DROP TABLE taskfeed.probe`)
+	setHead(t, f.app, 29_999_999)
+	maintain(t, f, 0)
+	for _, partition := range []string{"events_3", "events_4"} {
+		if got := value[string](t, f.app, `SELECT coalesce(string_agg(a.grantee::text || a.privilege_type, ' '), '')
+			FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a WHERE c.oid = ('taskfeed.' || $1)::regclass AND a.grantee <> c.relowner`, partition); got != "" {
+			t.Errorf("bad input 6: %s is open: %s", partition, got)
+		}
+	}
+	wantHazards(t, f.store, store.HazardRights)
+}
+
+// Bad input 111: with FORCE ROW LEVEL SECURITY lists were empty, and everything said "well".
+func TestRowSecurityHazards(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	add(t, f.app, "t")
+	for _, table := range []string{"tasks", "events", "events_default", "changes", "commands", "log_state"} {
+		exec(t, f.app, `ALTER TABLE taskfeed.`+table+` ENABLE ROW LEVEL SECURITY`)
+		wantHazards(t, f.store, store.HazardRowSecurity) // owners are exempt
+		exec(t, f.app, `ALTER TABLE taskfeed.`+table+` FORCE ROW LEVEL SECURITY`)
+		wantHazards(t, f.store, store.HazardRowSecurity,
+			"row-level security of table "+table+" applies to the role "+owner+": run ALTER TABLE taskfeed."+table+" NO FORCE ROW LEVEL SECURITY, or as a superuser ALTER ROLE "+owner+" BYPASSRLS")
+		exec(t, admin, `ALTER ROLE `+owner+` BYPASSRLS`)
+		wantHazards(t, f.store, store.HazardRowSecurity)
+		exec(t, admin, `ALTER ROLE `+owner+` NOBYPASSRLS`)
+		exec(t, f.app, `ALTER TABLE taskfeed.`+table+` DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY`)
+	}
+	wantHazards(t, f.store, store.HazardRowSecurity)
+}
+
+// A part of the rows would be a lie: every read is refused, and says what to do.
+func TestRowSecurityIsNoEmptyList(t *testing.T) {
+	t.Parallel()
+	_, f, _ := ordinary(t)
+	add(t, f.app, "t")
+	moveAll(t, f.session)
+	exec(t, f.app, `ALTER TABLE taskfeed.tasks ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+		ALTER TABLE taskfeed.events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+		ALTER TABLE taskfeed.commands ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+		ALTER TABLE taskfeed.changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`, pgx.QueryExecModeSimpleProtocol)
+	ctx := t.Context()
+	for name, read := range map[string]func() error{
+		"tasks":    func() error { _, err := f.store.ListTasks(ctx, taskfeed.TaskQuery{Limit: 10}); return err },
+		"a task":   func() error { _, err := f.store.FindTask(ctx, "t"); return err },
+		"figures":  func() error { _, err := f.store.Stats(ctx, time.Minute); return err },
+		"a story":  func() error { _, err := f.store.TaskEvents(ctx, "t", "", 10); return err },
+		"the log":  func() error { _, err := f.store.ListEvents(ctx, taskfeed.EventQuery{Limit: 10}); return err },
+		"events":   func() error { _, _, err := f.store.After(ctx, taskfeed.Filter{}, 0, 10); return err },
+		"commands": func() error { _, err := f.store.LastCommand(ctx); return err },
+		"moves":    func() error { _, err := f.session.Move(ctx); return err },
+	} {
+		err := read()
+		wantCode(t, err, taskfeed.CodeUnavailable)
+		if !mention(err, "row-level security", "taskfeed doctor") {
+			t.Errorf("bad input 111: %s: got %v, want an error that says why and what to do", name, err)
+		}
+	}
+}
