@@ -222,23 +222,26 @@ type memLog struct {
 }
 
 // After implements hub.Log.
-func (l *memLog) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (found []taskfeed.Event, more bool, err error) {
+func (l *memLog) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (found []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.fail != nil {
 		if err := l.fail(); err != nil {
-			return nil, false, err
+			return nil, 0, false, err
 		}
 	}
 	if after > 0 && after < l.oldest {
-		return nil, false, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "too old"}
+		return nil, 0, false, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "too old"}
 	}
 	for i := range l.events {
 		if e := &l.events[i]; e.ID > after && f.Match(e) && len(found) < limit {
 			found = append(found, *e)
 		}
 	}
-	return found, len(found) == limit, nil
+	if more = len(found) == limit; more {
+		through = found[limit-1].ID
+	}
+	return found, through, more, nil
 }
 
 // Head implements hub.Log.

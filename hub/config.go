@@ -17,9 +17,12 @@ type Config struct {
 	// ReplayPage is how many events one read of the log asks for. Default 500.
 	ReplayPage int
 	// MaxReplays bounds the reads of the log that run at the same time; the
-	// others wait in line. It must leave connections of the database pool to
-	// others. Default 16.
+	// others wait in line, each user by turns. One user has at most half of them.
+	// It must leave connections of the database pool to others. Default 16.
 	MaxReplays int
+	// ReplayBytes bounds the pages of the log that are held until their subscribers
+	// come for the next one. One user has at most half of it. Default 64 MiB.
+	ReplayBytes int
 	// MaxPerUser bounds the reservations of one user. Default 20.
 	MaxPerUser int
 	// MaxTotal bounds the reservations of all users. Default 50,000.
@@ -36,6 +39,7 @@ func (c Config) withDefaults() Config {
 	set(&c.RecentBytes, 64<<20)
 	set(&c.ReplayPage, 500)
 	set(&c.MaxReplays, 16)
+	set(&c.ReplayBytes, 64<<20)
 	set(&c.MaxPerUser, 20)
 	set(&c.MaxTotal, 50_000)
 	return c
@@ -50,6 +54,7 @@ func (c Config) validate() error {
 		{"RecentBytes", c.RecentBytes},
 		{"ReplayPage", c.ReplayPage},
 		{"MaxReplays", c.MaxReplays},
+		{"ReplayBytes", c.ReplayBytes},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("hub: %s is %d; it must be positive, or 0 for the default", f.name, f.value)

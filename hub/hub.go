@@ -40,16 +40,18 @@ import (
 	"sync"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/fair"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Log is the part of the event log the hub needs; *store.Store provides it.
 type Log interface {
 	// After returns at most limit events that match f after the cursor, oldest
-	// first. Unless there may be more, the log holds no other that was announced
-	// before. It returns CodeGone when the cursor is older than the log keeps; a
+	// first. When there may be more, no other up to through, which is beyond the
+	// cursor, matches; else the log holds no other that was announced before. It may
+	// find none and still say that there may be more. It returns CodeGone when the cursor is older than the log keeps; a
 	// cursor of 0 is never gone: it means all that is kept.
-	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error)
+	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error)
 
 	// Head returns an id that is not lower than that of any event in the log.
 	Head(ctx context.Context) (taskfeed.Cursor, error)
@@ -61,9 +63,10 @@ const publishChunk = 256
 // Hub is the registry of subscribers and the fan-out. It is safe for concurrent
 // use; only Publish wants one caller at a time. It needs no closing.
 type Hub struct {
-	log     Log
-	cfg     Config
-	replays chan struct{} // holds a value for each read of the log that runs
+	log   Log
+	cfg   Config
+	turns *fair.Budget // reads of the log, by user
+	pages *fair.Budget // bytes of pages of the log that are being written
 
 	mu    sync.Mutex // never held while the log is read, a frame encoded or Wake called
 	ready bool       // SetHead has been called
@@ -91,10 +94,11 @@ func New(log Log, cfg Config) (*Hub, error) {
 		return nil, err
 	}
 	return &Hub{
-		log:     log,
-		cfg:     cfg,
-		replays: make(chan struct{}, cfg.MaxReplays),
-		users:   make(map[string]*feed),
+		log:   log,
+		cfg:   cfg,
+		turns: fair.New(int64(cfg.MaxReplays)),
+		pages: fair.New(int64(cfg.ReplayBytes)),
+		users: make(map[string]*feed),
 	}, nil
 }
 

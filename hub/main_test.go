@@ -26,6 +26,7 @@ type memLog struct {
 	lost   taskfeed.Cursor  // retention has dropped what is at or below
 	head   taskfeed.Cursor  // what Head returns when it is above the last event
 	page   int              // when positive, the most events of a page, whatever the limit
+	scan   int              // when positive, the most events that a read looks at
 	reads  int
 
 	said answers
@@ -77,24 +78,24 @@ func (l *memLog) Head(ctx context.Context) (taskfeed.Cursor, error) {
 	return head, call(ctx, l.answered)
 }
 
-func (l *memLog) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, bool, error) {
+func (l *memLog) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, taskfeed.Cursor, bool, error) {
 	if err := call(ctx, l.asked); err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
-	events, more, err := l.after(f, after, limit)
+	events, through, more, err := l.after(f, after, limit)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
-	return events, more, call(ctx, l.answered)
+	return events, through, more, call(ctx, l.answered)
 }
 
-func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) (page []taskfeed.Event, more bool, err error) {
+func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) (page []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++
 	if after > 0 && after < l.lost {
 		l.said.gone = after
-		return nil, false, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "gone"}
+		return nil, 0, false, &taskfeed.Error{Code: taskfeed.CodeGone, Message: "gone"}
 	}
 	if after == 0 {
 		l.said.lost = l.lost
@@ -102,12 +103,19 @@ func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) (pag
 	if l.page > 0 {
 		limit = min(limit, l.page)
 	}
+	scanned := 0
 	for _, e := range l.events {
-		if len(page) < limit && e.ID > max(after, l.lost) && f.Match(&e) {
+		if e.ID <= max(after, l.lost) {
+			continue
+		}
+		if f.Match(&e) {
 			page = append(page, e)
 		}
+		if scanned++; len(page) == limit || scanned == l.scan {
+			return page, e.ID, true, nil
+		}
 	}
-	return page, len(page) == limit, nil
+	return page, 0, false, nil
 }
 
 func call(ctx context.Context, hook func(context.Context) error) error {

@@ -57,10 +57,12 @@ type modelSub struct {
 }
 
 func newModel(t *rapid.T) *model {
-	log := &memLog{page: rapid.IntRange(1, 4).Draw(t, "page")}
+	log := &memLog{page: rapid.IntRange(1, 4).Draw(t, "page"), scan: rapid.IntRange(0, 3).Draw(t, "scan")}
 	h, err := New(log, Config{
 		FeedBytes:   rapid.SampledFrom([]int{1, 400, 2000, 0}).Draw(t, "FeedBytes"),
 		RecentBytes: rapid.SampledFrom([]int{1, 700, 3000, 0}).Draw(t, "RecentBytes"),
+		ReplayBytes: 1 << 30, // reads within reads must not wait for each other
+		MaxReplays:  100,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -362,7 +364,7 @@ func (m *model) finish(t *rapid.T) {
 		}
 	}
 	m.check(t)
-	if got := m.Stats(); got.Users+got.Subscribers+got.RecentBytes+got.Replaying != 0 || len(m.users) != 0 {
+	if got := m.Stats(); got.Users+got.Subscribers+got.RecentBytes+got.Replaying+int(m.pages.Used()) != 0 || len(m.users) != 0 {
 		t.Fatalf("at the end %+v and %d users, want none", got, len(m.users))
 	}
 }

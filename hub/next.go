@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/fair"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
@@ -45,6 +46,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 		return nil, false, ErrClosed
 	}
 	s.parked = false
+	s.keep(nil) // who asks again has written the last page
 	s.unverified = s.unverified && s.cursor > h.head
 	if s.unverified || s.cursor < s.floor() {
 		return nil, false, nil
@@ -105,12 +107,21 @@ func lowest(lists *[2][]entry) *Frame {
 // read returns a page of the log, or a feed_reset frame. Without either it has
 // moved the cursor, or somebody else has.
 func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
-	select {
-	case s.hub.replays <- struct{}{}:
-		defer func() { <-s.hub.replays }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for a turn to read the log: %w", context.Cause(ctx))
+	page, err := s.hub.pages.Take(ctx, s.reader(), replayBytes)
+	if err != nil {
+		return nil, fmt.Errorf("wait for memory to read the log: %w", err)
 	}
+	kept := false
+	defer func() {
+		if !kept {
+			page.Release()
+		}
+	}()
+	turn, err := s.hub.turns.Take(ctx, s.reader(), 1)
+	if err != nil {
+		return nil, fmt.Errorf("wait to read the log: %w", err)
+	}
+	defer turn.Release()
 	cursor, head, unverified, err := s.beforeRead()
 	if err != nil {
 		return nil, err
@@ -121,17 +132,62 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	if planted.Now(planted.HastyReset) {
 		return s.reset(cursor, taskfeed.ResetExpired)
 	}
-	events, more, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
+	events, through, more, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
 	if taskfeed.CodeOf(err) == taskfeed.CodeGone {
 		return s.reset(cursor, taskfeed.ResetExpired)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read events after %s: %w", cursor, err)
 	}
-	if more && len(events) > 0 {
-		head = cursor // the page says nothing of what is beyond it
+	if more {
+		head = min(head, through) // the page says nothing of what is beyond it
 	}
-	return s.replay(cursor, head, replayFrames(events))
+	frames, err := s.replay(cursor, head, replayFrames(events))
+	if kept = len(frames) > 0; kept {
+		page.Shrink(size(frames))
+		s.hold(page)
+	}
+	return frames, err
+}
+
+// replayBytes is what a page of the log may take, as it is read and as frames. A
+// page of the log holds half a megabyte and one event.
+const replayBytes = 2 << 20
+
+// size is what the frames take until they are written.
+func size(frames []*Frame) (sum int64) {
+	for _, f := range frames {
+		sum += int64(f.cost())
+	}
+	return sum
+}
+
+// reader is whose turn a read of the log is.
+func (s *Subscriber) reader() string {
+	if s.user == nil {
+		return ""
+	}
+	return s.user.user
+}
+
+// hold keeps the page's share of the memory until the next page, or gives it back
+// if the subscriber has been closed.
+func (s *Subscriber) hold(page *fair.Share) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.closed {
+		page.Release()
+		return
+	}
+	s.keep(page)
+}
+
+// keep puts the share in the place of the one before. The caller holds the mutex.
+func (s *Subscriber) keep(page *fair.Share) {
+	if s.page != nil {
+		s.page.Release()
+	}
+	s.page = page
 }
 
 // beforeRead returns the head as it is before the log is asked: whatever the

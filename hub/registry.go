@@ -143,7 +143,7 @@ func (h *Hub) Stats() Stats {
 	s.Subscribers = len(h.cast.subs) + len(h.all.subs)
 	s.Reserved = h.reserved
 	s.RecentBytes = h.recentBytes
-	s.Replaying = len(h.replays)
+	s.Replaying = int(h.turns.Used())
 	return s
 }
 

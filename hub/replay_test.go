@@ -400,7 +400,7 @@ func TestReadsOfTheLogAreBounded(t *testing.T) {
 		done := make(chan error)
 		var taps []*tap
 		for range 10 {
-			s := r.tap(t, SubscribeOptions{Filter: of("alice"), After: from(5)})
+			s := r.tap(t, SubscribeOptions{Filter: of(fmt.Sprint("user ", len(taps))), After: from(5)})
 			taps = append(taps, s)
 			go func() {
 				_, err := s.Next(t.Context())

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/fair"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
@@ -68,6 +69,8 @@ type Subscriber struct {
 	closed     bool
 	owesLive   bool
 	unverified bool // the cursor was ahead of the head; only the log knows if it is real
+
+	page *fair.Share // what the last page of the log takes; nil for shared frames
 }
 
 // seat is where a subscriber stands in a feed's list.
@@ -121,6 +124,7 @@ func (s *Subscriber) Close() {
 		return
 	}
 	s.cursor, s.parked, s.closed = s.position(), false, true
+	s.keep(nil)
 	h.detach(s, 0)
 	h.detach(s, 1)
 	h.dismiss(s)

@@ -92,12 +92,12 @@ func (s *flaky) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) e
 	}))
 }
 
-func (s *flaky) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, bool, error) {
-	events, more, err := s.Session.After(ctx, f, after, limit)
+func (s *flaky) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) ([]taskfeed.Event, taskfeed.Cursor, bool, error) {
+	events, through, more, err := s.Session.After(ctx, f, after, limit)
 	if err = s.lose(err); err != nil {
-		return nil, false, err
+		return nil, 0, false, err
 	}
-	return events, more, nil
+	return events, through, more, nil
 }
 
 // Run ends soon and leaves nothing behind, whatever it is doing.

@@ -70,13 +70,13 @@ func (s *fakeSession) Maintain(context.Context, time.Duration) error {
 	return nil
 }
 
-func (s *fakeSession) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, _ int) ([]taskfeed.Event, bool, error) {
+func (s *fakeSession) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, _ int) ([]taskfeed.Event, taskfeed.Cursor, bool, error) {
 	_ = s.call("read")
 	if s.after != nil {
 		events, err := s.after(after)
-		return events, len(events) > 0, err
+		return events, 0, len(events) > 0, err
 	}
-	return nil, false, nil
+	return nil, 0, false, nil
 }
 
 func (s *fakeSession) LastID(context.Context) (taskfeed.Cursor, error) { return 0, nil }

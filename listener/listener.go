@@ -67,7 +67,7 @@ type Sequencer interface {
 type Log interface {
 	// After returns at most limit events after the cursor and whether there may
 	// be more. CodeGone when retention has passed the cursor.
-	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error)
+	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error)
 	// LastID returns the id of the last committed event, dropped by now or not.
 	LastID(ctx context.Context) (taskfeed.Cursor, error)
 }
@@ -305,7 +305,7 @@ func (l *Listener) catchUp(ctx context.Context, s Session) (found int, err error
 		return 0, l.skipToEnd(ctx, s)
 	}
 	for {
-		events, more, err := s.After(ctx, taskfeed.Filter{All: true}, l.published, page)
+		events, _, more, err := s.After(ctx, taskfeed.Filter{All: true}, l.published, page)
 		if taskfeed.CodeOf(err) == taskfeed.CodeGone {
 			return found, l.skipToEnd(ctx, s) // away for longer than retention: subscribers read, or are reset
 		}

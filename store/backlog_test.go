@@ -106,7 +106,7 @@ func TestMoveBacklog(t *testing.T) {
 		addMany(t, f.app, "t", 7)
 		var read []taskfeed.Event
 		err := f.session.MoveBacklog(t.Context(), func(m taskfeed.Moved) error {
-			page, _, err := f.session.After(t.Context(), taskfeed.Filter{All: true}, m.Last-taskfeed.Cursor(m.Count), 100)
+			page, _, _, err := f.session.After(t.Context(), taskfeed.Filter{All: true}, m.Last-taskfeed.Cursor(m.Count), 100)
 			read = append(read, page...)
 			return err
 		})

@@ -26,7 +26,7 @@ func TestPlansAreMadeAnew(t *testing.T) {
 				if task, err := f.store.FindTask(t.Context(), "t €"); err != nil || task.Message != "€ 2" {
 					t.Errorf("%s: find: got %q, error %v", when, task.Message, err)
 				}
-				if events, _, err := f.store.After(t.Context(), taskfeed.Filter{UserID: zoe}, 0, 10); err != nil || len(events) == 0 {
+				if events, _, _, err := f.store.After(t.Context(), taskfeed.Filter{UserID: zoe}, 0, 10); err != nil || len(events) == 0 {
 					t.Errorf("%s: replay: got %d events, error %v", when, len(events), err)
 				}
 				if commands, err := f.store.CommandsAfter(t.Context(), 0); err != nil || len(commands) == 0 {
@@ -35,7 +35,7 @@ func TestPlansAreMadeAnew(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if _, _, err := f.session.After(t.Context(), taskfeed.Filter{UserID: zoe}, 0, 10); err != nil {
+		if _, _, _, err := f.session.After(t.Context(), taskfeed.Filter{UserID: zoe}, 0, 10); err != nil {
 			t.Errorf("%s: replay over the session: %v", when, err)
 		}
 		add(t, f.app, when)
@@ -82,7 +82,7 @@ func TestReadsThatWaitLeaveOthersTheirs(t *testing.T) {
 	})
 	for range 20 {
 		bounded, done := context.WithTimeout(t.Context(), patience)
-		if events, _, err := f.store.After(bounded, taskfeed.Filter{UserID: zoe}, 0, 10); err != nil || len(events) == 0 {
+		if events, _, _, err := f.store.After(bounded, taskfeed.Filter{UserID: zoe}, 0, 10); err != nil || len(events) == 0 {
 			t.Errorf("replay: got %d events, error %v, want some", len(events), err)
 		}
 		if err := f.store.Ping(bounded); err != nil {

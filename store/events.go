@@ -39,63 +39,84 @@ FROM (
 WHERE earlier < @bytes
 ORDER BY id`
 
-// Each branch walks one index in order and stops at the limit; one scan with OR
-// would have to choose between reading everybody's events and sorting. {pin} is
-// the column that this index begins with: see pinned.
-const sqlUserFeed = `
+// A feed is walked along one index or two, each in its order and up to the limit:
+// one scan with OR would have to choose between reading everybody's events and
+// sorting.
+const sqlFeedWalk = `
     (SELECT ` + tableColumns + `
     FROM taskfeed.events
-    WHERE {own}
-      AND id > @after{narrow}
-    ORDER BY {pin}, id
-    LIMIT @limit)
-    UNION ALL
-    (SELECT ` + tableColumns + `
-    FROM taskfeed.events
-    WHERE user_id IS NULL
-      AND id > @after{task}{narrow}
-    ORDER BY user_id, id
+    WHERE {base}id > @after{rest}
+    ORDER BY {pin}id
     LIMIT @limit)`
 
-const sqlEveryFeed = `
-    SELECT ` + tableColumns + `
+// What a filter leaves out is scanned all the same. A read of a narrowed feed goes
+// no further than maxScan events of each walk, whatever it finds, so that one turn
+// at the log takes about as long as any other.
+const (
+	sqlFeedEnd = `
+    (SELECT id
     FROM taskfeed.events
-    WHERE {all}id > @after{narrow}
-    ORDER BY {first}id
-    LIMIT @limit`
-
-const sqlSomeTypes = ` AND type = ANY (@types::text[])`
-
-// How a feed is walked: along the events of a user, or of a task, which are fewer.
-var (
-	alongUser = strings.NewReplacer("{own}", "user_id = ANY (ARRAY[@user_id::text])", "{pin}", "user_id", "{task}", "", "{all}", "", "{first}", "")
-	alongTask = strings.NewReplacer("{own}", sqlOneTask+" AND user_id = @user_id", "{pin}", "task_id",
-		"{task}", " AND task_id = @task_id", "{all}", sqlOneTask+" AND ", "{first}", "task_id, ")
+    WHERE {base}id > @after
+    ORDER BY {pin}id
+    OFFSET @scan
+    LIMIT 1)`
+	sqlFeedReach = `
+SELECT coalesce(min(id), 0)
+FROM ({feed}) AS ends`
+	maxScan = 5000
 )
 
-const sqlOneTask = "task_id = ANY (ARRAY[@task_id::text])"
+// feedWalk is one way along an index: pin is the column that it begins with, and
+// base what that column is held to, see pinned; rest is looked at on the way.
+type feedWalk struct{ base, pin, rest string }
+
+// walksOf returns how a feed is walked: along its task, along its user and the
+// broadcasts, or along all.
+func walksOf(f taskfeed.Filter) []feedWalk {
+	switch {
+	case f.TaskID != "" && f.All:
+		return []feedWalk{{"task_id = ANY (ARRAY[@task_id::text]) AND ", "task_id, ", ""}}
+	case f.TaskID != "":
+		return []feedWalk{{"task_id = ANY (ARRAY[@task_id::text]) AND ", "task_id, ", " AND (user_id = @user_id OR user_id IS NULL)"}}
+	case f.All:
+		return []feedWalk{{}}
+	}
+	return []feedWalk{{"user_id = ANY (ARRAY[@user_id::text]) AND ", "user_id, ", ""}, {"user_id IS NULL AND ", "user_id, ", ""}}
+}
+
+// narrowed reports whether walks of a feed pass events that are not of it.
+func narrowed(f taskfeed.Filter) bool {
+	return len(f.Types) > 0 || f.TaskID != "" && !f.All
+}
+
+// feedOf puts the walks of a feed into a statement.
+func feedOf(f taskfeed.Filter, statement, part, narrow string) string {
+	var parts []string
+	for _, w := range walksOf(f) {
+		parts = append(parts, strings.NewReplacer("{base}", w.base, "{pin}", w.pin, "{rest}", w.rest+narrow).Replace(part))
+	}
+	return strings.ReplaceAll(statement, "{feed}", strings.Join(parts, "\n    UNION ALL"))
+}
 
 func pageStatement(f taskfeed.Filter) string {
-	feed, narrow, along := sqlUserFeed, "", alongUser
-	if f.All {
-		feed = sqlEveryFeed
-	}
+	narrow := ""
 	if len(f.Types) > 0 {
-		narrow = sqlSomeTypes
+		narrow = ` AND type = ANY (@types::text[])`
 	}
-	if f.TaskID != "" {
-		along = alongTask
+	if narrowed(f) {
+		narrow += ` AND id <= @reach`
 	}
-	feed = strings.ReplaceAll(along.Replace(feed), "{narrow}", narrow)
-	return strings.ReplaceAll(sqlPage, "{feed}", feed)
+	return feedOf(f, sqlPage, sqlFeedWalk, narrow)
 }
+
+func reachStatement(f taskfeed.Filter) string { return feedOf(f, sqlFeedReach, sqlFeedEnd, "") }
 
 func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
 	types := make([]string, 0, len(f.Types)) // a type that pgx knows without asking the database
 	for _, t := range f.Types {
 		types = append(types, string(t))
 	}
-	return pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes,
+	return pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes, "scan": maxScan - 1, "reach": int64(taskfeed.MaxID),
 		"user_id": f.UserID, "task_id": f.TaskID, "types": types}
 }
 
@@ -115,37 +136,48 @@ SELECT expired_through
 FROM taskfeed.log_state`
 
 // After returns at most limit events that match f after the cursor, oldest
-// first, and whether there may be more. A page may end early when its data is
-// large. It returns CodeGone when events after the cursor, of
-// this filter or not, have been dropped by retention; a cursor of 0 asks for what
-// there is and is never gone.
-func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
+// first, and whether there may be more: then no other event up to through matches.
+// A page may end early when its data is large, or when a narrow filter has passed
+// many events that it does not want; it may be empty then. It returns CodeGone
+// when events after the cursor, of this filter or not, have been dropped by
+// retention; a cursor of 0 asks for what there is and is never gone.
+func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	ctx, cancel := s.reading(ctx)
 	defer cancel()
 	err = s.feeds.do(ctx, func(db asked) (err error) {
-		events, more, err = eventsAfter(ctx, db, f, after, limit)
+		events, through, more, err = eventsAfter(ctx, db, f, after, limit)
 		return err
 	})
-	return events, more, wrap("read events", err)
+	return events, through, more, wrap("read events", err)
 }
 
 // After is [Store.After] over the session, which does not wait for the pool.
-func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
+func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err = withFreshPlans(ctx, s.conn, func() (err error) {
-		events, more, err = eventsAfter(ctx, s.conn, f, after, limit)
+		events, through, more, err = eventsAfter(ctx, s.conn, f, after, limit)
 		return err
 	})
-	return events, more, err
+	return events, through, more, err
 }
 
-func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, more bool, err error) {
-	var expired taskfeed.Cursor
+func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
+	var expired, reach taskfeed.Cursor
 	candidates := 0
+	args := pageArgs(f, after, limit)
+	if narrowed(f) {
+		// In a statement before: events that come meanwhile have greater ids.
+		if reach, err = feedReach(ctx, db, f, args); err != nil {
+			return nil, 0, false, wrap(fmt.Sprintf("measure events after %s", after), err)
+		}
+		if reach > 0 {
+			args["reach"] = int64(reach)
+		}
+	}
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(sqlPlainPlan)
-	batch.Queue(pageStatement(f), pageArgs(f, after, limit)).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(pageStatement(f), args).Query(func(rows pgx.Rows) (err error) {
 		events, _, err = collect(rows, maxPageBytes, eventBytes, func(row pgx.CollectableRow, _ ...any) (e taskfeed.Event, err error) {
 			return e, row.Scan(append(scanTargets(&e), &candidates)...)
 		})
@@ -156,13 +188,24 @@ func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed
 		return row.Scan(&expired)
 	})
 	if err := db.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, false, wrap(fmt.Sprintf("read events after %s", after), err)
+		return nil, 0, false, wrap(fmt.Sprintf("read events after %s", after), err)
 	}
 	if after > 0 && after < expired {
-		return nil, false, &taskfeed.Error{Code: taskfeed.CodeGone,
+		return nil, 0, false, &taskfeed.Error{Code: taskfeed.CodeGone,
 			Message: fmt.Sprintf("events after %s are no longer kept: list the tasks again and go on from their cursor", after)}
 	}
-	return events, candidates == limit || candidates > len(events), nil
+	if n := len(events); n > 0 && (candidates == limit || candidates > n) {
+		return events, events[n-1].ID, true, nil
+	}
+	return events, reach, reach > 0, nil
+}
+
+// feedReach returns how far a read of a narrowed feed goes, 0 for to the end.
+func feedReach(ctx context.Context, db over, f taskfeed.Filter, args pgx.NamedArgs) (reach taskfeed.Cursor, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(sqlPlainPlan)
+	batch.Queue(reachStatement(f), args).QueryRow(func(row pgx.Row) error { return row.Scan((*int64)(&reach)) })
+	return reach, db.SendBatch(ctx, batch).Close()
 }
 
 // scanTargets takes eventColumns in order, as types that pgx knows: it looks at

@@ -82,11 +82,11 @@ func TestAfter(t *testing.T) {
 	}
 
 	t.Run("over the session", func(t *testing.T) {
-		page, _, err := f.session.After(t.Context(), taskfeed.Filter{UserID: "bob"}, 500, 5)
+		page, _, _, err := f.session.After(t.Context(), taskfeed.Filter{UserID: "bob"}, 500, 5)
 		if err != nil {
 			t.Fatalf("read events: %v", err)
 		}
-		same, _, err := f.store.After(t.Context(), taskfeed.Filter{UserID: "bob"}, 500, 5)
+		same, _, _, err := f.store.After(t.Context(), taskfeed.Filter{UserID: "bob"}, 500, 5)
 		if err != nil || len(page) != 5 {
 			t.Fatalf("the session reads %d events, want 5; the store: %v", len(page), err)
 		}
@@ -119,7 +119,7 @@ func TestAfterEndsPagesBySize(t *testing.T) {
 	var got []taskfeed.Cursor
 	var after taskfeed.Cursor
 	for {
-		page, more, err := f.store.After(t.Context(), taskfeed.Filter{UserID: "alice"}, after, 1000)
+		page, _, more, err := f.store.After(t.Context(), taskfeed.Filter{UserID: "alice"}, after, 1000)
 		if err != nil || len(page) == 0 {
 			t.Fatalf("read events: got %d and %v, want some", len(page), err)
 		}
@@ -149,12 +149,12 @@ func TestAfterSaysWhetherThereIsMore(t *testing.T) {
 		{ID: 3, UserID: "bob", Type: "news", Data: []byte("{}")},
 	})
 	for limit, want := range map[int]bool{1: true, 2: true, 3: false} {
-		page, more, err := f.store.After(t.Context(), taskfeed.Filter{UserID: "alice"}, 0, limit)
+		page, _, more, err := f.store.After(t.Context(), taskfeed.Filter{UserID: "alice"}, 0, limit)
 		if err != nil || more != want || len(page) != min(limit, 2) {
 			t.Errorf("limit %d: got %d events, more %v (%v), want %d, %v", limit, len(page), more, err, min(limit, 2), want)
 		}
 	}
-	if page, more, err := f.session.After(t.Context(), taskfeed.Filter{UserID: "alice"}, 2, 10); err != nil || more || len(page) != 0 {
+	if page, _, more, err := f.session.After(t.Context(), taskfeed.Filter{UserID: "alice"}, 2, 10); err != nil || more || len(page) != 0 {
 		t.Errorf("at the end: got %d events, more %v (%v), want none", len(page), more, err)
 	}
 }
@@ -175,7 +175,7 @@ func TestAfterIsGone(t *testing.T) {
 	exec(t, f.app, "UPDATE taskfeed.log_state SET expired_through = 10")
 	for after, want := range map[taskfeed.Cursor]taskfeed.Code{0: "", 1: taskfeed.CodeGone, 9: taskfeed.CodeGone, 10: "", 11: "", 20: "", 99: ""} {
 		for _, filter := range []taskfeed.Filter{{UserID: "alice"}, {All: true}, {UserID: "bob"}} {
-			page, _, err := f.store.After(t.Context(), filter, after, 10)
+			page, _, _, err := f.store.After(t.Context(), filter, after, 10)
 			if got := taskfeed.CodeOf(err); got != want {
 				t.Errorf("%+v after %d: code %q (%v), want %q", filter, after, got, err, want)
 			}
@@ -214,7 +214,7 @@ func TestAfterDuringRetention(t *testing.T) {
 			running = false
 		default:
 		}
-		events, _, err := f.store.After(t.Context(), taskfeed.Filter{All: true}, 10, 1000)
+		events, _, _, err := f.store.After(t.Context(), taskfeed.Filter{All: true}, 10, 1000)
 		switch {
 		case taskfeed.CodeOf(err) == taskfeed.CodeGone:
 			gone++

@@ -77,11 +77,33 @@ func (s *Session) ExplainMoveBacklog(ctx context.Context, places []pgtype.TID, i
 	return plan, err
 }
 
+// MaxScan is how far one read of a narrowed feed goes.
+const MaxScan = maxScan
+
+// ExplainReach returns the plan of the statement that measures a narrowed feed.
+func ExplainReach(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor) (plan []byte, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(sqlPlainPlan)
+	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+reachStatement(f), pageArgs(f, after, 1)).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&plan) })
+	return plan, conn.SendBatch(ctx, batch).Close()
+}
+
 // ExplainAfter returns the plan of one page of a feed, in a batch as After reads it.
 func ExplainAfter(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor, limit int) (plan []byte, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(sqlPlainPlan)
-	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+pageStatement(f), pageArgs(f, after, limit)).
+	args := pageArgs(f, after, limit)
+	if narrowed(f) {
+		reach, err := feedReach(ctx, conn, f, args)
+		if err != nil {
+			return nil, err
+		}
+		if reach > 0 {
+			args["reach"] = int64(reach)
+		}
+	}
+	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+pageStatement(f), args).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&plan) })
 	return plan, conn.SendBatch(ctx, batch).Close()
 }

@@ -146,7 +146,7 @@ func TestRowSecurityIsNoEmptyList(t *testing.T) {
 		"figures":  func() error { _, err := f.store.Stats(ctx, time.Minute); return err },
 		"a story":  func() error { _, err := f.store.TaskEvents(ctx, "t", "", 10); return err },
 		"the log":  func() error { _, err := f.store.ListEvents(ctx, taskfeed.EventQuery{Limit: 10}); return err },
-		"events":   func() error { _, _, err := f.store.After(ctx, taskfeed.Filter{}, 0, 10); return err },
+		"events":   func() error { _, _, _, err := f.store.After(ctx, taskfeed.Filter{}, 0, 10); return err },
 		"commands": func() error { _, err := f.store.LastCommand(ctx); return err },
 		"moves":    func() error { _, err := f.session.Move(ctx); return err },
 	} {

@@ -225,7 +225,7 @@ func (m *machine) move(t *rapid.T) {
 func (m *machine) backlog(t *rapid.T) {
 	m.session.SetPages(2, rapid.IntRange(1, 4).Draw(t, "page"), rapid.IntRange(3, 100).Draw(t, "most"))
 	err := m.session.MoveBacklog(m.ctx, func(taskfeed.Moved) error {
-		events, _, err := m.session.After(m.ctx, taskfeed.Filter{All: true}, m.last, 100)
+		events, _, _, err := m.session.After(m.ctx, taskfeed.Filter{All: true}, m.last, 100)
 		m.take(t, events)
 		return err
 	})

@@ -135,7 +135,7 @@ func TestMaintainDropsWhatExpired(t *testing.T) {
 			t.Errorf("expired through: got %d, want %d", got, width+10)
 		}
 		for after, want := range map[taskfeed.Cursor]taskfeed.Code{0: "", width + 9: taskfeed.CodeGone, width + 10: "", 2 * width: ""} {
-			_, _, err := f.store.After(t.Context(), taskfeed.Filter{All: true}, after, 10)
+			_, _, _, err := f.store.After(t.Context(), taskfeed.Filter{All: true}, after, 10)
 			if got := taskfeed.CodeOf(err); got != want {
 				t.Errorf("after %d: code %q, want %q", after, got, want)
 			}

@@ -269,7 +269,7 @@ func TestCheckListen(t *testing.T) {
 		s := openStore(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/none"})
 		wantCode(t, s.CheckListen(t.Context()), taskfeed.CodeUnavailable)
 		wantCode(t, s.Ping(t.Context()), taskfeed.CodeUnavailable)
-		_, _, err := s.After(t.Context(), taskfeed.Filter{All: true}, 0, 1)
+		_, _, _, err := s.After(t.Context(), taskfeed.Filter{All: true}, 0, 1)
 		wantCode(t, err, taskfeed.CodeUnavailable)
 	})
 }

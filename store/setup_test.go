@@ -157,7 +157,7 @@ func readFeed(t *testing.T, s *store.Store, f taskfeed.Filter, limit int) []task
 	var all []taskfeed.Event
 	var after taskfeed.Cursor
 	for {
-		page, more, err := s.After(t.Context(), f, after, limit)
+		page, _, more, err := s.After(t.Context(), f, after, limit)
 		if err != nil {
 			t.Fatalf("read events after %s: %v", after, err)
 		}

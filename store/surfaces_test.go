@@ -72,7 +72,7 @@ func sessionSurfaces() []surface {
 			if _, err := w.session.LastID(ctx); err != nil {
 				return nil, err
 			}
-			events, _, err := w.session.After(ctx, taskfeed.Filter{UserID: zoe}, 0, 100)
+			events, _, _, err := w.session.After(ctx, taskfeed.Filter{UserID: zoe}, 0, 100)
 			return eventsOf(events), err
 		}},
 	}
@@ -84,7 +84,7 @@ func feedSurfaces() (all []surface) {
 		"a task": {UserID: zoe, TaskID: "t €"}, "a task of all": {All: true, TaskID: "t €"},
 	} {
 		all = append(all, surface{"replay of " + name, func(ctx context.Context, w *world) (any, error) {
-			events, more, err := w.store.After(ctx, f, 0, 100)
+			events, _, more, err := w.store.After(ctx, f, 0, 100)
 			return fmt.Sprint(eventsOf(events), more), err
 		}})
 	}
