@@ -153,13 +153,15 @@ func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
 
 // awaitDatabase reads the schema's version, trying again for as long as wait
 // while the database cannot be reached. That a role lacks rights, or that the URL has
-// a parameter which the server does not know, does not pass.
+// a parameter which the server does not know or leads through the wrong pooler, does
+// not pass.
 func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
 	deadline := time.Now().Add(wait)
 	for {
 		versions, err := migrations.Read(ctx, url)
 		_, parameter := errors.AsType[*dial.ParameterError](err)
-		if err == nil || parameter || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
+		_, shared := errors.AsType[*dial.SharedError](err)
+		if err == nil || parameter || shared || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return versions, err
 		}
 		logger.Warn("waiting for the database", "error", err)

@@ -78,6 +78,9 @@ func Connect(ctx context.Context, c Config, tune func(*pgx.ConnConfig)) (*pgx.Co
 	conn, err := c.connect(ctx, tune)
 	if Refused(err) && !c.Bare {
 		c.Bare = true
+		if err := c.checkOwn(ctx); err != nil {
+			return nil, err
+		}
 		conn, err = c.connect(ctx, tune)
 	}
 	if err != nil {
@@ -107,6 +110,9 @@ func OpenDB(ctx context.Context, c Config, begin string) (*sql.DB, error) {
 	db, err := c.openDB(ctx, begin)
 	if Refused(err) {
 		c.Bare = true
+		if err := c.checkOwn(ctx); err != nil {
+			return nil, err
+		}
 		db, err = c.openDB(ctx, begin)
 	}
 	return db, Explain(err)

@@ -147,5 +147,8 @@ func newer(conn *pgconn.PgConn, local string) string {
 	if n, err := strconv.Atoi(major); err != nil || n < 17 {
 		return ""
 	}
+	if local == "false" {
+		return "SET transaction_timeout = 0"
+	}
 	return set(map[string]string{"transaction_timeout": "0"}, local)
 }

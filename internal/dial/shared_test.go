@@ -1,0 +1,88 @@
+package dial_test
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
+)
+
+// Bad input 69, through a pooler that refuses parameters too: what is set for a
+// session there, search_path for one, would be set for an app's, whose tables would
+// be gone. Such a URL is refused with what to set.
+func TestSharedSessions(t *testing.T) {
+	t.Parallel()
+	url := pooler(t)
+	conn, err := dial.Connect(t.Context(), dial.Config{URL: url}, nil)
+	if _, ok := errors.AsType[*dial.SharedError](err); !ok {
+		t.Errorf("a session: got %v, error %v, want a SharedError", conn, err)
+	}
+	if _, err = dial.OpenDB(t.Context(), dial.Config{URL: url}, ""); err == nil {
+		t.Error("a session of database/sql: got no error, want a SharedError")
+	} else if _, ok := errors.AsType[*dial.SharedError](err); !ok {
+		t.Errorf("a session of database/sql: got error %v, want a SharedError", err)
+	}
+}
+
+// pooler answers like one that has a single session for all: whoever asks, it is
+// the backend 42. It refuses connections that begin with a search_path.
+func pooler(t *testing.T) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() {
+		_ = l.Close() // ends the loop
+		wg.Wait()
+	})
+	wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer client.Close()
+				answer(pgproto3.NewBackend(client, client))
+			})
+		}
+	})
+	return "postgres://u@" + l.Addr().String() + "/db?sslmode=disable"
+}
+
+func answer(b *pgproto3.Backend) {
+	start, err := b.ReceiveStartupMessage()
+	if m, ok := start.(*pgproto3.StartupMessage); err != nil || !ok || m.Parameters["search_path"] != "" {
+		b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: search_path"})
+		_ = b.Flush() // the client may have gone
+		return
+	}
+	b.Send(&pgproto3.AuthenticationOk{})
+	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	for b.Flush() == nil {
+		m, err := b.Receive()
+		if err != nil {
+			return
+		}
+		switch m.(type) {
+		case *pgproto3.Parse:
+			b.Send(&pgproto3.ParseComplete{})
+		case *pgproto3.Bind:
+			b.Send(&pgproto3.BindComplete{})
+		case *pgproto3.Describe:
+			b.Send(&pgproto3.RowDescription{Fields: []pgproto3.FieldDescription{{Name: []byte("pg_backend_pid"), DataTypeOID: pgtype.Int4OID, DataTypeSize: 4, TypeModifier: -1}}})
+		case *pgproto3.Execute:
+			b.Send(&pgproto3.DataRow{Values: [][]byte{[]byte("42")}})
+			b.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
+		case *pgproto3.Sync:
+			b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		}
+	}
+}
