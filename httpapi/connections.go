@@ -120,10 +120,7 @@ func (s *Server) handleDisconnect(c echo.Context, p auth.Principal) error {
 
 // handleDisconnectUser closes a user's connections on all servers.
 func (s *Server) handleDisconnectUser(c echo.Context, p auth.Principal) error {
-	if err := noParams(c); err != nil {
-		return err
-	}
-	userID, err := pathText(c, "id")
+	userID, err := readID(c, "id")
 	if err != nil {
 		return err
 	}

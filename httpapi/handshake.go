@@ -118,11 +118,7 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	if err != nil {
 		return handshake{}, err
 	}
-	filter, err := readNarrowing(r)
-	if err != nil {
-		return handshake{}, err
-	}
-	userID, err := pathText(c, "user_id")
+	userID, filter, err := readFeed(c)
 	if err != nil {
 		return handshake{}, err
 	}
@@ -177,17 +173,19 @@ func pathParam(c echo.Context, name string) string {
 	return value
 }
 
-// readNarrowing returns what narrows the feed of a socket.
-func readNarrowing(r *http.Request) (taskfeed.Filter, error) {
-	var f taskfeed.Filter
-	p, err := readParams(r)
+// readFeed returns whose feed a socket is for, and what narrows it.
+func readFeed(c echo.Context) (userID string, f taskfeed.Filter, err error) {
+	p, err := readParams(c.Request())
 	if err != nil {
-		return f, err
+		return "", f, err
+	}
+	if userID, err = idOf(c, p, "user_id"); err != nil {
+		return "", f, err
 	}
 	p.knowPosition()
 	p.known = append(p.known, "token") // it is read elsewhere
 	narrow(p, &f)
-	return f, p.ignoreUnread()
+	return userID, f, p.ignoreUnread()
 }
 
 // readToken returns the one token that the request carries, empty when there is

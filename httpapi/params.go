@@ -302,6 +302,32 @@ func (p *params) duration(name string, byDefault time.Duration) time.Duration {
 	return d
 }
 
+// idOf returns the id that a request is about: from its path, or from the
+// parameter of that name where its path has none.
+func idOf(c echo.Context, p *params, name string) (string, error) {
+	if slices.Contains(c.ParamNames(), name) {
+		return pathText(c, name)
+	}
+	value, faults := p.text(name), len(p.faults)
+	if value == "" && faults == 0 {
+		p.refuse(name, "is missing; it says which one is meant")
+	}
+	return value, p.refusal()
+}
+
+// readID reads a request that takes an id and nothing else.
+func readID(c echo.Context, name string) (string, error) {
+	p, err := readParams(c.Request())
+	if err != nil {
+		return "", err
+	}
+	id, err := idOf(c, p, name)
+	if err == nil {
+		err = p.err()
+	}
+	return id, err
+}
+
 // pathText returns an id that stands in the path.
 func pathText(c echo.Context, name string) (string, error) {
 	value := pathParam(c, name)

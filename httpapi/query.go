@@ -43,7 +43,7 @@ func query(r *http.Request) url.Values {
 func (s *Server) withReadableQuery(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if _, err := parseQuery(c.Request().URL.RawQuery); err != nil {
-			if c.Path() == pathSocket || c.Path() == pathStream {
+			if c.Path() == pathSocket || c.Path() == pathSocketQuery || c.Path() == pathStream {
 				s.metrics.refused(err)
 			}
 			return err

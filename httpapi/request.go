@@ -46,7 +46,7 @@ func parseForwarded(s string) (netip.Addr, bool) {
 
 // loggedParams are the query parameters whose values may be logged. All others
 // are redacted: a token may stand anywhere.
-var loggedParams = []string{"after", "all", "created_after", "created_before", "ended", "kind", "limit", "since", "sort", "stalled_after", "status",
+var loggedParams = []string{"after", "all", "created_after", "created_before", "ended", "id", "kind", "limit", "since", "sort", "stalled_after", "status",
 	"task_id", "type", "types", "until", "updated_after", "updated_before", "user_id", "verbose"}
 
 // maxLoggedURL bounds what a stranger can write into the log with one request.

@@ -199,8 +199,10 @@ func serveREST(t *testing.T, h *fakeHistory, cfg Config) (*fixture, *fakeCommand
 // adminRoutes and userRoutes are all that take a token.
 var (
 	adminRoutes = []string{"GET /v1/tasks", "GET /v1/tasks/t1", "GET /v1/tasks/t1/events", "GET /v1/events", "GET /v1/stats",
-		"GET /v1/connections", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections"}
-	userRoutes = []string{"GET /v1/me", "GET /v1/me/tasks", "GET /v1/me/tasks/t1", "GET /v1/me/tasks/t1/events", "GET /v1/me/events"}
+		"GET /v1/connections", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections",
+		"GET /v1/task-by-id?id=t1", "GET /v1/task-by-id/events?id=t1", "DELETE /v1/user-by-id/connections?id=bob"}
+	userRoutes = []string{"GET /v1/me", "GET /v1/me/tasks", "GET /v1/me/tasks/t1", "GET /v1/me/tasks/t1/events", "GET /v1/me/events",
+		"GET /v1/me/task-by-id?id=t1", "GET /v1/me/task-by-id/events?id=t1"}
 )
 
 func TestAccess(t *testing.T) {
@@ -226,7 +228,7 @@ func TestAccess(t *testing.T) {
 			}
 			resp, body = ask(route, "forged")
 			f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
-			covered = append(covered, strings.NewReplacer("/t1", "/:id", "/aaaaaaaa-1", "/:id", "/bob", "/:id").Replace(route))
+			covered = append(covered, strings.NewReplacer("?id=t1", "", "?id=bob", "", "/t1", "/:id", "/aaaaaaaa-1", "/:id", "/bob", "/:id").Replace(route))
 		}
 		for _, r := range f.handler.Routes() {
 			if route := r.Method + " " + r.Path; strings.HasPrefix(r.Path, prefixAPI) && r.Method != http.MethodHead &&

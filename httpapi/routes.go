@@ -10,6 +10,7 @@ import (
 // Paths that other code refers to.
 const (
 	pathSocket       = "/ws/:user_id"
+	pathSocketQuery  = "/ws" // the same, with the user in the query
 	pathStream       = "/v1/events/stream"
 	pathHealth       = "/healthz"
 	pathReady        = "/readyz"
@@ -27,7 +28,10 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.HTTPErrorHandler = s.handleError
 	e.Use(withRequestID, s.withReply, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
 
+	// What has an id in its path has a twin with the id in the query, for proxies
+	// that decode paths: an id may hold slashes and dots.
 	e.GET(pathSocket, s.handleSocket)
+	e.GET(pathSocketQuery, s.handleSocket)
 	e.Match(getOrHead, pathStream, s.handleStream)
 
 	e.Match(getOrHead, "/v1/me", s.forUsers(s.handleMe), uncached)
@@ -35,16 +39,21 @@ func (s *Server) routes() (*echo.Echo, error) {
 	if s.deps.Commands != nil {
 		e.DELETE("/v1/connections/:id", s.forAdmins(s.handleDisconnect))
 		e.DELETE("/v1/users/:id/connections", s.forAdmins(s.handleDisconnectUser))
+		e.DELETE("/v1/user-by-id/connections", s.forAdmins(s.handleDisconnectUser))
 	}
 	if s.deps.History != nil {
 		e.Match(getOrHead, "/v1/tasks", s.forAdmins(s.handleTasks), uncached)
 		e.Match(getOrHead, "/v1/tasks/:id", s.forAdmins(s.handleTask))
 		e.Match(getOrHead, "/v1/tasks/:id/events", s.forAdmins(s.handleTimeline), uncached)
+		e.Match(getOrHead, "/v1/task-by-id", s.forAdmins(s.handleTask))
+		e.Match(getOrHead, "/v1/task-by-id/events", s.forAdmins(s.handleTimeline), uncached)
 		e.Match(getOrHead, "/v1/events", s.forAdmins(s.handleEvents), uncached)
 		e.Match(getOrHead, "/v1/stats", s.forAdmins(s.handleStats), uncached)
 		e.Match(getOrHead, "/v1/me/tasks", s.forUsers(s.handleMyTasks), uncached)
 		e.Match(getOrHead, "/v1/me/tasks/:id", s.forUsers(s.handleMyTask))
 		e.Match(getOrHead, "/v1/me/tasks/:id/events", s.forUsers(s.handleMyTimeline), uncached)
+		e.Match(getOrHead, "/v1/me/task-by-id", s.forUsers(s.handleMyTask))
+		e.Match(getOrHead, "/v1/me/task-by-id/events", s.forUsers(s.handleMyTimeline), uncached)
 		e.Match(getOrHead, "/v1/me/events", s.forUsers(s.handleMyEvents), uncached)
 	}
 

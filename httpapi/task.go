@@ -26,7 +26,7 @@ func (s *Server) handleMyTask(c echo.Context, p auth.Principal) error {
 // findTask answers with one task. Whose task somebody else's is, nobody learns:
 // the history does not look at it.
 func (s *Server) findTask(c echo.Context, by eyes) error {
-	id, err := readTaskID(c)
+	id, err := readID(c, "id")
 	if err != nil {
 		return err
 	}
@@ -156,14 +156,6 @@ func quotedPiece(text string) (string, error) {
 		return "", err
 	}
 	return string(b[1 : len(b)-len("\"\n")]), nil
-}
-
-// readTaskID reads a request that takes an id in its path and no parameters.
-func readTaskID(c echo.Context) (string, error) {
-	if err := noParams(c); err != nil {
-		return "", err
-	}
-	return pathText(c, "id")
 }
 
 // taskTag changes with the task's version. The time tells a task from one that

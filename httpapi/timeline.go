@@ -46,11 +46,11 @@ func (s *Server) handleMyTimeline(c echo.Context, p auth.Principal) error {
 // listTimeline answers with what happened to a task, also when it is deleted by
 // now. Who was told nothing of it learns as little as if there were none.
 func (s *Server) listTimeline(c echo.Context, by eyes) error {
-	id, err := pathText(c, "id")
+	p, err := readParams(c.Request())
 	if err != nil {
 		return err
 	}
-	p, err := readParams(c.Request())
+	id, err := idOf(c, p, "id")
 	if err != nil {
 		return err
 	}
