@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ const (
 )
 
 // catalogue lists the faults in the order in which people read it.
-var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, clusterFaults)
+var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, deadFaults, clusterFaults)
 
 // Fault describes a fault for people.
 type Fault struct {
@@ -78,13 +79,23 @@ func (r *round) chosen() []fault {
 	return slices.DeleteFunc(slices.Clone(catalogue), func(f fault) bool { return !slices.Contains(r.header.Faults, f.name) })
 }
 
-// runAlone runs each fault by itself, in an order that the seed makes. It ends
-// with the first one after which the servers do not become well again.
-func (r *round) runAlone(ctx context.Context) {
+// ordered are the faults of this round in an order that the seed makes. While an
+// old snapshot is held those come first that it outlives.
+func (r *round) ordered() []fault {
 	faults := r.chosen()
 	r.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	if r.grave != nil {
+		slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.place(), b.place()) })
+	}
+	return faults
+}
+
+// runAlone runs each fault by itself. It ends with the first one after which the
+// servers do not become well again.
+func (r *round) runAlone(ctx context.Context) {
+	faults := r.ordered()
 	for i, f := range faults {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !r.levelBefore(ctx, f) {
 			return
 		}
 		r.now("alone %d/%d: %s", i+1, len(faults), f.name)
@@ -93,6 +104,7 @@ func (r *round) runAlone(ctx context.Context) {
 		}
 		pause(ctx, 300*time.Millisecond)
 	}
+	r.levelBefore(ctx, fault{kind: kindCluster}) // what comes next is anything
 }
 
 // window is how long one mixture of faults lasts.

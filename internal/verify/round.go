@@ -45,6 +45,7 @@ type round struct {
 	tinyDisk   string // mounted for the fault disk-full
 	borrowed   bool   // the database is not ours and has to be cleaned up
 	truth      *slot  // nil on a database of the user's own
+	grave      *grave // dead rows, where they were asked for
 	servers    []*server
 	writersNet *proxy.Proxy
 	writersURL string
@@ -153,8 +154,7 @@ func (r *round) openDatabase(ctx context.Context) (err error) {
 		if r.db, err = startDatabase(ctx, r.say); err != nil {
 			return err
 		}
-		r.truth, err = newSlot(ctx, r.db, r.dir)
-		return err
+		return r.openTruth(ctx)
 	}
 	r.prefix = "verify-" + strings.ToLower(crand.Text()[:10]) + "-"
 	r.db = &database{progress: r.say, url: r.cfg.DatabaseURL}
@@ -164,6 +164,18 @@ func (r *round) openDatabase(ctx context.Context) (err error) {
 	r.borrowed = true
 	r.say("this database is not private: all that is written has ids that begin with %q and is deleted in the end", r.prefix)
 	return nil
+}
+
+// openTruth begins to record what commits, after what is dead from the start.
+func (r *round) openTruth(ctx context.Context) (err error) {
+	if len(r.cfg.Faults) == 0 || slices.Contains(r.cfg.Faults, "old-snapshot") {
+		r.say("making %d dead rows under an old snapshot", deadPieces*deadPiece)
+		if r.grave, err = dig(ctx, r.db); err != nil {
+			return err
+		}
+	}
+	r.truth, err = newSlot(ctx, r.db, r.dir)
+	return err
 }
 
 // makeShared makes the tasks that all writers change. Their first events are
@@ -464,6 +476,7 @@ func (r *round) close() error {
 	if r.truth != nil {
 		errs = append(errs, r.truth.close())
 	}
+	errs = append(errs, r.grave.close())
 	for _, f := range []*history.File{r.faults, r.resources} {
 		if f != nil {
 			errs = append(errs, f.Close())

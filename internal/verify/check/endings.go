@@ -17,7 +17,7 @@ const aftermath = 10 * time.Second
 // Groups of faults that show in the same way at a client. A name that ends in *
 // stands for all that begin so.
 var (
-	killing  = []string{"kill-*", "stop-*", "out-of-files"}
+	killing  = []string{"kill-*", "stop-*", "out-of-files", "old-snapshot"}
 	ending   = []string{"term-*"}
 	network  = []string{"net-*"}
 	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full", "retention", "disk-full", "notify-off"}

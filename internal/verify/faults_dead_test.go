@@ -1,0 +1,35 @@
+package verify
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// While an old snapshot is held, the fault about it comes first and those that would
+// end it, or copy what is dead, come last. Without one the seed alone decides.
+func TestOrderOverDeadRows(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		r := &round{rand: rand.New(rand.NewPCG(seed, 1)), grave: &grave{}}
+		for _, f := range catalogue {
+			r.header.Faults = append(r.header.Faults, f.name)
+		}
+		faults := r.ordered()
+		if got := faults[0].name; got != "old-snapshot" {
+			t.Fatalf("seed %d begins with %s, want old-snapshot", seed, got)
+		}
+		over := 0
+		for i, f := range faults[1:] {
+			if !f.overDead() {
+				continue
+			}
+			over++
+			if i != over-1 {
+				t.Errorf("seed %d: %s comes after a fault that ends the snapshot", seed, f.name)
+			}
+		}
+		if 2*over < len(faults) {
+			t.Errorf("%d of %d faults come over dead rows, want half at the least", over, len(faults))
+		}
+	}
+}
