@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/listener"
 )
 
@@ -23,7 +24,16 @@ type fakeSession struct {
 	move    func() (taskfeed.Moved, error)
 	after   func(after taskfeed.Cursor) ([]taskfeed.Event, error)
 	dead    bool
-	worked  func() // as given to Watch
+
+	checkLocks func() (bool, []locks.Found, error)
+	worked     func() // as given to Watch
+}
+
+func (s *fakeSession) CheckLocks(context.Context) (bool, []locks.Found, error) {
+	if s.checkLocks != nil {
+		return s.checkLocks()
+	}
+	return true, nil, nil
 }
 
 func (s *fakeSession) Watch(worked func()) { s.do(func() { s.worked = worked }) }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
@@ -47,7 +48,11 @@ type Leadership interface {
 	TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error)
 	// EndStalledLeader ends a leader's session that nobody reads from any more.
 	EndStalledLeader(ctx context.Context) (ended bool, err error)
-	// Follow has the leader ring this session; Unfollow ends that.
+	// CheckLocks reports whether a server leads, and the sessions that are no
+	// server's and keep a lock of servers; it ends those that it may end.
+	CheckLocks(ctx context.Context) (led bool, found []locks.Found, err error)
+	// Follow has the leader ring this session; call it again now and then. Unfollow
+	// ends that.
 	Follow(ctx context.Context) error
 	Unfollow(ctx context.Context) error
 }
@@ -89,6 +94,7 @@ type Listener struct {
 	quickly time.Duration // for the doorbell
 	stats   stats
 	trouble atomic.Pointer[string] // what keeps the feed from going on
+	locks   lockWatch
 
 	// Owned by Run.
 	started    bool            // the feed knows where the log stood
@@ -184,7 +190,7 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 			continue
 		}
 		searched = time.Now()
-		if err := l.endStalledLeader(ctx, s); err != nil {
+		if err := errors.Join(l.endStalledLeader(ctx, s), l.checkLocks(ctx, s), s.Follow(ctx)); err != nil {
 			return err
 		}
 	}
@@ -200,6 +206,7 @@ func (l *Listener) endStalledLeader(ctx context.Context, s Session) error {
 
 // lead moves changes until the session fails.
 func (l *Listener) lead(ctx context.Context, s Session) error {
+	l.locks.led(true)
 	if err := l.takeOver(ctx, s); err != nil {
 		return err
 	}
@@ -220,6 +227,9 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 			continue
 		}
 		l.maintain(ctx, s)
+		if err := l.checkLocksOfLeader(ctx, s); err != nil {
+			return err
+		}
 		if err := bell.rest(ctx, found); err != nil {
 			return err
 		}
@@ -370,6 +380,9 @@ const staleAfter = 5 * time.Second
 func (l *Listener) Ready() error {
 	if text := l.trouble.Load(); text != nil {
 		return errors.New(*text)
+	}
+	if err := l.leaderless(); err != nil {
+		return err
 	}
 	looked := l.stats.lookedAt.Load()
 	if looked == 0 {

@@ -16,13 +16,6 @@ import (
 // queue behind us.
 const lockTimeout = time.Second
 
-// sqlAlone waits for the lock that serialises migrations of one database, which
-// the session keeps to its end: 1952543595 is taskfeed's class of advisory locks.
-const sqlAlone = `
-SET lock_timeout = 0;
-SELECT pg_advisory_lock(1952543595, 4);
-SET lock_timeout = '1s'`
-
 // A table that the app holds is asked for lockTries times, lockPause apart.
 const (
 	lockTries = 10
@@ -30,9 +23,12 @@ const (
 )
 
 // alone calls work with the one session that may migrate the database, and
-// again when a lock of the app was in its way.
-func alone(ctx context.Context, databaseURL string, work func(*sql.DB) error) error {
-	return withDB(ctx, databaseURL, sqlAlone, func(db *sql.DB) error {
+// again when a lock of the app was in its way. It tells for whom it waits.
+func alone(ctx context.Context, databaseURL string, tell func(string), work func(*sql.DB) error) error {
+	return withDB(ctx, databaseURL, sqlMigrating, func(db *sql.DB) error {
+		if err := awaitTurn(ctx, db, tell); err != nil {
+			return fmt.Errorf("wait for other migrations: %w", err)
+		}
 		return retryLocked(ctx, lockPause, func() error { return work(db) })
 	})
 }

@@ -53,7 +53,12 @@ func (v Versions) String() string {
 // The URL must lead to Postgres itself: a lock that is held for the length of a
 // session means nothing to a pooler of transactions.
 func Up(ctx context.Context, databaseURL string) error {
-	return alone(ctx, databaseURL, func(db *sql.DB) error {
+	return UpTelling(ctx, databaseURL, func(string) {})
+}
+
+// UpTelling is Up that tells for whom it waits.
+func UpTelling(ctx context.Context, databaseURL string, tell func(string)) error {
+	return alone(ctx, databaseURL, tell, func(db *sql.DB) error {
 		if err := checkServer(ctx, db); err != nil {
 			return err
 		}
@@ -85,7 +90,7 @@ func Up(ctx context.Context, databaseURL string) error {
 // depend on ours, or lie in our schema, it changes nothing and the error names
 // them. Without the schema there is nothing to do.
 func Down(ctx context.Context, databaseURL string) error {
-	return alone(ctx, databaseURL, func(db *sql.DB) error {
+	return alone(ctx, databaseURL, func(string) {}, func(db *sql.DB) error {
 		exists, err := schemaExists(ctx, db)
 		if err != nil || !exists {
 			return err

@@ -24,6 +24,12 @@ const (
 // lockNotAvailable is the SQLSTATE of a lock that was not given in time.
 const lockNotAvailable = "55P03"
 
+// isLockTimeout reports whether a lock was not given in time.
+func isLockTimeout(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == lockNotAvailable
+}
+
 // wrap says what we were doing and gives an error of the database the code that
 // callers act on, unless it has one. A fault that passes by itself is
 // CodeUnavailable; nil stays nil.
@@ -35,7 +41,7 @@ func wrap(doing string, err error) error {
 		return err
 	}
 	err = fmt.Errorf("%s: %w", doing, err)
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == lockNotAvailable {
+	if isLockTimeout(err) {
 		return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 			Message: "a table is locked by another session, for example to be changed; try again", Err: err}
 	}

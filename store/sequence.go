@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
@@ -64,7 +65,7 @@ appended AS (
 ), told AS (
     SELECT pg_notify('` + channelLog + `', '')
     FROM (SELECT FROM appended LIMIT 1) AS something
-    WHERE NOT pg_try_advisory_xact_lock(` + lockFollowers + `) -- a follower shares it
+    WHERE NOT pg_try_advisory_xact_lock(` + locks.Followers + `) -- a follower shares it
 )`
 
 const sqlMove = `

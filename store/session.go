@@ -12,15 +12,8 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/internal/planted"
-)
-
-// Advisory locks, two integers each: the class and what is locked. Capture
-// (migrations/00002_capture.sql) and migrations use the same class.
-const (
-	lockDoorbell  = "1952543595, 1" // exclusive while the sequencer sleeps
-	lockLeader    = "1952543595, 2" // held by the sequencer's session
-	lockFollowers = "1952543595, 3" // shared by the sessions that follow the log
 )
 
 // Names of the NOTIFY channels. Payloads carry nothing.
@@ -33,17 +26,20 @@ const (
 // safe for concurrent use. After an error that is not about one statement the
 // session is dead: close it and open another.
 type Session struct {
-	store   *Store
-	conn    *pgx.Conn
-	timeout time.Duration // bounds each statement
-	pages   pages
-	rang    bool   // a notification came since Wait last returned
-	seen    string // snapshot of the last complete look at changes
-	noted   note   // of it
-	search  search // for what looks have passed over
-	notify  bool   // the doorbell is in use
-	worked  func() // see Watch
-	log     *slog.Logger
+	store     *Store
+	conn      *pgx.Conn
+	timeout   time.Duration // bounds each statement
+	pages     pages
+	rang      bool   // a notification came since Wait last returned
+	seen      string // snapshot of the last complete look at changes
+	noted     note   // of it
+	search    search // for what looks have passed over
+	notify    bool   // the doorbell is in use
+	leads     bool   // it has the leader lock
+	follows   bool   // it has the followers' lock
+	intruders locks.Watch
+	worked    func() // see Watch
+	log       *slog.Logger
 }
 
 // The plan must not hang on statistics of a table that is empty one moment and
@@ -52,7 +48,7 @@ type Session struct {
 // dead, loses its session when it has been silent for the stall timeout; one
 // whose machine is gone, when the kernel notices.
 const sqlSessionSettings = `
-SELECT set_config('application_name', 'taskfeed listener', false),
+SELECT set_config('application_name', '` + locks.Listener + `', false),
        set_config('enable_seqscan', 'off', false),
        set_config('max_parallel_workers_per_gather', '0', false),
        set_config('plan_cache_mode', 'force_generic_plan', false),
@@ -113,19 +109,44 @@ func (s *Session) Alive() bool { return !s.conn.IsClosed() }
 func (s *Session) DoorbellInUse() bool { return s.notify }
 
 // TryLead tries to become the one sequencer of this database.
-func (s *Session) TryLead(ctx context.Context) (bool, error) {
-	return s.ask(ctx, "try to lead", "SELECT pg_try_advisory_lock("+lockLeader+")")
+func (s *Session) TryLead(ctx context.Context) (leads bool, err error) {
+	leads, err = s.ask(ctx, "try to lead", "SELECT pg_try_advisory_lock("+locks.Leader+")")
+	s.leads = leads
+	return leads, err
 }
 
+// A sequencer that moves page after page has the lock most of the time, so this
+// stands in line for it, for a moment. Who has it for longer is no server: then
+// the sequencer does not get it either, and rings as if somebody followed.
+const sqlFollow = `
+BEGIN;
+LISTEN ` + channelLog + `;
+SET LOCAL lock_timeout = '100ms';
+SELECT pg_advisory_lock_shared(` + locks.Followers + `);
+COMMIT`
+
 // Follow makes the sequencer ring this session whenever it appends to the log.
+// Call it again now and then: the lock that says so may not have been free.
 // Unfollow takes that back.
 func (s *Session) Follow(ctx context.Context) error {
-	return s.do(ctx, "follow the log", "LISTEN "+channelLog+"; SELECT pg_advisory_lock_shared("+lockFollowers+")")
+	if s.follows {
+		return nil
+	}
+	err := s.do(ctx, "follow the log", sqlFollow)
+	if s.follows = err == nil; s.follows || !s.Alive() || !isLockTimeout(err) {
+		return err
+	}
+	return s.do(ctx, "follow the log", "ROLLBACK; LISTEN "+channelLog)
 }
 
 // Unfollow ends Follow.
 func (s *Session) Unfollow(ctx context.Context) error {
-	return s.do(ctx, "stop following", "UNLISTEN "+channelLog+"; SELECT pg_advisory_unlock_shared("+lockFollowers+")")
+	statement := "UNLISTEN " + channelLog
+	if s.follows {
+		statement += "; SELECT pg_advisory_unlock_shared(" + locks.Followers + ")"
+	}
+	s.follows = false
+	return s.do(ctx, "stop following", statement)
 }
 
 // Listen makes writers ring this session while it is armed.
@@ -140,12 +161,12 @@ func (s *Session) Arm(ctx context.Context) (bool, error) {
 	if planted.Is(planted.NoFinalLook) {
 		s.rang = false // or an old ring would make up for it
 	}
-	return s.ask(ctx, "arm the doorbell", "SELECT pg_try_advisory_lock("+lockDoorbell+")")
+	return s.ask(ctx, "arm the doorbell", "SELECT pg_try_advisory_lock("+locks.Doorbell+")")
 }
 
 // Disarm lets writers commit without ringing; the caller polls from now on.
 func (s *Session) Disarm(ctx context.Context) error {
-	return s.do(ctx, "disarm the doorbell", "SELECT pg_advisory_unlock("+lockDoorbell+")")
+	return s.do(ctx, "disarm the doorbell", "SELECT pg_advisory_unlock("+locks.Doorbell+")")
 }
 
 // Wait sleeps until somebody rings or d is over, and reports which. A ring is a

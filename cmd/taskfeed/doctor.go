@@ -69,8 +69,9 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	return err
 }
 
-// inspectUse looks for what others have set up around the tables, and whether
-// notifications arrive. A schema that is not whole cannot always be asked.
+// inspectUse looks for what others have set up around the tables, for sessions that
+// are no server's and keep a lock of servers, and whether notifications arrive. A
+// schema that is not whole cannot always be asked.
 func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations.Finding, error) {
 	st, err := store.Open(ctx, cfg)
 	if err != nil {
@@ -84,10 +85,23 @@ func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations
 	case whole:
 		return nil, err
 	}
+	found = append(found, findIntruders(ctx, st)...)
 	if err := tryListen(ctx, st); err != nil {
 		found = append(found, migrations.Finding{Problem: true, Says: err.Error()})
 	}
 	return found, nil
+}
+
+// findIntruders names the sessions that are no server's and keep a lock of servers.
+func findIntruders(ctx context.Context, st *store.Store) (found []migrations.Finding) {
+	intruders, err := st.Intruders(ctx)
+	for _, f := range intruders {
+		found = append(found, migrations.Finding{Problem: true, Says: f.String()})
+	}
+	if err != nil {
+		found = append(found, migrations.Finding{Says: fmt.Sprintf("who has the locks of servers cannot be read: %v", err)})
+	}
+	return found
 }
 
 // tryListen proves that notifications arrive; its error says what to do.

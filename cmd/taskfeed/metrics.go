@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/store"
 )
@@ -32,12 +35,13 @@ var (
 	descCaptured = describe("events_captured_total", "Events that this server appended to the log.")
 	descBuffer   = describe("buffer_depth", "Committed changes that are not in the log yet, counted up to 100000.")
 	descWriter   = describe("oldest_writer_seconds", "Age of the oldest transaction that has written and not ended.")
+	descForeign  = prometheus.NewDesc("taskfeed_foreign_locks", "Sessions that are no server's and keep a lock of servers, as far as this server has met them.", []string{"lock", "role", "pid"}, nil)
 	descQueue    = describe("notification_queue_usage", "Part of Postgres's notification queue in use, from 0 to 1.")
 )
 
 // Describe sends the descriptions of all metrics.
 func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue} {
+	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue, descForeign} {
 		ch <- d
 	}
 }
@@ -58,6 +62,8 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(descMoves, stats.Moves)
 	counter(descCaptured, stats.Captured)
 
+	foreignLocks(ch, stats.Intruders)
+
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	figures, err := c.st.Figures(ctx)
@@ -67,6 +73,24 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBuffer, float64(figures.BufferDepth))
 	gauge(descWriter, figures.OldestWriter.Seconds())
 	gauge(descQueue, figures.QueueUsage)
+}
+
+// foreignLocks sends 1 for each intruder, and 0 for locks that nobody keeps.
+func foreignLocks(ch chan<- prometheus.Metric, found []locks.Found) {
+	type series struct{ lock, role, pid string }
+	values := make(map[series]float64)
+	for _, lock := range locks.Names() {
+		kept := slices.ContainsFunc(found, func(f locks.Found) bool { return f.Lock == lock })
+		if !kept {
+			values[series{lock: lock}] = 0
+		}
+	}
+	for _, f := range found {
+		values[series{f.Lock, f.Role, strconv.Itoa(f.PID)}] = 1
+	}
+	for s, v := range values {
+		ch <- prometheus.MustNewConstMetric(descForeign, prometheus.GaugeValue, v, s.lock, s.role, s.pid)
+	}
 }
 
 func oneIf(yes bool) float64 {

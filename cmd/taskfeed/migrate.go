@@ -43,7 +43,7 @@ func databaseCommand(in *invocation, cmd *cobra.Command, work func(cmd *cobra.Co
 func migrateUpCommand(in *invocation) *cobra.Command {
 	cmd := &cobra.Command{Use: "up", Short: "Apply the migrations that are missing"}
 	return databaseCommand(in, cmd, func(cmd *cobra.Command, url string) error {
-		if err := migrations.Up(cmd.Context(), url); err != nil {
+		if err := migrations.UpTelling(cmd.Context(), url, func(what string) { fmt.Fprintln(in.stderr, what) }); err != nil {
 			return err
 		}
 		return printVersions(in, cmd, url)

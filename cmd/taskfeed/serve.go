@@ -148,7 +148,7 @@ func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
 		return fmt.Errorf("%v: run taskfeed migrate up, or drop --migrate=false", versions)
 	}
 	logger.Info("migrating", "from", versions.Database, "to", versions.Binary)
-	return migrations.Up(ctx, url)
+	return migrations.UpTelling(ctx, url, func(what string) { logger.Warn("migrating takes longer", "why", what) })
 }
 
 // awaitDatabase reads the schema's version, trying again for as long as wait

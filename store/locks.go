@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/internal/locks"
+)
+
+// CheckLocks looks who has the locks by which servers agree. It reports whether a
+// server leads, and the sessions that are no server's and that two looks have
+// found; it ends those that it may end. It reads all locks of the cluster: call it
+// now and then.
+func (s *Session) CheckLocks(ctx context.Context) (led bool, found []locks.Found, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	all, err := holders(ctx, s.conn)
+	if err != nil {
+		return false, nil, wrap("look who has the locks", err)
+	}
+	found = s.intruders.Note(all, time.Now())
+	for _, f := range found {
+		s.end(ctx, f)
+	}
+	return locks.Led(all) || s.leads, found, nil
+}
+
+// end ends an intruder's session. That it may not is no error: then an operator
+// must.
+func (s *Session) end(ctx context.Context, f locks.Found) {
+	if f.PID == 0 {
+		return
+	}
+	var ended bool
+	if err := s.conn.QueryRow(ctx, locks.End, f.PID).Scan(&ended); err == nil && ended {
+		s.log.Warn("ended a session that kept a lock of servers", "lock", f.Lock, "pid", f.PID, "role", f.Role, "application_name", f.Application, "since", f.Since)
+	}
+}
+
+func holders(ctx context.Context, db interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}) ([]locks.Holder, error) {
+	rows, _ := db.Query(ctx, locks.Query) // rows tell of errors too
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (h locks.Holder, err error) {
+		err = row.Scan(h.Targets()...)
+		return h.Named(), err
+	})
+}
+
+// Intruders looks twice, a second apart, who has or awaits a lock of servers and
+// is none, and ends nobody.
+func (s *Store) Intruders(ctx context.Context) ([]locks.Found, error) {
+	ctx, cancel := s.reading(ctx)
+	defer cancel()
+	var watch locks.Watch
+	var found []locks.Found
+	for look := range 2 {
+		if look > 0 {
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+		}
+		err := s.checks.do(ctx, func(db asked) error {
+			all, err := holders(ctx, db)
+			found = watch.Note(all, time.Now())
+			return err
+		})
+		if err != nil {
+			return nil, wrap("look who has the locks", err)
+		}
+	}
+	return found, nil
+}
