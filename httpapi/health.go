@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
 )
 
 // Check is one thing that must be well for the server to be ready.
@@ -121,28 +123,51 @@ func (s *Server) handleHealth(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
 }
 
+// readyState is the body of an answer that says whether the server is ready.
+type readyState struct {
+	Status string        `json:"status"`
+	Checks []checkResult `json:"checks,omitempty"`
+}
+
+// state says whether requests should be sent here, and with checks also why not.
+func (s *Server) state(checks bool) (body readyState, ready bool) {
+	body.Checks = []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
+	if body.Checks[0].OK {
+		body.Checks = append(body.Checks, s.ready.ask()...)
+	}
+	ready = !slices.ContainsFunc(body.Checks, func(c checkResult) bool { return !c.OK && !c.advice })
+	body.Status = "ready"
+	if !ready {
+		body.Status = "not ready"
+	}
+	if !checks {
+		body.Checks = nil
+	}
+	return body, ready
+}
+
 // handleReady answers whether requests should be sent here, and with ?verbose
 // why not.
 func (s *Server) handleReady(c echo.Context) error {
-	body := struct {
-		Status string        `json:"status"`
-		Checks []checkResult `json:"checks,omitempty"`
-	}{Status: "ready"}
+	body, ready := s.state(query(c.Request()).Has("verbose"))
 	status := http.StatusOK
-	checks := []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
-	if checks[0].OK {
-		checks = append(checks, s.ready.ask()...)
-	}
-	for _, check := range checks {
-		if !check.OK && !check.advice {
-			body.Status, status = "not ready", http.StatusServiceUnavailable
-		}
-	}
-	if query(c.Request()).Has("verbose") {
-		body.Checks = checks
+	if !ready {
+		status = http.StatusServiceUnavailable
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
 	return c.JSON(status, body)
+}
+
+// handleStatus answers the same to whoever has a token, since proxies keep the
+// health URLs from the public. The status is 200 whatever the answer is, for it
+// is one; 503 would be a proxy's that finds no server. Which check fails is for
+// admins.
+func (s *Server) handleStatus(c echo.Context, p auth.Principal) error {
+	if err := noParams(c); err != nil {
+		return err
+	}
+	body, _ := s.state(p.Admin())
+	return writeJSON(c, http.StatusOK, body)
 }
 
 // handleSocketHealth answers how many connections there are.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/taskfeed/taskfeed/auth"
 )
 
 // Paths that other code refers to.
@@ -35,6 +37,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.Match(getOrHead, pathStream, s.handleStream)
 
 	e.Match(getOrHead, "/v1/me", s.forUsers(s.handleMe), uncached)
+	e.Match(getOrHead, "/v1/status", s.forUsers(s.handleStatus), uncached)
 	e.Match(getOrHead, "/v1/connections", s.forAdmins(s.handleConnections), uncached)
 	if s.deps.Commands != nil {
 		e.DELETE("/v1/connections/:id", s.forAdmins(s.handleDisconnect))
@@ -65,7 +68,9 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.Match(getOrHead, pathHealth, s.handleHealth)
 	e.Match(getOrHead, pathReady, s.handleReady)
 	e.GET(pathSocketHealth, s.handleSocketHealth)
-	e.GET(pathMetrics, echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})))
+	metrics := echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	e.GET(pathMetrics, metrics)
+	e.GET("/v1/metrics", s.forAdmins(func(c echo.Context, _ auth.Principal) error { return metrics(c) }), uncached)
 
 	if err := contractRoutes(e); err != nil {
 		return nil, err

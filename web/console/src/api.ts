@@ -1,7 +1,7 @@
 import { server } from "./router.js";
 import { logout, session } from "./session.js";
 import { text } from "./strings.js";
-import type { ProblemDocument } from "./types.js";
+import { isObject, readProblem, type ProblemDocument } from "./problem.js";
 
 /**
  * Why a request failed. `away`: no answer, or one that says to come back;
@@ -51,8 +51,7 @@ export async function request(path: string, ask: Ask = {}): Promise<Response> {
     });
   } catch (error) {
     if (ask.signal?.aborted) throw error;
-    for (const tell of onAway) tell();
-    throw new Problem(text.problem.noAnswer, "away");
+    throw away(text.problem.noAnswer);
   }
   if (answer.ok) return answer;
   throw await refusal(answer, token);
@@ -60,10 +59,7 @@ export async function request(path: string, ask: Ask = {}): Promise<Response> {
 
 async function refusal(answer: Response, token: string): Promise<Problem> {
   const { status } = answer;
-  let document: ProblemDocument = {};
-  if (answer.headers.get("Content-Type")?.startsWith("application/problem+json")) {
-    document = await answer.json().catch(() => ({}));
-  }
+  const document = await readProblem(answer);
   const away = status >= 502 && status <= 504;
   const problem = new Problem(document.detail ?? text.problem.status(status), away ? "away" : "refused", status, document);
   if (away) for (const tell of onAway) tell();
@@ -72,7 +68,31 @@ async function refusal(answer: Response, token: string): Promise<Problem> {
   return problem;
 }
 
-/** Asks for JSON. */
-export async function get<T>(path: string, ask?: Ask): Promise<T> {
-  return (await (await request(path, ask)).json()) as T;
+/** Asks for text. */
+export async function getText(path: string, ask?: Ask): Promise<string> {
+  const answer = await request(path, ask);
+  try {
+    return await answer.text();
+  } catch (error) {
+    if (ask?.signal?.aborted) throw error;
+    throw away(text.problem.noAnswer); // it was cut off
+  }
+}
+
+/** Asks for JSON, of which the API has objects alone. Anything else is of somebody in between, such as a network's login page. */
+export async function get<T extends object>(path: string, ask?: Ask): Promise<T> {
+  const words = await getText(path, ask);
+  let body: unknown;
+  try {
+    body = JSON.parse(words);
+  } catch {
+    // a page
+  }
+  if (!isObject(body)) throw away(text.problem.foreign);
+  return body as T;
+}
+
+function away(message: string): Problem {
+  for (const tell of onAway) tell();
+  return new Problem(message, "away");
 }

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
-import { onAway } from "./api.js";
-import { server } from "./router.js";
+import { get, onAway, Problem } from "./api.js";
+import { session } from "./session.js";
 
 /** Whether the server can be reached, and whether it says that it is ready. */
 export interface Health {
@@ -19,6 +19,7 @@ export const epoch = signal(0);
 
 const least = 1000; // ms between two looks while it is away
 const most = 5000;
+const within = 4000; // ms for an answer
 
 let timer = 0;
 let delay = least;
@@ -45,28 +46,32 @@ export async function probe(): Promise<void> {
 }
 
 async function look(): Promise<Omit<Health, "since">> {
+  const well: Omit<Health, "since"> = { kind: "ok", failing: [] };
+  if (!session.peek()) return well; // nobody to ask as, and nothing shown that could be old
   try {
-    const { ok, checks } = await readiness();
-    const failing = checks.filter((check) => !check.ok).map((check) => check.name);
-    return ok ? { kind: "ok", failing: [] } : { kind: "unready", failing };
-  } catch {
-    return { kind: "away", failing: [] };
+    const { ready, checks } = await readiness(AbortSignal.timeout(within));
+    return ready ? well : { kind: "unready", failing: checks.filter((check) => !check.ok).map((check) => check.name) };
+  } catch (error) {
+    if (!(error instanceof Problem)) return { kind: "away", failing: [] };
+    if (error.kind === "refused") return well; // it answers: not this question, or not this token
+    return { kind: error.document.code ? "unready" : "away", failing: [] };
   }
 }
 
-/** Asks the server for its own checks. Throws when there is no answer or none of a taskfeed server. */
-export async function readiness(signal?: AbortSignal): Promise<{ ok: boolean; checks: Check[] }> {
-  const limit = AbortSignal.timeout(4000);
-  const answer = await fetch(new URL("readyz?verbose", server), {
-    cache: "no-store", signal: signal ? AbortSignal.any([signal, limit]) : limit,
-  });
-  const body = (await answer.json()) as { checks?: Check[] };
-  return { ok: answer.ok, checks: body.checks ?? [] };
+interface Status { status: string; checks?: Check[] }
+
+/**
+ * Asks whether the server is ready; admins are told each check. It is the URL with
+ * a token, for proxies keep the health URLs from the public.
+ */
+export async function readiness(signal: AbortSignal): Promise<{ ready: boolean; checks: Check[] }> {
+  const { status, checks } = await get<Status>("v1/status", { signal });
+  return { ready: status === "ready", checks: checks ?? [] };
 }
 
 /** Keeps an eye on the server for as long as the page lives. */
 export function watch(): void {
-  void probe();
+  session.subscribe(() => void probe());
   onAway.add(() => void probe());
   addEventListener("offline", () => void probe());
   addEventListener("online", () => void probe());

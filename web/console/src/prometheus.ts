@@ -1,4 +1,4 @@
-/** The samples of one look at /metrics: by name, the value of each set of labels. */
+/** The samples of one look at the metrics: by name, the value of each set of labels. */
 export type Samples = ReadonlyMap<string, readonly { labels: Record<string, string>; value: number }[]>;
 
 /** Reads Prometheus's text format. Lines that are not of it are passed over. */

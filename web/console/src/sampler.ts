@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { request } from "./api.js";
+import { getText } from "./api.js";
 import { between, buckets, parseMetrics, quantile, type Buckets, type Samples } from "./prometheus.js";
 
 /** How long commits took to reach sockets, from one look at the metrics to the next. */
@@ -15,8 +15,7 @@ let before: Buckets | null = null;
 
 /** Reads the server's metrics and notes the latency since the last look. */
 export async function sample(signal: AbortSignal): Promise<Samples> {
-  const answer = await request("metrics", { accept: "text/plain", signal });
-  const samples = parseMetrics(await answer.text());
+  const samples = parseMetrics(await getText("v1/metrics", { accept: "text/plain", signal }));
   const now = buckets(samples, histogram);
   if (before) {
     const since = between(before, now);

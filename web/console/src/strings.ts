@@ -109,6 +109,7 @@ export const text = {
   problem: {
     title: "That did not work",
     noAnswer: "the server does not answer",
+    foreign: "what answers in the server's place is no taskfeed: a proxy, or the login page of a network",
     status: (status: number) => `the server answered ${status}`,
     code: "code",
     request: "request",
@@ -318,7 +319,6 @@ export const text = {
       ["docs", "API", "what programs can ask, readable"],
       ["openapi.yaml", "openapi.yaml", "the same for tools"],
       ["asyncapi.yaml", "asyncapi.yaml", "the frames of the feed"],
-      ["metrics", "metrics", "for Prometheus"],
       ["demo", "Demo page", "one user's tasks in plain JavaScript"],
       ["console/licenses.txt", "Licenses", "of what the console is built of"],
     ] as [string, string, string][],

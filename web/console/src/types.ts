@@ -52,13 +52,3 @@ export interface Connection {
   cursor: number;
   bytes_sent: number;
 }
-
-/** An error body (RFC 9457). */
-export interface ProblemDocument {
-  title?: string;
-  status?: number;
-  detail?: string;
-  code?: string;
-  request_id?: string;
-  errors?: { parameter?: string; field?: string; detail?: string; message?: string }[];
-}

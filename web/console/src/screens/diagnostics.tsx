@@ -2,9 +2,8 @@ import { feedCursor, feedReason, feedState, seen } from "../feed.js";
 import { bytes, count } from "../format.js";
 import { readiness } from "../health.js";
 import { useLoad } from "../load.js";
-import { Problem } from "../api.js";
 import { parseMetrics, total } from "../prometheus.js";
-import { request } from "../api.js";
+import { getText } from "../api.js";
 import { base } from "../router.js";
 import { text } from "../strings.js";
 import { Heading, ProblemNote } from "../ui/basic.js";
@@ -15,13 +14,7 @@ const every = 3000; // ms between two looks
 /** The server's own checks and figures, and how this page sees the feed. */
 export function Diagnostics() {
   const { diagnostics: t } = text;
-  const ready = useLoad("readiness", async (signal) => {
-    try {
-      return await readiness(signal);
-    } catch {
-      throw new Problem(text.problem.noAnswer, "away");
-    }
-  }, every);
+  const ready = useLoad("readiness", readiness, every);
   return (
     <>
       <Heading title={text.screens.diagnostics} />
@@ -50,7 +43,7 @@ export function Diagnostics() {
 function Figures() {
   const { diagnostics: t } = text;
   const metrics = useLoad("diagnostic metrics", async (signal) =>
-    parseMetrics(await (await request("metrics", { accept: "text/plain", signal })).text()), every);
+    parseMetrics(await getText("v1/metrics", { accept: "text/plain", signal })), every);
   if (!metrics.data) return <section class="panel"><h2>{t.figures}</h2><p class="small">{text.overview.noMetrics}</p></section>;
   const samples = metrics.data;
   const rows = t.metrics.map(([name, words]) => ({ name, words, value: total(samples, name) })).filter((row) => row.value !== null);
