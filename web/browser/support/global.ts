@@ -25,7 +25,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     execFileSync("go", ["build", "-o", binary, "./cmd/taskfeed"], { cwd: root, stdio: "inherit" });
   }
   const browser = await chromium.launchServer({
-    executablePath: execFileSync(join(import.meta.dirname, "../setup"), { encoding: "utf8" }).trim(), headless: true, args: chromiumFlags,
+    executablePath: execFileSync(join(import.meta.dirname, "../setup"), ["chromium"], { encoding: "utf8" }).trim(), headless: true, args: chromiumFlags,
     timeout: 120_000,
   });
   project.provide("binary", binary);
