@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	fetchTimeout     = 5 * time.Second // connect to last byte
+	fetchTimeout     = 4 * time.Second // connect to last byte; who waits for a token has a second more
 	fetchCooldown    = 10 * time.Second
 	maxKeySetBytes   = 1 << 20
 	maxKeySetKeys    = 100 // a token without a key id is tried with each

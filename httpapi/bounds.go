@@ -22,16 +22,30 @@ func (c *Config) waitBound() time.Duration { return c.QueueTimeout }
 // the history fits in, with what surrounds it.
 func (c *Config) handleBound() time.Duration { return c.ReadTimeout + boundSlack }
 
-// AnswerBound is how long a client may have to wait for the first byte of an
-// answer, and time enough for that of an error. Clients and proxies must wait for
-// longer. It expects that the defaults are filled in.
-func (c *Config) AnswerBound() time.Duration {
+// answerBound is how long a client may have to wait for the first byte of an
+// answer, be it an error's.
+func (c *Config) answerBound() time.Duration {
 	return c.VerifyTimeout + c.waitBound() + c.handleBound()
 }
 
 // writeBound is net/http's deadline for an answer. It is for those that never
 // begin; others have a pace of their own, see reply.
-func (c *Config) writeBound() time.Duration { return c.AnswerBound() + c.WriteTimeout + boundSlack }
+func (c *Config) writeBound() time.Duration { return c.answerBound() + c.WriteTimeout + boundSlack }
+
+// Bounds are the bounds of time that follow from a configuration, each longer than
+// the one before it.
+type Bounds struct {
+	Read   time.Duration // one read of Deps.History
+	Handle time.Duration // a handler, until its answer begins
+	Answer time.Duration // the first byte: clients and proxies must wait for longer
+	Write  time.Duration // net/http's own
+}
+
+// Bounds returns them, with defaults for what is not set.
+func (c Config) Bounds() Bounds {
+	c = c.withDefaults()
+	return Bounds{c.ReadTimeout, c.handleBound(), c.answerBound(), c.writeBound()}
+}
 
 // keyUnbounded is the request's context before its handler was bounded.
 const keyUnbounded = "unbounded"

@@ -17,7 +17,8 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-// apiTimeout bounds one request of a command to the API.
+// apiTimeout bounds one request of a command to the API. The server may take 30 s
+// to say why it has no answer.
 const apiTimeout = 40 * time.Second
 
 // cliUser is in whose name a command asks that signs its own token.

@@ -18,7 +18,7 @@ export class Problem extends Error {
   }
 }
 
-const timeout = 15_000; // ms
+const timeout = 40_000; // ms; the server may take 30 s to say that a filter selects too much
 
 /** Told of every request that got no good answer because the server is away. */
 export const onAway = new Set<() => void>();
