@@ -207,6 +207,10 @@ func fillDisk(ctx context.Context, r *round, _ *history.Fault) (d deed, err erro
 	return d, nil
 }
 
+// burstPause is what a burst takes on a slow machine: more of them at once would
+// go on when the disk has long had room again.
+const burstPause = 2 * time.Second
+
 // noRoom is the effect that what is written does not fit: what tables have of free
 // pages is used up first.
 func (r *round) noRoom(logged felt) felt {
@@ -215,7 +219,9 @@ func (r *round) noRoom(logged felt) felt {
 		if err == nil {
 			return text, nil
 		}
-		return "", errors.Join(err, tell(r.writers, actor.Command{Do: actor.DoBurst, User: r.users[0].ID}))
+		err = errors.Join(err, tell(r.writers, actor.Command{Do: actor.DoBurst, User: r.users[0].ID}))
+		pause(ctx, burstPause)
+		return "", err
 	}
 }
 
