@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +37,28 @@ func TestAnEventsIDComesLast(t *testing.T) {
 			t.Fatalf("cut off after %q: the id is %s, and the data of %s is the last; want no id ahead of its data", stream[:cut], taken, handed)
 		}
 	}
+}
+
+// TestCommentsWhileTheLogIsSlow: a stream whose handler waited for a long read of
+// the log was silent meanwhile, and given up by clients that know how long a
+// healthy one may be silent.
+func TestCommentsWhileTheLogIsSlow(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{CommentInterval: 20 * time.Millisecond}})
+	id := f.log.add("alice", "hello", `{}`)[0]
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.log.failWith(func() error {
+		once.Do(func() { close(reading); <-goOn })
+		return nil
+	})
+	c := f.stream(f.token("alice"), "after=0")
+	<-reading
+	before := c.Parser.Comments
+	c.Until("comments come while the log is read", func() bool { return c.Parser.Comments > before+2 })
+	close(goOn)
+	c.ExpectEvent(id)
+	c.ExpectLive(id)
 }
 
 // TestNoEmptyMessages: of an empty line those clients make a message without

@@ -17,7 +17,8 @@ import (
 )
 
 // stream is one connection that is sent server-sent events. Its handler's
-// goroutine alone writes; it lives as long as the stream.
+// goroutine writes the feed and lives as long as the stream; a timer writes
+// comments, whatever the handler waits for.
 type stream struct {
 	server  *Server
 	id      uint64
@@ -32,13 +33,15 @@ type stream struct {
 	wakes   chan struct{} // holds a value when the hub has more
 	stop    func()        // ends the handler's waiting
 
-	// The handler's own.
-	w     http.ResponseWriter
-	out   *http.ResponseController
-	conn  net.Conn        // nil when it is not known
-	known taskfeed.Cursor // the last id that was written
-
+	conn net.Conn     // nil when it is not known
 	sent atomic.Int64 // bytes written
+
+	writer  sync.Mutex // held from the first byte of an event or a comment to its last
+	w       http.ResponseWriter
+	out     *http.ResponseController
+	known   taskfeed.Cursor // the last id that was written
+	silence *time.Timer     // writes the next comment
+	over    bool            // nothing may be written any more
 
 	mu     sync.Mutex
 	code   int // why it ends; 0 while it is open
@@ -62,9 +65,12 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	st.tune()
 	streamHeader(response.Header())
 	response.WriteHeader(http.StatusOK)
-	if st.write(appendBeginning(nil, st.server.cfg.CommentInterval)) == nil {
+	if st.begin() == nil {
 		st.feed(ctx)
 	}
+	st.writer.Lock()
+	defer st.writer.Unlock()
+	st.over = true
 	if code, reason := st.ending(); code != closeAbnormal && code != closeSlow {
 		_ = st.write(appendClosed(nil, code, reason)) // the client may be gone
 	}
@@ -82,21 +88,28 @@ func (st *stream) tune() {
 	_ = setUserTimeout(tcp, cfg.CommentInterval+cfg.PongTimeout) // else the system's own time
 }
 
+// begin writes what every stream begins with and sees to it that comments follow.
+func (st *stream) begin() error {
+	st.writer.Lock()
+	defer st.writer.Unlock()
+	interval := st.server.cfg.CommentInterval
+	st.silence = time.AfterFunc(interval, st.comment)
+	return st.write(appendBeginning(nil, interval))
+}
+
 // feed writes what the hub has until the stream ends or cannot be written.
 func (st *stream) feed(ctx context.Context) {
 	defer st.catch()
-	silence := time.NewTicker(st.server.cfg.CommentInterval)
-	defer silence.Stop()
 	for failures := 0; ; {
 		frames, err := st.sub.Next(ctx)
 		switch {
 		case err != nil:
 			failures++
-			if !st.server.waitForLog(ctx, st.name(), err, failures) || !st.bridge(silence) {
+			if !st.server.waitForLog(ctx, st.name(), err, failures) {
 				return
 			}
 		case len(frames) == 0:
-			if !st.rest(ctx, silence) {
+			if !st.rest(ctx) {
 				return
 			}
 		default:
@@ -116,44 +129,40 @@ func (st *stream) catch() {
 	}
 }
 
-// rest waits until the hub has more and breaks the silence meanwhile. It reports
-// false when the stream ends.
-func (st *stream) rest(ctx context.Context, silence *time.Ticker) bool {
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-st.wakes:
-			return true
-		case <-silence.C:
-			if st.comment() != nil {
-				return false
-			}
-		}
-	}
-}
-
-// bridge breaks the silence if it is time, while the log cannot be read.
-func (st *stream) bridge(silence *time.Ticker) bool {
+// rest waits until the hub has more. It reports false when the stream ends.
+func (st *stream) rest(ctx context.Context) bool {
 	select {
-	case <-silence.C:
-		return st.comment() == nil
-	default:
+	case <-ctx.Done():
+		return false
+	case <-st.wakes:
 		return true
 	}
 }
 
-func (st *stream) comment() error {
+// comment breaks the silence, also one of a handler that waits for the log: a
+// client that heard nothing would give a healthy stream up.
+func (st *stream) comment() {
+	defer st.catch()
+	st.writer.Lock()
+	defer st.writer.Unlock()
+	if st.over {
+		return
+	}
 	cursor := st.sub.Cursor()
-	err := st.write(appendComment(nil, cursor, st.known))
+	if st.write(appendComment(nil, cursor, st.known)) != nil {
+		st.end(closeAbnormal, "")
+		return
+	}
 	st.known = max(st.known, cursor)
-	return err
+	st.silence.Reset(st.server.cfg.CommentInterval)
 }
 
 // writeEvents writes the frames, many at a time. Each write of at most
 // chunkBytes has its own deadline. When the stream ends it stops after a whole
 // event.
 func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
+	st.writer.Lock()
+	defer st.writer.Unlock()
 	b := st.server.chunks.Get().(*chunk)
 	defer st.server.putChunk(b)
 	for _, f := range frames {
@@ -248,6 +257,9 @@ func (st *stream) ending() (code int, reason string) {
 
 // finish gives everything back and says so in the log.
 func (st *stream) finish() {
+	if st.silence != nil {
+		st.silence.Stop()
+	}
 	code, _ := st.ending()
 	st.server.metrics.ended(code)
 	st.server.logClosed(st.name(), st.userID, code, st.since, st.sent.Load())
