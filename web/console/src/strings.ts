@@ -277,12 +277,18 @@ export const text = {
     checks: "Checks",
     well: "well",
     fails: "fails",
-    names: { not_draining: "Accepting connections", database: "Database", feed: "Feed", capture: "Capture" } as Record<string, string>,
+    names: {
+      not_draining: "Accepting connections", database: "Database", feed: "Feed", capture: "Capture",
+      publications: "Publications", row_security: "Row security", rights: "Rights",
+    } as Record<string, string>,
     advice: {
       not_draining: "The server is shutting down; another one takes over.",
       database: "Look at the database's log and at DATABASE_URL.",
       feed: "The server has not seen the database's changes lately; its log says why.",
       capture: "Changes of taskfeed.tasks are not captured. Run “taskfeed migrate up”, or enable the triggers again.",
+      publications: "A publication stops changes from being put in order. “taskfeed doctor” says which, and what to do.",
+      row_security: "Row security hides tasks from the server. “taskfeed doctor” says what to do.",
+      rights: "The feed is well, but roles may do in its schema what no app needs. “taskfeed doctor” says which, and what to revoke.",
     } as Record<string, string>,
     figures: "Figures",
     metrics: [
