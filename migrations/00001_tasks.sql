@@ -118,7 +118,7 @@ CREATE TABLE taskfeed.tasks (
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE taskfeed.tasks IS 'The app''s tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.';
-COMMENT ON COLUMN taskfeed.tasks.version IS 'Grows by one with each change that a user can see; kept by a trigger.';
+COMMENT ON COLUMN taskfeed.tasks.version IS 'Grows by one with each change that a user can see, and when an app sets it to one more, as ORMs do that lock by it; kept by a trigger.';
 COMMENT ON COLUMN taskfeed.tasks.updated_at IS 'When a user could last see a change; kept by a trigger.';
 COMMENT ON COLUMN taskfeed.tasks.updated_hour IS 'updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.';
 
@@ -161,7 +161,8 @@ REVOKE ALL ON FUNCTION taskfeed.refuse_table() FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.broken_rule(
-    id text, user_id text, kind text, status text, progress smallint, created_at timestamptz, updated_at timestamptz)
+    id text, user_id text, kind text, status text, progress smallint, created_at timestamptz, updated_at timestamptz,
+    first_version bigint)
 RETURNS text
 LANGUAGE sql IMMUTABLE
 -- The names are what an app's developer reads when a write is refused.
@@ -183,10 +184,13 @@ RETURN CASE
         THEN 'created_at_is_in_the_years_1_to_9998'
     WHEN updated_at < '0001-01-01 00:00:00+00' OR updated_at >= '9999-01-01 00:00:00+00'
         THEN 'updated_at_is_in_the_years_1_to_9998'
+    -- JavaScript counts to twice that: as much room to grow is left.
+    WHEN first_version < 0 OR first_version > 4503599627370496
+        THEN 'version_begins_at_0_to_4503599627370496'
 END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz) IS 'The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.';
-REVOKE ALL ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint) IS 'The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.';
+REVOKE ALL ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint) FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.refuse_task(rule text) RETURNS void
@@ -217,7 +221,8 @@ BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
     END IF;
-    broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
+    broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at,
+        new.version);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
     END IF;
@@ -245,7 +250,7 @@ DROP TABLE taskfeed.tasks;
 DROP FUNCTION taskfeed.refuse_table();
 DROP FUNCTION taskfeed.check_insert();
 DROP FUNCTION taskfeed.refuse_task(text);
-DROP FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz);
+DROP FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint);
 DROP FUNCTION taskfeed.hour_of(timestamptz);
 DROP FUNCTION taskfeed.restrict_rights(text);
 DROP FUNCTION taskfeed.rights_beyond();

@@ -193,6 +193,26 @@ COMMENT ON FUNCTION taskfeed.same_progress(smallint, smallint, text, text) IS 'W
 REVOKE ALL ON FUNCTION taskfeed.same_progress(smallint, smallint, text, text) FROM PUBLIC;
 
 -- +goose StatementBegin
+CREATE FUNCTION taskfeed.next_version(version bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+-- At the end of what JavaScript can count it stays, so that no update ever fails.
+RETURN least(version, 9007199254740990) + 1;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.next_version(bigint) IS 'The version that a visible change gives a task.';
+REVOKE ALL ON FUNCTION taskfeed.next_version(bigint) FROM PUBLIC;
+
+-- An ORM that locks by the version writes it as one more than it has read. That
+-- counts, or its next update would find another version than the ORM has.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.kept_version(version bigint, was_version bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+RETURN CASE version WHEN taskfeed.next_version(was_version) THEN version ELSE was_version END;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.kept_version(bigint, bigint) IS 'The version after an update that no user can see: the same, or one more where the app set it so.';
+REVOKE ALL ON FUNCTION taskfeed.kept_version(bigint, bigint) FROM PUBLIC;
+
+-- +goose StatementBegin
 CREATE FUNCTION taskfeed.moved_on(
     progress smallint, was_progress smallint, message text, was_message text, created_at timestamptz, was_created_at timestamptz)
 RETURNS boolean
@@ -254,19 +274,31 @@ BEGIN
     END IF;
     same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
         new.kind, old.kind, new.error, old.error, new.result, old.result);
-    new.version := pg_catalog.int8inc(old.version);
     new.updated_at := pg_catalog.clock_timestamp();
     new.updated_hour := taskfeed.hour_of(new.updated_at);
     IF same AND taskfeed.moved_on(new.progress, old.progress, new.message, old.message, new.created_at, old.created_at) THEN
+        new.version := taskfeed.next_version(old.version);
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
     ELSE -- any other update; few get here
-        broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
+        broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at,
+            NULL);
         IF broken IS NOT NULL THEN
             PERFORM taskfeed.refuse_task(broken);
         ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
             RETURN new; -- NOT NULL of the column refuses it
-        ELSIF NOT same THEN
+        ELSIF same AND taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
+            new.version := taskfeed.kept_version(new.version, old.version); -- no user can see this update
+            new.updated_at := old.updated_at;
+            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
+            RETURN new;
+        END IF;
+        new.version := taskfeed.next_version(old.version);
+        IF same THEN
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+            VALUES (new.user_id, new.id, 'task_progress', new.version,
+                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
+        ELSE
             IF pg_catalog.textne(new.id, old.id) OR pg_catalog.textne(new.user_id, old.user_id) THEN
                 INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
                 VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}', new.updated_at);
@@ -274,15 +306,6 @@ BEGIN
             INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
             VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
                     taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error), new.updated_at);
-        ELSIF taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
-            new.version := old.version; -- no user can see this update
-            new.updated_at := old.updated_at;
-            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
-            RETURN new;
-        ELSE
-            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
-            VALUES (new.user_id, new.id, 'task_progress', new.version,
-                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
         END IF;
     END IF;
     IF taskfeed.must_ring() THEN
@@ -313,7 +336,7 @@ BEGIN
         PERFORM taskfeed.refuse_table();
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-    SELECT o.user_id, o.id, 'task_deleted', o.version + 1, '{}'
+    SELECT o.user_id, o.id, 'task_deleted', taskfeed.next_version(o.version), '{}'
     FROM old_rows AS o;
     IF found AND taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
@@ -436,6 +459,8 @@ DROP FUNCTION taskfeed.capture_delete();
 DROP FUNCTION taskfeed.capture_update();
 DROP FUNCTION taskfeed.capture_insert();
 DROP FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz);
+DROP FUNCTION taskfeed.kept_version(bigint, bigint);
+DROP FUNCTION taskfeed.next_version(bigint);
 DROP FUNCTION taskfeed.same_progress(smallint, smallint, text, text);
 DROP FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb);
 DROP FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text);

@@ -91,7 +91,7 @@ TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells
     message text
     result jsonb
     error text
-    version bigint NOT NULL DEFAULT 1 -- Grows by one with each change that a user can see; kept by a trigger.
+    version bigint NOT NULL DEFAULT 1 -- Grows by one with each change that a user can see, and when an app sets it to one more, as ORMs do that lock by it; kept by a trigger.
     created_at timestamp with time zone NOT NULL DEFAULT now()
     updated_at timestamp with time zone NOT NULL DEFAULT now() -- When a user could last see a change; kept by a trigger.
     updated_hour timestamp with time zone NOT NULL DEFAULT date_bin('01:00:00'::interval, now(), '0001-01-01 00:00:00+00'::timestamp with time zone) -- updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.
@@ -121,11 +121,11 @@ BEGIN
 END
 $function$
 -- Sends every user an event that belongs to no task, if the transaction commits.
-CREATE OR REPLACE FUNCTION taskfeed.broken_rule(id text, user_id text, kind text, status text, progress smallint, created_at timestamp with time zone, updated_at timestamp with time zone)
+CREATE OR REPLACE FUNCTION taskfeed.broken_rule(id text, user_id text, kind text, status text, progress smallint, created_at timestamp with time zone, updated_at timestamp with time zone, first_version bigint)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
-RETURN CASE WHEN ((octet_length(id) < 1) OR (octet_length(id) > 255) OR (id ~ '[\x01-\x1f\x7f]'::text)) THEN 'id_is_1_to_255_bytes_without_control_characters'::text WHEN ((octet_length(user_id) < 1) OR (octet_length(user_id) > 255) OR (user_id ~ '[\x01-\x1f\x7f]'::text)) THEN 'user_id_is_1_to_255_bytes_without_control_characters'::text WHEN (octet_length(kind) > 255) THEN 'kind_is_at_most_255_bytes'::text WHEN (status <> ALL (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])) THEN 'status_is_queued_running_completed_failed_or_canceled'::text WHEN ((progress < 0) OR (progress > 100)) THEN 'progress_is_between_0_and_100'::text WHEN ((created_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (created_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'created_at_is_in_the_years_1_to_9998'::text WHEN ((updated_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (updated_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'updated_at_is_in_the_years_1_to_9998'::text ELSE NULL::text END
+RETURN CASE WHEN ((octet_length(id) < 1) OR (octet_length(id) > 255) OR (id ~ '[\x01-\x1f\x7f]'::text)) THEN 'id_is_1_to_255_bytes_without_control_characters'::text WHEN ((octet_length(user_id) < 1) OR (octet_length(user_id) > 255) OR (user_id ~ '[\x01-\x1f\x7f]'::text)) THEN 'user_id_is_1_to_255_bytes_without_control_characters'::text WHEN (octet_length(kind) > 255) THEN 'kind_is_at_most_255_bytes'::text WHEN (status <> ALL (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])) THEN 'status_is_queued_running_completed_failed_or_canceled'::text WHEN ((progress < 0) OR (progress > 100)) THEN 'progress_is_between_0_and_100'::text WHEN ((created_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (created_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'created_at_is_in_the_years_1_to_9998'::text WHEN ((updated_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (updated_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'updated_at_is_in_the_years_1_to_9998'::text WHEN ((first_version < 0) OR (first_version > '4503599627370496'::bigint)) THEN 'version_begins_at_0_to_4503599627370496'::text ELSE NULL::text END
 -- The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.
 CREATE OR REPLACE FUNCTION taskfeed.capture_delete()
  RETURNS trigger
@@ -138,7 +138,7 @@ BEGIN
         PERFORM taskfeed.refuse_table();
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-    SELECT o.user_id, o.id, 'task_deleted', o.version + 1, '{}'
+    SELECT o.user_id, o.id, 'task_deleted', taskfeed.next_version(o.version), '{}'
     FROM old_rows AS o;
     IF found AND taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
@@ -180,19 +180,31 @@ BEGIN
     END IF;
     same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
         new.kind, old.kind, new.error, old.error, new.result, old.result);
-    new.version := pg_catalog.int8inc(old.version);
     new.updated_at := pg_catalog.clock_timestamp();
     new.updated_hour := taskfeed.hour_of(new.updated_at);
     IF same AND taskfeed.moved_on(new.progress, old.progress, new.message, old.message, new.created_at, old.created_at) THEN
+        new.version := taskfeed.next_version(old.version);
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
     ELSE -- any other update; few get here
-        broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
+        broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at,
+            NULL);
         IF broken IS NOT NULL THEN
             PERFORM taskfeed.refuse_task(broken);
         ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
             RETURN new; -- NOT NULL of the column refuses it
-        ELSIF NOT same THEN
+        ELSIF same AND taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
+            new.version := taskfeed.kept_version(new.version, old.version); -- no user can see this update
+            new.updated_at := old.updated_at;
+            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
+            RETURN new;
+        END IF;
+        new.version := taskfeed.next_version(old.version);
+        IF same THEN
+            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
+            VALUES (new.user_id, new.id, 'task_progress', new.version,
+                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
+        ELSE
             IF pg_catalog.textne(new.id, old.id) OR pg_catalog.textne(new.user_id, old.user_id) THEN
                 INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
                 VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}', new.updated_at);
@@ -200,15 +212,6 @@ BEGIN
             INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
             VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
                     taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error), new.updated_at);
-        ELSIF taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
-            new.version := old.version; -- no user can see this update
-            new.updated_at := old.updated_at;
-            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
-            RETURN new;
-        ELSE
-            INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
-            VALUES (new.user_id, new.id, 'task_progress', new.version,
-                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
         END IF;
     END IF;
     IF taskfeed.must_ring() THEN
@@ -229,7 +232,8 @@ BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
     END IF;
-    broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at);
+    broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at,
+        new.version);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
     END IF;
@@ -327,6 +331,12 @@ CREATE OR REPLACE FUNCTION taskfeed.json_is_deep(value jsonb)
  IMMUTABLE
 RETURN jsonb_path_exists(value, '$.**{512}'::jsonpath)
 -- Whether the value is nested so deeply that clients may be unable to read it.
+CREATE OR REPLACE FUNCTION taskfeed.kept_version(version bigint, was_version bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+RETURN CASE version WHEN taskfeed.next_version(was_version) THEN version ELSE was_version END
+-- The version after an update that no user can see: the same, or one more where the app set it so.
 CREATE OR REPLACE FUNCTION taskfeed.moved_on(progress smallint, was_progress smallint, message text, was_message text, created_at timestamp with time zone, was_created_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE sql
@@ -338,6 +348,12 @@ CREATE OR REPLACE FUNCTION taskfeed.must_ring()
  LANGUAGE sql
 RETURN ((current_setting('taskfeed.notify'::text, true) IS DISTINCT FROM 'off'::text) AND (NOT pg_try_advisory_xact_lock_shared(1952543595, 1)))
 -- The doorbell: whether the sequencer sleeps and only NOTIFY tells it of this transaction.
+CREATE OR REPLACE FUNCTION taskfeed.next_version(version bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE
+RETURN (LEAST(version, '9007199254740990'::bigint) + 1)
+-- The version that a visible change gives a task.
 CREATE OR REPLACE FUNCTION taskfeed.notify(user_id text, type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql

@@ -10,7 +10,7 @@ export interface EventFields {
 
 interface TaskFields extends EventFields {
   task_id: string;
-  /** Grows by one with each change of the task. */
+  /** Grows with each change of the task. */
   version: number;
   /** The fields that were too large for the feed and are null here. */
   truncated?: string[];
