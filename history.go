@@ -120,5 +120,4 @@ type Stats struct {
 	Counts        []StatusCount
 	PerMinute     []MinuteCount // the last hour, oldest first, empty minutes among them
 	OldestRunning *Task         // the one created first; nil when none runs
-	Stalled       []Task        // running without a visible change for longer than asked, longest first
 }

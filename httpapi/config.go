@@ -110,8 +110,8 @@ type Config struct {
 	// MaxBodyBytes bounds a request's body; a larger one gets 413. Default 1 MiB.
 	MaxBodyBytes int
 
-	// CheckInterval is how old an answer of /readyz may be. Default 1 s, negative
-	// runs the checks for every request.
+	// CheckInterval is how old an answer of /readyz or /metrics may be. Default 1 s,
+	// negative finds one out for every request.
 	CheckInterval time.Duration
 	// MetricsUsers is how many users websocket_connections names. Default 1000,
 	// negative is none.

@@ -67,6 +67,9 @@ func serve(t *testing.T, with setup) *fixture {
 	if cfg.Drain == 0 {
 		cfg.Drain = -1
 	}
+	if cfg.CheckInterval == 0 {
+		cfg.CheckInterval = -1 // a metric is what it is now
+	}
 	if cfg.CloseTimeout == 0 {
 		cfg.CloseTimeout = 2 * time.Second
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"golang.org/x/sync/singleflight"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 )
@@ -38,39 +36,16 @@ type checkResult struct {
 	advice bool
 }
 
-// readiness runs the checks, at most once in each interval however often it is
-// asked, so that the unauthenticated URL is no way to load the database.
+// readiness runs the checks. kept bounds how often, so that the unauthenticated URL
+// is no way to load the database.
 type readiness struct {
-	checks   []Check
-	interval time.Duration
-	changed  func(name string, err error) // told when a check begins or ceases to fail
-
-	flight singleflight.Group // those who ask while the checks run share their results
-
-	mu      sync.Mutex
-	at      time.Time
-	results []checkResult
+	checks  []Check
+	changed func(name string, err error) // told when a check begins or ceases to fail
 	failing map[string]bool
 }
 
-// ask returns the results of all checks, none older than the interval.
-func (r *readiness) ask() []checkResult {
-	if results, fresh := r.last(); fresh {
-		return results
-	}
-	results, _, _ := r.flight.Do("", func() (any, error) { return r.run(), nil })
-	return results.([]checkResult)
-}
-
-func (r *readiness) last() (results []checkResult, fresh bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.results, r.results != nil && time.Since(r.at) < r.interval
-}
-
-// run makes its own context: a caller that hangs up must not spoil the results
-// for others.
-func (r *readiness) run() []checkResult {
+// run runs all checks; one call at a time.
+func (r *readiness) run() ([]checkResult, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), checkTimeout)
 	defer cancel()
 	errs := make([]error, len(r.checks))
@@ -84,16 +59,13 @@ func (r *readiness) run() []checkResult {
 	for i, check := range r.checks {
 		results[i] = checkResult{Name: check.Name, OK: errs[i] == nil, Detail: checkDetail(errs[i]), advice: check.Advice}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.at, r.results = time.Now(), results
 	for i, check := range r.checks {
 		if failing := errs[i] != nil; failing != r.failing[check.Name] {
 			r.failing[check.Name] = failing
 			r.changed(check.Name, errs[i])
 		}
 	}
-	return results
+	return results, nil
 }
 
 // runCheck keeps a panic in one check from ending the process.
@@ -133,7 +105,7 @@ type readyState struct {
 func (s *Server) state(checks bool) (body readyState, ready bool) {
 	body.Checks = []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
 	if body.Checks[0].OK {
-		body.Checks = append(body.Checks, s.ready.ask()...)
+		body.Checks = append(body.Checks, s.ready.ask().value...)
 	}
 	ready = !slices.ContainsFunc(body.Checks, func(c checkResult) bool { return !c.OK && !c.advice })
 	body.Status = "ready"

@@ -19,9 +19,11 @@ type History interface {
 	TaskReader
 	EventReader
 	TimelineReader
-	// Stats returns an overview of the tasks and the log. Tasks count as stalled
-	// when they run without a visible change for longer than stalledAfter.
-	Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed.Stats, error)
+	// Stats returns an overview of the tasks and the log. It may read all tasks.
+	Stats(ctx context.Context) (taskfeed.Stats, error)
+	// StalledTasks returns the first of those that run without a visible change for
+	// longer than after.
+	StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error)
 }
 
 // TaskReader reads tasks as their rows stand.

@@ -63,6 +63,18 @@ func newMetrics(h *hub.Hub, maxUsers int, others []prometheus.Collector) (*metri
 	return m, errors.Join(errs...)
 }
 
+// gatherer hands out metrics that are kept: reading them costs queries, and a walk
+// over all users, and whoever may read them needs no token.
+func gatherer[T any](k *kept[[]T]) keptGatherer[T] { return keptGatherer[T]{k} }
+
+type keptGatherer[T any] struct{ kept *kept[[]T] }
+
+// Gather implements prometheus.Gatherer.
+func (g keptGatherer[T]) Gather() ([]T, error) {
+	a := g.kept.ask()
+	return a.value, a.err
+}
+
 // delivered notes the frames of one write that were live events.
 func (m *metrics) delivered(frames []*hub.Frame, now time.Time) {
 	for _, f := range frames {
@@ -145,10 +157,14 @@ func (c *hubCollector) Collect(out chan<- prometheus.Metric) {
 	for _, m := range hubMetrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(stats))
 	}
-	users := c.hub.Users()
-	named := users[:min(len(users), c.maxUsers)]
+	named, all := []hub.UserCount(nil), stats.Users
+	if c.maxUsers > 0 { // else nobody is named, and there is no need to list and sort them all
+		named = c.hub.Users()
+		all = len(named)
+		named = named[:min(all, c.maxUsers)]
+	}
 	for _, u := range named {
 		out <- prometheus.MustNewConstMetric(descUserConnections, prometheus.GaugeValue, float64(u.Subscribers), u.UserID)
 	}
-	out <- prometheus.MustNewConstMetric(descUnnamedUsers, prometheus.GaugeValue, float64(len(users)-len(named)))
+	out <- prometheus.MustNewConstMetric(descUnnamedUsers, prometheus.GaugeValue, float64(all-len(named)))
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -33,6 +34,7 @@ type stats struct {
 	OldestRunning *taskfeed.Task  `json:"oldest_running"`
 	Stalled       []taskfeed.Task `json:"stalled"`
 	StalledAfter  float64         `json:"stalled_after_seconds"`
+	Age           float64         `json:"age_seconds"` // of the counts and of the oldest task
 }
 
 type statusCount struct {
@@ -46,6 +48,37 @@ type minuteCount struct {
 	Count  int64     `json:"count"`
 }
 
+const (
+	// overviewShare is how many times as long as counting took its result is good
+	// for: counting takes at most so small a part of the database's time.
+	overviewShare = 20
+	overviewLeast = time.Second
+	// overviewLimit bounds the counting, overviewWait how long a request waits for it.
+	overviewLimit = time.Minute
+	overviewWait  = 10 * time.Second
+)
+
+// overviewAge is how old an overview may be: every console that is open asks for one
+// each few seconds, and each counts all tasks.
+func overviewAge(took time.Duration) time.Duration { return max(overviewLeast, overviewShare*took) }
+
+func (s *Server) countAll(ctx context.Context) (taskfeed.Stats, error) {
+	ctx, cancel := context.WithTimeout(ctx, overviewLimit)
+	defer cancel()
+	return s.deps.History.Stats(ctx)
+}
+
+// overviewFor returns the overview, an older one while counting goes on for long.
+func (s *Server) overviewFor(ctx context.Context) (all taskfeed.Stats, age time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, overviewWait)
+	defer cancel()
+	a := s.overview.askWithin(ctx)
+	if a == nil {
+		return all, 0, &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "all tasks are being counted, which takes long; ask again in a minute"}
+	}
+	return a.value, time.Since(a.at), a.err
+}
+
 // handleStats answers with an overview of the tasks and the log.
 func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 	p, err := readParams(c.Request())
@@ -56,7 +89,11 @@ func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 	if err := p.err(); err != nil {
 		return err
 	}
-	all, err := s.deps.History.Stats(c.Request().Context(), stalledAfter)
+	stalled, err := s.deps.History.StalledTasks(c.Request().Context(), stalledAfter)
+	if err != nil {
+		return err
+	}
+	all, age, err := s.overviewFor(c.Request().Context())
 	if err != nil {
 		return err
 	}
@@ -67,8 +104,9 @@ func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 		PerMinute: mapped(all.PerMinute, func(n taskfeed.MinuteCount) minuteCount {
 			return minuteCount{n.Minute.UTC(), n.Count}
 		}),
-		Stalled:      mapped(all.Stalled, viewTask),
+		Stalled:      mapped(stalled, viewTask),
 		StalledAfter: stalledAfter.Seconds(),
+		Age:          age.Seconds(),
 	}
 	if all.OldestRunning != nil {
 		t := viewTask(*all.OldestRunning)

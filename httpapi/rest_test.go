@@ -33,7 +33,9 @@ type fakeHistory struct {
 	log      taskfeed.EventPage
 	steps    taskfeed.Timeline
 	stats    taskfeed.Stats
-	stalled  time.Duration
+	counted  int           // calls of Stats
+	stalled  time.Duration // as last asked for
+	standing []taskfeed.Task
 	err      error
 	exported iter.Seq2[taskfeed.Task, error]
 	large    []taskfeed.LargeField
@@ -122,10 +124,17 @@ func (h *fakeHistory) ExportEvents(_ context.Context, q taskfeed.EventQuery) ite
 	}
 }
 
-func (h *fakeHistory) Stats(_ context.Context, stalledAfter time.Duration) (taskfeed.Stats, error) {
+func (h *fakeHistory) StalledTasks(_ context.Context, after time.Duration) ([]taskfeed.Task, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stalled = stalledAfter
+	h.stalled = after
+	return h.standing, h.err
+}
+
+func (h *fakeHistory) Stats(context.Context) (taskfeed.Stats, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.counted++
 	return h.stats, h.err
 }
 
@@ -378,10 +387,11 @@ func TestLists(t *testing.T) {
 	t.Run("statistics", func(t *testing.T) {
 		running := someTask("t9", "bob")
 		h.stats = taskfeed.Stats{Counts: []taskfeed.StatusCount{{Status: "queued", Kind: "", Count: 3}},
-			PerMinute: []taskfeed.MinuteCount{{Minute: sometime, Count: 4}}, OldestRunning: &running, Stalled: []taskfeed.Task{running}}
+			PerMinute: []taskfeed.MinuteCount{{Minute: sometime, Count: 4}}, OldestRunning: &running}
+		h.standing = []taskfeed.Task{running}
 		_, body := f.getAs(admin, "/v1/stats?stalled_after=90s")
 		for _, want := range []string{`{"status":"queued","count":3}`, `"events_per_minute":[{"minute":"2026-11-22T10:00:00.123456Z","count":4}]`,
-			`"oldest_running":{"id":"t9"`, `"stalled":[{"id":"t9"`, `"stalled_after_seconds":90`} {
+			`"oldest_running":{"id":"t9"`, `"stalled":[{"id":"t9"`, `"stalled_after_seconds":90,"age_seconds":`} {
 			if !strings.Contains(body, want) {
 				t.Errorf("%s lacks %s", body, want)
 			}

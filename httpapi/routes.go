@@ -68,7 +68,8 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.Match(getOrHead, pathHealth, s.handleHealth)
 	e.Match(getOrHead, pathReady, s.handleReady)
 	e.GET(pathSocketHealth, s.handleSocketHealth)
-	metrics := echo.WrapHandler(promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{}))
+	gathered := newKept(always(s.cfg.CheckInterval), s.metrics.registry.Gather)
+	metrics := echo.WrapHandler(promhttp.HandlerFor(gatherer(gathered), promhttp.HandlerOpts{}))
 	e.GET(pathMetrics, metrics)
 	e.GET("/v1/metrics", s.forAdmins(func(c echo.Context, _ auth.Principal) error { return metrics(c) }), uncached)
 

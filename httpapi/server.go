@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/logs"
@@ -66,7 +67,9 @@ type Server struct {
 	started  time.Time // zero of the server's clock
 	metrics  *metrics
 	registry *registry
-	ready    readiness
+	ready    *kept[[]checkResult]
+	overview *kept[taskfeed.Stats]
+	stop     context.CancelFunc // ends what is looked for on nobody's account
 	upgrader websocket.Upgrader
 	origins  *originList
 	handler  *echo.Echo
@@ -111,12 +114,11 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		gate:       newGate(&cfg),
 		chunks:     sync.Pool{New: newChunk},
 	}
-	s.ready = readiness{
-		checks:   deps.Checks,
-		interval: cfg.CheckInterval,
-		changed:  s.checkChanged,
-		failing:  make(map[string]bool),
-	}
+	ready := readiness{checks: deps.Checks, changed: s.checkChanged, failing: make(map[string]bool)}
+	s.ready = newKept(always(cfg.CheckInterval), ready.run)
+	var running context.Context
+	running, s.stop = context.WithCancel(context.Background())
+	s.overview = newKept(overviewAge, func() (taskfeed.Stats, error) { return s.countAll(running) })
 	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}
@@ -148,6 +150,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
+	defer s.stop()
 	wg.Go(func() { s.sweep(background) })
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- server.Serve(listener) })

@@ -143,7 +143,8 @@ func TestRowSecurityIsNoEmptyList(t *testing.T) {
 	for name, read := range map[string]func() error{
 		"tasks":    func() error { _, err := f.store.ListTasks(ctx, taskfeed.TaskQuery{Limit: 10}); return err },
 		"a task":   func() error { _, err := f.store.FindTask(ctx, "t"); return err },
-		"figures":  func() error { _, err := f.store.Stats(ctx, time.Minute); return err },
+		"figures":  func() error { _, err := f.store.Stats(ctx); return err },
+		"stalled":  func() error { _, err := f.store.StalledTasks(ctx, time.Minute); return err },
 		"a story":  func() error { _, err := f.store.TaskEvents(ctx, "t", "", 10); return err },
 		"the log":  func() error { _, err := f.store.ListEvents(ctx, taskfeed.EventQuery{Limit: 10}); return err },
 		"events":   func() error { _, _, _, err := f.store.After(ctx, taskfeed.Filter{}, 0, 10); return err },

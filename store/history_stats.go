@@ -36,20 +36,17 @@ LIMIT 60`
 
 const sqlNow = `SELECT clock_timestamp()`
 
+func runningTasks(sort taskfeed.Sort) taskfeed.TaskQuery {
+	return taskfeed.TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}, Sort: sort}
+}
+
 // Stats returns an overview: all tasks counted, the events of the present minute
-// and the 59 before it, the running task that was created first, and up to 50
-// tasks that run and did not change for longer than stalledAfter. Its parts are
+// and the 59 before it, and the running task that was created first. Its parts are
 // read one after the other, not in one snapshot, each within the read timeout.
-// Counting reads the whole table of tasks. It returns CodeBadRequest unless
-// stalledAfter is more than 0, and CodeUnavailable, with advice, when a part
-// takes too long.
-func (s *Store) Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed.Stats, error) {
+// Counting reads the whole table of tasks. It returns CodeUnavailable, with advice,
+// when a part takes too long.
+func (s *Store) Stats(ctx context.Context) (taskfeed.Stats, error) {
 	var stats taskfeed.Stats
-	if stalledAfter <= 0 {
-		return stats, refuse("stalled_after", "must be more than 0")
-	}
-	var now time.Time
-	running := taskfeed.TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}}
 	for _, read := range []func(context.Context) error{
 		func(ctx context.Context) (err error) {
 			args := pgx.NamedArgs{"statuses": texts(taskfeed.Statuses), "limit": maxCounts}
@@ -61,21 +58,10 @@ func (s *Store) Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed
 			return err
 		},
 		func(ctx context.Context) error {
-			q := running
-			q.Sort = taskfeed.SortCreated
-			tasks, err := s.firstTasks(ctx, q, 1)
+			tasks, err := s.firstTasks(ctx, runningTasks(taskfeed.SortCreated), 1)
 			if len(tasks) > 0 {
 				stats.OldestRunning = &tasks[0]
 			}
-			return err
-		},
-		func(ctx context.Context) error {
-			return s.rest.do(ctx, func(db asked) error { return db.QueryRow(ctx, sqlNow).Scan(&now) })
-		},
-		func(ctx context.Context) (err error) {
-			q := running
-			q.Sort, q.Updated.To = taskfeed.SortUpdated, now.Add(-stalledAfter)
-			stats.Stalled, err = s.firstTasks(ctx, q, maxStalled)
 			return err
 		},
 	} {
@@ -87,6 +73,26 @@ func (s *Store) Stats(ctx context.Context, stalledAfter time.Duration) (taskfeed
 		}
 	}
 	return stats, nil
+}
+
+// StalledTasks returns up to 50 tasks that run and did not change for longer than
+// after, those that stand still the longest first. It returns CodeBadRequest unless
+// after is more than 0.
+func (s *Store) StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error) {
+	if after <= 0 {
+		return nil, refuse("stalled_after", "must be more than 0")
+	}
+	bounded, cancel := s.reading(ctx)
+	defer cancel()
+	var now time.Time
+	err := s.rest.do(bounded, func(db asked) error { return db.QueryRow(bounded, sqlNow).Scan(&now) })
+	if err != nil {
+		return nil, s.late(ctx, "read the time", err)
+	}
+	q := runningTasks(taskfeed.SortUpdated)
+	q.Updated.To = now.Add(-after)
+	tasks, err := s.firstTasks(bounded, q, maxStalled)
+	return tasks, s.late(ctx, "list stalled tasks", err)
 }
 
 func (s *Store) firstTasks(ctx context.Context, q taskfeed.TaskQuery, limit int) ([]taskfeed.Task, error) {

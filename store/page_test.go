@@ -62,7 +62,7 @@ func TestBadQueries(t *testing.T) {
 	wantRefused(t, "timeline", "after", err)
 	_, err = s.TaskEvents(t.Context(), long, "", 1)
 	wantRefused(t, "timeline", "task_id", err)
-	_, err = s.Stats(t.Context(), 0)
+	_, err = s.StalledTasks(t.Context(), 0)
 	wantRefused(t, "stats", "stalled_after", err)
 	for _, err := range s.ExportTasks(t.Context(), taskfeed.TaskQuery{Sort: "name"}) {
 		wantRefused(t, "export", "sort", err)
@@ -292,9 +292,9 @@ func TestLargeFieldsInLists(t *testing.T) {
 				len(listed.Message), len(listed.Result), len(listed.Error), listed.Version, len(whole.Message), len(whole.Result), len(whole.Error), whole.Version)
 		}
 	}
-	stats, err := f.store.Stats(t.Context(), time.Nanosecond)
-	if err != nil || len(stats.Stalled) == 0 {
-		t.Errorf("stats: got %d tasks, error %v, want some", len(stats.Stalled), err)
+	stalled, err := f.store.StalledTasks(t.Context(), time.Nanosecond)
+	if err != nil || len(stalled) == 0 {
+		t.Errorf("stalled: got %d tasks, error %v, want some", len(stalled), err)
 	}
 }
 
@@ -347,7 +347,7 @@ func TestReadOnly(t *testing.T) {
 	if _, err := s.TaskEvents(t.Context(), "x", "", 1); err != nil {
 		t.Errorf("timeline: %v", err)
 	}
-	if _, err := s.Stats(t.Context(), time.Hour); err != nil {
+	if _, err := s.Stats(t.Context()); err != nil {
 		t.Errorf("stats: %v", err)
 	}
 	wantCode(t, s.Command(t.Context(), taskfeed.CommandDisconnectUser, "alice"), taskfeed.CodeUnavailable)

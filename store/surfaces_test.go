@@ -148,8 +148,12 @@ func listSurfaces() (all []surface) {
 			return fmt.Sprint(line.Summary.Events, line.Summary.Attempts, eventsOf(line.Items), eventsOf(more.Items)), err
 		}},
 		surface{"statistics", func(ctx context.Context, w *world) (any, error) {
-			stats, err := w.store.Stats(ctx, time.Nanosecond)
-			return fmt.Sprint(stats.Counts, len(stats.PerMinute), len(stats.Stalled)), err
+			stats, err := w.store.Stats(ctx)
+			return fmt.Sprint(stats.Counts, len(stats.PerMinute)), err
+		}},
+		surface{"stalled tasks", func(ctx context.Context, w *world) (any, error) {
+			stalled, err := w.store.StalledTasks(ctx, time.Nanosecond)
+			return fmt.Sprint(len(stalled)), err
 		}},
 		surface{"export of tasks", func(ctx context.Context, w *world) (any, error) {
 			return drained(w.store.ExportTasks(ctx, taskfeed.TaskQuery{UserID: zoe}))
