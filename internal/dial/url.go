@@ -74,8 +74,6 @@ func checkShape(text string) error {
 		return errURL
 	case path == "" && !strings.Contains(authority, "@") && strings.Contains(rest, "@"):
 		return errURL // user:pass?word@host
-	case strings.Count(path, "/") > 1:
-		return errURL
 	}
 	return nil
 }
