@@ -89,7 +89,7 @@ func rootCommand(in *invocation) *cobra.Command {
 	})
 	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), doctorCommand(in), tokenCommand(in),
 		tailCommand(in), tasksCommand(in), eventsCommand(in), benchCommand(in), healthcheckCommand(in), versionCommand(in),
-		verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in), benchBareCommand(in))
+		verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in), benchBareCommand(in), forgetCommand(in))
 	for _, cmd := range root.Commands() {
 		wrapArgs(cmd)
 	}

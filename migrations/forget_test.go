@@ -1,0 +1,74 @@
+package migrations_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+const sqlForget = `SELECT format('%s %s %s %s', tasks, events, changes, commands) FROM taskfeed.forget($1)`
+
+// wantForgotten looks for a name in every row of every table of ours.
+func (s *session) wantForgotten(name string) {
+	s.t.Helper()
+	for _, table := range list[string](s, `SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'taskfeed'::regnamespace AND relkind IN ('r', 'p')`) {
+		if n := one[int](s, fmt.Sprintf(`SELECT count(*) FROM %s AS t WHERE t::text LIKE '%%' || $1 || '%%'`, table), name); n != 0 {
+			s.t.Errorf("bad input 113: %s still has %d rows that name the user", table, n)
+		}
+	}
+}
+
+// Nothing said how to erase a user, and a DELETE of the tasks wrote the name into
+// the log once more.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.exec(`
+		INSERT INTO taskfeed.tasks (id, user_id) SELECT 't' || i, 'alice' FROM generate_series(1, 30) AS i;
+		INSERT INTO taskfeed.tasks (id, user_id) VALUES ('b', 'bob'), ('given', 'alice');
+		INSERT INTO taskfeed.events (id, user_id, type, data, created_at) SELECT i, 'alice', 'x', '{}', now() FROM generate_series(9999990, 10000020) AS i;
+		INSERT INTO taskfeed.events (id, user_id, type, data, created_at) VALUES (1, 'bob', 'x', '{}', now()), (2, NULL, 'x', '{}', now());
+		INSERT INTO taskfeed.commands (kind, argument) VALUES ('disconnect_user', 'alice'), ('disconnect_user', 'bob'), ('disconnect_connection', 'alice');
+		DELETE FROM taskfeed.commands WHERE kind = 'disconnect_connection';
+		UPDATE taskfeed.tasks SET user_id = 'bob' WHERE id = 'given';
+		SELECT taskfeed.notify('alice', 'hello')`)
+	if got, want := list[string](s, sqlForget, "alice"), []string{"30 31 33 1"}; !slices.Equal(got, want) {
+		t.Errorf("bad input 113: forgot (tasks, events, changes, commands) %q, want %q", got, want)
+	}
+	s.wantForgotten("alice")
+	if got, want := list[string](s, sqlForget, "alice"), []string{"0 0 0 0"}; !slices.Equal(got, want) {
+		t.Errorf("bad input 113: again: forgot %q, want %q", got, want)
+	}
+	if got := one[string](s, `SELECT format('%s %s %s', (SELECT count(*) FROM taskfeed.tasks), (SELECT count(*) FROM taskfeed.events), (SELECT count(*) FROM taskfeed.commands))`); got != "2 2 1" {
+		t.Errorf("bad input 113: of others there are (tasks, events, commands) %s, want 2 2 1", got)
+	}
+	s.wantCaptured(`bob b task_queued 1 {"progress": 0}`, `bob given task_queued 2 {"progress": 0}`)
+}
+
+func TestForgetInBatches(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	s.exec(`INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, 25) AS i;
+		INSERT INTO taskfeed.events (id, user_id, type, data, created_at) SELECT i, 'alice', 'x', '{}', now() FROM generate_series(1, 45) AS i`)
+	var got []string
+	for range 6 {
+		got = append(got, one[string](s, `SELECT format('%s %s', tasks, events) FROM taskfeed.forget(user_id => 'alice', at_most => 10)`))
+	}
+	if want := []string{"10 10", "10 10", "5 10", "0 10", "0 5", "0 0"}; !slices.Equal(got, want) {
+		t.Errorf("bad input 113: forgot (tasks, events) %q, want %q", got, want)
+	}
+	s.wantForgotten("alice")
+}
+
+func TestForgetRefusals(t *testing.T) {
+	t.Parallel()
+	app, _ := newApp(t)
+	app.refused("42501", `SELECT taskfeed.forget('alice')`)
+	s := newSession(t)
+	for _, args := range []string{`NULL`, `''`, `repeat('x', 256)`, `'alice', 0`, `'alice', -1`} {
+		s.refused("22023", `SELECT taskfeed.forget(`+args+`)`)
+	}
+	if got := one[string](s, sqlForget, `'; DROP TABLE taskfeed.tasks; --`); got != "0 0 0 0" {
+		t.Errorf("bad input 113: a user who is not there: forgot %s, want nothing", got)
+	}
+}
