@@ -207,10 +207,10 @@ func serveREST(t *testing.T, h *fakeHistory, cfg Config) (*fixture, *fakeCommand
 
 // adminRoutes and userRoutes are all that take a token.
 var (
-	adminRoutes = []string{"GET /v1/tasks", "GET /v1/tasks/t1", "GET /v1/tasks/t1/events", "GET /v1/events", "GET /v1/stats",
+	adminRoutes = []string{"GET /v1/tasks", "GET /v1/tasks/t1", "GET /v1/tasks/t1/events", "GET /v1/events", "GET /v1/stats", "GET /v1/metrics",
 		"GET /v1/connections", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections",
 		"GET /v1/task-by-id?id=t1", "GET /v1/task-by-id/events?id=t1", "DELETE /v1/user-by-id/connections?id=bob"}
-	userRoutes = []string{"GET /v1/me", "GET /v1/me/tasks", "GET /v1/me/tasks/t1", "GET /v1/me/tasks/t1/events", "GET /v1/me/events",
+	userRoutes = []string{"GET /v1/me", "GET /v1/status", "GET /v1/me/tasks", "GET /v1/me/tasks/t1", "GET /v1/me/tasks/t1/events", "GET /v1/me/events",
 		"GET /v1/me/task-by-id?id=t1", "GET /v1/me/task-by-id/events?id=t1"}
 )
 
