@@ -27,9 +27,10 @@ func TestCodes(t *testing.T) {
 			"57014", "57P01", "57P02", "57P03", "57P05", // cancelled, stopping, crashed, starting, idle
 			"58030", // the disk
 			"25006", // read-only
+			"42501", // a right or a policy: an administrator mends it
 		},
 		taskfeed.CodeBadRequest: {"22021"},
-		taskfeed.CodeInternal:   {"42P01", "42501", "42601", "28P01", "3D000", "23505", "22003", "25P02", "XX000", "0A000", "2200H", "", "5"},
+		taskfeed.CodeInternal:   {"42P01", "42601", "28P01", "3D000", "23505", "22003", "25P02", "XX000", "0A000", "2200H", "", "5"},
 	}
 	for want, codes := range states {
 		for _, state := range codes {

@@ -99,7 +99,7 @@ func TestRefusedURLs(t *testing.T) {
 func TestAcceptedURLs(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
-		"postgres://u:p@h/db", "postgresql://h", "postgres:///db?host=/tmp", "postgres://%2Frun%2Fpg/db", "postgres://u%40srv:p%2F%3F%23@h:5432/db%2F1",
+		"postgres://u:p@h/db", "postgresql://h", "postgres:///db?host=/tmp", "postgres://h/a/b", "postgres://%2Frun%2Fpg/db", "postgres://u%40srv:p%2F%3F%23@h:5432/db%2F1",
 		"postgres://h:5432/db?user=me@srv&password=x", "postgres://u:p@ss@h/db", "postgres://u:p@h1,h2/db", "postgres://u:p@h1:1,h2:2,h3/db", "postgres://u:p@[::1]:5432/db",
 		"postgres://u:p@h/db?channel_binding=require&sslmode=require", "host=h dbname='my db' password='a b=c'", "user=u options='-c geqo=off'",
 		"postgres://u:p@h/db?application_name=x&taskfeed.notify=off", " 'postgres://u:p@h/db' \n",
