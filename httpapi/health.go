@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 )
@@ -105,7 +106,11 @@ type readyState struct {
 func (s *Server) state(checks bool) (body readyState, ready bool) {
 	body.Checks = []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
 	if body.Checks[0].OK {
-		body.Checks = append(body.Checks, s.ready.ask().value...)
+		found := s.ready.ask()
+		body.Checks = append(body.Checks, found.value...)
+		if found.err != nil { // a panic around the checks
+			body.Checks = append(body.Checks, checkResult{Name: "checks", Detail: checkDetail(found.err)})
+		}
 	}
 	ready = !slices.ContainsFunc(body.Checks, func(c checkResult) bool { return !c.OK && !c.advice })
 	body.Status = "ready"
