@@ -22,6 +22,7 @@ async function bundle(entry, options) {
     target: "es2022",
     legalComments: "none",
     absWorkingDir: root,
+    minifySyntax: true,
     supported: { "dynamic-import": options.format !== "cjs" }, // there it is a require
     ...options,
   });
@@ -29,7 +30,7 @@ async function bundle(entry, options) {
     ecma: 2020,
     module: options.format === "esm",
     toplevel: true,
-    compress: { passes: 3, pure_getters: true }, // reading a property does nothing else here
+    compress: { passes: 3, pure_getters: true, hoist_funs: true, lhs_constants: false }, // reading a property does nothing else here
     format: { comments: false },
   });
   return code + "\n";

@@ -65,7 +65,7 @@ export const closed = (closeCode: number, reason: unknown): TaskFeedError =>
  * text. What else it may be, nothing and a proxy's page among it, says nothing.
  */
 export const because = (reason: unknown): string =>
-  (reason instanceof Error || typeof reason === "string") && /^\s*[^<\s]/.test("" + reason) ? ": " + reason : "";
+  (reason instanceof Error || typeof reason === "string") && /^\s*[^<\s]/.test(reason as string) ? ": " + reason : "";
 
 /** What it means that the app could not give what it was asked for: it is asked again, unless it says otherwise. */
 export const notGiven = (what: string, cause: any): TaskFeedError =>

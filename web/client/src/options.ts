@@ -28,7 +28,7 @@ export function settle(o: FeedOptions): Settings {
   check(typeof o.userId === "string" && !/^\.{0,2}$/.test(o.userId), "userId is missing");
   check(typeof o.getToken === "function", "getToken is missing");
   check(o.after === undefined || isID(o.after, 0), "after is no event's id");
-  check(o.types?.every((t) => t && !t.includes(",")) ?? true, "types has an empty name or a comma");
+  check(!o.types?.some((t) => !t || t.includes(",")), "types has an empty name or a comma");
   check(min >= 0 && max >= min, "backoff.max is below min");
   check(transports.length, "transports: none works here");
   if (wrong.length) throw new TaskFeedError("config", wrong.join("; "));

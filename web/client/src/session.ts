@@ -65,7 +65,7 @@ export interface Session {
 
 /** Connects, watches that the peer is there and renews the token. Owns one timer. */
 export function newSession({ connect, inbox, text, onOpen, credential, renew, patience }: SessionOptions): Session {
-  let opened = NaN; // not yet
+  let opened!: number; // undefined: not yet
   let since = now(); // when it was heard of last, or asked
   let waiting = true; // for an answer; always where it cannot be asked for one
   let limit = patience ?? openWithin; // of the waiting
@@ -112,8 +112,7 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
     accepted: false,
     stable: () => now() - opened >= stableAfter,
     poke() {
-      if (closed || again || isNaN(opened) || !link.ask) return;
-      ask();
+      if (!closed && !again && opened >= 0 && link.ask) ask();
       arm();
     },
     close() {
@@ -131,7 +130,6 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
       limit = patience ?? (link.ask ? answerWithin : silentFor);
       onOpen?.();
       session.poke();
-      arm();
     },
     silence(ms) {
       limit = Math.min(ms, 1e8) + slack;

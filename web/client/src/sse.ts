@@ -18,7 +18,7 @@ export function openStream(fetcher: typeof fetch, url: string, token: string, si
       redirect: "error",
       signal: abort.signal,
     });
-    if (!answer.ok || !kind(answer).startsWith("text/event-stream")) throw await statusError(answer, token);
+    if (!answer.ok || !is(answer, /^text\/event-stream/i)) throw await statusError(answer, token);
     sink.open();
     const decoder = new TextDecoder();
     const parse = eventParser(sink.text, retry, sink.silence);
@@ -34,17 +34,17 @@ export function openStream(fetcher: typeof fetch, url: string, token: string, si
   return { close: () => abort.abort() };
 }
 
-const kind = (answer: Response): string => (answer.headers.get("Content-Type") ?? "").toLowerCase();
+const is = (answer: Response, type: RegExp): boolean => type.test(answer.headers.get("Content-Type")!); // of nothing it is none
 
 /** Reads an answer that is no stream. A body that is no problem document (RFC 9457) is a proxy's and left out. */
 async function statusError(answer: Response, token: string): Promise<TaskFeedError> {
   const { status } = answer;
-  const { detail, title } = Object(kind(answer).startsWith("application/problem+json") && await answer.json().catch(() => 0));
+  const { detail, title } = Object(is(answer, /^application\/problem\+json/i) && await answer.json().catch(() => 0));
   const why = (because(detail) || because(title)).replaceAll(token, "[token]");
   const code = status === 401 ? "rejected" : status === 403 ? "forbidden"
     : status < 400 || status > 499 || [408, 425, 429].includes(status) ? "connection" : "refused";
-  const after = answer.headers.get("Retry-After") ?? "";
-  const wait = /^\d+$/.test(after) ? +after * 1000 : Date.parse(after) - Date.now() || 0;
+  const after = answer.headers.get("Retry-After")!; // seconds or a date; null is neither
+  const wait = +after * 1000 || Date.parse(after) - Date.now() || 0;
   return new TaskFeedError(code, `the server answered ${status}${why}`,
     { status, retryAfter: Math.min(Math.max(wait, 0), 600_000) });
 }
@@ -65,16 +65,15 @@ export function eventParser(data: (text: string) => void, retry: (ms: number) =>
     const complete = (rest + chunk).split(/\r\n?|\n/);
     rest = complete.pop()!;
     for (const line of complete) {
-      const [, name, value] = /^([^:]*):? ?([^]*)$/.exec(line)!;
+      const [, name, value] = /^(: silence|[^:]*):? ?([^]*)$/.exec(line)!;
       if (!line) {
         if (lines.length) data(lines.join("\n"));
         lines = [];
       } else if (name === "data") {
         lines.push(value!);
-      } else if (name === "retry" && /^\d+$/.test(value!)) {
-        retry(+value!);
-      } else if (!name && /^silence \d+$/.test(value!)) {
-        silence(+value!.slice(8));
+      } else if (/^\d+$/.test(value!)) {
+        if (name === "retry") retry(+value!);
+        if (name === ": silence") silence(+value!);
       }
     }
     if (rest.length > maxLine) throw bad("a line is too long");

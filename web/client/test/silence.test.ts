@@ -135,7 +135,7 @@ describe.each(silences)("a stream whose server %s of its silence", (_, beginning
     const { streams, feed } = await stream(beginning);
     sleep(3_600_000);
     page.dispatchEvent(new Event("resume"));
-    await pass((every + 20) * 1000);
+    await pass((every + 20) * 1000 - 1);
     expect([streams.opened.length, feed.state]).toEqual([1, "live"]);
     streams.last.say(":\n\n");
     await turns();

@@ -46,7 +46,7 @@ describe("the parser", () => {
   });
 
   test("silence is a comment of its own", () => {
-    const { data, silences } = parsed(": silence 250\n", ":silence 15000\r\n", "silence 1\n", "data: silence 2\n\n", ": silence 3 s\n", ": a silence 4\n", ": silence\n");
+    const { data, silences } = parsed(": silence 250\n", ": silence 15000\r\n", "silence 1\n", "data: silence 2\n\n", ": silence 3 s\n", ": a silence 4\n", ": silence\n");
     expect([data, silences]).toEqual([["silence 2"], [250, 15_000]]);
   });
 
