@@ -104,7 +104,7 @@ describe.each(["root", "prefix"] as const)("nginx at the %s", (where) => {
   });
 
   it("shows each task whatever its id", async () => {
-    await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) SELECT id, 'carol' FROM unnest(${array(ids)}) AS id ON CONFLICT DO NOTHING`);
+    await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) SELECT id, 'carol' FROM unnest(${array(ids)}) AS id ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id`);
     for (const id of ids) {
       const part = encodeURIComponent(id);
       if (id === "..") continue; // no URL can have it as a part of its path
