@@ -158,7 +158,7 @@ func (d *database) logs(text string) felt {
 		if n := countIn(file, text) - before; n > 0 {
 			return fmt.Sprintf("%d times %q", n, text), nil
 		}
-		return "", fmt.Errorf("Postgres did not log %q", text)
+		return "", fmt.Errorf("no line of the database's log has %q", text)
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/planted"
@@ -155,8 +154,6 @@ func (s *server) copyLog(from io.Reader) {
 		}
 	}
 }
-
-func (s *server) signal(sig syscall.Signal) { s.current().signal(sig) }
 
 // client asks the servers of the harness's own; a frozen one must not hold it up.
 var client = http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
