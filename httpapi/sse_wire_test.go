@@ -3,6 +3,8 @@ package httpapi
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +62,41 @@ func TestCommentsWhileTheLogIsSlow(t *testing.T) {
 	c.ExpectEvent(id)
 	c.ExpectLive(id)
 }
+
+// TestCommentsKeepToWhatWasWritten: a comment that came between an event's being
+// handed out and its being written told the client the event's id. A stream that
+// was cut just then came back behind an event that it had never got.
+func TestCommentsKeepToWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{CommentInterval: time.Hour}})
+	id := f.log.add("alice", "hello", `{}`)[0]
+	after := taskfeed.Cursor(0)
+	sub, err := f.hub.Subscribe(hub.SubscribeOptions{Filter: taskfeed.Filter{UserID: "alice"}, Owner: "alice", After: &after, Wake: func() {}})
+	if err != nil {
+		t.Fatalf("subscribe: %v", err)
+	}
+	defer sub.Close()
+	w := httptest.NewRecorder()
+	st := &stream{server: f.Server, sub: sub, w: w, out: http.NewResponseController(deadlines{w}), silence: time.NewTimer(time.Hour)}
+	defer st.silence.Stop()
+	if frames, err := sub.Next(t.Context()); err != nil || len(frames) == 0 || sub.Cursor() < id {
+		t.Fatalf("Next handed out %d frames up to %s (%v), want the event %s", len(frames), sub.Cursor(), err, id)
+	}
+	st.comment()
+	if got, want := w.Body.String(), ":\n"; got != want {
+		t.Errorf("before the event is written: %q, want %q", got, want)
+	}
+	st.setResting(true)
+	st.comment()
+	if got, want := w.Body.String(), fmt.Sprintf(":\n:\nid: %s\n\n", id); got != want {
+		t.Errorf("when all is written: %q, want %q", got, want)
+	}
+}
+
+// deadlines accepts deadlines for writing, and keeps none.
+type deadlines struct{ *httptest.ResponseRecorder }
+
+func (deadlines) SetWriteDeadline(time.Time) error { return nil }
 
 // TestNoEmptyMessages: of an empty line those clients make a message without
 // data, over which an app's JSON.parse falls.

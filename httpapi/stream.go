@@ -40,6 +40,7 @@ type stream struct {
 	w       http.ResponseWriter
 	out     *http.ResponseController
 	known   taskfeed.Cursor // the last id that was written
+	resting bool            // all that the hub has handed out was written
 	silence *time.Timer     // writes the next comment
 	over    bool            // nothing may be written any more
 
@@ -131,6 +132,8 @@ func (st *stream) catch() {
 
 // rest waits until the hub has more. It reports false when the stream ends.
 func (st *stream) rest(ctx context.Context) bool {
+	st.setResting(true)
+	defer st.setResting(false)
 	select {
 	case <-ctx.Done():
 		return false
@@ -139,8 +142,17 @@ func (st *stream) rest(ctx context.Context) bool {
 	}
 }
 
+func (st *stream) setResting(yes bool) {
+	st.writer.Lock()
+	defer st.writer.Unlock()
+	st.resting = yes
+}
+
 // comment breaks the silence, also one of a handler that waits for the log: a
-// client that heard nothing would give a healthy stream up.
+// client that heard nothing would give a healthy stream up. It moves the client's
+// last id only while the handler rests: at other times the hub's cursor may lie
+// beyond events that are yet to be written, and a stream that is cut then would
+// come back behind them.
 func (st *stream) comment() {
 	defer st.catch()
 	st.writer.Lock()
@@ -148,7 +160,10 @@ func (st *stream) comment() {
 	if st.over {
 		return
 	}
-	cursor := st.sub.Cursor()
+	cursor := st.known
+	if st.resting {
+		cursor = st.sub.Cursor()
+	}
 	if st.write(appendComment(nil, cursor, st.known)) != nil {
 		st.end(closeAbnormal, "")
 		return
