@@ -1,8 +1,6 @@
 package migrations_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/taskfeed/taskfeed/internal/pgtest"
@@ -14,20 +12,7 @@ import (
 // rights, and doctor once called a time zone a problem.
 func TestHostileDatabases(t *testing.T) {
 	t.Parallel()
-	var texts []string
-	for _, pattern := range []string{"*.go", "*.sql"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, error %v", pattern, len(files), err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts = append(texts, string(text))
-		}
-	}
+	texts := pgtest.Sources(t, "*.go", "*.sql")
 	want := describe(t, pgtest.New(t))
 	for how, prepare := range map[string]func(url string){
 		"public full of better matches": func(url string) { pgtest.Hostile(t, url, texts...) },

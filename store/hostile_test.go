@@ -1,8 +1,6 @@
 package store_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -12,22 +10,9 @@ import (
 )
 
 // sources returns the text of all Go files here, and of the migrations.
-func sources(t *testing.T) (texts []string) {
+func sources(t *testing.T) []string {
 	t.Helper()
-	for _, pattern := range []string{"*.go", "../migrations/*.go", "../migrations/*.sql"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, error %v", pattern, len(files), err)
-		}
-		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			texts = append(texts, string(text))
-		}
-	}
-	return texts
+	return pgtest.Sources(t, "*.go", "../migrations/*.go", "../migrations/*.sql")
 }
 
 // Bad input 130. Any role that may create in public could have the server run its code, with the

@@ -3,6 +3,8 @@ package pgtest
 import (
 	_ "embed"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,4 +34,24 @@ func Hostile(t testing.TB, databaseURL string, texts ...string) {
 		t.Fatal("pgtest: no calls to be hostile to")
 	}
 	Exec(t, databaseURL, strings.ReplaceAll(hostileSQL, "{names}", fmt.Sprintf("ARRAY[%s]", strings.Join(names, ", "))))
+}
+
+// Sources returns the text of all files that match the patterns, each of which
+// must match some: what Hostile is to be hostile to.
+func Sources(t testing.TB, patterns ...string) (texts []string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, error %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts = append(texts, string(text))
+		}
+	}
+	return texts
 }
