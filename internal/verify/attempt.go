@@ -104,19 +104,6 @@ func (r *round) feel(ctx context.Context, d deed, record *history.Fault) error {
 	}
 }
 
-// wellAfter waits until the servers are well after a fault, and notes it when they
-// are not.
-func (r *round) wellAfter(ctx context.Context, record *history.Fault) bool {
-	if ctx.Err() != nil {
-		return true
-	}
-	err := r.allReady(ctx)
-	if err != nil {
-		record.Wrong = joinText(record.Wrong, "afterwards "+err.Error())
-	}
-	return err == nil
-}
-
 // leaveOut has the round do without a fault that turned out not to be possible.
 func (r *round) leaveOut(f fault, why string) {
 	r.header.NotRun[f.name] = why

@@ -18,7 +18,7 @@ import (
 // newRound is a round without servers that has hardly any patience.
 func newRound(t *testing.T, progress io.Writer) *round {
 	t.Helper()
-	r := &round{cfg: Config{Progress: progress}, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 1)), began: time.Now(), patience: 50 * time.Millisecond}
+	r := &round{cfg: Config{Progress: progress}, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 1)), began: time.Now(), patience: 50 * time.Millisecond, wellBy: 50 * time.Millisecond}
 	r.header = history.Header{Format: 1, Marker: "w1.1", Truth: "slot", MemoryLimit: 1, Faults: []string{"quake"}}
 	var err error
 	if r.faults, err = history.Create(r.dir, "faults.jsonl"); err != nil {

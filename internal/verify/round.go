@@ -57,6 +57,7 @@ type round struct {
 	names      map[string][]string // of clients, by their traits
 
 	patience  time.Duration // with a fault that has no effect yet
+	wellBy    time.Duration // how long servers may take until they are ready
 	faults    *history.File
 	resources *history.File
 	actorLog  *os.File
@@ -69,7 +70,7 @@ type round struct {
 
 // play runs a round and leaves its history in dir.
 func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.Header, err error) {
-	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(), patience: patience,
+	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(), patience: patience, wellBy: wellBy,
 		groups: make(map[string]*player), names: make(map[string][]string), began: time.Now()}
 	defer func() { err = errors.Join(err, r.close()) }()
 	background, stop := context.WithCancel(ctx)
@@ -83,9 +84,15 @@ func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.H
 		r.work.Go(func() { _ = r.truth.run(background) }) // it returns nil
 	}
 	r.work.Go(func() { r.report(background) })
-	r.header.Performed = true
-	if err := r.perform(ctx, background); err != nil {
+	well, err := r.beginWell(ctx)
+	if err != nil {
 		return r.header, err
+	}
+	r.header.Performed = true
+	if well {
+		if err := r.perform(ctx, background); err != nil {
+			return r.header, err
+		}
 	}
 	stop()
 	return r.header, r.conclude(ctx)
@@ -135,7 +142,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return r.allReady(ctx)
+	return nil
 }
 
 func (r *round) openFiles() (err error) {
@@ -269,21 +276,6 @@ func (r *round) cannot(f fault) string {
 		return f.needs(r)
 	}
 	return ""
-}
-
-// allReady waits until every server is ready.
-func (r *round) allReady(ctx context.Context) error {
-	return await(ctx, 40*time.Second, func() error {
-		for _, s := range r.servers {
-			if s.current().ended() {
-				return fmt.Errorf("%s has ended: %s; its log says why", s.name, s.current().exit())
-			}
-			if err := s.ready(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
 
 // perform runs actors and faults, and ends with everybody caught up or found

@@ -17,6 +17,7 @@
 //	server.go    the servers under test
 //	database.go  the private Postgres; cluster.go a copy of it; slot.go the truth
 //	faults*.go   what is done, by name; attempt.go how, until it has its effect
+//	ready.go     whether the servers are well
 //	paths.go     what must happen besides
 //	rows.go      all failures that are known, and where each is tried
 //	planted.go   mistakes that must be caught
