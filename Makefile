@@ -58,7 +58,7 @@ verify-long: build ## the same for a night: rounds of the clock's seed, with mor
 	bin/taskfeed verify --rounds 40 --duration 8m
 
 .PHONY: verify-planted
-verify-planted: ## see that verify catches every planted bug, about eight minutes
+verify-planted: ## see that verify catches every planted bug, about nine minutes
 	$(GO) build -tags planted -o bin/taskfeed-planted ./cmd/taskfeed
 	bin/taskfeed-planted verify --planted all --quiet
 

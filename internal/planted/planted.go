@@ -35,11 +35,13 @@ const (
 	LiveOvertakes Bug = "live-overtakes" // the last frame of a replayed page comes first
 	SharedBuffer  Bug = "shared-buffer"  // frames are encoded into memory of earlier ones
 	EarlyBookmark Bug = "early-bookmark" // feed_live names a cursor that has not been reached
+	EarlyComment  Bug = "early-comment"  // a stream's comment names an event that is yet to be written
 	PlainCursor   Bug = "plain-cursor"   // changes are read by a cursor, so that late commits are passed over
 	XidOrder      Bug = "xid-order"      // a batch is numbered in the order of transaction ids
 	AsyncMove     Bug = "async-move"     // the move does not wait for the disk
 	IDsReused     Bug = "ids-reused"     // ids do not jump when the database is another one
 	NoFinalLook   Bug = "no-final-look"  // the sequencer sleeps without a look after arming
+	DeadFirst     Bug = "dead-first"     // a leader reads all that is dead before it serves
 	NoCatchUp     Bug = "no-catch-up"    // a new session does not read what it has missed
 	AdminView     Bug = "admin-view"     // users are shown what admins are
 	TokenInLog    Bug = "token-in-log"   // the access log has URLs as they came
