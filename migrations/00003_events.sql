@@ -14,8 +14,8 @@ COMMENT ON TABLE taskfeed.events IS 'The log: one immutable row for each change,
 CREATE INDEX events_user_id_id ON taskfeed.events (user_id, id);
 COMMENT ON INDEX taskfeed.events_user_id_id IS 'Replays one user''s feed; the nulls are the broadcasts.';
 
-CREATE INDEX events_task_id_id ON taskfeed.events (task_id, id);
-COMMENT ON INDEX taskfeed.events_task_id_id IS 'Reads one task''s history.';
+CREATE INDEX events_task_id_user_id_id ON taskfeed.events (task_id, user_id, id);
+COMMENT ON INDEX taskfeed.events_task_id_user_id_id IS 'Reads what one user was told of one task, and nobody else''s part on the way.';
 
 -- 2^53 - 1 is the last integer that a browser counts exactly.
 CREATE SEQUENCE taskfeed.event_id AS bigint MAXVALUE 9007199254740991 OWNED BY taskfeed.events.id;

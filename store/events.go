@@ -45,7 +45,7 @@ ORDER BY id`
 const sqlFeedWalk = `
     (SELECT ` + tableColumns + `
     FROM taskfeed.events
-    WHERE {base}id > @after{rest}
+    WHERE {base}id > @after{narrow}
     ORDER BY {pin}id
     LIMIT @limit)`
 
@@ -66,45 +66,50 @@ FROM ({feed}) AS ends`
 	maxScan = 5000
 )
 
-// feedWalk is one way along an index: pin is the column that it begins with, and
-// base what that column is held to, see pinned; rest is looked at on the way.
-type feedWalk struct{ base, pin, rest string }
+// feedWalk is one way along an index: base is what the columns that it begins with
+// are held to, and pin those that are part of the order for the planner to take no
+// other index, see pinned. A walk of each owner is walked once for each of the
+// owners of the task.
+type feedWalk struct {
+	base, pin string
+	eachOwner bool
+}
 
 // walksOf returns how a feed is walked: along its task, along its user and the
 // broadcasts, or along all.
 func walksOf(f taskfeed.Filter) []feedWalk {
+	ofNobody := feedWalk{base: sqlOfTask + " AND user_id IS NULL AND ", pin: "task_id, user_id, "}
 	switch {
 	case f.TaskID != "" && f.All:
-		return []feedWalk{{"task_id = ANY (ARRAY[@task_id::text]) AND ", "task_id, ", ""}}
+		return []feedWalk{{sqlOfTask + " AND user_id = owner AND ", "task_id, ", true}, ofNobody}
 	case f.TaskID != "":
-		return []feedWalk{{"task_id = ANY (ARRAY[@task_id::text]) AND ", "task_id, ", " AND (user_id = @user_id OR user_id IS NULL)"}}
+		return []feedWalk{{sqlOfTask + " AND user_id = @user_id AND ", "task_id, ", false}, ofNobody}
 	case f.All:
 		return []feedWalk{{}}
 	}
-	return []feedWalk{{"user_id = ANY (ARRAY[@user_id::text]) AND ", "user_id, ", ""}, {"user_id IS NULL AND ", "user_id, ", ""}}
+	return []feedWalk{{"user_id = ANY (ARRAY[@user_id::text]) AND ", "user_id, ", false}, {"user_id IS NULL AND ", "user_id, ", false}}
 }
 
 // narrowed reports whether walks of a feed pass events that are not of it.
-func narrowed(f taskfeed.Filter) bool {
-	return len(f.Types) > 0 || f.TaskID != "" && !f.All
-}
+func narrowed(f taskfeed.Filter) bool { return len(f.Types) > 0 }
 
 // feedOf puts the walks of a feed into a statement.
 func feedOf(f taskfeed.Filter, statement, part, narrow string) string {
 	var parts []string
 	for _, w := range walksOf(f) {
-		parts = append(parts, strings.NewReplacer("{base}", w.base, "{pin}", w.pin, "{rest}", w.rest+narrow).Replace(part))
+		sql := strings.NewReplacer("{base}", w.base, "{pin}", w.pin, "{narrow}", narrow).Replace(part)
+		if w.eachOwner {
+			sql = ofEachOwner(sql)
+		}
+		parts = append(parts, sql)
 	}
 	return strings.ReplaceAll(statement, "{feed}", strings.Join(parts, "\n    UNION ALL"))
 }
 
 func pageStatement(f taskfeed.Filter) string {
 	narrow := ""
-	if len(f.Types) > 0 {
-		narrow = ` AND type = ANY (@types::text[])`
-	}
 	if narrowed(f) {
-		narrow += ` AND id <= @reach`
+		narrow = ` AND type = ANY (@types::text[]) AND id <= @reach`
 	}
 	return feedOf(f, sqlPage, sqlFeedWalk, narrow)
 }
@@ -123,10 +128,13 @@ func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs
 // sqlPlainPlan has the statements after it, to the end of the batch, walk
 // indexes in their order. What the planner believes of a log that was small or
 // empty when it last looked would have it read all of what a client has missed,
-// or of the log, for each page.
+// or of the log, for each page; and where a walk ends at a place, it may think
+// that little lies before it, read that of everybody's, and sort.
 const sqlPlainPlan = `
 SELECT set_config('enable_seqscan', 'off', true),
        set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_sort', 'off', true),
+       set_config('enable_incremental_sort', 'off', true),
        set_config('max_parallel_workers_per_gather', '0', true),
        set_config('jit', 'off', true),
        set_config('plan_cache_mode', 'force_generic_plan', true)`

@@ -10,6 +10,7 @@ import (
 const (
 	MaxListBytes = maxListBytes
 	ExportLimit  = exportLimit
+	SQLPlainPlan = sqlPlainPlan
 )
 
 // Traced returns a store like s whose statements are shown to a tracer. The

@@ -88,9 +88,10 @@ func (l *eventList) walksByID() []walk {
 	const after = "id {>} @id"
 	switch {
 	case l.q.TaskID != "" && l.q.UserID != "":
-		return []walk{pinned("task_id", "@task_id", "id", l.narrow(after, "user_id = @user_id")...)}
+		return []walk{{where: l.narrow(sqlOfTask, "user_id = @user_id", after), order: "task_id{desc}, id{desc}"}}
 	case l.q.TaskID != "":
-		return []walk{pinned("task_id", "@task_id", "id", l.narrow(after)...)}
+		return []walk{{where: l.narrow(sqlOfTask, "user_id = owner", after), order: "task_id{desc}, id{desc}", eachOwner: true},
+			{where: l.narrow(sqlOfTask, "user_id IS NULL", after), order: "task_id{desc}, user_id{desc}, id{desc}"}}
 	case l.q.UserID == "":
 		return []walk{{where: l.narrow(after), order: "id{desc}"}}
 	}
@@ -152,13 +153,24 @@ func (l *eventList) page(ctx context.Context, db over, after string, e extent) (
 	}
 	args := pgx.NamedArgs{"at": at, "id": id, "limit": e.items, "bytes": e.bytes}
 	maps.Copy(args, l.args)
-	items, more, err := collect(query(ctx, db, l.statement, args), e.bytes, eventBytes, scanListed)
-	if err != nil {
-		return page, err
+	more := false
+	collected := func(rows pgx.Rows) (err error) {
+		page.Items, more, err = collect(rows, e.bytes, eventBytes, scanListed)
+		return err
 	}
-	page.Items = items
+	if l.byTime {
+		err = collected(query(ctx, db, l.statement, args))
+	} else {
+		batch := &pgx.Batch{}
+		batch.Queue(sqlPlainPlan)
+		batch.Queue(l.statement, args).Query(collected)
+		err = db.SendBatch(ctx, batch).Close()
+	}
+	if err != nil {
+		return taskfeed.EventPage{}, err
+	}
 	if more {
-		last := &items[len(items)-1]
+		last := &page.Items[len(page.Items)-1]
 		page.Next = place{at: last.Timestamp, key: strconv.FormatInt(int64(last.ID), 10)}.token(l.fingerprint)
 	}
 	return page, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,10 +73,11 @@ func fillLarge(t testing.TB, conn *pgx.Conn, n int) {
 	}
 }
 
-// statement is one that a store ran.
+// statement is one that a store ran; a plain one, with the plan that a batch insists on.
 type statement struct {
-	sql  string
-	args []any
+	sql   string
+	args  []any
+	plain bool
 }
 
 // recorder records what a store runs.
@@ -88,10 +90,24 @@ func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.Trace
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if sql := strings.TrimSpace(d.SQL); strings.HasPrefix(sql, "SELECT") || strings.HasPrefix(sql, "WITH") {
-		r.statements = append(r.statements, statement{sql, d.Args})
+		r.statements = append(r.statements, statement{sql, d.Args, false})
 	}
 	return ctx
 }
+
+func (r *recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+
+func (r *recorder) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d.SQL != store.SQLPlainPlan {
+		r.statements = append(r.statements, statement{d.SQL, d.Args, true})
+	}
+}
+
+func (r *recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
@@ -131,7 +147,13 @@ func (n *planNode) blocks() int { return n.Hit + n.Read }
 func explain(t *testing.T, conn *pgx.Conn, s statement) *planNode {
 	t.Helper()
 	var text []byte
-	if err := conn.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+s.sql, s.args...).Scan(&text); err != nil {
+	batch := &pgx.Batch{} // one transaction
+	if s.plain {
+		batch.Queue(store.SQLPlainPlan)
+	}
+	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+s.sql, slices.DeleteFunc(slices.Clone(s.args), isMode)...).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&text) })
+	if err := conn.SendBatch(t.Context(), batch).Close(); err != nil {
 		t.Fatalf("explain %s: %v", s.sql, err)
 	}
 	var plans []struct{ Plan planNode }
@@ -139,6 +161,11 @@ func explain(t *testing.T, conn *pgx.Conn, s statement) *planNode {
 		t.Fatalf("plan of %s: %v\n%s", s.sql, err, text)
 	}
 	return &plans[0].Plan
+}
+
+func isMode(arg any) bool {
+	_, mode := arg.(pgx.QueryExecMode)
+	return mode
 }
 
 var bigTable = regexp.MustCompile(`^(tasks|events_[0-9]+)$`)
@@ -285,6 +312,7 @@ type largeEventQuery struct {
 func largeEventQueries(now time.Time) []largeEventQuery {
 	hour := taskfeed.TimeRange{From: now.Add(-9 * time.Hour), To: now.Add(-8 * time.Hour)}
 	const ofUser, ofHour = 1200, 36_500
+	const ofOwners = 10 * 52 // oldTask's, each with a page
 	return []largeEventQuery{
 		{taskfeed.EventQuery{}, 60},
 		{taskfeed.EventQuery{Sort: taskfeed.SortID}, 60},
@@ -293,8 +321,9 @@ func largeEventQueries(now time.Time) []largeEventQuery {
 		{taskfeed.EventQuery{UserID: "u7", IncludeBroadcast: true}, 120},
 		{taskfeed.EventQuery{UserID: oldUser, IncludeBroadcast: true}, 120},
 		{taskfeed.EventQuery{TaskID: "t7"}, 60},
-		{taskfeed.EventQuery{TaskID: oldTask}, 60},
-		{taskfeed.EventQuery{TaskID: oldTask, Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}, 1000},
+		{taskfeed.EventQuery{TaskID: oldTask}, ofOwners},
+		{taskfeed.EventQuery{TaskID: oldTask, UserID: "u7"}, 60},
+		{taskfeed.EventQuery{TaskID: oldTask, Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}, 1020},
 		{taskfeed.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskStarted}}, 400},
 		{taskfeed.EventQuery{Time: hour}, 60},
 		{taskfeed.EventQuery{Time: taskfeed.TimeRange{From: now.Add(-time.Hour)}, Sort: taskfeed.SortID}, 60},

@@ -38,7 +38,7 @@ func TestNarrowedReplay(t *testing.T) {
 		"a rare type":                     {taskfeed.Filter{UserID: "bob", Types: []taskfeed.Type{"rare", "nothing"}}, []taskfeed.Cursor{7, 60001, 119999, 120001}, 22},
 		"no such type of all":             {taskfeed.Filter{All: true, Types: []taskfeed.Type{"nothing"}}, nil, 26},
 		"a task that does not exist":      {taskfeed.Filter{UserID: "bob", TaskID: "none"}, nil, 1},
-		"another's task":                  {taskfeed.Filter{UserID: "bob", TaskID: "secret"}, nil, 5},
+		"another's task":                  {taskfeed.Filter{UserID: "bob", TaskID: "secret"}, nil, 1},
 		"the own task":                    {taskfeed.Filter{UserID: "bob", TaskID: "own"}, []taskfeed.Cursor{120001}, 1},
 		"a rare type of the own task":     {taskfeed.Filter{UserID: "bob", TaskID: "own", Types: []taskfeed.Type{"rare"}}, []taskfeed.Cursor{120001}, 1},
 		"no such type of another's task":  {taskfeed.Filter{All: true, TaskID: "secret", Types: []taskfeed.Type{"nothing"}}, nil, 5},
@@ -62,8 +62,8 @@ func TestNarrowedReplay(t *testing.T) {
 				t.Errorf("found %v in %d reads, want %v in %d at most", got, reads, c.want, c.reads)
 			}
 			// Two walks, each once to measure and once to look, a page of the table at least for 50 events, those of the task being
-			// among six times as many.
-			bound := 4 * store.MaxScan / 50
+			// among six times as many; and some ways down an index.
+			bound := 4*store.MaxScan/50 + 10
 			if c.filter.TaskID != "" {
 				bound *= 2
 			}

@@ -66,10 +66,12 @@ type list struct {
 	walks   []walk
 }
 
-// walk is part of a list: the rows that one index has in order.
+// walk is part of a list: the rows that one index has in order. One of each owner
+// is walked once for each of the owners of a task.
 type walk struct {
-	where []string
-	order string
+	where     []string
+	order     string
+	eachOwner bool
 }
 
 // statement returns the SQL of a page.
@@ -78,6 +80,9 @@ func (l list) statement() string {
 	for i, w := range l.walks {
 		walks[i] = strings.NewReplacer("{raw}", l.raw, "{table}", l.table,
 			"{where}", strings.Join(w.where, "\n      AND "), "{order}", w.order).Replace(sqlWalk)
+		if w.eachOwner {
+			walks[i] = ofEachOwner(walks[i])
+		}
 	}
 	page := strings.NewReplacer("{columns}", l.columns, "{size}", l.size, "{order}", l.order,
 		"{walks}", strings.Join(walks, "\n    UNION ALL")).Replace(sqlListPage)

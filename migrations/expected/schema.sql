@@ -38,7 +38,7 @@ TABLE events PARTITION BY RANGE (id) -- The log: one immutable row for each chan
     CONSTRAINT events_pkey PRIMARY KEY (id)
     CREATE INDEX events_created_at_id ON ONLY taskfeed.events USING btree (created_at, id) -- Reads the log by time, and counts it by the minute.
     CREATE UNIQUE INDEX events_pkey ON ONLY taskfeed.events USING btree (id)
-    CREATE INDEX events_task_id_id ON ONLY taskfeed.events USING btree (task_id, id) -- Reads one task's history.
+    CREATE INDEX events_task_id_user_id_id ON ONLY taskfeed.events USING btree (task_id, user_id, id) -- Reads what one user was told of one task, and nobody else's part on the way.
     CREATE INDEX events_user_id_id ON ONLY taskfeed.events USING btree (user_id, id) -- Replays one user's feed; the nulls are the broadcasts.
 TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('10000000') -- Events below 10,000,000; later partitions are made ahead by the sequencer.
     id bigint NOT NULL
@@ -51,7 +51,7 @@ TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('1000
     CONSTRAINT events_0_pkey PRIMARY KEY (id)
     CREATE INDEX events_0_created_at_id_idx ON taskfeed.events_0 USING btree (created_at, id)
     CREATE UNIQUE INDEX events_0_pkey ON taskfeed.events_0 USING btree (id)
-    CREATE INDEX events_0_task_id_id_idx ON taskfeed.events_0 USING btree (task_id, id)
+    CREATE INDEX events_0_task_id_user_id_id_idx ON taskfeed.events_0 USING btree (task_id, user_id, id)
     CREATE INDEX events_0_user_id_id_idx ON taskfeed.events_0 USING btree (user_id, id)
 TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Takes events for which no partition was made in time, so that an insert never fails.
     id bigint NOT NULL
@@ -64,7 +64,7 @@ TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Takes events for wh
     CONSTRAINT events_default_pkey PRIMARY KEY (id)
     CREATE INDEX events_default_created_at_id_idx ON taskfeed.events_default USING btree (created_at, id)
     CREATE UNIQUE INDEX events_default_pkey ON taskfeed.events_default USING btree (id)
-    CREATE INDEX events_default_task_id_id_idx ON taskfeed.events_default USING btree (task_id, id)
+    CREATE INDEX events_default_task_id_user_id_id_idx ON taskfeed.events_default USING btree (task_id, user_id, id)
     CREATE INDEX events_default_user_id_id_idx ON taskfeed.events_default USING btree (user_id, id)
 TABLE log_state -- One row: what must be remembered of the log besides the events.
     only_row boolean NOT NULL DEFAULT true

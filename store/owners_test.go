@@ -1,0 +1,171 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// sqlOwned gives the task secret so many events more, nearly all of them alice's;
+// bob and carol had it for a moment, and bob has a task of his own.
+const sqlOwned = `
+	INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
+	SELECT last + i, CASE i % 1000 WHEN 7 THEN 'carol' WHEN 9 THEN 'dora' ELSE 'alice' END, 'secret',
+	    CASE WHEN i % 10 = 0 THEN 'task_queued' ELSE 'task_progress' END, i, '{}', now()
+	FROM generate_series(1, {n}) AS i, (SELECT coalesce(max(id), 0) AS last FROM taskfeed.events) AS log;
+	INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
+	SELECT last + i, 'bob', 'own', 'task_progress', i, '{}', now()
+	FROM generate_series(1, 300) AS i, (SELECT max(id) AS last FROM taskfeed.events) AS log
+	WHERE NOT EXISTS (SELECT FROM taskfeed.events WHERE user_id = 'bob')`
+
+func addOwned(t *testing.T, conn *pgx.Conn, n int) {
+	t.Helper()
+	exec(t, conn, strings.ReplaceAll(sqlOwned, "{n}", strconv.Itoa(n)))
+	exec(t, conn, "VACUUM ANALYZE taskfeed.events")
+}
+
+// readsOfTask are all ways to read a page of a task as one user, or as one who may
+// see all where there is no user.
+func readsOfTask(userID, taskID string) map[string]func(*testing.T, *store.Store) error {
+	list := func(q taskfeed.EventQuery) func(*testing.T, *store.Store) error {
+		q.UserID, q.TaskID, q.Limit = userID, taskID, 50
+		return func(t *testing.T, s *store.Store) error {
+			_, err := s.ListEvents(t.Context(), q)
+			return err
+		}
+	}
+	return map[string]func(*testing.T, *store.Store) error{
+		"a list":                 list(taskfeed.EventQuery{}),
+		"a list from the oldest": list(taskfeed.EventQuery{Sort: taskfeed.SortID}),
+		"a list of one type":     list(taskfeed.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}),
+		"an export": func(t *testing.T, s *store.Store) error {
+			for _, err := range s.ExportEvents(t.Context(), taskfeed.EventQuery{UserID: userID, TaskID: taskID}) {
+				return err // of the first page
+			}
+			return nil
+		},
+		"a timeline": func(t *testing.T, s *store.Store) error {
+			if userID == "" { // sums up, besides
+				return nil
+			}
+			_, err := s.UserTaskEvents(t.Context(), userID, taskID, "", 50)
+			if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeNotFound {
+				return nil
+			}
+			return err
+		},
+	}
+}
+
+// blocksOfReads returns how many blocks each way to read a task looks at.
+func blocksOfReads(t *testing.T, f *fixture, recorded *recorder, s *store.Store, userID, taskID string) map[string]int {
+	t.Helper()
+	blocksOf(t, f, taskfeed.Filter{UserID: userID, All: userID == "", TaskID: taskID, Types: []taskfeed.Type{"warm"}}, 1) // reads catalogs too
+	blocks := map[string]int{}
+	for name, read := range readsOfTask(userID, taskID) {
+		recorded.take()
+		if err := read(t, s); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, statement := range recorded.take() {
+			blocks[name] += explain(t, f.app, statement).blocks()
+		}
+	}
+	filter := taskfeed.Filter{UserID: userID, All: userID == "", TaskID: taskID}
+	blocks["a feed"] = blocksOf(t, f, filter, 1)
+	filter.Types = []taskfeed.Type{taskfeed.TypeTaskQueued}
+	blocks["a feed of one type"] = blocksOf(t, f, filter, 1)
+	return blocks
+}
+
+// TestStrangersRead: whether another user's task had many events could be told by
+// time, for its events were passed over one by one to find none of the stranger's.
+func TestStrangersRead(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	recorded := &recorder{}
+	s, err := f.store.Traced(t.Context(), recorded)
+	if err != nil {
+		t.Fatalf("open a store: %v", err)
+	}
+	t.Cleanup(s.Close)
+	addOwned(t, f.app, 2000)
+	few := blocksOfReads(t, f, recorded, s, "bob", "secret")
+	addOwned(t, f.app, 18_000)
+	many := blocksOfReads(t, f, recorded, s, "bob", "secret")
+	none := blocksOfReads(t, f, recorded, s, "bob", "none")
+	const aPath = 6 // down an index or two, which may have grown by a level
+	for name := range none {
+		if few[name] > none[name]+aPath || many[name] > none[name]+aPath {
+			t.Errorf("%s of another's task looks at %d blocks, at %d when it has ten times the events, want about the %d of a task that does not exist",
+				name, few[name], many[name], none[name])
+		}
+	}
+}
+
+// TestOwnersInTurn: who may see all reads a task's pages along each of its owners,
+// and the rest of what they have stays unread.
+func TestOwnersInTurn(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	recorded := &recorder{}
+	s, err := f.store.Traced(t.Context(), recorded)
+	if err != nil {
+		t.Fatalf("open a store: %v", err)
+	}
+	t.Cleanup(s.Close)
+	addOwned(t, f.app, 2000)
+	few := blocksOfReads(t, f, recorded, s, "", "secret")
+	addOwned(t, f.app, 18_000)
+	many := blocksOfReads(t, f, recorded, s, "", "secret")
+	for name := range few {
+		if most := few[name] + few[name]/2 + 50; many[name] > most && name != "a feed of one type" {
+			t.Errorf("%s looks at %d blocks, want at most %d: ten times the events took %d", name, few[name], most, many[name])
+		}
+	}
+}
+
+// TestFeedOfManyOwners: what all owners of a task were told is one feed, in order
+// and whole, wherever its pages end.
+func TestFeedOfManyOwners(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	makePartition(t, f.app, 1)
+	exec(t, f.app, fmt.Sprintf(`
+		INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
+		SELECT %d + i, (ARRAY['alice', 'bob', NULL, '', 'ümit', repeat('u', 255)])[1 + i * i %% 6], CASE WHEN i %% 7 < 5 THEN 'shared' ELSE 'other' END,
+		    CASE WHEN i %% 5 = 0 THEN 'rare' ELSE 'common' END, i, '{}', now()
+		FROM generate_series(1, 400) AS i;
+		SELECT setval('taskfeed.event_id', %d)`, store.PartitionWidth-200, store.PartitionWidth+200))
+	for name, filter := range map[string]taskfeed.Filter{
+		"all":       {All: true, TaskID: "shared"},
+		"rare ones": {All: true, TaskID: "shared", Types: []taskfeed.Type{"rare"}},
+		"one user":  {UserID: "bob", TaskID: "shared"},
+		"a few":     {UserID: "ümit", TaskID: "shared", Types: []taskfeed.Type{"rare", "none"}},
+	} {
+		rows, _ := f.app.Query(t.Context(), `
+			SELECT id
+			FROM taskfeed.events
+			WHERE task_id = 'shared'
+			  AND ($1 OR user_id = $2 OR user_id IS NULL)
+			  AND (cardinality($3::text[]) = 0 OR type = ANY ($3::text[]))
+			ORDER BY id`, filter.All, filter.UserID, append([]taskfeed.Type{}, filter.Types...))
+		want, err := pgx.CollectRows(rows, pgx.RowTo[taskfeed.Cursor])
+		if err != nil || len(want) < 10 {
+			t.Fatalf("%s: select %d ids: %v", name, len(want), err)
+		}
+		for _, limit := range []int{1, 7, 1000} {
+			if got := eventIDs(readFeed(t, f.store, filter, limit)); !slices.Equal(got, want) {
+				t.Errorf("%s, %d a page:\ngot  %v\nwant %v", name, limit, got, want)
+			}
+		}
+	}
+}
