@@ -18,9 +18,10 @@ type reply struct {
 	cfg  *Config
 	sent int64
 
-	began   time.Time // of the first write
-	unpaced bool      // the handler sets deadlines itself
-	failed  string    // why it was cut off; empty while all is well
+	began   time.Time     // of the first write
+	waited  time.Duration // for the client to take what was written; what is yet to be read from the database is not its fault
+	unpaced bool          // the handler sets deadlines itself
+	failed  string        // why it was cut off; empty while all is well
 }
 
 // Why an answer ends before its time, as the access log says it.
@@ -61,7 +62,9 @@ func (a *reply) Write(p []byte) (written int, err error) {
 			_ = a.out.SetWriteDeadline(a.deadline(time.Now())) // if it fails, so does the write
 		}
 		var n int
+		began := time.Now()
 		n, err = a.ResponseWriter.Write(chunk)
+		a.waited += time.Since(began)
 		written += n
 		a.sent += int64(n)
 		if written >= len(p) {
@@ -78,7 +81,7 @@ func (a *reply) deadline(now time.Time) time.Time {
 		a.began = now
 	}
 	chunk := now.Add(a.cfg.WriteTimeout)
-	pace := a.began.Add(a.cfg.RequestTimeout + time.Duration(a.sent)*time.Second/minRate)
+	pace := now.Add(a.cfg.RequestTimeout + time.Duration(a.sent)*time.Second/minRate - a.waited)
 	return earliest(chunk, pace, a.began.Add(a.cfg.AnswerTime))
 }
 
@@ -92,7 +95,12 @@ func earliest(first time.Time, others ...time.Time) time.Time {
 }
 
 // Flush implements http.Flusher, for handlers that look for it.
-func (a *reply) Flush() { a.note(a.out.Flush()) }
+func (a *reply) Flush() {
+	began := time.Now()
+	err := a.out.Flush()
+	a.waited += time.Since(began)
+	a.note(err)
+}
 
 // note remembers the first failure. A client that is slow and one that is gone
 // look alike to whoever reads the error alone.
