@@ -78,8 +78,9 @@ type EventQuery struct {
 	Limit            int    // from 1 to MaxPageLimit
 }
 
-// EventPage is one page of events. It may hold fewer than asked for when they
-// are large; Next is empty on the last page, and only there.
+// EventPage is one page of events. It may hold fewer than asked for when they are
+// large, and fewer or none when the query leaves out much of what lies in between;
+// Next is empty on the last page, and only there.
 type EventPage struct {
 	Items []Event
 	Next  string

@@ -26,3 +26,6 @@ func (s *Store) Traced(ctx context.Context, tracer pgx.QueryTracer) (*Store, err
 	traced.rest.pool, err = pgxpool.NewWithConfig(ctx, cfg)
 	return traced, err
 }
+
+// SetListScan makes pages of narrowed lists end after so many rows.
+func (s *Store) SetListScan(rows int) { s.scan = rows }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,8 +21,7 @@ type eventList struct {
 	fingerprint uint64
 	byTime      bool
 	desc        bool
-	statement   string
-	args        pgx.NamedArgs // but for the place, the limit and the bytes
+	args        pgx.NamedArgs // but for the place, the limit, the bytes and the scan
 }
 
 func newEventList(q taskfeed.EventQuery) (*eventList, error) {
@@ -29,15 +29,16 @@ func newEventList(q taskfeed.EventQuery) (*eventList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == taskfeed.SortIDDesc, byTime: q.Time != taskfeed.TimeRange{},
-		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}
-	how := list{table: "taskfeed.events", raw: tableColumns, columns: eventColumns, size: sqlDataSize,
-		order: "id{desc}", desc: l.desc, walks: l.walksByID()}
-	if l.byTime {
-		how.order, how.walks = "created_at{desc}, id{desc}", l.walksByTime()
-	}
-	l.statement = how.statement()
-	return l, nil
+	return &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == taskfeed.SortIDDesc, byTime: q.Time != taskfeed.TimeRange{},
+		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
+}
+
+// listedEvent is eventColumns without the data of a row that only ends a walk.
+var listedEvent = strings.Replace(eventColumns, " data,", " CASE WHEN fits THEN data END AS data,", 1)
+
+// statement returns the SQL of a page in one order along some walks.
+func (l *eventList) statement(order string, walks []walk) string {
+	return list{table: "taskfeed.events", raw: tableColumns, columns: listedEvent, size: sqlDataSize, order: order, desc: l.desc, walks: walks}.statement()
 }
 
 // normalEventQuery checks all but After and Limit, which it leaves out.
@@ -68,11 +69,38 @@ func normalEventQuery(q taskfeed.EventQuery) (_ taskfeed.EventQuery, err error) 
 	return q, err
 }
 
-// narrow returns conditions and those that the query adds to every walk.
-func (l *eventList) narrow(conditions ...string) []string {
-	if len(l.q.Types) > 0 {
-		conditions = append(conditions, "type = ANY (@types::text[])")
+// walks returns the ways to what the list is of, each in the order of ids: along
+// one task's owners or one of them, along one user and perhaps the broadcasts, or
+// along all. Nothing is left out on the way.
+func (l *eventList) walks() []walk {
+	switch {
+	case l.q.TaskID != "" && l.q.UserID != "":
+		return []walk{{where: []string{sqlOfTask, "user_id = @user_id"}, order: "task_id{desc}, id{desc}"}}
+	case l.q.TaskID != "":
+		return []walk{{where: []string{sqlOfTask, "user_id = owner"}, order: "task_id{desc}, id{desc}", eachOwner: true},
+			{where: []string{sqlOfTask, "user_id IS NULL"}, order: "task_id{desc}, user_id{desc}, id{desc}"}}
+	case l.q.UserID == "":
+		return []walk{{order: "id{desc}"}}
 	}
+	walks := []walk{pinned("user_id", "@user_id", "id")}
+	if l.q.IncludeBroadcast {
+		// Ordered by user_id too, all of them null, for the index to have this order.
+		walks = append(walks, walk{where: []string{"user_id IS NULL"}, order: "user_id{desc}, id{desc}"})
+	}
+	return walks
+}
+
+// types returns the condition of the types, if any.
+func (l *eventList) types() []string {
+	if len(l.q.Types) == 0 {
+		return nil
+	}
+	return []string{"type = ANY (@types::text[])"}
+}
+
+// times returns the conditions that hold a page to the range, after the place.
+func (l *eventList) times() []string {
+	conditions := []string{"(created_at, id) {>} (@at, @id)"}
 	if !l.q.Time.From.IsZero() {
 		conditions = append(conditions, "created_at >= @from")
 	}
@@ -82,43 +110,88 @@ func (l *eventList) narrow(conditions ...string) []string {
 	return conditions
 }
 
-// walksByID returns the ways to read by id: along one task, along one user and
-// perhaps the broadcasts, or along all.
-func (l *eventList) walksByID() []walk {
-	const after = "id {>} @id"
-	switch {
-	case l.q.TaskID != "" && l.q.UserID != "":
-		return []walk{{where: l.narrow(sqlOfTask, "user_id = @user_id", after), order: "task_id{desc}, id{desc}"}}
-	case l.q.TaskID != "":
-		return []walk{{where: l.narrow(sqlOfTask, "user_id = owner", after), order: "task_id{desc}, id{desc}", eachOwner: true},
-			{where: l.narrow(sqlOfTask, "user_id IS NULL", after), order: "task_id{desc}, user_id{desc}, id{desc}"}}
-	case l.q.UserID == "":
-		return []walk{{where: l.narrow(after), order: "id{desc}"}}
+// byID returns the statement of a page by id.
+func (l *eventList) byID() string {
+	walks := l.walks()
+	for i := range walks {
+		walks[i].where = append(walks[i].where, "id {>} @id")
+		walks[i].narrow = l.types()
 	}
-	walks := []walk{pinned("user_id", "@user_id", "id", l.narrow(after)...)}
-	if l.q.IncludeBroadcast {
-		// Ordered by user_id too, all of them null, for the index to have this order.
-		walks = append(walks, walk{where: l.narrow(after, "user_id IS NULL"), order: "user_id{desc}, id{desc}"})
-	}
-	return walks
+	return l.statement("id{desc}", walks)
 }
 
-// walksByTime returns the ways to read by time. What else is selected the planner
-// finds on the way, or by an index of its own and sorts: it knows which is less.
-func (l *eventList) walksByTime() []walk {
-	conditions := l.narrow("(created_at, id) {>} (@at, @id)")
+const orderByTime = "created_at{desc}, id{desc}"
+
+// alongTime returns the statement of a page by time: along everybody's events of
+// the range, of which those of the list are taken.
+func (l *eventList) alongTime() string {
+	w := walk{where: l.times(), narrow: l.types(), order: orderByTime}
 	if l.q.TaskID != "" {
-		conditions = append(conditions, "task_id = @task_id")
+		w.narrow = append(w.narrow, "task_id = @task_id")
 	}
-	order := "created_at{desc}, id{desc}"
-	if l.q.UserID == "" {
-		return []walk{{where: conditions, order: order}}
-	}
-	walks := []walk{{where: append(slices.Clone(conditions), "user_id = @user_id"), order: order}}
 	if l.q.IncludeBroadcast {
-		walks = append(walks, walk{where: append(slices.Clone(conditions), "user_id IS NULL"), order: order})
+		w.narrow = append(w.narrow, "(user_id = @user_id OR user_id IS NULL)")
+	} else if l.q.UserID != "" {
+		w.narrow = append(w.narrow, "user_id = @user_id")
 	}
-	return walks
+	return l.statement(orderByTime, []walk{w})
+}
+
+// sorted returns the statement of a page by time where the list is of few events:
+// all of them, of which those of the range are taken.
+func (l *eventList) sorted() string {
+	walks := l.walks()
+	for i := range walks {
+		walks[i].narrow, walks[i].sorted = append(l.times(), l.types()...), true
+	}
+	return l.statement(orderByTime, walks)
+}
+
+// sqlMany asks whether a walk passes more than so many rows.
+const sqlMany = `EXISTS (
+    SELECT
+    FROM {walk} AS walked
+    OFFSET @scan)`
+
+const sqlManyWalk = `
+    (SELECT id
+    FROM taskfeed.events
+    WHERE {where}
+    ORDER BY {order}
+    LIMIT @scan + 1)`
+
+// many returns the statement that says whether the list is of too many events to
+// be sorted.
+func (l *eventList) many() string {
+	var parts []string
+	for _, w := range l.walks() {
+		sql := strings.NewReplacer("{where}", strings.Join(w.where, " AND "), "{order}", w.order).Replace(sqlManyWalk)
+		if w.eachOwner {
+			sql = ofEachOwner(sql)
+		}
+		parts = append(parts, strings.ReplaceAll(sqlMany, "{walk}", sql))
+	}
+	return directed("SELECT "+strings.Join(parts, " OR "), l.desc)
+}
+
+// way returns the statement of a page. By time there are two ways: what belongs to
+// one user or task has no index by time. If it is little it is sorted; and if it is
+// much, a good part of everybody's events are of it.
+func (l *eventList) way(ctx context.Context, db over, args pgx.NamedArgs) (statement string, err error) {
+	if !l.byTime {
+		return l.byID(), nil
+	}
+	many := true
+	if l.q.UserID != "" || l.q.TaskID != "" {
+		batch := &pgx.Batch{}
+		batch.Queue(sqlPlainPlan)
+		batch.Queue(l.many(), args).QueryRow(func(row pgx.Row) error { return row.Scan(&many) })
+		err = db.SendBatch(ctx, batch).Close()
+	}
+	if many {
+		return l.alongTime(), err
+	}
+	return l.sorted(), err
 }
 
 // start reads where the page after a token begins.
@@ -151,26 +224,23 @@ func (l *eventList) page(ctx context.Context, db over, after string, e extent) (
 	if err != nil {
 		return page, err
 	}
-	args := pgx.NamedArgs{"at": at, "id": id, "limit": e.items, "bytes": e.bytes}
+	args := pgx.NamedArgs{"at": at, "id": id, "limit": e.items, "bytes": e.bytes, "scan": e.scan}
 	maps.Copy(args, l.args)
-	more := false
-	collected := func(rows pgx.Rows) (err error) {
-		page.Items, more, err = collect(rows, e.bytes, eventBytes, scanListed)
-		return err
-	}
-	if l.byTime {
-		err = collected(query(ctx, db, l.statement, args))
-	} else {
-		batch := &pgx.Batch{}
-		batch.Queue(sqlPlainPlan)
-		batch.Queue(l.statement, args).Query(collected)
-		err = db.SendBatch(ctx, batch).Close()
-	}
+	statement, err := l.way(ctx, db, args)
 	if err != nil {
+		return page, err
+	}
+	var last *taskfeed.Event
+	batch := &pgx.Batch{} // one transaction
+	batch.Queue(sqlPlainPlan)
+	batch.Queue(statement, args).Query(func(rows pgx.Rows) (err error) {
+		page.Items, last, err = collect(rows, e.bytes, eventBytes, scanListed)
+		return err
+	})
+	if err := db.SendBatch(ctx, batch).Close(); err != nil {
 		return taskfeed.EventPage{}, err
 	}
-	if more {
-		last := &page.Items[len(page.Items)-1]
+	if last != nil {
 		page.Next = place{at: last.Timestamp, key: strconv.FormatInt(int64(last.ID), 10)}.token(l.fingerprint)
 	}
 	return page, nil
@@ -189,20 +259,21 @@ func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
 
 // ListEvents returns one page of the events that q selects, as far as the log
 // keeps them. It returns CodeBadRequest when the query cannot be understood, and
-// CodeUnavailable, with advice, when it takes too long: Types narrow what is read
-// along an index but have none of their own.
+// CodeUnavailable, with advice, when it takes too long. A page that would pass too
+// many events that Types or Time leave out ends early, even without any, and has
+// Next: there is more as long as that is there.
 func (s *Store) ListEvents(ctx context.Context, q taskfeed.EventQuery) (taskfeed.EventPage, error) {
 	if err := checkLimit(q.Limit); err != nil {
 		return taskfeed.EventPage{}, err
 	}
-	return s.events(ctx, "list events", q, q.After, extent{q.Limit, maxListBytes})
+	return s.events(ctx, "list events", q, q.After, s.pageOf(q.Limit))
 }
 
 // ExportEvents yields all events that q selects from q.After on, in order, and
 // ignores q.Limit; see [Store.ExportTasks].
 func (s *Store) ExportEvents(ctx context.Context, q taskfeed.EventQuery) iter.Seq2[taskfeed.Event, error] {
 	return export(q.After, func(after string) ([]taskfeed.Event, string, error) {
-		page, err := s.events(ctx, "export events", q, after, extent{exportLimit, maxExportBytes})
+		page, err := s.events(ctx, "export events", q, after, s.pageOfExport())
 		return page.Items, page.Next, err
 	})
 }
@@ -293,7 +364,7 @@ func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limi
 	} else if t.Previous, _, err = l.start(after); err != nil {
 		return t, err
 	}
-	t.EventPage, err = readPage(bounded, s.rest, l, after, extent{limit, maxListBytes})
+	t.EventPage, err = readPage(bounded, s.rest, l, after, s.pageOf(limit))
 	return t, s.late(ctx, "read a task's events", err)
 }
 

@@ -100,7 +100,7 @@ func (s *Store) firstTasks(ctx context.Context, q taskfeed.TaskQuery, limit int)
 	if err != nil {
 		return nil, err
 	}
-	page, err := readPage(ctx, s.rest, l, "", extent{limit, maxListBytes})
+	page, err := readPage(ctx, s.rest, l, "", s.pageOf(limit))
 	return page.Items, err
 }
 

@@ -170,13 +170,13 @@ func (l *taskList) page(ctx context.Context, db over, after string, e extent) (p
 	}
 	args := pgx.NamedArgs{"at": p.at, "key": p.key, "limit": e.items, "bytes": e.bytes}
 	maps.Copy(args, l.args)
-	items, more, err := collect(query(ctx, db, l.statement, args), e.bytes, taskBytes, scanTask)
+	items, last, err := collect(query(ctx, db, l.statement, args), e.bytes, taskBytes, scanTask)
 	if err != nil {
 		return page, err
 	}
 	page.Items = items
-	if more {
-		page.Next = l.place(&items[len(items)-1]).token(l.fingerprint)
+	if last != nil {
+		page.Next = l.place(last).token(l.fingerprint)
 	}
 	return page, nil
 }
@@ -227,14 +227,14 @@ func (s *Store) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.T
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
 	if q.After != "" {
-		page, err := readPage(bounded, s.rest, l, q.After, extent{q.Limit, maxListBytes})
+		page, err := readPage(bounded, s.rest, l, q.After, s.pageOf(q.Limit))
 		return page, s.late(ctx, "list tasks", err)
 	}
 	var page taskfeed.TaskPage
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = s.rest.do(bounded, func(db asked) error {
 		return pgx.BeginTxFunc(bounded, db, snapshot, func(tx pgx.Tx) (err error) {
-			if page, err = l.page(bounded, tx, "", extent{q.Limit, maxListBytes}); err != nil {
+			if page, err = l.page(bounded, tx, "", s.pageOf(q.Limit)); err != nil {
 				return err
 			}
 			page.Cursor, err = readCursor(bounded, tx, "read cursor of snapshot", sqlLastID)
@@ -257,7 +257,7 @@ func (s *Store) ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2
 		}
 		bounded, cancel := s.reading(ctx)
 		defer cancel()
-		page, err := readPage(bounded, s.rest, l, after, extent{exportLimit, maxExportBytes})
+		page, err := readPage(bounded, s.rest, l, after, s.pageOfExport())
 		return page.Items, page.Next, s.late(ctx, "export tasks", err)
 	})
 }

@@ -42,7 +42,12 @@ func readsOfTask(userID, taskID string) map[string]func(*testing.T, *store.Store
 			return err
 		}
 	}
+	ofTime := list(taskfeed.EventQuery{Time: taskfeed.TimeRange{From: epoch}})
+	if userID == "" { // sorts what all owners have, up to a bound
+		ofTime = func(*testing.T, *store.Store) error { return nil }
+	}
 	return map[string]func(*testing.T, *store.Store) error{
+		"a list of a time":       ofTime,
 		"a list":                 list(taskfeed.EventQuery{}),
 		"a list from the oldest": list(taskfeed.EventQuery{Sort: taskfeed.SortID}),
 		"a list of one type":     list(taskfeed.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}),
@@ -53,7 +58,7 @@ func readsOfTask(userID, taskID string) map[string]func(*testing.T, *store.Store
 			return nil
 		},
 		"a timeline": func(t *testing.T, s *store.Store) error {
-			if userID == "" { // sums up, besides
+			if userID == "" { // also sums all up
 				return nil
 			}
 			_, err := s.UserTaskEvents(t.Context(), userID, taskID, "", 50)

@@ -20,7 +20,9 @@ import (
 
 // Lists are read along an index, page by page: a page begins after the place of
 // the item that ended the one before, so it costs the same however deep it lies,
-// and what is written meanwhile moves nothing.
+// and what is written meanwhile moves nothing. Where a filter leaves out what an
+// index has in between, a page ends after so many rows, whatever it found, and the
+// next one goes on from there.
 
 const (
 	maxListBytes   = 4 << 20 // of data in one page of a list, by the measure of sqlSize and in fact
@@ -28,17 +30,18 @@ const (
 	exportLimit    = 1000    // items in one page of an export
 	maxTextBytes   = 255     // of a text in a query; no id is longer
 	maxTypes       = 100     // in one query
+	maxListScan    = 50_000  // rows that a walk may pass for one page
 )
 
 // sqlListPage ends a page before it grows too large; the first item always fits.
 // It says how many rows there were to choose from: one more than asked for when
 // there are more.
 const sqlListPage = `
-SELECT {columns}, candidates
+SELECT {columns}, candidates, fits, ends
 FROM (
     SELECT *, sum(size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
     FROM (
-        SELECT *, {size} AS size
+        SELECT *, CASE WHEN fits THEN {size} ELSE 0 END AS size
         FROM ({walks}) AS walked
         ORDER BY {order}
         LIMIT @limit + 1) AS sized) AS summed
@@ -48,10 +51,39 @@ LIMIT @limit`
 
 // sqlWalk is one way along one index.
 const sqlWalk = `
-    (SELECT {raw}
+    (SELECT {raw}, true AS fits, false AS ends
     FROM {table}
     WHERE {where}
     ORDER BY {order}
+    LIMIT @limit + 1)`
+
+// sqlNarrowWalk passes rows that a filter leaves out, but no more than so many.
+// The row where it ends is there whether it fits or not: the page ends with it.
+const sqlNarrowWalk = `
+    (SELECT {raw}, fits, ends
+    FROM (
+        SELECT {raw}, ({narrow}) IS TRUE AS fits, row_number() OVER (ORDER BY {order}) = @scan AS ends
+        FROM (
+            SELECT {raw}
+            FROM {table}
+            WHERE {where}
+            ORDER BY {order}
+            LIMIT @scan) AS scanned) AS numbered
+    WHERE fits OR ends
+    ORDER BY {order}
+    LIMIT @limit + 1)`
+
+// sqlSortedWalk sorts all that an index has, where that is known to be little.
+const sqlSortedWalk = `
+    (SELECT {raw}, true AS fits, false AS ends
+    FROM (
+        SELECT {raw}
+        FROM {table}
+        WHERE {where}
+        ORDER BY {order}
+        LIMIT @scan) AS scanned
+    WHERE {narrow}
+    ORDER BY {sorted}
     LIMIT @limit + 1)`
 
 // list says how pages of one list are put together. In its SQL the marks {>},
@@ -66,30 +98,50 @@ type list struct {
 	walks   []walk
 }
 
-// walk is part of a list: the rows that one index has in order. One of each owner
-// is walked once for each of the owners of a task.
+// walk is part of a list: the rows that one index has in order, held to where, and
+// of those the ones that the narrow conditions leave. A sorted one has them in
+// the order of the list afterwards. One of each owner is walked once for each of
+// the owners of a task.
 type walk struct {
 	where     []string
+	narrow    []string
 	order     string
+	sorted    bool
 	eachOwner bool
+}
+
+// statement returns the SQL of one walk.
+func (w walk) statement(l list) string {
+	sql := sqlWalk
+	if w.sorted {
+		sql = sqlSortedWalk
+	} else if len(w.narrow) > 0 {
+		sql = sqlNarrowWalk
+	}
+	sql = strings.NewReplacer("{raw}", l.raw, "{table}", l.table, "{where}", strings.Join(w.where, "\n      AND "),
+		"{narrow}", strings.Join(w.narrow, " AND "), "{order}", w.order, "{sorted}", l.order).Replace(sql)
+	if w.eachOwner {
+		return ofEachOwner(sql)
+	}
+	return sql
 }
 
 // statement returns the SQL of a page.
 func (l list) statement() string {
 	walks := make([]string, len(l.walks))
 	for i, w := range l.walks {
-		walks[i] = strings.NewReplacer("{raw}", l.raw, "{table}", l.table,
-			"{where}", strings.Join(w.where, "\n      AND "), "{order}", w.order).Replace(sqlWalk)
-		if w.eachOwner {
-			walks[i] = ofEachOwner(walks[i])
-		}
+		walks[i] = w.statement(l)
 	}
-	page := strings.NewReplacer("{columns}", l.columns, "{size}", l.size, "{order}", l.order,
-		"{walks}", strings.Join(walks, "\n    UNION ALL")).Replace(sqlListPage)
-	if l.desc {
-		return strings.NewReplacer("{>}", "<", "{<=}", ">=", "{desc}", " DESC").Replace(page)
+	return directed(strings.NewReplacer("{columns}", l.columns, "{size}", l.size, "{order}", l.order,
+		"{walks}", strings.Join(walks, "\n    UNION ALL")).Replace(sqlListPage), l.desc)
+}
+
+// directed replaces the marks that depend on the direction.
+func directed(sql string, desc bool) string {
+	if desc {
+		return strings.NewReplacer("{>}", "<", "{<=}", ">=", "{desc}", " DESC").Replace(sql)
 	}
-	return strings.NewReplacer("{>}", ">", "{<=}", "<=", "{desc}", "").Replace(page)
+	return strings.NewReplacer("{>}", ">", "{<=}", "<=", "{desc}", "").Replace(sql)
 }
 
 // pinned walks an index in which column comes before keys, where column has the
@@ -113,29 +165,44 @@ func query(ctx context.Context, db over, statement string, args pgx.NamedArgs) p
 	return rows
 }
 
-// extent is how much a page may hold.
+// extent is how much a page may hold, and may take.
 type extent struct {
 	items int
 	bytes int // the item that exceeds it is the last
+	scan  int // rows that each walk may pass, those that a filter leaves out among them
 }
 
-// collect reads a page whose rows end with the number of candidates. It reports
-// whether there is more. The statement ends a page by what it takes items to
-// measure; where they turn out to be larger, the page ends here.
-func collect[T any](rows pgx.Rows, limit int, size func(*T) int, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, more bool, err error) {
+func (s *Store) pageOf(limit int) extent { return extent{limit, maxListBytes, s.scan} }
+
+func (s *Store) pageOfExport() extent { return extent{exportLimit, maxExportBytes, s.scan} }
+
+// collect reads a page whose rows end with the number of candidates, whether the
+// row fits, and whether a walk ends with it; where they end with less, all fit. It
+// returns what the next page comes after, nil when there is no more. The statement
+// ends a page by what it takes items to measure; where they turn out to be larger,
+// the page ends here.
+func collect[T any](rows pgx.Rows, limit int, size func(*T) int, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, last *T, err error) {
 	defer rows.Close()
 	items = []T{}
-	candidates := 0
-	for held := 0; held < limit && rows.Next(); {
-		item, err := scan(rows, &candidates)
+	candidates, fits, ends := 0, true, false
+	for held := 0; held < limit && !ends && rows.Next(); {
+		item, err := scan(rows, &candidates, &fits, &ends)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
-		held += size(&item)
-		items = append(items, item)
+		if fits {
+			held += size(&item)
+			items = append(items, item)
+		}
+		if ends {
+			last = &item
+		}
 	}
 	rows.Close()
-	return items, candidates > len(items), rows.Err()
+	if last == nil && candidates > len(items) && len(items) > 0 {
+		last = &items[len(items)-1]
+	}
+	return items, last, rows.Err()
 }
 
 // pager is a list of tasks or of events.

@@ -107,6 +107,7 @@ type Store struct {
 	checks *conns // health, figures, commands; nothing that waits for a user's table
 	rest   *conns // what somebody asks for
 	listen dial.Config
+	scan   int // rows that a walk of a list may pass for one page
 }
 
 // Open parses the configuration and makes the pools; they connect when first used.
@@ -116,7 +117,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
+	s := &Store{cfg: cfg, scan: maxListScan, listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
 	if err := dial.Check(cfg.ListenURL); err != nil {
 		return nil, err
 	}

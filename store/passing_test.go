@@ -1,0 +1,101 @@
+package store_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// TestListsThatFindLittle: a list of a type that there is none of read the whole
+// log for one page, and twenty at a time were as many scans of it. A page passes
+// so many events and no more; whoever follows next gets what a plain SELECT finds.
+func TestListsThatFindLittle(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	exec(t, f.app, sqlLongFeed)
+	exec(t, f.app, "VACUUM ANALYZE taskfeed.events")
+	recorded := &recorder{}
+	s, err := f.store.Traced(t.Context(), recorded)
+	if err != nil {
+		t.Fatalf("open a store: %v", err)
+	}
+	t.Cleanup(s.Close)
+	const scan, limit = 5000, 50
+	s.SetListScan(scan)
+	nothing, rare := []taskfeed.Type{"nothing"}, []taskfeed.Type{"rare", "nothing"}
+	now := value[time.Time](t, f.app, "SELECT now()")
+	ever := taskfeed.TimeRange{To: now.Add(time.Hour)}
+	never := taskfeed.TimeRange{From: now.Add(time.Hour)}
+	for name, c := range map[string]struct {
+		q     taskfeed.EventQuery
+		pages int // at most
+		rows  int // of one statement, in times of scan
+	}{
+		"no such type":                 {taskfeed.EventQuery{Types: nothing}, 26, 1},
+		"a rare type":                  {taskfeed.EventQuery{Types: rare}, 26, 1},
+		"a rare type from the oldest":  {taskfeed.EventQuery{Types: rare, Sort: taskfeed.SortID}, 26, 1},
+		"no such type of a user":       {taskfeed.EventQuery{UserID: "alice", Types: nothing}, 6, 1},
+		"a rare type and broadcasts":   {taskfeed.EventQuery{UserID: "bob", IncludeBroadcast: true, Types: rare}, 22, 2},
+		"no such type of a task":       {taskfeed.EventQuery{TaskID: "secret", Types: nothing}, 6, 1},
+		"another's task":               {taskfeed.EventQuery{TaskID: "secret", UserID: "bob", Types: rare}, 1, 0},
+		"another's task of a time":     {taskfeed.EventQuery{TaskID: "secret", UserID: "bob", Time: ever}, 1, 0},
+		"a rare type of a time":        {taskfeed.EventQuery{Types: rare, Time: ever}, 26, 1},
+		"a time without any":           {taskfeed.EventQuery{Time: never}, 1, 0},
+		"a user who has much, by time": {taskfeed.EventQuery{UserID: "alice", Types: rare, Time: ever}, 26, 1},
+		"a user who has little":        {taskfeed.EventQuery{UserID: "bob", Types: rare, Time: ever}, 1, 0},
+		"a task that has much":         {taskfeed.EventQuery{TaskID: "secret", Types: nothing, Time: ever, Sort: taskfeed.SortID}, 26, 1},
+		"broadcasts, by time":          {taskfeed.EventQuery{UserID: "bob", IncludeBroadcast: true, Types: rare, Time: ever}, 26, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.q.Limit = limit
+			pages := 0
+			got := eventIDs(listEvents(t, s, c.q, func() { pages++ }))
+			if want := selected(t, f.app, c.q); !slices.Equal(got, want) || pages >= c.pages {
+				t.Errorf("got %v in %d pages, want %v in %d at most", got, pages+1, want, c.pages)
+			}
+			for _, statement := range recorded.take() {
+				wantIndexed(t, f.app, statement, float64(c.rows*scan+4*limit), "")
+			}
+		})
+	}
+	t.Run("an export goes on over pages without any", func(t *testing.T) {
+		q := taskfeed.EventQuery{Types: rare}
+		if got, want := eventIDs(exported(t, s.ExportEvents(t.Context(), q))), selected(t, f.app, q); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+// selected returns what q selects, in its order, by one plain SELECT.
+func selected(t *testing.T, conn *pgx.Conn, q taskfeed.EventQuery) []taskfeed.Cursor {
+	t.Helper()
+	types := []string{}
+	for _, k := range q.Types {
+		types = append(types, string(k))
+	}
+	to := q.Time.To
+	if to.IsZero() {
+		to = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	rows, _ := conn.Query(t.Context(), `
+		SELECT id
+		FROM taskfeed.events
+		WHERE (@user_id = '' OR user_id = @user_id OR @broadcasts AND user_id IS NULL)
+		  AND (@task_id = '' OR task_id = @task_id)
+		  AND (cardinality(@types::text[]) = 0 OR type = ANY (@types::text[]))
+		  AND created_at >= @from
+		  AND created_at < @to
+		ORDER BY id`, pgx.NamedArgs{"user_id": q.UserID, "broadcasts": q.IncludeBroadcast, "task_id": q.TaskID, "types": types, "from": q.Time.From, "to": to})
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[taskfeed.Cursor])
+	if err != nil {
+		t.Fatalf("select: %v", err)
+	}
+	if q.Sort != taskfeed.SortID {
+		slices.Reverse(ids)
+	}
+	return ids
+}
