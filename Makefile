@@ -20,6 +20,10 @@ test: ## run all tests: Go's, and those of client and console; what they need is
 test-go: ## run Go's tests, with a real Postgres and the race detector; lint vets what they are made of
 	$(GO) test -race -vet=off -timeout 9m ./...
 
+.PHONY: test-hostile
+test-hostile: ## run the tests with Postgres over a public schema that catches statements which look there
+	TASKFEED_TEST_HOSTILE=yes $(GO) test -p 1 -timeout 20m ./store ./listener ./migrations ./internal/dial ./internal/pgtest ./cmd/taskfeed
+
 .PHONY: check
 check: lint test ## what must pass before a push: formatting, vet, lint and all tests
 

@@ -85,13 +85,13 @@ func TestDownWithDependants(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, do, want string }{
 		{"a view", `CREATE VIEW public.v AS SELECT id FROM taskfeed.tasks`, "view public.v depends on"},
-		{"a materialized view", `CREATE MATERIALIZED VIEW m AS SELECT id FROM taskfeed.tasks`, "materialized view public.m depends on"},
-		{"a view of the log", `CREATE VIEW v AS SELECT id FROM taskfeed.events`, "view public.v depends on"},
-		{"a view of a view", `CREATE VIEW v AS SELECT id FROM taskfeed.tasks; CREATE VIEW "V 2" AS SELECT id FROM v`, `view public."V 2" depends on view public.v`},
-		{"a foreign key", `CREATE TABLE child (task_id text CONSTRAINT child_task REFERENCES taskfeed.tasks)`, "constraint child_task on table public.child depends on"},
-		{"a function", `CREATE FUNCTION f(t taskfeed.tasks) RETURNS text LANGUAGE sql AS 'SELECT t.id'`, "function public.f(taskfeed.tasks) depends on"},
-		{"a column", `CREATE TABLE archive (task taskfeed.tasks)`, "column task of table public.archive depends on"},
-		{"a view that calls us", `CREATE VIEW v AS SELECT taskfeed.broadcast('hello')::text`, "view public.v depends on"},
+		{"a materialized view", `CREATE MATERIALIZED VIEW public.m AS SELECT id FROM taskfeed.tasks`, "materialized view public.m depends on"},
+		{"a view of the log", `CREATE VIEW public.v AS SELECT id FROM taskfeed.events`, "view public.v depends on"},
+		{"a view of a view", `CREATE VIEW public.v AS SELECT id FROM taskfeed.tasks; CREATE VIEW public."V 2" AS SELECT id FROM public.v`, `view public."V 2" depends on view public.v`},
+		{"a foreign key", `CREATE TABLE public.child (task_id text CONSTRAINT child_task REFERENCES taskfeed.tasks)`, "constraint child_task on table public.child depends on"},
+		{"a function", `CREATE FUNCTION public.f(t taskfeed.tasks) RETURNS text LANGUAGE sql AS 'SELECT t.id'`, "function public.f(taskfeed.tasks) depends on"},
+		{"a column", `CREATE TABLE public.archive (task taskfeed.tasks)`, "column task of table public.archive depends on"},
+		{"a view that calls us", `CREATE VIEW public.v AS SELECT taskfeed.broadcast('hello')::text`, "view public.v depends on"},
 		{"a table in our schema", `CREATE TABLE taskfeed.mine (id text)`, "table taskfeed.mine depends on schema taskfeed"},
 	} {
 		t.Run("bad input 74: "+c.name, func(t *testing.T) {

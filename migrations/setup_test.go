@@ -33,7 +33,7 @@ func newSession(t *testing.T) *session {
 func connect(t *testing.T, url string) *session {
 	t.Helper()
 	s := &session{t: t, url: url}
-	cfg, err := pgx.ParseConfig(url)
+	cfg, err := pgtest.Config(url)
 	if err != nil {
 		t.Fatalf("parse URL: %v", err)
 	}

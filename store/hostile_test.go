@@ -3,6 +3,7 @@ package store_test
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed/internal/pgtest"
@@ -24,9 +25,13 @@ func TestNothingBindsToPublic(t *testing.T) {
 	url := pgtest.New(t)
 	pgtest.Hostile(t, url, sources(t)...)
 
-	careless := pgtest.Connect(t, url)
+	careless, err := pgx.Connect(t.Context(), url) // no test's own, which would be careful
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	defer careless.Close(t.Context())
 	var n int
-	err := careless.QueryRow(t.Context(), "SELECT count(*) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '^events_[0-9]+$'").Scan(&n)
+	err = careless.QueryRow(t.Context(), "SELECT count(*) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE c.relname ~ '^events_[0-9]+$'").Scan(&n)
 	if pgErr, ok := err.(*pgconn.PgError); !ok || pgErr.Code != "TF666" {
 		t.Fatalf("a session that is not ours: got error %v, want it to bind to public", err)
 	}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/internal/pgtest"
 	"github.com/taskfeed/taskfeed/store"
@@ -22,7 +20,7 @@ func newStranger(t *testing.T, f *fixture) string {
 	role = role[:min(len(role), 60)]
 	exec(t, f.app, "CREATE ROLE "+role+" LOGIN PASSWORD 'secret'")
 	t.Cleanup(func() {
-		conn, err := pgx.Connect(context.Background(), f.url)
+		conn, err := pgtest.Dial(context.Background(), f.url)
 		if err == nil {
 			_, _ = conn.Exec(context.Background(), "REASSIGN OWNED BY "+role+" TO CURRENT_USER; DROP OWNED BY "+role+"; DROP ROLE "+role)
 			_ = conn.Close(context.Background())

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/taskfeed/taskfeed/internal/pgtest"
 	"github.com/taskfeed/taskfeed/migrations"
 )
@@ -54,7 +52,7 @@ func TestWhatIsTakenFromPublic(t *testing.T) {
 	pgtest.Exec(t, admin, "CREATE ROLE "+role+" LOGIN PASSWORD 'secret'; GRANT CREATE ON DATABASE "+database+" TO "+role)
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		conn, err := pgx.Connect(ctx, admin)
+		conn, err := pgtest.Dial(ctx, admin)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,9 @@
 package pgtest
 
 import (
+	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 //go:embed hostile.sql
@@ -22,6 +26,15 @@ var called = regexp.MustCompile(`\b([a-z][a-z0-9_]*)\(`)
 // may be whole files, is not exact. Who binds to one gets SQLSTATE TF666.
 func Hostile(t testing.TB, databaseURL string, texts ...string) {
 	t.Helper()
+	if strings.Contains(databaseURL, hostileKind) {
+		return // it is that already
+	}
+	if err := makeHostile(t.Context(), databaseURL, texts); err != nil {
+		t.Fatalf("pgtest: make a database hostile: %v", err)
+	}
+}
+
+func makeHostile(ctx context.Context, databaseURL string, texts []string) error {
 	var names []string
 	for _, text := range texts {
 		for _, m := range called.FindAllStringSubmatch(text, -1) {
@@ -31,27 +44,86 @@ func Hostile(t testing.TB, databaseURL string, texts ...string) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if len(names) == 0 {
-		t.Fatal("pgtest: no calls to be hostile to")
+		return errors.New("no calls to be hostile to")
 	}
-	Exec(t, databaseURL, strings.ReplaceAll(hostileSQL, "{names}", fmt.Sprintf("ARRAY[%s]", strings.Join(names, ", "))))
+	return exec(ctx, databaseURL, strings.ReplaceAll(hostileSQL, "{names}", fmt.Sprintf("ARRAY[%s]", strings.Join(names, ", "))))
 }
 
 // Sources returns the text of all files that match the patterns, each of which
 // must match some: what Hostile is to be hostile to.
-func Sources(t testing.TB, patterns ...string) (texts []string) {
+func Sources(t testing.TB, patterns ...string) []string {
 	t.Helper()
+	texts, err := readAll(patterns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return texts
+}
+
+func readAll(patterns []string) (texts []string, err error) {
 	for _, pattern := range patterns {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
-			t.Fatalf("%s: %d files, error %v", pattern, len(files), err)
+			return nil, fmt.Errorf("%s: %d files, error %w", pattern, len(files), err)
 		}
 		for _, file := range files {
 			text, err := os.ReadFile(file)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			texts = append(texts, string(text))
 		}
 	}
-	return texts
+	return texts, nil
+}
+
+// everywhere reports whether all databases of New are hostile, to all that the
+// product calls: then every statement of every test is tried against them.
+func everywhere() bool { return os.Getenv("TASKFEED_TEST_HOSTILE") != "" }
+
+// makeAllHostile makes a database hostile to all statements of the product. Tests
+// find what they make themselves in a schema of their own: see [Config].
+func makeAllHostile(ctx context.Context, databaseURL string) error {
+	root, err := moduleRoot()
+	if err != nil {
+		return err
+	}
+	var patterns []string
+	for _, place := range []string{"store/*.go", "migrations/*.go", "migrations/*.sql", "listener/*.go", "cmd/taskfeed/*.go", "internal/dial/*.go", "internal/locks/*.go"} {
+		patterns = append(patterns, filepath.Join(root, place))
+	}
+	texts, err := readAll(patterns)
+	if err != nil {
+		return err
+	}
+	return errors.Join(makeHostile(ctx, databaseURL, texts), exec(ctx, databaseURL, "CREATE SCHEMA tests"))
+}
+
+// moduleRoot is the directory of go.mod, in or above the one that tests run in.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("pgtest: there is no go.mod above the tests")
+		}
+		dir = filepath.Dir(dir)
+	}
+	return "", err
+}
+
+// hostileKind is in the names of databases that were made hostile to everything.
+const hostileKind = "_hostile"
+
+// Config is how a test's own connections begin. What they do is the test's affair,
+// so where databases are hostile they do not look into public; what they make
+// without naming a schema goes into one of their own.
+func Config(databaseURL string) (*pgx.ConnConfig, error) {
+	cfg, err := pgx.ParseConfig(databaseURL)
+	if err == nil && strings.Contains(cfg.Database, hostileKind) {
+		cfg.RuntimeParams["search_path"] = "tests, pg_catalog, pg_temp"
+	}
+	return cfg, err
 }

@@ -28,7 +28,8 @@ BEGIN
     END LOOP;
     FOR f IN
         SELECT p.name, l.t AS l
-        FROM (SELECT DISTINCT proname AS name FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ({names})) AS p,
+        FROM (SELECT DISTINCT proname AS name FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ({names})
+                AND (provariadic <> 0 OR 1 BETWEEN pronargs - pronargdefaults AND pronargs)) AS p, -- others cannot be called so
             unnest(kinds) AS l (t)
         WHERE NOT EXISTS (SELECT FROM pg_proc AS q WHERE q.proname = p.name AND q.pronargs = 1 AND q.proargtypes[0] = l.t)
     LOOP
@@ -36,7 +37,8 @@ BEGIN
     END LOOP;
     FOR f IN
         SELECT p.name, l.t AS l, r.t AS r
-        FROM (SELECT DISTINCT proname AS name FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ({names})) AS p,
+        FROM (SELECT DISTINCT proname AS name FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = ANY ({names})
+                AND (provariadic <> 0 OR 2 BETWEEN pronargs - pronargdefaults AND pronargs)) AS p,
             unnest(few) AS l (t), unnest(few) AS r (t)
         WHERE NOT EXISTS (SELECT FROM pg_proc AS q WHERE q.proname = p.name AND q.pronargs = 2 AND q.proargtypes[0] = l.t AND q.proargtypes[1] = r.t)
     LOOP

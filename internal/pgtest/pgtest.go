@@ -8,6 +8,10 @@
 // With TEST_DATABASE_URL set, databases are made on that server instead, by the
 // user it names, who must be a superuser.
 //
+// With TASKFEED_TEST_HOSTILE set, public of each database that New makes is full of
+// operators and functions that fit better than those of Postgres, so that every
+// statement of every test shows whether it looks there: see [Hostile].
+//
 // A package that uses pgtest calls [Main] in its TestMain. Roles belong to the
 // whole server: tests that create some name them for themselves alone.
 package pgtest
@@ -69,13 +73,17 @@ func New(t testing.TB) string {
 	if h.migrateErr != nil {
 		t.Fatalf("pgtest: migrate a database: %v", h.migrateErr)
 	}
-	return h.create(t, h.template)
+	kind := ""
+	if everywhere() {
+		kind = hostileKind
+	}
+	return h.create(t, h.template, kind)
 }
 
 // Empty returns the URL of a fresh database without taskfeed's schema.
 func Empty(t testing.TB) string {
 	t.Helper()
-	return server(t).create(t, "template0")
+	return server(t).create(t, "template0", "")
 }
 
 // Server starts a server of the test's own, for one that restarts or kills it.
@@ -102,7 +110,7 @@ func Server(t testing.TB, cfg devpg.Config) *devpg.Server {
 // Connect returns a connection that is closed when the test ends.
 func Connect(t testing.TB, databaseURL string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), databaseURL)
+	conn, err := Dial(t.Context(), databaseURL)
 	if err != nil {
 		t.Fatalf("pgtest: connect: %v", err)
 	}
@@ -123,8 +131,17 @@ func Exec(t testing.TB, databaseURL, sql string, args ...any) {
 	}
 }
 
+// Dial is Connect for a connection that the caller closes.
+func Dial(ctx context.Context, databaseURL string) (*pgx.Conn, error) {
+	cfg, err := Config(databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, cfg)
+}
+
 func exec(ctx context.Context, databaseURL, sql string, args ...any) error {
-	conn, err := pgx.Connect(ctx, databaseURL)
+	conn, err := Dial(ctx, databaseURL)
 	if err != nil {
 		return err
 	}
@@ -213,13 +230,16 @@ func (h *harness) newTemplate(ctx context.Context) (string, error) {
 	if err := h.admin(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"+h.strategy); err != nil {
 		return "", err
 	}
-	return name, migrations.Up(ctx, h.url(name))
+	if err := migrations.Up(ctx, h.url(name)); err != nil || !everywhere() {
+		return name, err
+	}
+	return name, makeAllHostile(ctx, h.url(name))
 }
 
-// create makes a database for a test.
-func (h *harness) create(t testing.TB, template string) string {
+// create makes a database for a test; its name says what kind it is.
+func (h *harness) create(t testing.TB, template, kind string) string {
 	t.Helper()
-	name := fmt.Sprintf("%s_%d", h.prefix, h.count.Add(1))
+	name := fmt.Sprintf("%s%s_%d", h.prefix, kind, h.count.Add(1))
 	if err := h.admin(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template+h.strategy); err != nil {
 		t.Fatalf("pgtest: create a database: %v", err)
 	}

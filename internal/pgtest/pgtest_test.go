@@ -135,6 +135,37 @@ func TestGivenServer(t *testing.T) {
 	}
 }
 
+// With the variable set every database with the schema is hostile, in which a test's
+// own connections bind to nothing and make their tables elsewhere; one without the
+// schema is as it always is.
+func TestHostileMode(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("TASKFEED_TEST_HOSTILE") == "" {
+		if out, err := child(t, "TASKFEED_TEST_HOSTILE=yes", "-test.run=^TestHostileMode$"); err != nil {
+			t.Errorf("in the mode: error %v, it printed:\n%s", err, out)
+		}
+		return
+	}
+	const inexact = "select (relname ~ 'a')::text from pg_class limit 1" // a name on the left, for which there is no ~
+	migrated, empty := pgtest.New(t), pgtest.Empty(t)
+	for _, url := range []string{migrated, empty} {
+		value(t, url, inexact)
+		pgtest.Exec(t, url, "create table mine (n int)")
+	}
+	for url, want := range map[string]string{migrated: "TF666", empty: ""} {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Exec(t.Context(), inexact)
+		refusal, _ := errors.AsType[*pgconn.PgError](err)
+		if got := refusal; (got != nil) != (want != "") || got != nil && got.Code != want {
+			t.Errorf("a session that is not ours: got error %v, want SQLSTATE %q", err, want)
+		}
+		_ = conn.Close(t.Context())
+	}
+}
+
 // child runs some of these tests in a process of its own.
 func child(t *testing.T, env string, args ...string) (string, error) {
 	t.Helper()
