@@ -43,8 +43,12 @@ const superuser = "postgres"
 type Config struct {
 	// Dir is the state directory. It is created when absent, its parents too; one
 	// that holds anything else is refused. Empty means DefaultDir(), or for a temporary server, which may not name
-	// one, a new directory under os.TempDir().
+	// one, a new directory in Parent.
 	Dir string
+
+	// Parent is where a temporary server's directory is made. Empty means
+	// os.TempDir(). Each place is searched for what was left behind there alone.
+	Parent string
 
 	// Temporary says that the data is thrown away by Stop. Such a server runs
 	// with fsync off: a crash of the machine, not of Postgres, ruins its data.
@@ -93,6 +97,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, err
 		}
 		c.Dir = dir
+	}
+	if c.Parent == "" {
+		c.Parent = os.TempDir()
 	}
 	if c.BinDir == "" {
 		c.BinDir = os.Getenv("TASKFEED_PG_BIN")

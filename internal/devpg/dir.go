@@ -146,8 +146,8 @@ type stateDir struct {
 // openStateDir makes the directory when it is absent and takes its lock.
 func openStateDir(cfg Config, a account) (*stateDir, error) {
 	if cfg.Temporary {
-		sweep(cfg.Progress)
-		return openTemporary(a)
+		sweep(cfg.Parent, cfg.Progress)
+		return openTemporary(cfg.Parent, a)
 	}
 	path, err := filepath.Abs(cfg.Dir)
 	if err != nil {
@@ -168,9 +168,9 @@ func openStateDir(cfg Config, a account) (*stateDir, error) {
 
 // openTemporary makes a directory that nobody else has. A sweep may take it away
 // before it is locked; then another is made.
-func openTemporary(a account) (*stateDir, error) {
+func openTemporary(parent string, a account) (*stateDir, error) {
 	for {
-		path, err := os.MkdirTemp("", tempPrefix)
+		path, err := os.MkdirTemp(parent, tempPrefix)
 		if err != nil {
 			return nil, err
 		}
@@ -371,16 +371,16 @@ func (d *stateDir) close(remove bool) error {
 	return errors.Join(append(errs, unlock(lock))...)
 }
 
-// sweep removes the directories of temporary servers whose owner is dead. What
-// it cannot remove it leaves for the next one.
-func sweep(progress func(string)) {
-	entries, err := os.ReadDir(os.TempDir())
+// sweep removes from parent the directories of temporary servers whose owner is
+// dead. What it cannot remove it leaves for the next one.
+func sweep(parent string, progress func(string)) {
+	entries, err := os.ReadDir(parent)
 	if err != nil {
 		progress("look for left-over databases: " + err.Error())
 		return
 	}
 	for _, e := range entries {
-		path := filepath.Join(os.TempDir(), e.Name())
+		path := filepath.Join(parent, e.Name())
 		if !strings.HasPrefix(e.Name(), tempPrefix) || !oursToSweep(path) {
 			continue
 		}

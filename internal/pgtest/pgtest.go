@@ -5,6 +5,8 @@
 // advisory locks reach across schemas but not across databases. A database is
 // dropped when its test ends, whoever is still connected.
 //
+// The server's files are in memory where there is room, unless TMPDIR says where.
+//
 // With TEST_DATABASE_URL set, databases are made on that server instead, by the
 // user it names, who must be a superuser.
 //
@@ -91,7 +93,9 @@ func Empty(t testing.TB) string {
 // commits synchronously, so that an immediate stop loses nothing committed.
 func Server(t testing.TB, cfg devpg.Config) *devpg.Server {
 	t.Helper()
-	cfg.Temporary = cfg.Dir == ""
+	if cfg.Dir == "" {
+		cfg.Temporary, cfg.Parent = true, place()
+	}
 	settings := map[string]string{"synchronous_commit": "on"}
 	maps.Copy(settings, cfg.Settings)
 	cfg.Settings = settings
@@ -157,6 +161,7 @@ type harness struct {
 	startErr error
 	own      *devpg.Server // nil when it is TEST_DATABASE_URL's
 	adminURL *url.URL
+	admin    adminSession
 	prefix   string // of the names of databases; no other process has it
 	count    atomic.Int64
 	strategy string // how a database is copied
@@ -184,7 +189,7 @@ func (h *harness) open(external string) error {
 	h.prefix = "taskfeed_test_" + strings.ToLower(rand.Text()[:12])
 	admin := external
 	if external == "" {
-		own, err := devpg.Start(context.Background(), devpg.Config{Temporary: true, Progress: progress})
+		own, err := devpg.Start(context.Background(), devpg.Config{Temporary: true, Parent: place(), Progress: progress})
 		if err != nil {
 			return err
 		}
@@ -194,7 +199,7 @@ func (h *harness) open(external string) error {
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" { // the error would show the password
 		return errors.New("TEST_DATABASE_URL is no URL like postgres://user:password@host/postgres")
 	}
-	h.adminURL = u
+	h.adminURL, h.admin.url = u, u.String()
 	return h.chooseStrategy(context.Background())
 }
 
@@ -206,18 +211,15 @@ SELECT current_setting('server_version_num')::int >= 150000`
 // several times as much processor time; where nothing waits for the disk, a
 // checkpoint costs next to nothing.
 func (h *harness) chooseStrategy(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, h.adminURL.String())
-	if err != nil {
-		return err
+	if h.own == nil {
+		return nil // not ours to decide
 	}
 	var known bool // before, it is the only way
-	if err := conn.QueryRow(ctx, sqlFileCopy).Scan(&known); err != nil {
-		return errors.Join(err, conn.Close(ctx))
-	}
-	if known && h.own != nil {
+	err := h.admin.do(ctx, func(conn *pgx.Conn) error { return conn.QueryRow(ctx, sqlFileCopy).Scan(&known) })
+	if known {
 		h.strategy = " STRATEGY file_copy"
 	}
-	return conn.Close(ctx)
+	return err
 }
 
 func progress(message string) { fmt.Fprintln(os.Stderr, "pgtest:", message) }
@@ -227,7 +229,7 @@ func progress(message string) { fmt.Fprintln(os.Stderr, "pgtest:", message) }
 func (h *harness) newTemplate(ctx context.Context) (string, error) {
 	ctx = context.WithoutCancel(ctx)
 	name := h.prefix + "_template"
-	if err := h.admin(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"+h.strategy); err != nil {
+	if err := h.admin.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"+h.strategy); err != nil {
 		return "", err
 	}
 	if err := migrations.Up(ctx, h.url(name)); err != nil || !everywhere() {
@@ -240,7 +242,7 @@ func (h *harness) newTemplate(ctx context.Context) (string, error) {
 func (h *harness) create(t testing.TB, template, kind string) string {
 	t.Helper()
 	name := fmt.Sprintf("%s%s_%d", h.prefix, kind, h.count.Add(1))
-	if err := h.admin(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template+h.strategy); err != nil {
+	if err := h.admin.exec(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template+h.strategy); err != nil {
 		t.Fatalf("pgtest: create a database: %v", err)
 	}
 	t.Cleanup(func() {
@@ -254,11 +256,7 @@ func (h *harness) create(t testing.TB, template, kind string) string {
 func (h *harness) drop(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
-	return h.admin(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
-}
-
-func (h *harness) admin(ctx context.Context, sql string) error {
-	return exec(ctx, h.adminURL.String(), sql)
+	return h.admin.exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
 }
 
 func (h *harness) url(database string) string {
@@ -269,11 +267,13 @@ func (h *harness) url(database string) string {
 
 // close ends the server, or leaves nothing of ours on the one that was given.
 func (h *harness) close() error {
+	var err error
+	if h.own == nil && h.template != "" {
+		err = h.drop(h.template)
+	}
+	err = errors.Join(err, h.admin.close())
 	if h.own != nil {
-		return h.own.Stop()
+		err = errors.Join(err, h.own.Stop())
 	}
-	if h.template != "" {
-		return h.drop(h.template)
-	}
-	return nil
+	return err
 }
