@@ -3,7 +3,7 @@ package auth
 import (
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -13,7 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/client"
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // TestBadInput is rows 43 to 50 of the catalogue of bad input, as far as they do

@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/contracttest"
+	"github.com/taskfeed/taskfeed/lab/contracttest"
 )
 
 var (

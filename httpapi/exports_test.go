@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 func TestExport(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // TestPlainClient is bad input 24 for a client that sends no cursor.

@@ -18,7 +18,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // fixture is a server that runs, with a log in memory.

@@ -10,7 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // fragments returns a text message in pieces, the last of which is final.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // expectProblem checks a refusal and that it repeats nothing of the input.

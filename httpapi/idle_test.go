@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // TestIdleTimeout: the server closed kept-alive connections after two minutes,

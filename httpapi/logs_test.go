@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // spaced is a token with a blank in its header, so that it does not begin as most

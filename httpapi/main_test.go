@@ -4,7 +4,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 func TestMain(m *testing.M) {

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/ssetest"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/ssetest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // TestWhereClientsComeBack: event-source-polyfill comes back with ?lastEventId=13

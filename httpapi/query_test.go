@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // unreadable are queries of which a reader that forgives would drop a part.

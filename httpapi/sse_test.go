@@ -15,8 +15,8 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
-	"github.com/taskfeed/taskfeed/internal/ssetest"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/ssetest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // stream opens a stream with a token and these parameters.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
-	"github.com/taskfeed/taskfeed/internal/wstest"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 func TestConfig(t *testing.T) {

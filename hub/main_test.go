@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/store"
 )

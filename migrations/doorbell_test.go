@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 

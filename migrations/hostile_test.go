@@ -3,7 +3,7 @@ package migrations_test
 import (
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 

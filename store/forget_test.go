@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
 )
 

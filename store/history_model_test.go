@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
 )
 

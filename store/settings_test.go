@@ -3,7 +3,7 @@ package store_test
 import (
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
 )
 

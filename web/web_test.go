@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskfeed/taskfeed/internal/bench"
+	"github.com/taskfeed/taskfeed/lab/bench"
 )
 
 func benchCommand(in *invocation) *cobra.Command {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/bench"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/bench"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // tiny makes every measurement within a second or so.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // ran is what a command has left behind.

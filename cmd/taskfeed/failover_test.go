@@ -11,7 +11,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/client"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // watcher reads one user's feed from one server and keeps every event.

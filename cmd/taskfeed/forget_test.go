@@ -8,7 +8,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // A user is erased while the server runs: their connection is closed, others get

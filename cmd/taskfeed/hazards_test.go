@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // ordinaryServer is a server whose role is no superuser and owns the schema.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // A transaction that was prepared keeps the leader lock and has no session that

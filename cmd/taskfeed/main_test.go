@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/auth"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // asProgram in the environment makes the test binary behave as taskfeed itself,

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/auth"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // sqlHeavyUsers gives each of four users a page of 4 MB, a task with a result of 20

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // Readiness once turned 503 at the moment of load: it shared its connections with

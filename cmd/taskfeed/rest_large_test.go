@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed/auth"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // TestLargeResultsOverHTTP is bad input 2: whatever result an app writes, its task

@@ -19,9 +19,9 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
-	"github.com/taskfeed/taskfeed/internal/contracttest"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
-	"github.com/taskfeed/taskfeed/internal/ssetest"
+	"github.com/taskfeed/taskfeed/lab/contracttest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
+	"github.com/taskfeed/taskfeed/lab/ssetest"
 )
 
 // api asks a server with one token and holds every answer to the contract.

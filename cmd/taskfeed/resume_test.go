@@ -10,8 +10,8 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
-	"github.com/taskfeed/taskfeed/internal/ssetest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
+	"github.com/taskfeed/taskfeed/lab/ssetest"
 )
 
 // TestStreamResumes proves that a browser's EventSource, which comes back with

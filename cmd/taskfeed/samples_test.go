@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 // Every sample does what it says to the user's own task, and to no other.

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskfeed/taskfeed/internal/verify"
-	"github.com/taskfeed/taskfeed/internal/verify/actor"
-	"github.com/taskfeed/taskfeed/internal/verify/check"
+	"github.com/taskfeed/taskfeed/lab/verify"
+	"github.com/taskfeed/taskfeed/lab/verify/actor"
+	"github.com/taskfeed/taskfeed/lab/verify/check"
 )
 
 // statusInvalid is the exit status of a run that proves nothing either way.

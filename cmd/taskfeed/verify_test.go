@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed/internal/planted"
-	"github.com/taskfeed/taskfeed/internal/verify"
-	"github.com/taskfeed/taskfeed/internal/verify/check"
-	"github.com/taskfeed/taskfeed/internal/verify/history"
+	"github.com/taskfeed/taskfeed/lab/verify"
+	"github.com/taskfeed/taskfeed/lab/verify/check"
+	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
 // runVerifyCommand runs taskfeed verify with arguments and returns its exit status

@@ -24,26 +24,26 @@ var mayImport = map[string][]string{
 
 	"cmd/taskfeed": {anywhere},
 
-	"internal/archtest":     {},
-	"internal/bench":        {anywhere},
-	"internal/contracttest": {},
-	"internal/devpg":        {},
-	"internal/dial":         {},
-	"internal/fair":         {},
-	"internal/locks":        {},
-	"internal/leaktest":     {},
-	"internal/logs":         {"internal/planted"},
-	"internal/pgtest":       {"internal/devpg", "internal/leaktest", "migrations"},
-	"internal/planted":      {},
-	"internal/ssetest":      {root},
-	"internal/verify":       {anywhere},
+	"internal/archtest": {},
+	"internal/devpg":    {},
+	"internal/dial":     {},
+	"internal/fair":     {},
+	"internal/locks":    {},
+	"internal/logs":     {"internal/planted"},
+	"internal/planted":  {},
 
-	"internal/verify/actor":   {"auth", "internal/dial", "internal/verify/history"},
-	"internal/verify/check":   {"internal/verify/history"},
-	"internal/verify/history": {},
-	"internal/verify/proxy":   {},
+	"lab/bench":        {anywhere},
+	"lab/contracttest": {},
+	"lab/leaktest":     {},
+	"lab/netfault":     {},
+	"lab/pgtest":       {"internal/devpg", "lab/leaktest", "migrations"},
+	"lab/ssetest":      {root},
+	"lab/verify":       {anywhere},
+	"lab/wstest":       {root},
 
-	"internal/wstest": {root},
+	"lab/verify/actor":   {"auth", "internal/dial", "lab/verify/history"},
+	"lab/verify/check":   {"lab/verify/history"},
+	"lab/verify/history": {},
 }
 
 // testsMayImport says what the tests of a package may import beyond that. Every
@@ -55,7 +55,7 @@ var testsMayImport = map[string][]string{
 
 // testHelpers are for tests: what is shipped does not import them, unless
 // mayImport names one.
-var testHelpers = []string{"internal/contracttest", "internal/leaktest", "internal/pgtest", "internal/ssetest", "internal/wstest"}
+var testHelpers = []string{"lab/contracttest", "lab/leaktest", "lab/pgtest", "lab/ssetest", "lab/wstest"}
 
 // home says where an outside module may be imported, its subpackages included.
 type home struct {
@@ -67,19 +67,19 @@ type home struct {
 // homes lists every outside module in use. Packages that measure or check the
 // whole from outside are at home everywhere but with echo.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "internal/pgtest", "internal/bench", "internal/verify", "internal/verify/actor"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
-	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "internal/wstest", "internal/bench", "internal/verify/actor"}, tests: []string{"cmd/taskfeed"}},
-	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset"}, in: []string{"auth", "internal/bench", "internal/verify"}},
+	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},
+	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model", "github.com/prometheus/common"}, in: []string{"httpapi", "cmd/taskfeed"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed"}},
-	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"internal/bench", "internal/verify"}},
+	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
 	{modules: []string{"golang.org/x/time", "golang.org/x/net"}, in: []string{"httpapi"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
-	{modules: []string{"go.uber.org/goleak"}, in: []string{"internal/leaktest", "internal/pgtest"}, tests: []string{"internal/leaktest"}},
+	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
-	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"internal/contracttest"}},
+	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"lab/contracttest"}},
 	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi"}, tests: []string{"cmd/taskfeed"}},
 }
 

@@ -22,7 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 // childEnv makes the test binary an owner of a server, for tests that kill it.

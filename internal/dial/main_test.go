@@ -3,7 +3,7 @@ package dial_test
 import (
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }

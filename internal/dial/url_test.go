@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
-	"github.com/taskfeed/taskfeed/internal/pgtest"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
 const secret = "S3cretPass"

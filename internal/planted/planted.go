@@ -12,7 +12,7 @@
 // the tag those are constants and functions that return what they are given, which
 // the compiler leaves out.
 //
-// The package does not say how a bug is caught: internal/verify does.
+// The package does not say how a bug is caught: lab/verify does.
 package planted
 
 // Bug is the name of a mistake.

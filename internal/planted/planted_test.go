@@ -8,7 +8,7 @@ import (
 	"maps"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/leaktest"
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -1,9 +1,0 @@
-package bench
-
-import (
-	"testing"
-
-	"github.com/taskfeed/taskfeed/internal/leaktest"
-)
-
-func TestMain(m *testing.M) { leaktest.Main(m) }

@@ -1,0 +1,208 @@
+// Package netfault is a TCP proxy that can be as bad as a network.
+//
+// A Proxy passes bytes between those who connect to it and its target, each
+// direction by itself. Its Mode says how: late, slowly, in tiny pieces, not at
+// all for a while, or until it breaks off. A mode applies to the connections that
+// are open, too. As with TCP itself no byte is ever lost, changed or overtaken
+// while a connection lives: a black hole only holds bytes back.
+package netfault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Mode is how bytes pass. The zero value passes them as they come.
+type Mode struct {
+	HoldUp   bool          // nothing passes from client to server
+	HoldDown bool          // nothing passes from server to client
+	Delay    time.Duration // each byte is late by so much, in each direction
+	Jitter   time.Duration // and by up to so much more
+	Rate     int           // bytes a second in each direction; 0 is no bound
+	Slice    int           // at most so many bytes at a time; 0 is no bound
+	CutAfter int64         // reset a connection after so many bytes more; 0 never
+	Refuse   bool          // reset new connections
+}
+
+// Proxy listens on 127.0.0.1. It is safe for concurrent use.
+type Proxy struct {
+	listener net.Listener
+	stop     context.CancelFunc
+	done     context.Context
+	work     sync.WaitGroup
+	accepted atomic.Int64
+	held     atomic.Int64
+	shaped   atomic.Int64
+	cut      atomic.Int64
+
+	mu      sync.Mutex
+	target  target
+	mode    Mode
+	changed chan struct{} // closed when mode changes
+	links   map[*link]struct{}
+}
+
+type target struct{ network, address string }
+
+// New starts a proxy to a target, such as "tcp", "127.0.0.1:5432". The caller
+// closes it.
+func New(network, address string) (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start a proxy: %w", err)
+	}
+	p := &Proxy{listener: l, target: target{network, address}, changed: make(chan struct{}), links: make(map[*link]struct{})}
+	p.done, p.stop = context.WithCancel(context.Background())
+	p.work.Go(p.accept)
+	return p, nil
+}
+
+// Addr is where to connect: host and port.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Accepted is how many connections there have been.
+func (p *Proxy) Accepted() int64 { return p.accepted.Load() }
+
+// Counts says what modes have done so far.
+type Counts struct {
+	Held   int64 // bytes that were held back
+	Shaped int64 // bytes that passed slowly or in pieces
+	Cut    int64 // connections that were reset after so many bytes
+}
+
+// Counts returns what modes have done so far.
+func (p *Proxy) Counts() Counts {
+	return Counts{Held: p.held.Load(), Shaped: p.shaped.Load(), Cut: p.cut.Load()}
+}
+
+// Minus is what was done between two counts.
+func (c Counts) Minus(before Counts) Counts {
+	return Counts{Held: c.Held - before.Held, Shaped: c.Shaped - before.Shaped, Cut: c.Cut - before.Cut}
+}
+
+// Open is how many connections there are.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.links)
+}
+
+// SetTarget leads new connections elsewhere.
+func (p *Proxy) SetTarget(network, address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target{network, address}
+}
+
+// Set changes the mode of all connections, open and new.
+func (p *Proxy) Set(m Mode) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mode = m
+	for l := range p.links {
+		l.left.Store(m.CutAfter)
+	}
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// Reset ends all open connections with a TCP reset and returns how many those were.
+func (p *Proxy) Reset() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.reset()
+	}
+	return len(p.links)
+}
+
+// Close ends everything and waits for it.
+func (p *Proxy) Close() {
+	p.stop()
+	_ = p.listener.Close() // only its goroutine minds
+	p.Reset()
+	p.work.Wait()
+}
+
+// now returns the mode and a channel that is closed when it changes.
+func (p *Proxy) now() (Mode, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mode, p.changed
+}
+
+func (p *Proxy) accept() {
+	for {
+		conn, err := p.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if !p.pause(10 * time.Millisecond) { // out of file descriptors, for one
+				return
+			}
+			continue
+		}
+		p.accepted.Add(1)
+		p.work.Go(func() { p.serve(conn) })
+	}
+}
+
+// pause waits and reports whether the proxy still runs.
+func (p *Proxy) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-p.done.Done():
+		return false
+	}
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	p.mu.Lock()
+	target, refuse := p.target, p.mode.Refuse
+	p.mu.Unlock()
+	l := &link{proxy: p, client: client, cut: make(chan struct{})}
+	defer l.reset() // after an ordered end this does no harm
+	if refuse {
+		return
+	}
+	var d net.Dialer
+	ctx, cancel := context.WithTimeout(p.done, 10*time.Second)
+	defer cancel()
+	server, err := d.DialContext(ctx, target.network, target.address)
+	if err != nil {
+		return
+	}
+	l.server = server
+	if !p.add(l) {
+		return
+	}
+	defer p.remove(l)
+	l.pass()
+}
+
+func (p *Proxy) add(l *link) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done.Err() != nil {
+		_ = l.server.Close()
+		return false
+	}
+	l.left.Store(p.mode.CutAfter)
+	p.links[l] = struct{}{}
+	return true
+}
+
+func (p *Proxy) remove(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.links, l)
+}

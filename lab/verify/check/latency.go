@@ -1,0 +1,65 @@
+package check
+
+import (
+	"slices"
+	"time"
+
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// Latency is how long events took from the reply to their commit to clients
+// that were connected then.
+type Latency struct {
+	Phase string        `json:"phase"` // the fault that was going on, or "no fault"
+	Count int           `json:"count"`
+	P50   time.Duration `json:"p50"`
+	P99   time.Duration `json:"p99"`
+	Max   time.Duration `json:"max"`
+}
+
+// NoFault is the phase in which nothing was done.
+const NoFault = "no fault"
+
+// latencies sorts the live deliveries by what was being done when they were
+// written.
+func (s *subject) latencies() []Latency {
+	byPhase := make(map[string][]time.Duration)
+	for _, n := range s.sessions {
+		for _, it := range n.items {
+			if it.kind != itemEvent {
+				continue
+			}
+			rows := s.byID[it.id]
+			if len(rows) == 0 || rows[0].means == nil {
+				continue
+			}
+			w := s.writes[rows[0].means.op]
+			if w == nil || w.Outcome != history.OK || w.End < n.opened {
+				continue
+			}
+			phase := s.phaseAt(w.End)
+			byPhase[phase] = append(byPhase[phase], time.Duration(max(0, it.t-w.End)))
+		}
+	}
+	var all []Latency
+	for _, phase := range sortedKeys(byPhase) {
+		d := byPhase[phase]
+		slices.Sort(d)
+		all = append(all, Latency{phase, len(d), d[len(d)/2], d[len(d)*99/100], d[len(d)-1]})
+	}
+	return all
+}
+
+// phaseAt names what was being done at a moment.
+func (s *subject) phaseAt(t int64) string {
+	phase := NoFault
+	for _, f := range s.Faults {
+		if f.Begin <= t && t <= f.End+int64(time.Second) {
+			if phase != NoFault && phase != f.Name {
+				return "several faults"
+			}
+			phase = f.Name
+		}
+	}
+	return phase
+}

@@ -1,0 +1,96 @@
+package check
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// On a database of the user's own there is no slot to learn from what committed.
+// The truth is then what the writers know: whatever was confirmed must be in the
+// log, whatever was not taken back may be. The order of commits and the content
+// of rows are not known; that of the log stands for them.
+
+// truthOfWriters is the value of Header.Truth in that case.
+const truthOfWriters = "writers"
+
+// expectWrites takes what must be in the log from the writes.
+func (s *subject) expectWrites() {
+	seen := make(map[string]bool)
+	last := make(map[string]history.Event) // of each task
+	takers := s.takers()
+	for i, e := range s.Events {
+		if e.User == "" { // a broadcast may be anybody's
+			seen[opOf(e)] = true
+			s.expectRow(e, opOf(e), i)
+			continue
+		}
+		last[e.Task] = e
+		op := opOf(e)
+		if e.Type == typeDeleted {
+			op = takers[version{e.Task, e.Version}]
+		}
+		if w := s.writes[op]; w != nil && w.Outcome != history.Fail && (e.Type == typeDeleted || w.User == e.User) {
+			seen[op] = true
+			s.expectRow(e, op, i)
+		}
+	}
+	for i := range s.Writes {
+		w := &s.Writes[i]
+		there := seen[w.Op]
+		if w.Action == "delete" {
+			there = last[w.Task].Type == typeDeleted
+		}
+		if w.Outcome == history.OK && !there {
+			s.expect(expected{op: w.Op, user: w.User, typ: w.Action, place: len(s.Events) + i})
+		}
+	}
+}
+
+// version is one version of a task.
+type version struct {
+	task   string
+	number int64
+}
+
+// takers are the writes that take tasks from users: who gives a task away makes
+// the new owner's event with the same version, and else it is a deletion.
+func (s *subject) takers() map[version]string {
+	takers := make(map[version]string)
+	for _, e := range s.Events {
+		if e.Type != typeDeleted {
+			takers[version{e.Task, e.Version}] = opOf(e)
+		}
+	}
+	for _, e := range s.Events {
+		v := version{e.Task, e.Version}
+		if w := s.deletes[e.Task]; e.Type == typeDeleted && takers[v] == "" && w != nil {
+			takers[v] = w.Op
+		}
+	}
+	return takers
+}
+
+// expectRow has a row of the log be as it is.
+func (s *subject) expectRow(e history.Event, op string, place int) {
+	r := newRow(e.ID, e.User, e.Task, e.Type, e.Version, e.Data)
+	one := expected{key: r.key, op: op, user: r.user, task: r.task, typ: r.typ, data: r.data, version: e.Version, place: place}
+	s.expected[r.key] = append(s.expected[r.key], &one)
+	s.order = append(s.order, &one)
+}
+
+// opOf is the op that an event carries: the first word of its message, or for an
+// event of no task a field of its own.
+func opOf(e history.Event) string {
+	var data struct {
+		Op      string `json:"op"`
+		Message string `json:"message"`
+	}
+	_ = json.Unmarshal([]byte(e.Data), &data) // without one it is nobody's
+	if e.Task == "" {
+		return data.Op
+	}
+	op, _, _ := strings.Cut(data.Message, " ")
+	return op
+}

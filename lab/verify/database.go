@@ -1,0 +1,254 @@
+package verify
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/lab/netfault"
+	"github.com/taskfeed/taskfeed/migrations"
+)
+
+// databaseName is the database of a private run.
+const databaseName = "taskfeed"
+
+// database is where a run takes place: a private Postgres, or the user's own.
+// Actors and servers reach it through proxies, the harness directly.
+type database struct {
+	progress func(format string, args ...any)
+	proxies  []*netfault.Proxy // all that lead to it
+
+	mu      sync.Mutex
+	url     string        // direct
+	present *devpg.Server // nil when it is the user's own
+	all     []*devpg.Server
+}
+
+// startDatabase starts a private Postgres with what the faults need: it commits
+// durably, so that an immediate stop loses nothing that was confirmed.
+func startDatabase(ctx context.Context, progress func(string, ...any)) (*database, error) {
+	d := &database{progress: progress}
+	pg, err := d.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.present, d.url = pg, pg.URL("postgres")
+	if err := d.exec(ctx, "CREATE DATABASE "+databaseName); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	d.url = pg.URL(databaseName)
+	if err := migrations.Up(ctx, d.url); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	if err := d.exec(ctx, sqlOps); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	return d, nil
+}
+
+// start starts one more private Postgres.
+func (d *database) start(ctx context.Context) (*devpg.Server, error) {
+	pg, err := devpg.Start(ctx, devpg.Config{
+		Temporary: true,
+		Settings: map[string]string{
+			"synchronous_commit": "on", "wal_level": "logical", "max_prepared_transactions": "10",
+			"max_replication_slots": "10", "max_wal_senders": "10", "max_connections": "120", "wal_keep_size": "512MB",
+			"log_min_messages": "warning",
+		},
+		Progress: func(message string) { d.progress("%s", message) },
+	})
+	if err == nil {
+		d.all = append(d.all, pg)
+	}
+	return pg, err
+}
+
+// stop ends all private clusters.
+func (d *database) stop() error {
+	var errs []error
+	for _, pg := range d.all {
+		errs = append(errs, pg.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// direct is the URL that leads to the database itself.
+func (d *database) direct() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.url
+}
+
+// cluster is the private Postgres of the moment.
+func (d *database) cluster() *devpg.Server {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.present
+}
+
+// connect returns a direct connection for one use; closeConn ends it.
+func (d *database) connect(ctx context.Context) (*pgx.Conn, error) { return d.connectTo(ctx, "") }
+
+func (d *database) connectTo(ctx context.Context, name string) (*pgx.Conn, error) {
+	conn, err := dial.Connect(ctx, dial.Config{URL: d.direct(), LockTimeout: 10 * time.Second}, func(cfg *pgx.ConnConfig) {
+		cfg.Database = cmp.Or(name, cfg.Database)
+		cfg.ConnectTimeout = 3 * time.Second
+		cfg.RuntimeParams["application_name"] = "taskfeed verify"
+		cfg.RuntimeParams["default_transaction_read_only"] = "off" // or nobody could take a fault back
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	return conn, nil
+}
+
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // the database may be gone
+}
+
+// exec runs a script directly.
+func (d *database) exec(ctx context.Context, script string) error { return d.execIn(ctx, "", script) }
+
+// execIn runs a script in another database of the cluster.
+func (d *database) execIn(ctx context.Context, name, script string) error {
+	conn, err := d.connectTo(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	if _, err := conn.PgConn().Exec(ctx, script).ReadAll(); err != nil {
+		return fmt.Errorf("run a script: %w", err)
+	}
+	return nil
+}
+
+// one reads one value directly.
+func one[T any](ctx context.Context, d *database, query string, args ...any) (value T, err error) {
+	conn, err := d.connect(ctx)
+	if err != nil {
+		return value, err
+	}
+	defer closeConn(conn)
+	if err := conn.QueryRow(ctx, query, args...).Scan(&value); err != nil {
+		return value, fmt.Errorf("read a value: %w", err)
+	}
+	return value, nil
+}
+
+// logs is the effect that the private Postgres writes a text into its log from now
+// on.
+func (d *database) logs(text string) felt {
+	file := d.cluster().LogFile()
+	before := countIn(file, text)
+	return func(context.Context) (string, error) {
+		if n := countIn(file, text) - before; n > 0 {
+			return fmt.Sprintf("%d times %q", n, text), nil
+		}
+		return "", fmt.Errorf("no line of the database's log has %q", text)
+	}
+}
+
+// countIn counts a text in a file.
+func countIn(file, text string) int {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(content, []byte(text))
+}
+
+// address is where the database listens.
+func (d *database) address() (network, address string, err error) {
+	pool, err := dial.Config{URL: d.direct()}.Pool()
+	if err != nil {
+		return "", "", err
+	}
+	cfg := pool.ConnConfig
+	network, address = "tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
+	if len(cfg.Host) > 0 && cfg.Host[0] == '/' {
+		network, address = "unix", fmt.Sprintf("%s/.s.PGSQL.%d", cfg.Host, cfg.Port)
+	}
+	return network, address, nil
+}
+
+// proxied starts a proxy to the database and returns the URL that leads through
+// it. The run closes the proxy.
+func (d *database) proxied() (*netfault.Proxy, string, error) {
+	network, address, err := d.address()
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := netfault.New(network, address)
+	if err != nil {
+		return nil, "", err
+	}
+	d.proxies = append(d.proxies, p)
+	u, err := url.Parse(d.direct())
+	if err != nil {
+		return nil, "", errors.New("the database must be named by a URL: postgres://user:password@host:5432/database")
+	}
+	u.Host = p.Addr()
+	query := u.Query()
+	query.Del("host")
+	query.Del("port")
+	u.RawQuery = query.Encode()
+	return p, u.String(), nil
+}
+
+// redirect leads everything to another cluster, which has the roles and the
+// passwords of the first one because it is a copy.
+func (d *database) redirect(pg *devpg.Server) error {
+	u, err := url.Parse(d.direct())
+	if err != nil {
+		return err
+	}
+	u.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(pg.Port()))
+	d.mu.Lock()
+	d.present, d.url = pg, u.String()
+	d.mu.Unlock()
+	for _, p := range d.proxies {
+		p.SetTarget("tcp", u.Host)
+	}
+	return nil
+}
+
+// pause waits and reports whether ctx still lives.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// await polls until check holds, and returns what it said last when the time is over.
+func await(ctx context.Context, limit time.Duration, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("not within %v: %w", limit, err)
+		}
+	}
+}

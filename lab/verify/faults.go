@@ -1,0 +1,219 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// fault is something to do to the system, by name.
+type fault struct {
+	name string
+	says string
+	kind kind
+	// safe says that nobody else on the same database is disturbed for longer than
+	// a server of theirs that dies would disturb them.
+	safe bool
+	// needs says why it cannot be run here, "" when it can; nil: it always can.
+	needs func(*round) string
+	// paths must have been taken by the end of a round with the fault.
+	paths []string
+	// begin does it. An error means that it could not be done; what the deed has to
+	// undo is undone even so.
+	begin func(ctx context.Context, r *round, f *history.Fault) (deed, error)
+}
+
+// kind says what a fault needs for itself. Two of one kind never run at once.
+type kind string
+
+const (
+	kindServer   kind = "server"
+	kindPostgres kind = "postgres"
+	kindLink     kind = "link" // between servers and the database
+	kindNet      kind = "net"  // between clients and servers
+	kindBell     kind = "doorbell"
+	kindData     kind = "data" // transactions, locks
+	kindClient   kind = "client"
+	kindCluster  kind = "cluster" // needs everything for itself
+)
+
+// catalogue lists the faults in the order in which people read it.
+var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, deadFaults, clusterFaults)
+
+// Fault describes a fault for people.
+type Fault struct {
+	Name, Says string
+	Safe       bool // on a database of the user's own
+}
+
+// Faults lists all faults.
+func Faults() []Fault {
+	var all []Fault
+	for _, f := range catalogue {
+		all = append(all, Fault{Name: f.name, Says: f.says, Safe: f.safe})
+	}
+	return all
+}
+
+func without(names []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// chosen are the faults of this round.
+func (r *round) chosen() []fault {
+	return slices.DeleteFunc(slices.Clone(catalogue), func(f fault) bool { return !slices.Contains(r.header.Faults, f.name) })
+}
+
+// ordered are the faults of this round in an order that the seed makes. While an
+// old snapshot is held those come first that it outlives.
+func (r *round) ordered() []fault {
+	faults := r.chosen()
+	r.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	if r.grave != nil {
+		slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.place(), b.place()) })
+	}
+	return faults
+}
+
+// runAlone runs each fault by itself. It ends with the first one after which the
+// servers do not become well again.
+func (r *round) runAlone(ctx context.Context) {
+	faults := r.ordered()
+	for i, f := range faults {
+		if ctx.Err() != nil || !r.levelBefore(ctx, f) {
+			return
+		}
+		r.now("alone %d/%d: %s", i+1, len(faults), f.name)
+		if !r.inject(ctx, f, "alone") {
+			return
+		}
+		pause(ctx, 300*time.Millisecond)
+	}
+	r.levelBefore(ctx, fault{kind: kindCluster}) // what comes next is anything
+}
+
+// window is how long one mixture of faults lasts.
+const window = 10 * time.Second
+
+// runMixed runs several faults at a time. In a quarter of the windows there are
+// none, so that the system is seen to recover.
+func (r *round) runMixed(ctx context.Context) {
+	faults := slices.DeleteFunc(r.chosen(), func(f fault) bool { return f.kind == kindCluster })
+	if len(faults) == 0 {
+		return
+	}
+	for end := time.Now().Add(r.cfg.Duration); time.Now().Before(end) && ctx.Err() == nil; {
+		if r.rand.IntN(4) == 0 {
+			r.now("mixed: nothing")
+			pause(ctx, window/2)
+			continue
+		}
+		mixture := r.mix(faults)
+		r.now("mixed: %s", names(mixture))
+		var all sync.WaitGroup
+		for _, f := range mixture {
+			after := time.Duration(r.rand.Int64N(int64(window / 3)))
+			all.Go(func() {
+				if pause(ctx, after) {
+					r.inject(ctx, f, "mixed")
+				}
+			})
+		}
+		all.Wait()
+		pause(ctx, time.Second)
+	}
+}
+
+// mix picks two or three faults of different kinds.
+func (r *round) mix(faults []fault) []fault {
+	var mixture []fault
+	want := 2 + r.rand.IntN(2)
+	for _, i := range r.rand.Perm(len(faults)) {
+		f := faults[i]
+		if len(mixture) < want && !slices.ContainsFunc(mixture, func(o fault) bool { return o.kind == f.kind }) {
+			mixture = append(mixture, f)
+		}
+	}
+	return mixture
+}
+
+func names(faults []fault) string {
+	text := ""
+	for i, f := range faults {
+		if i > 0 {
+			text += " + "
+		}
+		text += f.name
+	}
+	return text
+}
+
+var errNoLeader = errors.New("no server led")
+
+// leader finds the server that leads, waiting for one.
+func (r *round) leader(ctx context.Context) (*server, error) {
+	var found *server
+	limit := patience
+	if r.borrowed {
+		limit = 3 * time.Second // others may lead there
+	}
+	err := await(ctx, limit, func() error {
+		for _, s := range r.servers {
+			if s.leads(ctx) {
+				found = s
+				return nil
+			}
+		}
+		return errNoLeader
+	})
+	return found, err
+}
+
+// follower finds a server that does not lead. On a database of the user's own that
+// may be any.
+func (r *round) follower(ctx context.Context) (*server, error) {
+	leader, err := r.leader(ctx)
+	if err != nil && !r.borrowed {
+		return nil, err
+	}
+	i := slices.IndexFunc(r.servers, func(s *server) bool { return s != leader })
+	return r.servers[i], nil
+}
+
+// succeeded is the effect that another server leads.
+func (r *round) succeeded(old *server) felt {
+	return func(ctx context.Context) (string, error) {
+		for _, s := range r.servers {
+			if s != old && s.leads(ctx) {
+				return s.name + " took over", nil
+			}
+		}
+		return "", fmt.Errorf("nobody took over from %s: %w", old.name, errNoLeader)
+	}
+}
+
+// connected waits until so many clients are connected to a server through its
+// proxy.
+func (r *round) connected(ctx context.Context, s *server, least int) error {
+	return await(ctx, patience, func() error {
+		if n := s.net.Open(); n < least {
+			return fmt.Errorf("%d clients are connected to %s", n, s.name)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,166 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// finder picks the server that a fault is about.
+type finder func(*round, context.Context) (*server, error)
+
+var serverFaults = []fault{
+	{name: "kill-leader", says: "kill -9 of the server that leads", kind: kindServer, safe: true, paths: []string{"takeover"}, begin: killing((*round).leader)},
+	{name: "kill-follower", says: "kill -9 of a server that follows", kind: kindServer, safe: true, begin: killing((*round).follower)},
+	{name: "kill-in-drain", says: "SIGTERM of the leader, and kill -9 while it drains", kind: kindServer, safe: true, begin: killInDrain},
+	{name: "stop-leader", says: "SIGSTOP of the leader until another has taken over, then SIGCONT", kind: kindServer, safe: true, paths: []string{"takeover"}, begin: stopLeader},
+	{name: "stop-follower", says: "SIGSTOP of a follower for 3 s, then SIGCONT", kind: kindServer, safe: true, begin: stopFollower},
+	{name: "starve-leader", says: "the leader runs a fifth of the time only, in slices, for 4 s", kind: kindServer, safe: true, begin: starveLeader},
+	{name: "term-leader", says: "SIGTERM of the leader: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining", "takeover"}, begin: terminating((*round).leader)},
+	{name: "term-follower", says: "SIGTERM of a follower: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining"}, begin: terminating((*round).follower)},
+}
+
+func killing(find finder) func(context.Context, *round, *history.Fault) (deed, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+		s, err := find(r, ctx)
+		if err != nil {
+			return deed{}, err
+		}
+		f.Target = s.name
+		led := s.leads(ctx)
+		s.current().kill() // which waits for its end
+		d := deed{felt: did("killed"), lasts: 1500 * time.Millisecond, undo: func(context.Context) error { return s.start() }}
+		if led {
+			d.felt = all(d.felt, r.succeeded(s))
+		}
+		return d, nil
+	}
+}
+
+// killInDrain kills a server that has closed some of its connections and not yet
+// the others.
+func killInDrain(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+	s, err := r.leader(ctx)
+	if err != nil {
+		return deed{}, err
+	}
+	if err := r.connected(ctx, s, 3); err != nil {
+		return deed{}, err
+	}
+	f.Target = s.name
+	closed := r.taken(ctx, "close: draining")
+	p, before := s.current(), s.net.Open()
+	p.signal(syscall.SIGTERM)
+	left := before
+	for left >= before && !p.ended() && pause(ctx, time.Millisecond) {
+		left = s.net.Open()
+	}
+	p.kill()
+	killed := func(context.Context) (string, error) {
+		if left == 0 || p.err == nil {
+			return "", errors.New("it had ended before it could be killed")
+		}
+		return fmt.Sprintf("killed with %d of %d connections left", left, before), nil
+	}
+	return deed{felt: all(killed, closed), lasts: time.Second, patience: 3 * time.Second,
+		undo: func(context.Context) error { return s.start() }}, nil
+}
+
+func terminating(find finder) func(context.Context, *round, *history.Fault) (deed, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+		s, err := find(r, ctx)
+		if err != nil {
+			return deed{}, err
+		}
+		if err := r.connected(ctx, s, 1); err != nil {
+			return deed{}, err
+		}
+		f.Target = s.name
+		p, parts := s.current(), []felt{r.taken(ctx, "close: draining")}
+		if s.leads(ctx) {
+			parts = append(parts, r.succeeded(s))
+		}
+		p.signal(syscall.SIGTERM)
+		// Closing the last connections may take as long again as the drain, and a
+		// frozen peer the patience of a close.
+		if limit := drain + 10*time.Second; !p.wait(limit) {
+			f.Wrong = fmt.Sprintf("it did not end within %v of SIGTERM", limit)
+			p.kill()
+		} else if p.err != nil {
+			f.Wrong = "it ended with " + p.exit()
+		}
+		return deed{felt: all(parts...), lasts: time.Second, undo: func(context.Context) error { return s.start() }}, nil
+	}
+}
+
+func stopLeader(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+	s, err := r.leader(ctx)
+	if err != nil {
+		return deed{}, err
+	}
+	f.Target = s.name
+	return deed{felt: r.succeeded(s), lasts: stallTimeout, undo: freeze(s.current())}, nil
+}
+
+// freeze stops a process and returns what has it go on.
+func freeze(p *process) func(context.Context) error {
+	p.signal(syscall.SIGSTOP)
+	return func(context.Context) error {
+		p.signal(syscall.SIGCONT)
+		return nil
+	}
+}
+
+func stopFollower(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+	s, err := r.follower(ctx)
+	if err != nil {
+		return deed{}, err
+	}
+	f.Target = s.name
+	return deed{felt: silent(s), lasts: 3 * time.Second, undo: freeze(s.current())}, nil
+}
+
+// silent is the effect that a server takes a connection, as its system does for it,
+// and says nothing.
+func silent(s *server) felt {
+	return func(ctx context.Context) (string, error) {
+		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		_, _, err := s.get(limited, "/healthz")
+		if err == nil || limited.Err() == nil {
+			return "", errors.New("it answers")
+		}
+		return "it does not answer", nil
+	}
+}
+
+// The slices in which a starved server runs and does not.
+const (
+	starveRuns   = 20 * time.Millisecond
+	starveWaits  = 80 * time.Millisecond
+	starveSlices = 40
+)
+
+// starveLeader is what a server on a machine that is much too small meets: it is
+// late with everything, and nobody must be closed for that.
+func starveLeader(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+	s, err := r.leader(ctx)
+	if err != nil {
+		return deed{}, err
+	}
+	f.Target = s.name
+	p := s.current()
+	starve := func(ctx context.Context) (int, error) {
+		resume := freeze(p)
+		pause(ctx, starveWaits)
+		if err := resume(ctx); err != nil || p.ended() {
+			return 0, errors.Join(err, errors.New("it has ended"))
+		}
+		return 1, nil
+	}
+	return deed{felt: times(starveSlices, starveRuns, "slices", starve), lasts: 4 * time.Second}, nil
+}

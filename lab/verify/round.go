@@ -1,0 +1,487 @@
+package verify
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/taskfeed/taskfeed/lab/netfault"
+	"github.com/taskfeed/taskfeed/lab/verify/actor"
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// memoryLimit is what one server may hold: the bound on shared frames, some pages
+// of the log, and a Go runtime that has not been asked to hurry.
+const memoryLimit = 400 << 20
+
+// leastDeliveries is less than any round delivers that did what it should.
+const leastDeliveries = 2000
+
+// round is one round under way.
+type round struct {
+	cfg    Config
+	seed   uint64
+	rand   *rand.Rand // the choices of the faults; one goroutine at a time
+	dir    string
+	prefix string // of ids of users and tasks
+	secret string
+	users  []history.User
+	header history.Header
+	began  time.Time
+
+	db         *database
+	tinyDisk   string // mounted for the fault disk-full
+	borrowed   bool   // the database is not ours and has to be cleaned up
+	truth      *slot  // nil on a database of the user's own
+	grave      *grave // dead rows, where they were asked for
+	servers    []*server
+	writersNet *netfault.Proxy
+	writersURL string
+	hand       *actor.Writer   // of the harness itself, for what faults write
+	bells      []*actor.Writer // what the fault doorbell writes with
+	writers    []*player
+	clients    []*player
+	groups     map[string]*player
+	names      map[string][]string // of clients, by their traits
+
+	patience  time.Duration // with a fault that has no effect yet
+	wellBy    time.Duration // how long servers may take until they are ready
+	faults    *history.File
+	resources *history.File
+	actorLog  *os.File
+	work      sync.WaitGroup // what runs beside the faults
+	readers   sync.WaitGroup // of the actors' status, each to the end of its actor
+	fired     atomic.Int64
+	doing     atomic.Pointer[string] // for the progress line
+	sampling  atomic.Pointer[string] // the phase of what is sampled
+}
+
+// play runs a round and leaves its history in dir.
+func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.Header, err error) {
+	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(), patience: patience, wellBy: wellBy,
+		groups: make(map[string]*player), names: make(map[string][]string), began: time.Now()}
+	defer func() { err = errors.Join(err, r.close()) }()
+	background, stop := context.WithCancel(ctx)
+	defer r.work.Wait()
+	defer stop()
+	r.now("starting")
+	if err := r.setUp(ctx); err != nil {
+		return r.header, err
+	}
+	if r.truth != nil {
+		r.work.Go(func() { _ = r.truth.run(background) }) // it returns nil
+	}
+	r.work.Go(func() { r.report(background) })
+	well, err := r.beginWell(ctx)
+	if err != nil {
+		return r.header, err
+	}
+	r.header.Performed = true
+	if well {
+		if err := r.perform(ctx, background); err != nil {
+			return r.header, err
+		}
+	}
+	stop()
+	return r.header, r.conclude(ctx)
+}
+
+// now says what the round is doing, for the progress line.
+func (r *round) now(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.doing.Store(&text)
+}
+
+func (r *round) private() bool { return r.cfg.DatabaseURL == "" }
+
+// setUp starts everything but the writers and clients.
+func (r *round) setUp(ctx context.Context) (err error) {
+	if err := r.openFiles(); err != nil {
+		return err
+	}
+	if err := r.openDatabase(ctx); err != nil {
+		return err
+	}
+	if r.users, err = newUsers(r.prefix); err != nil {
+		return err
+	}
+	if err := r.makeShared(ctx); err != nil {
+		return err
+	}
+	if r.writersNet, r.writersURL, err = r.db.proxied(); err != nil {
+		return err
+	}
+	config := r.writerConfig("hand")
+	config.Users = r.users // the one without tasks hears its last word too
+	if r.hand, err = actor.NewWriter(config); err != nil {
+		return err
+	}
+	r.header = r.makeHeader(ctx)
+	if err := history.WriteHeader(r.dir, r.header); err != nil {
+		return err
+	}
+	for i := range r.cfg.Servers {
+		s, err := newServer(fmt.Sprintf("s%d", i+1), r.dir, r.cfg.Binary, r.secret, r.cfg.Bug, r.db)
+		if err != nil {
+			return err
+		}
+		r.servers = append(r.servers, s)
+		if err := s.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *round) openFiles() (err error) {
+	if r.faults, err = history.Create(r.dir, "faults.jsonl"); err != nil {
+		return err
+	}
+	if r.resources, err = history.Create(r.dir, "resources.jsonl"); err != nil {
+		return err
+	}
+	r.actorLog, err = os.Create(filepath.Join(r.dir, "actors.log"))
+	return err
+}
+
+func (r *round) openDatabase(ctx context.Context) (err error) {
+	if r.private() {
+		if r.db, err = startDatabase(ctx, r.say); err != nil {
+			return err
+		}
+		return r.openTruth(ctx)
+	}
+	r.prefix = "verify-" + strings.ToLower(crand.Text()[:10]) + "-"
+	r.db = &database{progress: r.say, url: r.cfg.DatabaseURL}
+	if err := r.checkSchema(ctx); err != nil {
+		return err
+	}
+	r.borrowed = true
+	r.say("this database is not private: all that is written has ids that begin with %q and is deleted in the end", r.prefix)
+	return nil
+}
+
+// openTruth begins to record what commits, after what is dead from the start.
+func (r *round) openTruth(ctx context.Context) (err error) {
+	if len(r.cfg.Faults) == 0 || slices.Contains(r.cfg.Faults, "old-snapshot") {
+		r.say("making %d dead rows under an old snapshot", deadPieces*deadPiece)
+		if r.grave, err = dig(ctx, r.db); err != nil {
+			return err
+		}
+	}
+	r.truth, err = newSlot(ctx, r.db, r.dir)
+	return err
+}
+
+// makeShared makes the tasks that all writers change. Their first events are
+// written down like all others.
+func (r *round) makeShared(ctx context.Context) error {
+	config := r.writerConfig("first")
+	config.URL = r.db.direct()
+	w, err := actor.NewWriter(config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(w.MakeShared(ctx), w.Close())
+}
+
+func (r *round) makeHeader(ctx context.Context) history.Header {
+	h := history.Header{Format: 1, Seed: r.seed, Command: r.command(), Version: r.cfg.Version, Binary: hashFile(r.cfg.Binary),
+		Started: r.began.UTC().Format(time.RFC3339), Users: r.users, Truth: "slot", Secrets: []string{r.secret},
+		MemoryLimit: memoryLimit, LeastDeliveries: leastDeliveries, NotRun: make(map[string]string)}
+	if !r.private() {
+		h.Truth = "writers"
+	}
+	h.Postgres, _ = one[string](ctx, r.db, "SELECT current_setting('server_version')") // it is for people
+	if u, err := url.Parse(r.db.direct()); err == nil {
+		if password, ok := u.User.Password(); ok && len(password) >= 8 {
+			h.Secrets = append(h.Secrets, password)
+		}
+	}
+	var chosen []fault
+	for _, f := range catalogue {
+		if !r.wants(f) {
+			continue
+		}
+		if why := r.cannot(f); why != "" {
+			h.NotRun[f.name] = why
+			continue
+		}
+		h.Faults = append(h.Faults, f.name)
+		chosen = append(chosen, f)
+	}
+	h.Paths = r.pathsOf(chosen)
+	for _, row := range Rows {
+		if row.NotRun != "" {
+			h.NotRun[row.Says] = row.NotRun
+		}
+	}
+	return h
+}
+
+// pathsOf are the paths that a round with these faults must take.
+func (r *round) pathsOf(faults []fault) []string {
+	paths := []string{"replay"}
+	if r.private() { // elsewhere the order of commits is not known
+		paths = append(paths, "late commit")
+	}
+	if r.private() && len(r.cfg.Faults) == 0 {
+		paths = append(paths, "replay of many pages", "suppressed duplicate")
+	}
+	for _, f := range faults {
+		paths = append(paths, f.paths...)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// command is what repeats this round.
+func (r *round) command() string {
+	if r.cfg.Bug != "" {
+		return fmt.Sprintf("taskfeed-planted verify --planted %s --seed %d", r.cfg.Bug, r.seed)
+	}
+	parts := []string{"taskfeed verify", fmt.Sprintf("--seed %d", r.seed), "--duration " + r.cfg.Duration.String(), fmt.Sprintf("--servers %d", r.cfg.Servers)}
+	if len(r.cfg.Faults) > 0 {
+		parts = append(parts, "--faults "+strings.Join(r.cfg.Faults, ","))
+	}
+	if !r.private() {
+		parts = append(parts, "--database-url …")
+	}
+	return strings.Join(parts, " ")
+}
+
+// wants reports whether a fault was asked for.
+func (r *round) wants(f fault) bool {
+	return len(r.cfg.Faults) == 0 || slices.Contains(r.cfg.Faults, f.name)
+}
+
+// cannot says why a fault cannot be run here, "" when it can.
+func (r *round) cannot(f fault) string {
+	if !r.private() && !f.safe {
+		return "it would disturb others on a database that is not private"
+	}
+	if f.needs != nil {
+		return f.needs(r)
+	}
+	return ""
+}
+
+// perform runs actors and faults, and ends with everybody caught up or found
+// unable to.
+func (r *round) perform(ctx, background context.Context) error {
+	r.sampleOnce(ctx, "baseline")
+	phase := "run"
+	r.sampling.Store(&phase)
+	for _, s := range r.servers {
+		r.work.Go(func() { r.sampleUntil(background, s) })
+	}
+	if err := r.startWriters(); err != nil {
+		return err
+	}
+	if err := r.startClients(); err != nil {
+		return err
+	}
+	r.now("warming up")
+	pause(ctx, 3*time.Second)
+	r.runAlone(ctx)
+	r.runMixed(ctx)
+	r.drive(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return r.drain(ctx)
+}
+
+// drain is the quiet end: nothing is written or done any more, and a last event
+// must reach everybody.
+func (r *round) drain(ctx context.Context) error {
+	r.now("quiet: everybody catches up")
+	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
+		return err
+	}
+	pause(ctx, time.Second)
+	for _, w := range r.writers {
+		if err := w.quit(); err != nil {
+			return err
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	marker, err := r.hand.Marker(limited)
+	if err != nil {
+		return err
+	}
+	r.header.Marker = marker
+	if err := tell(r.clients, actor.Command{Do: actor.DoMarker, Op: marker}); err != nil {
+		return err
+	}
+	// Who does not catch up is the checker's to say.
+	_ = await(ctx, 32*time.Second, func() error {
+		if n := sum(r.clients, func(s *actor.Status) int64 { return int64(s.Marked) }); n < feeds() {
+			return fmt.Errorf("%d of %d clients have caught up", n, feeds())
+		}
+		return nil
+	})
+	return ctx.Err()
+}
+
+// conclude ends the actors, sees the servers return to their baseline and end, and
+// completes the history.
+func (r *round) conclude(ctx context.Context) error {
+	r.work.Wait()
+	r.now("ending")
+	var errs []error
+	for _, c := range r.clients {
+		errs = append(errs, c.quit())
+	}
+	r.settle(ctx)
+	if r.truth != nil {
+		errs = append(errs, r.truth.drain(ctx))
+	}
+	errs = append(errs, r.dumpLog(ctx), r.endServers(), r.copyLogs(), history.WriteHeader(r.dir, r.header))
+	return errors.Join(errs...)
+}
+
+// settle waits until the servers use no more than at the beginning, or have had
+// the time to, and takes their last samples.
+func (r *round) settle(ctx context.Context) {
+	_ = await(ctx, 10*time.Second, func() error {
+		for _, s := range r.servers {
+			sample, err := s.sample(ctx, "", 0)
+			if err == nil && (sample.Connections > 0 || sample.Goroutines > 40) {
+				err = fmt.Errorf("%s has %d connections and %d goroutines", s.name, sample.Connections, sample.Goroutines)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	r.sampleOnce(ctx, "end")
+}
+
+const sqlBackends = `
+SELECT count(*)
+FROM pg_stat_activity
+WHERE application_name IN ('taskfeed', 'taskfeed listener')
+  AND datname = current_database()`
+
+// sampleOnce samples every server, and what they have in Postgres.
+func (r *round) sampleOnce(ctx context.Context, phase string) {
+	backends, _ := one[int64](ctx, r.db, sqlBackends) // 0 when the database is away
+	r.sampleAll(ctx, phase, backends)
+}
+
+func (r *round) sampleAll(ctx context.Context, phase string, backends int64) {
+	for _, s := range r.servers {
+		if sample, err := s.sample(ctx, phase, backends); err == nil {
+			r.resources.Append(sample)
+		}
+	}
+}
+
+// sampleUntil samples a server twice a second until ctx is done. A server that is
+// down or frozen has no samples.
+func (r *round) sampleUntil(ctx context.Context, s *server) {
+	for pause(ctx, 500*time.Millisecond) {
+		if sample, err := s.sample(ctx, *r.sampling.Load(), 0); err == nil {
+			r.resources.Append(sample)
+		}
+	}
+}
+
+// endServers ends the servers in order, which is a last test of it.
+func (r *round) endServers() error {
+	for _, s := range r.servers {
+		begin := history.Now()
+		p := s.current()
+		p.signal(syscall.SIGTERM)
+		f := history.Fault{Name: "end", Target: s.name, Begin: begin, Fired: true}
+		if !p.wait(drain + 10*time.Second) {
+			f.Wrong = "it did not end on SIGTERM"
+			p.kill()
+		} else if p.err != nil {
+			f.Wrong = p.exit()
+		}
+		f.End = history.Now()
+		r.faults.Append(f)
+	}
+	return nil
+}
+
+// copyLogs puts what Postgres logged into the history.
+func (r *round) copyLogs() error {
+	for i, pg := range r.db.all {
+		in, err := os.Open(pg.LogFile())
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		out, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf("postgres-%d.log", i+1)), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, in)
+		if err := errors.Join(err, out.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends whatever still runs and closes the files. It may be called at any
+// point of a round.
+func (r *round) close() error {
+	var errs []error
+	for _, p := range slices.Concat(r.writers, r.clients) {
+		_ = p.in.Close() // it may be closed
+		p.kill()
+	}
+	r.readers.Wait()
+	if r.hand != nil {
+		errs = append(errs, r.hand.Close())
+	}
+	for _, w := range r.bells {
+		errs = append(errs, w.Close())
+	}
+	for _, s := range r.servers {
+		errs = append(errs, s.close())
+	}
+	if r.borrowed {
+		errs = append(errs, r.cleanUp())
+	}
+	if r.writersNet != nil {
+		r.writersNet.Close()
+	}
+	if r.truth != nil {
+		errs = append(errs, r.truth.close())
+	}
+	errs = append(errs, r.grave.close())
+	for _, f := range []*history.File{r.faults, r.resources} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	if r.actorLog != nil {
+		errs = append(errs, r.actorLog.Close())
+	}
+	if r.tinyDisk != "" {
+		errs = append(errs, unmountTiny(r.tinyDisk))
+	}
+	if r.db != nil {
+		errs = append(errs, r.db.stop())
+	}
+	return errors.Join(errs...)
+}

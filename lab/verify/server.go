@@ -1,0 +1,230 @@
+package verify
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/taskfeed/taskfeed/internal/planted"
+	"github.com/taskfeed/taskfeed/lab/netfault"
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// What the servers under test are set to: as in production, but with less patience,
+// so that a run of minutes sees what takes minutes otherwise.
+const (
+	stallTimeout    = 3 * time.Second
+	drain           = 2 * time.Second
+	pingInterval    = time.Second
+	commentInterval = time.Second
+	pongTimeout     = 4 * time.Second // longer than writeTimeout: who does not read is too slow first
+	writeTimeout    = 2 * time.Second
+)
+
+// server is one "taskfeed serve" under test, over all its processes.
+type server struct {
+	name   string
+	addr   string // direct
+	db     *netfault.Proxy
+	net    *netfault.Proxy // from clients
+	env    []string
+	binary string
+	log    *os.File
+	gate   sync.Mutex     // held while nobody reads its log
+	logs   sync.WaitGroup // what reads its log
+
+	mu      sync.Mutex
+	process *process
+	pipe    *os.File // that the process logs to, our end
+	started int64
+}
+
+// newServer prepares a server; start starts it. secret signs tokens, bug is what
+// it does wrong on purpose.
+func newServer(name, dir, binary, secret string, bug planted.Bug, d *database) (*server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("find a free port: %w", err)
+	}
+	addr := l.Addr().String()
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	s := &server{name: name, addr: addr, binary: binary}
+	var url string
+	if s.db, url, err = d.proxied(); err != nil {
+		return nil, err
+	}
+	if s.net, err = netfault.New("tcp", addr); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	s.env = []string{"DATABASE_URL=" + url, "TASKFEED_JWT_SECRET=" + secret, "TASKFEED_ADDR=" + host, "PORT=" + port,
+		"TASKFEED_STALL_TIMEOUT=" + stallTimeout.String(), "TASKFEED_DRAIN=" + drain.String(),
+		"TASKFEED_PING_INTERVAL=" + pingInterval.String(), "TASKFEED_PONG_TIMEOUT=" + pongTimeout.String(),
+		"TASKFEED_WRITE_TIMEOUT=" + writeTimeout.String(), "TASKFEED_JWT_LEEWAY=off", "TASKFEED_MESSAGES_PER_MINUTE=off",
+		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_REQUESTS_PER_MINUTE=off", "TASKFEED_COMMENT_INTERVAL=" + commentInterval.String(),
+		"TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
+	if bug != "" {
+		s.env = append(s.env, planted.Environ+"="+string(bug))
+	}
+	if s.log, err = os.OpenFile(filepath.Join(dir, "server-"+name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// close ends the server and what leads to it.
+func (s *server) close() error {
+	if p := s.current(); p != nil {
+		p.kill()
+	}
+	for _, p := range []*netfault.Proxy{s.net, s.db} {
+		if p != nil {
+			p.Close()
+		}
+	}
+	s.logs.Wait()
+	if s.log != nil {
+		return s.log.Close()
+	}
+	return nil
+}
+
+func (s *server) current() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process
+}
+
+// start starts a process of the server. It does not wait until it is ready.
+func (s *server) start() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer write.Close()
+	shrinkPipe(write)
+	p, err := startProcess(s.name, s.binary, []string{"serve"}, s.env, nil, nil, write)
+	if err != nil {
+		return errors.Join(err, read.Close())
+	}
+	s.logs.Go(func() {
+		defer read.Close()
+		s.copyLog(read)
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.process, s.pipe, s.started = p, read, history.Now()
+	return nil
+}
+
+// logBlocked reports whether the process has to wait for whoever reads its log:
+// a line more would not fit into the pipe.
+func (s *server) logBlocked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return pipeHolds(s.pipe) > os.Getpagesize()-longLine
+}
+
+// longLine is more than a server's log has on most lines.
+const longLine = 1 << 10
+
+// copyLog puts what a process logs into the history, but for the time that the
+// gate is closed.
+func (s *server) copyLog(from io.Reader) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		s.gate.Lock()
+		_, failed := s.log.Write(buf[:n])
+		s.gate.Unlock()
+		if err != nil || failed != nil {
+			return
+		}
+	}
+}
+
+// client asks the servers of the harness's own; a frozen one must not hold it up.
+var client = http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (s *server) get(ctx context.Context, path string) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+path, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	body, err = io.ReadAll(res.Body)
+	return res.StatusCode, body, err
+}
+
+// ready returns nil when the server says that it is.
+func (s *server) ready(ctx context.Context) error {
+	status, body, err := s.get(ctx, "/readyz?verbose")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d: %.300s", status, body)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is not ready: %w", s.name, err)
+	}
+	return nil
+}
+
+// metrics reads the figures without labels from /metrics.
+func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
+	status, body, err := s.get(ctx, "/metrics")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("status %d", status)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read metrics of %s: %w", s.name, err)
+	}
+	figures := make(map[string]float64)
+	lines := bufio.NewScanner(strings.NewReader(string(body)))
+	for lines.Scan() {
+		name, value, ok := strings.Cut(lines.Text(), " ")
+		if n, err := strconv.ParseFloat(value, 64); ok && err == nil {
+			figures[name] = n
+		}
+	}
+	return figures, lines.Err()
+}
+
+// leads reports whether the server says that it is the sequencer.
+func (s *server) leads(ctx context.Context) bool {
+	figures, err := s.metrics(ctx)
+	return err == nil && figures["taskfeed_is_leader"] == 1
+}
+
+// sample reads what the server uses.
+func (s *server) sample(ctx context.Context, phase string, backends int64) (history.Resource, error) {
+	figures, err := s.metrics(ctx)
+	if err != nil {
+		return history.Resource{}, err
+	}
+	s.mu.Lock()
+	started := s.started
+	s.mu.Unlock()
+	n := func(name string) int64 { return int64(figures[name]) }
+	return history.Resource{
+		T: history.Now(), Server: s.name, Start: started, Phase: phase, Backends: backends,
+		Goroutines: n("go_goroutines"), FDs: n("process_open_fds"), Memory: n("process_resident_memory_bytes"),
+		Connections: n("taskfeed_connections"), Leader: n("taskfeed_is_leader") == 1,
+		Replayed: n("taskfeed_frames_replayed_total"), Resets: n("taskfeed_resets_total"),
+		Slow: n("taskfeed_slow_closes_total"), NoPong: n(`taskfeed_closes_total{code="4009"}`), Shed: n("taskfeed_recent_shed_total"),
+	}, nil
+}

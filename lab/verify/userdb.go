@@ -1,0 +1,75 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+	"github.com/taskfeed/taskfeed/migrations"
+)
+
+// checkSchema refuses a database of the user's own whose schema is not this
+// binary's: a run does not migrate what is not its own.
+func (r *round) checkSchema(ctx context.Context) error {
+	v, err := migrations.Read(ctx, r.db.direct())
+	if err == nil && !v.Current() {
+		err = fmt.Errorf("%v: run taskfeed migrate up first", v)
+	}
+	return err
+}
+
+// Events of a run's own users have ids of users with the run's prefix. Those of
+// everybody are there too: clients get them.
+const sqlDump = `
+SELECT id, coalesce(user_id, ''), coalesce(task_id, ''), type, coalesce(version, 0), data::text
+FROM taskfeed.events
+WHERE starts_with(user_id, $1) OR user_id IS NULL
+ORDER BY id`
+
+// dumpLog writes the log of events down as it stands.
+func (r *round) dumpLog(ctx context.Context) error {
+	out, err := history.Create(r.dir, "log.jsonl")
+	if err != nil {
+		return err
+	}
+	conn, err := r.db.connect(ctx)
+	if err != nil {
+		return errors.Join(err, out.Close())
+	}
+	defer closeConn(conn)
+	rows, _ := conn.Query(ctx, sqlDump, r.prefix) // rows tell of errors too
+	var e history.Event
+	_, err = pgx.ForEachRow(rows, []any{&e.ID, &e.User, &e.Task, &e.Type, &e.Version, &e.Data}, func() error {
+		out.Append(e)
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("read the log of events: %w", err)
+	}
+	return errors.Join(err, out.Close())
+}
+
+// cleanUp removes what a run has written to a database of the user's own. The
+// events of the deletions themselves go too, once a server has moved them; the
+// servers of the run have ended, so those of the user do that, or nobody.
+func (r *round) cleanUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also when the run was broken off
+	defer cancel()
+	var statements []string
+	for _, sql := range []string{
+		"DELETE FROM taskfeed.tasks WHERE starts_with(id, %s)",
+		"DELETE FROM taskfeed.changes WHERE starts_with(user_id, %s)",
+		"DELETE FROM taskfeed.events WHERE starts_with(user_id, %s)",
+	} {
+		statements = append(statements, fmt.Sprintf(sql, "'"+r.prefix+"'"))
+	}
+	if err := r.db.exec(ctx, strings.Join(statements, ";")); err != nil {
+		return fmt.Errorf("clean up what the run has written (ids that begin with %q): %w", r.prefix, err)
+	}
+	return nil
+}

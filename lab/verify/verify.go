@@ -1,0 +1,261 @@
+// Package verify proves on the machine at hand that taskfeed loses nothing.
+//
+// # Model
+//
+// A round starts a Postgres of its own, some servers from the same binary, and
+// writers and clients as processes of their own. Between servers, clients and the
+// database stand proxies. While writers change tasks and clients read feeds, the
+// round does to the rest what happens to software, one fault at a time and then
+// several at once, chosen by a seed. Then it is quiet; everybody must catch up.
+// What all of them did and saw is a history (package history), and package check
+// judges it. The truth that it is judged by is not taskfeed's: a logical slot of
+// Postgres shows what committed.
+//
+//	verify.go    rounds and what they come to
+//	round.go     one round from beginning to end
+//	cast.go      writers and clients
+//	server.go    the servers under test
+//	database.go  the private Postgres; cluster.go a copy of it; slot.go the truth
+//	faults*.go   what is done, by name; attempt.go how, until it has its effect
+//	ready.go     whether the servers are well
+//	paths.go     what must happen besides
+//	rows.go      all failures that are known, and where each is tried
+//	planted.go   mistakes that must be caught
+//	userdb.go    what is different on a database of the user's own
+//	print.go     progress and verdict
+//
+// The same seed makes the same choices in the same order. It does not make the
+// same run: what the system does in between is its own affair.
+//
+// What needs other machines or hours is not run; Rows says why.
+package verify
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taskfeed/taskfeed/internal/planted"
+	"github.com/taskfeed/taskfeed/lab/verify/check"
+	"github.com/taskfeed/taskfeed/lab/verify/history"
+)
+
+// Config of a run. Zero means the default.
+type Config struct {
+	// Binary is the taskfeed executable for servers and actors. Default: this one.
+	Binary string
+	// Version of taskfeed, for the record.
+	Version string
+	// Seed makes the choices. Default: of the clock.
+	Seed uint64
+	// Rounds is how many rounds to run, each with the next seed, unless one finds a
+	// promise broken. Default 1.
+	Rounds int
+	// Duration is how long the mixed faults of each round last. Default 20 s;
+	// negative leaves them out.
+	Duration time.Duration
+	// Faults are the names of those to run alone. Default: all that can be run.
+	Faults []string
+	// Servers is how many servers share the database. Default 2.
+	Servers int
+	// Keep is a directory to keep the histories in. Default: those of rounds that
+	// did not pass are kept in a temporary one.
+	Keep string
+	// DatabaseURL is the database to run against instead of a private one. Only
+	// faults that are safe for it are run.
+	DatabaseURL string
+	// Bug is what the servers do wrong on purpose, in a build that can. Default:
+	// nothing.
+	Bug planted.Bug
+	// Progress is told, a line each, what is going on. Default: nobody.
+	Progress io.Writer
+}
+
+func (c Config) withDefaults() (Config, error) {
+	var err error
+	if c.Binary == "" {
+		if c.Binary, err = os.Executable(); err != nil {
+			return c, fmt.Errorf("find the taskfeed binary: %w", err)
+		}
+	}
+	if c.Seed == 0 {
+		c.Seed = uint64(time.Now().UnixNano()) % 1_000_000_000
+	}
+	set := func(field *int, value int) {
+		if *field == 0 {
+			*field = value
+		}
+	}
+	set(&c.Rounds, 1)
+	set(&c.Servers, 2)
+	if c.Duration == 0 {
+		c.Duration = 20 * time.Second
+	}
+	if c.Progress == nil {
+		c.Progress = io.Discard
+	}
+	return c, c.Validate()
+}
+
+// Validate names every field that cannot be used.
+func (c Config) Validate() error {
+	var errs []error
+	for _, name := range c.Faults {
+		if !slices.ContainsFunc(catalogue, func(f fault) bool { return f.name == name }) {
+			errs = append(errs, fmt.Errorf("there is no fault %q; verify --list names them", name))
+		}
+	}
+	if c.Servers != 0 && c.Servers < 2 {
+		errs = append(errs, fmt.Errorf("servers: %d are too few: one that takes over needs another", c.Servers))
+	}
+	if c.Rounds < 0 {
+		errs = append(errs, fmt.Errorf("rounds: %d is negative", c.Rounds))
+	}
+	return errors.Join(errs...)
+}
+
+// Round is what one round came to.
+type Round struct {
+	Seed    uint64            `json:"seed"`
+	Took    time.Duration     `json:"took"`
+	Dir     string            `json:"dir,omitempty"` // of the history, when it was kept
+	Command string            `json:"command"`       // that repeats it
+	NotRun  map[string]string `json:"not_run,omitempty"`
+	check.Report
+}
+
+// Result is what a run came to.
+type Result struct {
+	Verdict  check.Verdict `json:"verdict"`
+	Version  string        `json:"version"`
+	Postgres string        `json:"postgres"`
+	Rounds   []Round       `json:"rounds"`
+	// Lacking is what none of the rounds has shown.
+	Lacking []string `json:"lacking,omitempty"`
+}
+
+// Run runs the rounds one after the other. A round that is void, because not all of
+// it took place, is followed by the next; one that finds a promise broken is the
+// last. The error says why there could be no round at all.
+func Run(ctx context.Context, cfg Config) (Result, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{Version: cfg.Version}
+	for i := range cfg.Rounds {
+		one, err := runRound(ctx, cfg, i, &result)
+		if err != nil {
+			return result, err
+		}
+		if result.Rounds = append(result.Rounds, one); one.Verdict == check.Fail {
+			break
+		}
+		if one.void() && i < cfg.Rounds-1 {
+			fmt.Fprintf(cfg.Progress, "the round with seed %d is void: %s\n", one.Seed, strings.Join(one.Lacking, ", "))
+		}
+	}
+	result.judge()
+	return result, nil
+}
+
+// void reports whether the round broke no promise and did not show all that it
+// should.
+func (r *Round) void() bool { return r.Verdict == check.Invalid }
+
+// judge makes the verdict of the run. What one round lacks another may have shown:
+// the run is invalid only for what none has.
+func (r *Result) judge() {
+	if slices.ContainsFunc(r.Rounds, func(one Round) bool { return one.Verdict == check.Fail }) {
+		r.Verdict = check.Fail
+		return
+	}
+	r.Verdict, r.Lacking = check.Pass, slices.Clone(r.Rounds[0].Lacking)
+	for _, one := range r.Rounds {
+		r.Lacking = slices.DeleteFunc(r.Lacking, func(what string) bool { return !slices.Contains(one.Lacking, what) })
+	}
+	if len(r.Lacking) > 0 {
+		r.Verdict = check.Invalid
+	}
+}
+
+// runRound runs the round of a number and judges it.
+func runRound(ctx context.Context, cfg Config, number int, result *Result) (Round, error) {
+	dir, temporary, err := historyDir(cfg, number)
+	if err != nil {
+		return Round{}, err
+	}
+	began := time.Now()
+	seed := cfg.Seed + uint64(number)
+	header, err := play(ctx, cfg, seed, dir)
+	if err != nil && (ctx.Err() != nil || number == 0 && !header.Performed) {
+		return Round{}, fmt.Errorf("round with seed %d (history in %s): %w", seed, dir, err)
+	}
+	report, err := judgeRound(dir, header, err)
+	if err != nil {
+		return Round{}, err
+	}
+	result.Postgres = cmp.Or(header.Postgres, result.Postgres)
+	one := Round{Seed: seed, Took: time.Since(began).Round(time.Millisecond), Dir: dir, Command: header.Command, NotRun: header.NotRun, Report: report}
+	if temporary && report.Verdict == check.Pass {
+		one.Dir = ""
+		return one, os.RemoveAll(dir)
+	}
+	return one, nil
+}
+
+// judgeRound judges a round by its history, or by why it broke off.
+func judgeRound(dir string, header history.Header, broke error) (check.Report, error) {
+	if broke != nil {
+		return check.Unfinished(header, broke), nil
+	}
+	return Check(dir)
+}
+
+// historyDir makes the directory of a round's history.
+func historyDir(cfg Config, number int) (dir string, temporary bool, err error) {
+	if cfg.Keep == "" {
+		dir, err = os.MkdirTemp("", "taskfeed-verify-")
+		return dir, true, err
+	}
+	dir = filepath.Join(cfg.Keep, fmt.Sprintf("round-%d", number+1))
+	if err := os.MkdirAll(cfg.Keep, 0o700); err != nil {
+		return "", false, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", false, fmt.Errorf("keep the history: %w", err)
+	}
+	return dir, false, nil
+}
+
+// Check judges a history that was kept.
+func Check(dir string) (check.Report, error) {
+	h, err := history.Load(dir)
+	if err != nil {
+		return check.Report{}, err
+	}
+	return check.Run(h), nil
+}
+
+// hashFile is the SHA-256 of a file, or what keeps it from being known.
+func hashFile(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return err.Error()
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
