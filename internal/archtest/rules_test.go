@@ -25,12 +25,13 @@ var mayImport = map[string][]string{
 	"cmd/taskfeed": {anywhere},
 
 	"internal/archtest": {},
-	"internal/devpg":    {},
+	"internal/devpg":    {"internal/proc"},
 	"internal/dial":     {},
 	"internal/fair":     {},
 	"internal/locks":    {},
 	"internal/logs":     {"internal/planted"},
 	"internal/planted":  {},
+	"internal/proc":     {},
 
 	"lab/bench":        {anywhere},
 	"lab/contracttest": {},
@@ -85,7 +86,7 @@ var homes = []home{
 
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
-var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair"}
+var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/proc"}
 
 // unconfigured open a connection to Postgres, or configure one, from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,

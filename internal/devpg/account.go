@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+
+	"github.com/taskfeed/taskfeed/internal/proc"
 )
 
 // account is the system user that Postgres runs as.
@@ -68,11 +70,10 @@ func (a account) command(dir, path string, args ...string) *exec.Cmd {
 		"LC_ALL=" + utf8Locale(),
 		"TZ=UTC",
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	proc.Attach(cmd, syscall.SIGINT) // a fast shutdown
 	if a.switched {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(a.uid), Gid: uint32(a.gid)}
 	}
-	dieWithParent(cmd.SysProcAttr)
 	return cmd
 }
 

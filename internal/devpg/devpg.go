@@ -241,7 +241,7 @@ func (s *Server) URL(database string) string {
 func (s *Server) Port() int { return s.port }
 
 // PID returns the process id of the postmaster of the present or last run.
-func (s *Server) PID() int { return s.run().cmd.Process.Pid }
+func (s *Server) PID() int { return s.run().Process.PID() }
 
 // DataDir returns the data directory (PGDATA).
 func (s *Server) DataDir() string { return s.dir.data() }
@@ -257,16 +257,16 @@ func (s *Server) Version() string { return s.bin.version }
 
 // Done returns a channel that is closed when the present run of Postgres has
 // ended, by Stop or by itself. Restart begins a new run with a channel of its own.
-func (s *Server) Done() <-chan struct{} { return s.run().done }
+func (s *Server) Done() <-chan struct{} { return s.run().Done() }
 
 // Err returns why Postgres ended by itself, with the last lines of its log. It
 // returns nil while it runs and after it was stopped.
 func (s *Server) Err() error {
 	p := s.run()
-	if !p.ended() || p.stopped.Load() {
+	if !p.Ended() || p.stopped.Load() {
 		return nil
 	}
-	return fmt.Errorf("postgres ended by itself: %w\n%s", exitReason(p.err), logTail(s.LogFile(), p.logStart))
+	return fmt.Errorf("postgres ended by itself: %w\n%s", exitReason(p.Err()), logTail(s.LogFile(), p.logStart))
 }
 
 // Stop ends Postgres in an ordered way, by force when that takes longer than

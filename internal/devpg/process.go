@@ -11,12 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/proc"
 )
 
 // Mode says how Postgres is stopped.
@@ -34,52 +35,21 @@ const (
 	forcedStop   = time.Second           // an immediate stop may take this long before the kill
 )
 
-// process is one run of a child.
+// process is one run of Postgres.
 type process struct {
-	cmd      *exec.Cmd
+	*proc.Process
 	logStart int64 // where its part of the log begins
 	stopped  atomic.Bool
-	done     chan struct{}
-	err      error // of Wait; read it after done
-}
-
-// startProcess starts cmd. One goroutine, on one thread, starts and awaits the
-// child, for the death signal is tied to the thread (golang/go#27505).
-func startProcess(cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd, done: make(chan struct{})}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-			close(p.done)
-		}
-	}()
-	return p, <-started
-}
-
-func (p *process) ended() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
 }
 
 // stop ends the postmaster, asking harder each time its patience runs out. It
 // reports whether it had to go beyond what mode asks.
 func (p *process) stop(mode Mode, patience time.Duration) (forced bool, err error) {
-	if p.ended() {
+	if p.Ended() {
 		return false, nil
 	}
 	p.stopped.Store(true)
-	return stopGradually(p.cmd.Process, mode, patience, func(limit time.Duration) bool {
-		return waitFor(p.done, limit)
-	})
+	return stopGradually(p.OS(), mode, patience, p.Wait)
 }
 
 // stopGradually sends the signals of an ordered, an immediate and a forced stop
@@ -104,33 +74,22 @@ func stopGradually(proc *os.Process, mode Mode, patience time.Duration, gone fun
 	return true, fmt.Errorf("postgres (process %d) survived SIGKILL", proc.Pid)
 }
 
-func waitFor(done <-chan struct{}, limit time.Duration) bool {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
 // runToEnd runs a child that ends by itself and returns what it printed. When
 // ctx is done its process group is killed.
 func runToEnd(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second // for grandchildren that keep the pipe open
-	p, err := startProcess(cmd)
+	p, err := proc.Start(cmd)
 	if err != nil {
 		return "", err
 	}
 	select {
-	case <-p.done:
-		err = p.err
+	case <-p.Done():
+		err = p.Err()
 	case <-ctx.Done():
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // it may have ended just now
-		<-p.done
+		<-p.Done()
 		err = context.Cause(ctx)
 	}
 	text := bytes.TrimSpace(out.Bytes())
@@ -191,11 +150,11 @@ func (s *Server) tryLaunch(ctx context.Context, port int) (logged string, err er
 	}
 	cmd := s.account.command(s.dir.data(), filepath.Join(s.bin.dir, "postgres"), s.arguments(port)...)
 	cmd.Stdout, cmd.Stderr = log, log
-	p, err := startProcess(cmd)
+	child, err := proc.Start(cmd)
 	if err != nil {
 		return "", s.account.explain(err, s.dir.data())
 	}
-	p.logStart = start
+	p := &process{Process: child, logStart: start}
 	s.setRun(p)
 	if err := s.awaitReady(ctx, p); err != nil {
 		_, stopErr := p.stop(Immediate, 0)
@@ -210,14 +169,14 @@ func (s *Server) awaitReady(ctx context.Context, p *process) error {
 	defer tick.Stop()
 	for {
 		select {
-		case <-p.done:
-			return exitReason(p.err)
+		case <-p.Done():
+			return exitReason(p.Err())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-tick.C:
 		}
 		pid, err := readPIDFile(s.dir.data())
-		if err == nil && pid.pid == p.cmd.Process.Pid && pid.status == "ready" {
+		if err == nil && pid.pid == p.PID() && pid.status == "ready" {
 			return nil
 		}
 	}

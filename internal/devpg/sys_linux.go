@@ -6,12 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
-
-// dieWithParent has the kernel stop the child (fast shutdown) when the thread
-// that starts it ends; startProcess keeps that thread.
-func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGINT }
 
 // isPostmaster reports whether pid is a Postgres that works in dataDir; a zombie
 // is not. The command line tells, which anyone may read: the working directory

@@ -9,11 +9,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/proc"
 )
 
 // errNotHere is what memory and cpu return on systems that do not tell.
@@ -24,8 +25,7 @@ const benchSecret = "a secret of the benchmark alone, known to everybody"
 // server is a process under test: taskfeed serve, or the baseline's server.
 type server struct {
 	bench *bench
-	cmd   *exec.Cmd
-	done  chan struct{}
+	proc  *proc.Process
 	addr  string // host:port
 	bare  bool
 }
@@ -67,12 +67,12 @@ func (b *bench) start(ctx context.Context, args []string, env func(host, port st
 	cmd := exec.Command(b.cfg.Binary, args...)
 	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}, b.cfg.Env...), env(host, port)...)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we end it when we are done with it
-	dieWithParent(cmd.SysProcAttr)
-	s := &server{bench: b, cmd: cmd, addr: addr, done: make(chan struct{})}
-	if err := s.launch(); err != nil {
+	proc.Attach(cmd, syscall.SIGKILL) // Ctrl-C is for us: we end it when we are done with it
+	p, err := proc.Start(cmd)
+	if err != nil {
 		return nil, fmt.Errorf("start taskfeed %s: %w", args[0], err)
 	}
+	s := &server{bench: b, proc: p, addr: addr}
 	if err := s.awaitReady(ctx); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("taskfeed %s: %w", args[0], err)
@@ -80,32 +80,8 @@ func (b *bench) start(ctx context.Context, args []string, env func(host, port st
 	return s, nil
 }
 
-func (s *server) launch() error {
-	started := make(chan error)
-	go func() {
-		// The signal of a parent's death is tied to the thread (golang/go#27505).
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = s.cmd.Wait() // how it ended is of no interest once it was ready
-			close(s.done)
-		}
-	}()
-	return <-started
-}
-
 // stop ends the server, by force when it takes long.
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	select {
-	case <-s.done:
-	case <-time.After(10 * time.Second):
-		_ = s.cmd.Process.Kill()
-		<-s.done
-	}
-}
+func (s *server) stop() { s.proc.Stop(10 * time.Second) }
 
 // client asks the servers. It keeps no connection: each server is asked rarely.
 var client = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -113,7 +89,7 @@ var client = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{D
 func (s *server) awaitReady(ctx context.Context) error {
 	return await(ctx, time.Minute, "the server to become ready", func() (bool, error) {
 		select {
-		case <-s.done:
+		case <-s.proc.Done():
 			return false, errors.New("the server ended at once; its log says why")
 		default:
 		}

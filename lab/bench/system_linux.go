@@ -11,16 +11,13 @@ import (
 	"time"
 )
 
-// dieWithParent has the kernel kill the child when the thread that starts it ends.
-func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
-
 // clockTick is the unit of CPU time in /proc, the same on every Linux that Go
 // runs on.
 const clockTick = 10 * time.Millisecond
 
 // memory returns the resident memory of the process in bytes.
 func (s *server) memory() (float64, error) {
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.proc.PID()))
 	if err != nil {
 		return 0, err
 	}
@@ -31,13 +28,13 @@ func (s *server) memory() (float64, error) {
 
 // cpu returns the CPU time that the process has used.
 func (s *server) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.proc.PID()))
 	if err != nil {
 		return 0, err
 	}
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // the first is the third of proc(5)
 	if len(fields) < 13 {
-		return 0, fmt.Errorf("/proc/%d/stat has %d fields", s.cmd.Process.Pid, len(fields))
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", s.proc.PID(), len(fields))
 	}
 	user, err := strconv.ParseInt(fields[11], 10, 64)
 	if err != nil {

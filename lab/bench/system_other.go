@@ -4,13 +4,8 @@ package bench
 
 import (
 	"context"
-	"syscall"
 	"time"
 )
-
-// dieWithParent can do nothing here: a benchmark that is killed leaves its servers
-// behind.
-func dieWithParent(*syscall.SysProcAttr) {}
 
 func (s *server) memory() (float64, error)    { return 0, errNotHere }
 func (s *server) cpu() (time.Duration, error) { return 0, errNotHere }

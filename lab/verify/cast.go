@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/proc"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -95,7 +96,8 @@ func roles() []role {
 
 // player is an actor's process.
 type player struct {
-	*process
+	*proc.Process
+	name   string
 	in     io.WriteCloser
 	status atomic.Pointer[actor.Status]
 	mu     sync.Mutex // held over each write to in
@@ -114,9 +116,9 @@ func (r *round) startPlayer(name, command string, config any) (*player, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &player{in: ours}
+	p := &player{name: name, in: ours}
 	p.status.Store(&actor.Status{})
-	if p.process, err = startProcess(name, r.cfg.Binary, []string{command}, nil, in, theirs, r.actorLog); err != nil {
+	if p.Process, err = startChild(name, r.cfg.Binary, []string{command}, nil, in, theirs, r.actorLog); err != nil {
 		ours.Close()
 		out.Close()
 		return nil, err
@@ -157,12 +159,12 @@ func (p *player) send(message any) error {
 func (p *player) quit() error {
 	_ = p.send(actor.Command{Do: actor.DoQuit}) // it may have ended
 	err := p.in.Close()
-	if !p.wait(15 * time.Second) {
-		p.kill()
+	if !p.Wait(15 * time.Second) {
+		p.Kill()
 		return fmt.Errorf("%s did not quit", p.name)
 	}
-	if p.err != nil {
-		return fmt.Errorf("%s ended with %w", p.name, p.err)
+	if p.Err() != nil {
+		return fmt.Errorf("%s ended with %w", p.name, p.Err())
 	}
 	return err
 }

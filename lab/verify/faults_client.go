@@ -69,11 +69,11 @@ func slowClients(_ context.Context, r *round, _ *history.Fault) (deed, error) {
 
 func vanishClients(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 	group := r.groups["b"]
-	if group == nil || group.ended() {
+	if group == nil || group.Ended() {
 		return deed{}, errors.New("the clients that vanish are gone")
 	}
 	f.Target = group.name
-	return deed{felt: r.taken(ctx, "close: no pong"), lasts: 6 * time.Second, undo: freeze(group.process)}, nil
+	return deed{felt: r.taken(ctx, "close: no pong"), lasts: 6 * time.Second, undo: freeze(group.Process)}, nil
 }
 
 // expireTokens only waits: tokens of some clients last for seconds all the time.

@@ -187,7 +187,7 @@ func (r *round) killAndDeliver(ctx context.Context, f *history.Fault) error {
 	if err != nil {
 		return err
 	}
-	s.current().kill()
+	s.current().Kill()
 	err = await(ctx, deadBound, func() error {
 		if _, err := r.succeeded(s)(ctx); err != nil {
 			return err

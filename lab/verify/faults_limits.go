@@ -239,7 +239,7 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error
 		return deed{}, err
 	}
 	pause(ctx, 500*time.Millisecond)
-	restore, err := limitFiles(p.cmd.Process.Pid)
+	restore, err := limitFiles(p.PID())
 	if err != nil {
 		return deed{}, err
 	}
@@ -249,7 +249,7 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error
 		if err == nil {
 			held = append(held, conn)
 		}
-		if text, err := silent(s)(ctx); err != nil || p.ended() {
+		if text, err := silent(s)(ctx); err != nil || p.Ended() {
 			return text, err
 		}
 		return "it accepts nobody", nil
@@ -259,8 +259,8 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error
 			_ = conn.Close() // the server may have closed it
 		}
 		restore()
-		if p.ended() {
-			f.Wrong = "it ended with " + p.exit()
+		if p.Ended() {
+			f.Wrong = "it ended with " + p.Exit()
 			return s.start()
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/proc"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -32,7 +33,7 @@ func killing(find finder) func(context.Context, *round, *history.Fault) (deed, e
 		}
 		f.Target = s.name
 		led := s.leads(ctx)
-		s.current().kill() // which waits for its end
+		s.current().Kill() // which waits for its end
 		d := deed{felt: did("killed"), lasts: 1500 * time.Millisecond, undo: func(context.Context) error { return s.start() }}
 		if led {
 			d.felt = all(d.felt, r.succeeded(s))
@@ -54,14 +55,14 @@ func killInDrain(ctx context.Context, r *round, f *history.Fault) (deed, error) 
 	f.Target = s.name
 	closed := r.taken(ctx, "close: draining")
 	p, before := s.current(), s.net.Open()
-	p.signal(syscall.SIGTERM)
+	p.Signal(syscall.SIGTERM)
 	left := before
-	for left >= before && !p.ended() && pause(ctx, time.Millisecond) {
+	for left >= before && !p.Ended() && pause(ctx, time.Millisecond) {
 		left = s.net.Open()
 	}
-	p.kill()
+	p.Kill()
 	killed := func(context.Context) (string, error) {
-		if left == 0 || p.err == nil {
+		if left == 0 || p.Err() == nil {
 			return "", errors.New("it had ended before it could be killed")
 		}
 		return fmt.Sprintf("killed with %d of %d connections left", left, before), nil
@@ -84,14 +85,14 @@ func terminating(find finder) func(context.Context, *round, *history.Fault) (dee
 		if s.leads(ctx) {
 			parts = append(parts, r.succeeded(s))
 		}
-		p.signal(syscall.SIGTERM)
+		p.Signal(syscall.SIGTERM)
 		// Closing the last connections may take as long again as the drain, and a
 		// frozen peer the patience of a close.
-		if limit := drain + 10*time.Second; !p.wait(limit) {
+		if limit := drain + 10*time.Second; !p.Wait(limit) {
 			f.Wrong = fmt.Sprintf("it did not end within %v of SIGTERM", limit)
-			p.kill()
-		} else if p.err != nil {
-			f.Wrong = "it ended with " + p.exit()
+			p.Kill()
+		} else if p.Err() != nil {
+			f.Wrong = "it ended with " + p.Exit()
 		}
 		return deed{felt: all(parts...), lasts: time.Second, undo: func(context.Context) error { return s.start() }}, nil
 	}
@@ -107,10 +108,10 @@ func stopLeader(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 }
 
 // freeze stops a process and returns what has it go on.
-func freeze(p *process) func(context.Context) error {
-	p.signal(syscall.SIGSTOP)
+func freeze(p *proc.Process) func(context.Context) error {
+	p.Signal(syscall.SIGSTOP)
 	return func(context.Context) error {
-		p.signal(syscall.SIGCONT)
+		p.Signal(syscall.SIGCONT)
 		return nil
 	}
 }
@@ -157,7 +158,7 @@ func starveLeader(ctx context.Context, r *round, f *history.Fault) (deed, error)
 	starve := func(ctx context.Context) (int, error) {
 		resume := freeze(p)
 		pause(ctx, starveWaits)
-		if err := resume(ctx); err != nil || p.ended() {
+		if err := resume(ctx); err != nil || p.Ended() {
 			return 0, errors.Join(err, errors.New("it has ended"))
 		}
 		return 1, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/proc"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 )
 
@@ -39,8 +40,8 @@ func (r *round) clientsTook(path string) int64 {
 }
 
 // serversCount is what the processes that run say of a path.
-func (r *round) serversCount(ctx context.Context, path string) map[*process]float64 {
-	counts := make(map[*process]float64)
+func (r *round) serversCount(ctx context.Context, path string) map[*proc.Process]float64 {
+	counts := make(map[*proc.Process]float64)
 	name := serverCounts[path]
 	if name == "" {
 		return counts

@@ -20,8 +20,8 @@ var errEnded = errors.New("its log says why")
 func (r *round) allReady(ctx context.Context) error {
 	return await(ctx, r.wellBy, func() error {
 		for _, s := range r.servers {
-			if s.current().ended() {
-				return fmt.Errorf("%s has ended: %s; %w", s.name, s.current().exit(), errEnded)
+			if s.current().Ended() {
+				return fmt.Errorf("%s has ended: %s; %w", s.name, s.current().Exit(), errEnded)
 			}
 			if err := s.ready(ctx); err != nil {
 				return err

@@ -33,13 +33,13 @@ func TestServersThatNeverBecomeReady(t *testing.T) {
 			r.borrowed, r.grave = c.borrowed, &grave{}
 			answers := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(c.status) }))
 			t.Cleanup(answers.Close)
-			p, err := startProcess("s1", "/bin/sleep", c.args, nil, nil, nil, nil)
+			p, err := startChild("s1", "/bin/sleep", c.args, nil, nil, nil, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(p.kill)
+			t.Cleanup(p.Kill)
 			if c.fails == "s1 has ended" {
-				<-p.done
+				<-p.Done()
 			}
 			r.servers = []*server{{name: "s1", addr: answers.Listener.Addr().String(), process: p}}
 

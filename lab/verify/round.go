@@ -407,13 +407,13 @@ func (r *round) endServers() error {
 	for _, s := range r.servers {
 		begin := history.Now()
 		p := s.current()
-		p.signal(syscall.SIGTERM)
+		p.Signal(syscall.SIGTERM)
 		f := history.Fault{Name: "end", Target: s.name, Begin: begin, Fired: true}
-		if !p.wait(drain + 10*time.Second) {
+		if !p.Wait(drain + 10*time.Second) {
 			f.Wrong = "it did not end on SIGTERM"
-			p.kill()
-		} else if p.err != nil {
-			f.Wrong = p.exit()
+			p.Kill()
+		} else if p.Err() != nil {
+			f.Wrong = p.Exit()
 		}
 		f.End = history.Now()
 		r.faults.Append(f)
@@ -447,7 +447,7 @@ func (r *round) close() error {
 	var errs []error
 	for _, p := range slices.Concat(r.writers, r.clients) {
 		_ = p.in.Close() // it may be closed
-		p.kill()
+		p.Kill()
 	}
 	r.readers.Wait()
 	if r.hand != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/planted"
+	"github.com/taskfeed/taskfeed/internal/proc"
 	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -44,7 +45,7 @@ type server struct {
 	logs   sync.WaitGroup // what reads its log
 
 	mu      sync.Mutex
-	process *process
+	process *proc.Process
 	pipe    *os.File // that the process logs to, our end
 	started int64
 }
@@ -87,7 +88,7 @@ func newServer(name, dir, binary, secret string, bug planted.Bug, d *database) (
 // close ends the server and what leads to it.
 func (s *server) close() error {
 	if p := s.current(); p != nil {
-		p.kill()
+		p.Kill()
 	}
 	for _, p := range []*netfault.Proxy{s.net, s.db} {
 		if p != nil {
@@ -101,7 +102,7 @@ func (s *server) close() error {
 	return nil
 }
 
-func (s *server) current() *process {
+func (s *server) current() *proc.Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.process
@@ -115,7 +116,7 @@ func (s *server) start() error {
 	}
 	defer write.Close()
 	shrinkPipe(write)
-	p, err := startProcess(s.name, s.binary, []string{"serve"}, s.env, nil, nil, write)
+	p, err := startChild(s.name, s.binary, []string{"serve"}, s.env, nil, nil, write)
 	if err != nil {
 		return errors.Join(err, read.Close())
 	}

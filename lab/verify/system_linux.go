@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dieWithParent has the kernel kill the child when the thread that starts it ends.
-func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
-
 // mountTiny mounts a file system of so many bytes for whoever owns the path like.
 func mountTiny(dir string, size int, like string) error {
 	info, err := os.Stat(like)

@@ -5,12 +5,7 @@ package verify
 import (
 	"errors"
 	"os"
-	"syscall"
 )
-
-// dieWithParent can do nothing here: a harness that is killed leaves its servers
-// behind. Actors end with their standard input all the same.
-func dieWithParent(*syscall.SysProcAttr) {}
 
 var errLinuxOnly = errors.New("it needs Linux")
 
