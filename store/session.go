@@ -69,7 +69,7 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 	session := &Session{store: s, worked: func() {}, timeout: s.cfg.StallTimeout, pages: defaultPages, seen: seenNothing, log: s.cfg.Logger}
 	conn, err := dial.Connect(ctx, s.listen, func(cfg *pgx.ConnConfig) {
 		cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
-		cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement // a move is one round trip only when prepared
+		dial.Prepare(cfg) // a move is one round trip only when prepared
 	})
 	if err != nil {
 		return nil, wrap("connect to listen", err)

@@ -47,6 +47,10 @@ func parse(text string) (*pgxpool.Config, error) {
 			return nil, errURL // it is a part of something else, of the password perhaps
 		}
 	}
+	if err := checkPool(cfg); err != nil {
+		return nil, err
+	}
+	decideMode(cfg.ConnConfig)
 	return cfg, nil
 }
 

@@ -84,6 +84,14 @@ func TestRefusedURLs(t *testing.T) {
 		"postgres://u:" + secret + "@h/db?default_query_exec_mode=" + secret:                     "default_query_exec_mode",
 		"postgres://u:" + secret + "@h/db?statement_cache_capacity=" + secret:                    "statement_cache_capacity",
 		"postgres://u:" + secret + "@h/db?require_auth=" + secret:                                "require_auth",
+		"postgres://u:" + secret + "@h/db?pool_health_check_period=0":                            "pool_health_check_period",
+		"postgres://u:" + secret + "@h/db?pool_health_check_period=-1s":                          "pool_health_check_period",
+		"postgres://u:" + secret + "@h/db?pool_health_check_period=1ns":                          "pool_health_check_period",
+		"postgres://u:" + secret + "@h/db?pool_max_conn_lifetime=-1s":                            "pool_max_conn_lifetime",
+		"postgres://u:" + secret + "@h/db?pool_max_conn_lifetime_jitter=-1s":                     "pool_max_conn_lifetime_jitter",
+		"postgres://u:" + secret + "@h/db?pool_max_conn_idle_time=0s":                            "pool_max_conn_idle_time",
+		"postgres://u:" + secret + "@h/db?pool_ping_timeout=1us":                                 "pool_ping_timeout",
+		"postgres://u:" + secret + "@h/db?pool_min_conns=-1":                                     "pool_min_conns",
 	} {
 		err := dial.Check(text)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -102,7 +110,8 @@ func TestAcceptedURLs(t *testing.T) {
 		"postgres://u:p@h/db", "postgresql://h", "postgres:///db?host=/tmp", "postgres://h/a/b", "postgres://%2Frun%2Fpg/db", "postgres://u%40srv:p%2F%3F%23@h:5432/db%2F1",
 		"postgres://h:5432/db?user=me@srv&password=x", "postgres://u:p@ss@h/db", "postgres://u:p@h1,h2/db", "postgres://u:p@h1:1,h2:2,h3/db", "postgres://u:p@[::1]:5432/db",
 		"postgres://u:p@h/db?channel_binding=require&sslmode=require", "host=h dbname='my db' password='a b=c'", "user=u options='-c geqo=off'",
-		"postgres://u:p@h/db?application_name=x&taskfeed.notify=off", " 'postgres://u:p@h/db' \n",
+		"postgres://u:p@h/db?application_name=x&taskfeed.notify=off",
+		"postgres://u:p@h/db?pool_max_conn_lifetime=0s&pool_ping_timeout=0s&pool_health_check_period=1m", "postgres://u:p@h/db?statement_cache_capacity=-1", " 'postgres://u:p@h/db' \n",
 	} {
 		if err := dial.Check(text); err != nil {
 			t.Errorf("%q: got error %v, want none", text, err)
