@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	case "leak and fail":
 		leaktest.Main(run(func() int { leak(); return 3 }))
 	case "leak what is excluded":
-		leaktest.Main(run(func() int { leak(); return 0 }), goleak.IgnoreAnyFunction("github.com/taskfeed/taskfeed/internal/leaktest_test.block"))
+		leaktest.Main(run(func() int { leak(); return 0 }), goleak.IgnoreAnyFunction("github.com/taskfeed/taskfeed/lab/leaktest_test.block"))
 	case "clean":
 		leaktest.Main(run(func() int { return 0 }))
 	}
