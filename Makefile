@@ -48,27 +48,26 @@ fuzz: ## run every fuzz target for FUZZTIME, 30s by default; what fails is kept 
 	done
 
 .PHONY: build
-build: ## build bin/taskfeed
-	$(GO) build -o bin/taskfeed ./cmd/taskfeed
+build: ## build bin/taskfeed and bin/taskfeed-lab
+	$(GO) build -o bin/ ./cmd/taskfeed ./cmd/taskfeed-lab
 
 VERIFY_SEED ?= 1
 
 .PHONY: verify
 verify: build ## prove that nothing is lost: one round of every fault, about five minutes
-	bin/taskfeed verify --seed $(VERIFY_SEED) --duration 10s
+	bin/taskfeed-lab verify --seed $(VERIFY_SEED) --duration 10s
 
 .PHONY: verify-long
 verify-long: build ## the same for a night: rounds of the clock's seed, with more at once for longer
-	bin/taskfeed verify --rounds 40 --duration 8m
+	bin/taskfeed-lab verify --rounds 40 --duration 8m
 
 .PHONY: verify-planted
-verify-planted: ## see that verify catches every planted bug, about nine minutes
-	$(GO) build -tags planted -o bin/taskfeed-planted ./cmd/taskfeed
-	bin/taskfeed-planted verify --planted all --quiet
+verify-planted: build ## see that verify catches every mistake of lab/mutations, about eight minutes
+	bin/taskfeed-lab verify --planted all --quiet
 
 .PHONY: bench
-bench: ## measure this machine and write docs/BENCHMARKS.md
-	$(GO) run ./cmd/taskfeed bench --report docs/BENCHMARKS.md
+bench: build ## measure this machine and write docs/BENCHMARKS.md
+	bin/taskfeed-lab bench --report docs/BENCHMARKS.md
 
 .PHONY: clean
 clean: ## remove what the build made

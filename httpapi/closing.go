@@ -7,8 +7,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/planted"
-
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
@@ -16,10 +14,6 @@ import (
 // frame after the frame that is being written and waits for the peer's, both
 // within CloseTimeout. Only the first call counts. It implements member.
 func (c *socket) end(code int, reason string) {
-	if planted.Is(planted.NoGoodbye) && code == closeRestart {
-		c.cut()
-		return
-	}
 	c.mu.Lock()
 	if c.phase != phaseOpen {
 		c.mu.Unlock()

@@ -16,7 +16,6 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Refusals of a handshake, each before the upgrade.
@@ -271,7 +270,6 @@ func (s *Server) openFeed(c echo.Context, hs handshake, principal auth.Principal
 		return err
 	}
 	sock.sub = sub
-	planted.Leak()
 	sock.release = func() { sub.Close(); release() }
 	if err := s.start(c, hs, sock); err != nil {
 		return err

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/taskfeed/taskfeed/internal/logs"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // clientAddr is the address that limits and logs go by: the peer's, or what the
@@ -55,9 +54,6 @@ const maxLoggedURL = 512
 // loggedURL is a request's URL as it may be logged: without anything that might
 // be a token, decoded, and cut off where it is long.
 func loggedURL(u *url.URL) string {
-	if planted.Is(planted.TokenInLog) {
-		return u.String()
-	}
 	s := u.Path
 	if u.RawQuery != "" {
 		s += "?" + loggedQuery(u.RawQuery)

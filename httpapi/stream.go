@@ -14,7 +14,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // stream is one connection that is sent server-sent events. Its handler's
@@ -116,7 +115,6 @@ func (st *stream) feed(ctx context.Context) {
 			}
 		default:
 			failures = 0
-			planted.Dawdle(planted.EarlyComment)
 			if st.writeEvents(ctx, frames) != nil {
 				return
 			}
@@ -163,7 +161,7 @@ func (st *stream) comment() {
 		return
 	}
 	cursor := st.known
-	if st.resting || planted.Is(planted.EarlyComment) {
+	if st.resting {
 		cursor = st.sub.Cursor()
 	}
 	if st.write(appendComment(nil, cursor, st.known)) != nil {

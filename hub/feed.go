@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // feed keeps the recent frames of one user, of the broadcasts, or of all users,
@@ -119,9 +118,7 @@ func (h *Hub) drop(f *feed, n int) {
 		f.bytes -= e.frame.cost()
 		h.recentBytes -= e.frame.cost()
 	}
-	if !planted.Is(planted.DropOldest) {
-		f.floor = f.entries[n-1].frame.ID
-	}
+	f.floor = f.entries[n-1].frame.ID
 	clear(f.entries[:n])
 	f.entries = f.entries[n:]
 	if len(f.entries) == 0 {

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Frame is one frame ready to be written: an event, or one of the protocol's
@@ -45,7 +44,7 @@ func newFrame(e *taskfeed.Event) *Frame {
 		UserID:    e.UserID,
 		TaskID:    e.TaskID,
 		Timestamp: e.Timestamp,
-		Bytes:     taskfeed.AppendFrame(planted.Buffer(size), e),
+		Bytes:     taskfeed.AppendFrame(make([]byte, 0, size), e),
 	}
 }
 

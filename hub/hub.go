@@ -41,7 +41,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/fair"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Log is the part of the event log the hub needs; *store.Store provides it.
@@ -171,7 +170,7 @@ func (h *Hub) feedOf(e *taskfeed.Event) *feed {
 	if e.Broadcast() {
 		return &h.cast
 	}
-	return h.users[planted.Key(e.UserID)]
+	return h.users[e.UserID]
 }
 
 // place adds the event to its feeds and moves the head onto it.
@@ -180,7 +179,7 @@ func (h *Hub) place(e *taskfeed.Event, frame *Frame) {
 		return
 	}
 	h.offer(&h.all, e, frame)
-	if f := h.feedOf(e); f != nil && !planted.Now(planted.DropOne) {
+	if f := h.feedOf(e); f != nil {
 		h.offer(f, e, frame)
 	}
 	h.head = e.ID

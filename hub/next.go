@@ -6,7 +6,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/fair"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 const (
@@ -55,7 +54,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	h.stats.Delivered += uint64(len(frames))
 	if drained && s.owesLive {
 		s.owesLive = false
-		frames = append(frames, liveFrame(planted.Bookmark(s.cursor)))
+		frames = append(frames, liveFrame(s.cursor))
 	}
 	s.parked = drained && len(frames) == 0
 	return frames, s.parked || len(frames) > 0, nil
@@ -128,9 +127,6 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	}
 	if unverified {
 		return s.verify(ctx, cursor)
-	}
-	if planted.Now(planted.HastyReset) {
-		return s.reset(cursor, taskfeed.ResetExpired)
 	}
 	events, through, more, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
 	if taskfeed.CodeOf(err) == taskfeed.CodeGone {
@@ -210,20 +206,16 @@ func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Fra
 	if len(page) > 0 {
 		to = max(to, page[len(page)-1].ID) // perhaps above the head: we hear of events later than the log
 	}
-	planted.Dawdle(planted.ReplayFirst)
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if ok, err := s.stillAt(cursor); !ok {
 		return nil, err
 	}
-	if planted.Is(planted.ReplayFirst) {
-		to = max(to, h.head)
-	}
 	s.advance(to)
 	h.stats.Delivered += uint64(len(page))
 	h.stats.Replayed += uint64(len(page))
-	return planted.Page(page), nil
+	return page, nil
 }
 
 // verify asks the log whether a cursor above the head is ahead of the log, too.
@@ -260,9 +252,6 @@ func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) 
 	}
 	s.advance(to)
 	h.stats.Resets++
-	if planted.Is(planted.SilentTrim) {
-		return nil, nil
-	}
 	return []*Frame{resetFrame(reason, to)}, nil
 }
 

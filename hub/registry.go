@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Reserve counts a connection of the user that is about to be made. It returns
@@ -66,7 +65,6 @@ func (r *reservation) release() {
 
 // enter returns the user's feed. The caller counts itself in it, or calls leave.
 func (h *Hub) enter(userID string) *feed {
-	userID = planted.Key(userID)
 	f := h.users[userID]
 	if f == nil {
 		f = &feed{user: strings.Clone(userID)} // the caller's may hang on a whole request

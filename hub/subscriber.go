@@ -7,7 +7,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/fair"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // ErrClosed is what Next returns once Close has been called.
@@ -100,9 +99,6 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	if opts.After != nil {
 		s.cursor = *opts.After
 		s.unverified = s.cursor > h.head
-		if planted.Is(planted.AtCursor) {
-			s.cursor--
-		}
 	}
 	h.admit(s, opts.Owner)
 	if s.filter.All {

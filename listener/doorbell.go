@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
-
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Doorbell is how writers wake a sleeping leader.
@@ -71,16 +69,12 @@ func (d *doorbell) poll(ctx context.Context, found int) error {
 	}
 	d.empty++
 	if d.empty >= emptyLooks && d.session.DoorbellInUse() {
-		planted.Dawdle(planted.NoFinalLook)
 		armed, err := d.session.Arm(ctx)
 		if err != nil {
 			return err
 		}
 		if armed { // every writer that did not ring is visible: look once more
 			d.armed, d.silent, d.quick, d.rings.last = true, false, 0, false
-			if planted.Is(planted.NoFinalLook) {
-				return d.sleep(ctx, 0)
-			}
 			return nil
 		}
 	}

@@ -22,7 +22,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/locks"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Session is one connection that leads or follows; *store.Session provides it.
@@ -141,9 +140,6 @@ func (l *Listener) serve(ctx context.Context) error {
 	}
 	defer s.Close()
 	s.Watch(l.progress)
-	if planted.Is(planted.NoCatchUp) && l.started {
-		l.published, _ = s.LastID(ctx)
-	}
 	if err := l.follow(ctx, s); err != nil {
 		return err
 	}

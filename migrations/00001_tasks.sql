@@ -157,7 +157,7 @@ REVOKE ALL ON FUNCTION taskfeed.refuse_table() FROM PUBLIC;
 
 -- The rules for a task are checked by triggers, which look at what has changed.
 -- CHECK constraints would be read and prepared anew by each statement, whatever
--- it changes; what two of them cost, taskfeed bench shows ("no CHECK").
+-- it changes; what two of them cost, taskfeed-lab bench shows ("no CHECK").
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.broken_rule(

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // A look reads what is new since the last complete one, so it does not read what
@@ -51,7 +49,7 @@ func (s *Session) prepareLook(ctx context.Context) error {
 }
 
 func (n *note) due(seen string) bool {
-	if planted.Is(planted.DeadFirst) || n.system == 0 || seen == seenNothing || seen == n.seen {
+	if n.system == 0 || seen == seenNothing || seen == n.seen {
 		return false
 	}
 	return n.moved >= noteMoved || n.moved > 0 && time.Since(n.at) >= noteEvery

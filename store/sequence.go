@@ -7,7 +7,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/locks"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // pages bounds how much one statement of the sequencer takes. Bytes are a rough
@@ -97,7 +96,7 @@ func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
 		return taskfeed.Moved{}, err
 	}
 	err = s.patiently(ctx, s.timeout, func(ctx context.Context) (err error) {
-		rows, _ := s.conn.Query(ctx, planted.SQL(planted.PlainCursor, planted.SQL(planted.XidOrder, sqlMove)), // rows tell of errors too
+		rows, _ := s.conn.Query(ctx, sqlMove, // rows tell of errors too
 			pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes})
 		var snapshot string
 		if m, snapshot, err = collectMoved(rows, s.pages.look); err == nil {

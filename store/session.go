@@ -13,7 +13,6 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/locks"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Names of the NOTIFY channels. Payloads carry nothing.
@@ -84,7 +83,7 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 
 func (s *Session) prepare(ctx context.Context) error {
 	stall := fmt.Sprintf("%dms", s.timeout.Milliseconds())
-	if _, err := s.conn.Exec(ctx, planted.SQL(planted.AsyncMove, sqlSessionSettings), pgx.NamedArgs{"stall": stall}); err != nil {
+	if _, err := s.conn.Exec(ctx, sqlSessionSettings, pgx.NamedArgs{"stall": stall}); err != nil {
 		return err
 	}
 	return s.conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&s.notify)
@@ -158,9 +157,6 @@ func (s *Session) Listen(ctx context.Context) error {
 // ring is in flight. After it succeeded all changes of writers that did not ring
 // are visible: look once more, then sleep.
 func (s *Session) Arm(ctx context.Context) (bool, error) {
-	if planted.Is(planted.NoFinalLook) {
-		s.rang = false // or an old ring would make up for it
-	}
 	return s.ask(ctx, "arm the doorbell", "SELECT pg_try_advisory_lock("+locks.Doorbell+")")
 }
 

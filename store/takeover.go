@@ -6,7 +6,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // sqlCluster identifies the cluster and its history; neither function needs
@@ -55,7 +54,7 @@ func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bo
 			return err
 		}
 		moved := knownSystem != 0 && (system != knownSystem || timeline != knownTimeline)
-		if jumped = (moved || seen > head) && !planted.Is(planted.IDsReused); jumped {
+		if jumped = moved || seen > head; jumped {
 			if _, err := tx.Exec(ctx, sqlJump, pgx.NamedArgs{"seen": seen, "by": jumpBy}); err != nil {
 				return err
 			}

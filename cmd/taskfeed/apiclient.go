@@ -15,6 +15,8 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
 // apiTimeout bounds one request of a command to the API. The server may take 30 s
@@ -32,10 +34,10 @@ type apiSettings struct {
 	environ    *settings
 }
 
-func newAPISettings(in *invocation) *apiSettings {
+func newAPISettings(in *cli.Invocation) *apiSettings {
 	s := &apiSettings{}
 	s.own = newSettings([]*setting{
-		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.env("PORT"), "8080"), text(&s.url)},
+		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.Env("PORT"), "8080"), text(&s.url)},
 		{"TASKFEED_TOKEN", "token to ask with; without one, the command signs its own, an admin's, with TASKFEED_JWT_SECRET", "", text(&s.token)},
 	})
 	s.environ = newSettings(s.signing.tokenSettings()) // from the environment alone
@@ -92,7 +94,7 @@ func (e *apiError) Error() string {
 	case taskfeed.CodeBadToken:
 		advice = "; check TASKFEED_TOKEN, or TASKFEED_JWT_SECRET"
 	}
-	return fmt.Sprintf("the server answers %d: %s%s", e.status, printable(e.detail), advice)
+	return fmt.Sprintf("the server answers %d: %s%s", e.status, terminal.Printable(e.detail), advice)
 }
 
 // get asks for a path, given in its parts, and reads the answer's JSON.

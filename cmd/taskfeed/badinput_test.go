@@ -16,6 +16,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -161,8 +162,8 @@ func TestBadInput67Numbers(t *testing.T) {
 		{[]string{"TASKFEED_DRAIN=1m", "TASKFEED_PING_INTERVAL=1h"}, []string{"PING_INTERVAL is 1h", "may take 1m5s"}},
 	} {
 		var cfg config
-		in := invocation{environ: append(env, c.env...)}
-		if err := newSettings(cfg.serveSettings()).read(in.env); err != nil {
+		in := cli.Invocation{Environ: append(env, c.env...)}
+		if err := newSettings(cfg.serveSettings()).read(in.Env); err != nil {
 			t.Fatalf("%v: %v", c.env, err)
 		}
 		if got := cfg.warnings(); !slices.EqualFunc(got, c.want, strings.Contains) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -24,7 +25,7 @@ type ran struct {
 func runCLI(t *testing.T, env []string, args ...string) ran {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	status := run(t.Context(), args, env, &stdout, &stderr)
+	status := cli.Run(t.Context(), rootCommand, args, env, &stdout, &stderr)
 	return ran{status, stdout.String(), stderr.String()}
 }
 
@@ -259,7 +260,7 @@ func TestColour(t *testing.T) {
 	if stripped := regexp.MustCompile(`\x1b\[\d+m`).ReplaceAllString(got, ""); strings.ReplaceAll(stripped, " ", "") != strings.ReplaceAll(want, " ", "") {
 		t.Errorf("without colours %q, want %q", stripped, want)
 	}
-	if newPrinter(&invocation{stdout: &plain, environ: nil}, outputTable).colour {
+	if newPrinter(&cli.Invocation{Stdout: &plain, Environ: nil}, outputTable).colour {
 		t.Error("a file is written in colour")
 	}
 }

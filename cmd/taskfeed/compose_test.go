@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
 // The compose file and the Dockerfile cannot be run where there is no engine.
@@ -165,7 +167,7 @@ func wantCommand(t *testing.T, what string, command []string, binary string) {
 	if len(command) < 2 || command[0] != binary {
 		t.Fatalf("%s: got %q, want %s and a subcommand", what, command, binary)
 	}
-	found, rest, err := rootCommand(&invocation{}).Find(command[1:])
+	found, rest, err := rootCommand(&cli.Invocation{}).Find(command[1:])
 	if err != nil || found.Name() != command[1] || len(rest) > 0 {
 		t.Errorf("%s: got %q, want a subcommand of taskfeed", what, command)
 	}

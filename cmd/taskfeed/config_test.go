@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
 // try runs the program in this process.
@@ -16,7 +18,7 @@ func try(t *testing.T, env []string, args ...string) (status int, stdout, stderr
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var out, errs bytes.Buffer
-	status = run(ctx, args, env, &out, &errs)
+	status = cli.Run(ctx, rootCommand, args, env, &out, &errs)
 	return status, out.String(), errs.String()
 }
 

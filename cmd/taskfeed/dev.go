@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/devpg"
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/migrations"
@@ -34,7 +35,7 @@ type devOptions struct {
 	noDemo bool
 }
 
-func devCommand(in *invocation) *cobra.Command {
+func devCommand(in *cli.Invocation) *cobra.Command {
 	cfg := config{dev: true, host: "127.0.0.1"}
 	var opts devOptions
 	ss := newSettings(cfg.serveSettings())
@@ -45,10 +46,10 @@ func devCommand(in *invocation) *cobra.Command {
 			"serves on 127.0.0.1 and runs a small workload for the users alice and bob. The data\n" +
 			"is kept for the next time.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := ss.read(in.env); err != nil {
-				return usageError{err}
+			if err := ss.read(in.Env); err != nil {
+				return cli.Usage(err)
 			}
-			if !cmd.Flags().Changed("log-level") && in.env("TASKFEED_LOG_LEVEL") == "" {
+			if !cmd.Flags().Changed("log-level") && in.Env("TASKFEED_LOG_LEVEL") == "" {
 				cfg.log.level = "warn" // the banner is what matters here
 			}
 			return dev(cmd.Context(), in, cfg, opts)
@@ -69,8 +70,8 @@ func defaultDirForHelp() string {
 	return dir
 }
 
-func dev(ctx context.Context, in *invocation, cfg config, opts devOptions) (err error) {
-	logger := newLogger(in.stderr, cfg.log)
+func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (err error) {
+	logger := newLogger(in.Stderr, cfg.log)
 	if opts.dir == "" {
 		if opts.dir, err = devpg.DefaultDir(); err != nil && cfg.store.URL == "" {
 			return err
@@ -93,7 +94,7 @@ func dev(ctx context.Context, in *invocation, cfg config, opts devOptions) (err 
 		}
 	}
 	if err := cfg.finish(); err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	if cfg.http.Listener, err = net.Listen("tcp", cfg.http.Addr); err != nil {
 		return fmt.Errorf("listen: %w; PORT chooses another port", err)
@@ -101,7 +102,7 @@ func dev(ctx context.Context, in *invocation, cfg config, opts devOptions) (err 
 	if err := migrations.Up(ctx, cfg.store.URL); err != nil {
 		return errors.Join(err, cfg.http.Listener.Close())
 	}
-	if err := printBanner(in.stdout, cfg, private); err != nil {
+	if err := printBanner(in.Stdout, cfg, private); err != nil {
 		return errors.Join(err, cfg.http.Listener.Close())
 	}
 	services := []service{{"server", func(ctx context.Context) error { return serve(ctx, cfg, logger) }}}
@@ -111,7 +112,7 @@ func dev(ctx context.Context, in *invocation, cfg config, opts devOptions) (err 
 	return runAll(ctx, services...)
 }
 
-func startPrivate(ctx context.Context, in *invocation, opts devOptions) (*devpg.Server, error) {
+func startPrivate(ctx context.Context, in *cli.Invocation, opts devOptions) (*devpg.Server, error) {
 	if opts.reset {
 		if err := devpg.Reset(opts.dir); err != nil {
 			return nil, err
@@ -120,9 +121,9 @@ func startPrivate(ctx context.Context, in *invocation, opts devOptions) (*devpg.
 	return devpg.Start(ctx, devpg.Config{
 		Dir:      opts.dir,
 		Port:     devpg.DefaultPort,
-		BinDir:   in.env("TASKFEED_PG_BIN"),
-		User:     in.env("TASKFEED_PG_USER"),
-		Progress: func(message string) { fmt.Fprintln(in.stderr, message) },
+		BinDir:   in.Env("TASKFEED_PG_BIN"),
+		User:     in.Env("TASKFEED_PG_USER"),
+		Progress: func(message string) { fmt.Fprintln(in.Stderr, message) },
 	})
 }
 

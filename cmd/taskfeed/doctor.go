@@ -9,11 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
 )
 
-func doctorCommand(in *invocation) *cobra.Command {
+func doctorCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	ss := newSettings(cfg.databaseSettings())
 	cmd := &cobra.Command{
@@ -24,13 +25,13 @@ func doctorCommand(in *invocation) *cobra.Command {
 			"prints a line for each finding, changes nothing, and exits with status 1 when there\n" +
 			"are problems.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := ss.read(in.env); err != nil {
-				return usageError{err}
+			if err := ss.read(in.Env); err != nil {
+				return cli.Usage(err)
 			}
 			if cfg.store.URL == "" {
-				return usageError{errors.New("DATABASE_URL: it is missing")}
+				return cli.Usage(errors.New("DATABASE_URL: it is missing"))
 			}
-			return doctor(cmd.Context(), in.stdout, cfg.store)
+			return doctor(cmd.Context(), in.Stdout, cfg.store)
 		},
 	}
 	ss.register(cmd.Flags())

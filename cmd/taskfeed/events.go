@@ -9,9 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
-func eventsCommand(in *invocation) *cobra.Command {
+func eventsCommand(in *cli.Invocation) *cobra.Command {
 	var user, task string
 	var types []string
 	var oldestFirst bool
@@ -31,7 +32,7 @@ func eventsCommand(in *invocation) *cobra.Command {
 	flags.BoolVar(&oldestFirst, "oldest-first", false, "begin with the oldest")
 	f.moment(cmd, "since", "captured at this time or later")
 	f.moment(cmd, "until", "captured before this time")
-	completeFlag(cmd, "type", words(taskfeed.TaskTypes))
+	cli.CompleteFlag(cmd, "type", words(taskfeed.TaskTypes))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := given(map[string]string{"user_id": user, "task_id": task, "type": strings.Join(types, ",")})
 		if oldestFirst {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -17,7 +18,7 @@ import (
 // second.
 const seenByAll = 3 * time.Second
 
-func forgetCommand(in *invocation) *cobra.Command {
+func forgetCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	var sure bool
 	var batch int
@@ -31,23 +32,23 @@ func forgetCommand(in *invocation) *cobra.Command {
 			"write no more tasks of theirs, before you call it.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := ss.read(in.env); err != nil {
-				return usageError{err}
+			if err := ss.read(in.Env); err != nil {
+				return cli.Usage(err)
 			}
 			switch {
 			case cfg.store.URL == "":
-				return usageError{errors.New("DATABASE_URL: it is missing")}
+				return cli.Usage(errors.New("DATABASE_URL: it is missing"))
 			case !sure:
-				return usageError{errors.New("this removes the user's tasks and events for good; say --yes if you mean it")}
+				return cli.Usage(errors.New("this removes the user's tasks and events for good; say --yes if you mean it"))
 			case batch < 1:
-				return usageError{errors.New("--batch must be 1 or more")}
+				return cli.Usage(errors.New("--batch must be 1 or more"))
 			}
 			st, err := store.Open(cmd.Context(), cfg.store)
 			if err != nil {
 				return err
 			}
 			defer st.Close()
-			return forget(cmd.Context(), st, args[0], batch, in.stdout)
+			return forget(cmd.Context(), st, args[0], batch, in.Stdout)
 		},
 	}
 	cmd.Flags().BoolVar(&sure, "yes", false, "yes, all tasks and events of the user shall be gone")

@@ -6,10 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-func migrateCommand(in *invocation) *cobra.Command {
+func migrateCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database's schema up to date, or take it away",
@@ -20,19 +21,19 @@ func migrateCommand(in *invocation) *cobra.Command {
 }
 
 // databaseCommand completes a subcommand that needs the URL of a database only.
-func databaseCommand(in *invocation, cmd *cobra.Command, work func(cmd *cobra.Command, url string) error) *cobra.Command {
+func databaseCommand(in *cli.Invocation, cmd *cobra.Command, work func(cmd *cobra.Command, url string) error) *cobra.Command {
 	var cfg config
 	ss := newSettings(cfg.databaseSettings())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := ss.read(in.env); err != nil {
-			return usageError{err}
+		if err := ss.read(in.Env); err != nil {
+			return cli.Usage(err)
 		}
 		url := cfg.store.URL
 		if cfg.store.ListenURL != "" {
 			url = cfg.store.ListenURL
 		}
 		if url == "" {
-			return usageError{errors.New("DATABASE_URL: it is missing")}
+			return cli.Usage(errors.New("DATABASE_URL: it is missing"))
 		}
 		return work(cmd, url)
 	}
@@ -40,24 +41,24 @@ func databaseCommand(in *invocation, cmd *cobra.Command, work func(cmd *cobra.Co
 	return cmd
 }
 
-func migrateUpCommand(in *invocation) *cobra.Command {
+func migrateUpCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{Use: "up", Short: "Apply the migrations that are missing"}
 	return databaseCommand(in, cmd, func(cmd *cobra.Command, url string) error {
-		if err := migrations.UpTelling(cmd.Context(), url, func(what string) { fmt.Fprintln(in.stderr, what) }); err != nil {
+		if err := migrations.UpTelling(cmd.Context(), url, func(what string) { fmt.Fprintln(in.Stderr, what) }); err != nil {
 			return err
 		}
 		return printVersions(in, cmd, url)
 	})
 }
 
-func migrateStatusCommand(in *invocation) *cobra.Command {
+func migrateStatusCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "Say which schema the database has and which one this binary knows"}
 	return databaseCommand(in, cmd, func(cmd *cobra.Command, url string) error {
 		return printVersions(in, cmd, url)
 	})
 }
 
-func migrateDownCommand(in *invocation) *cobra.Command {
+func migrateDownCommand(in *cli.Invocation) *cobra.Command {
 	var sure bool
 	cmd := &cobra.Command{
 		Use:   "down",
@@ -66,21 +67,21 @@ func migrateDownCommand(in *invocation) *cobra.Command {
 	cmd.Flags().BoolVar(&sure, "yes", false, "yes, all tasks and events shall be gone")
 	return databaseCommand(in, cmd, func(cmd *cobra.Command, url string) error {
 		if !sure {
-			return usageError{errors.New("this removes every task and every event for good; say --yes if you mean it")}
+			return cli.Usage(errors.New("this removes every task and every event for good; say --yes if you mean it"))
 		}
 		if err := migrations.Down(cmd.Context(), url); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(in.stdout, "the schema taskfeed is gone")
+		_, err := fmt.Fprintln(in.Stdout, "the schema taskfeed is gone")
 		return err
 	})
 }
 
-func printVersions(in *invocation, cmd *cobra.Command, url string) error {
+func printVersions(in *cli.Invocation, cmd *cobra.Command, url string) error {
 	versions, err := migrations.Read(cmd.Context(), url)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(in.stdout, versions)
+	_, err = fmt.Fprintln(in.Stdout, versions)
 	return err
 }

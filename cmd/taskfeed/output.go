@@ -8,6 +8,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
 // Outputs of commands that list something.
@@ -27,9 +30,9 @@ type printer struct {
 	count  int // items written
 }
 
-func newPrinter(in *invocation, output string) *printer {
-	colour := isTerminal(in.stdout) && in.env("NO_COLOR") == "" && in.env("TERM") != "dumb"
-	return &printer{out: in.stdout, output: output, colour: colour}
+func newPrinter(in *cli.Invocation, output string) *printer {
+	colour := terminal.Is(in.Stdout) && in.Env("NO_COLOR") == "" && in.Env("TERM") != "dumb"
+	return &printer{out: in.Stdout, output: output, colour: colour}
 }
 
 // items writes the items as JSON, each as it came.
@@ -114,7 +117,7 @@ const maxCell = 60
 
 // cell is a text as a table shows it: on one line and not too long.
 func cell(s string, most int) string {
-	runes := []rune(printable(s))
+	runes := []rune(terminal.Printable(s))
 	if len(runes) > most {
 		runes = append(runes[:most-1], '…')
 	}

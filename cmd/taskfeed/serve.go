@@ -15,6 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/listener"
@@ -23,7 +24,7 @@ import (
 	"github.com/taskfeed/taskfeed/web"
 )
 
-func serveCommand(in *invocation) *cobra.Command {
+func serveCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	ss := newSettings(cfg.serveSettings())
 	cmd := &cobra.Command{
@@ -34,14 +35,14 @@ func serveCommand(in *invocation) *cobra.Command {
 			"Every flag can be set by the environment variable named behind it, or, for\n" +
 			"secrets, by that name with _FILE and the path of a file.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(ss.read(in.env), cfg.finish()); err != nil {
-				return usageError{err}
+			if err := errors.Join(ss.read(in.Env), cfg.finish()); err != nil {
+				return cli.Usage(err)
 			}
-			lines := newSink(in.stderr, cfg.log)
+			lines := newSink(in.Stderr, cfg.log)
 			defer lines.Close()
 			logger := newLogger(lines, cfg.log)
 			defer logs.Flush(logger.Handler())
-			for _, name := range unknown(in.environ, ss.list) {
+			for _, name := range unknown(in.Environ, ss.list) {
 				logger.Warn("unknown setting ignored", "name", name)
 			}
 			for _, line := range cfg.warnings() {

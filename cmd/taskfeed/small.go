@@ -5,33 +5,25 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
-func versionCommand(in *invocation) *cobra.Command {
+func versionCommand(in *cli.Invocation) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(in.stdout, "taskfeed", version())
+			_, err := fmt.Fprintln(in.Stdout, "taskfeed", cli.Version())
 			return err
 		},
 	}
 }
 
-// version names the build, as far as the Go toolchain recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(devel)"
-	}
-	return info.Main.Version
-}
-
-func healthcheckCommand(in *invocation) *cobra.Command {
+func healthcheckCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	ss := newSettings([]*setting{
 		{"TASKFEED_ADDR", "address that the server listens on (default: this machine)", "", host(&cfg.host)},
@@ -42,8 +34,8 @@ func healthcheckCommand(in *invocation) *cobra.Command {
 		Short: "Ask the server on this machine whether it is alive",
 		Long:  "healthcheck exits with status 0 when the server answers /healthz. It is for containers.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := ss.read(in.env); err != nil {
-				return usageError{err}
+			if err := ss.read(in.Env); err != nil {
+				return cli.Usage(err)
 			}
 			return healthcheck(cmd.Context(), cfg.host, cfg.port)
 		},

@@ -19,7 +19,9 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/client"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/logs"
+	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
 // tailTokenTTL is how long a token lasts that tail signs for itself. The client
@@ -33,13 +35,13 @@ type tailOptions struct {
 	quiet  bool
 }
 
-func tailCommand(in *invocation) *cobra.Command {
+func tailCommand(in *cli.Invocation) *cobra.Command {
 	var opts tailOptions
 	var cfg config
 	var token, after string
 	var types []string
 	ss := newSettings([]*setting{
-		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.env("PORT"), "8080"), text(&opts.feed.URL)},
+		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.Env("PORT"), "8080"), text(&opts.feed.URL)},
 		{"TASKFEED_TOKEN", "token of the user; without one, tail signs its own with TASKFEED_JWT_SECRET", "", text(&token)},
 	})
 	signing := newSettings(cfg.tokenSettings()) // from the environment alone
@@ -51,15 +53,15 @@ func tailCommand(in *invocation) *cobra.Command {
 			"What happens to the connection is told on standard error.",
 		Example: "  taskfeed tail --user alice\n  taskfeed tail --user alice --after 0 --output ndjson | jq .type",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := errors.Join(ss.read(in.env), signing.read(in.env), opts.complete(after, types))
+			err := errors.Join(ss.read(in.Env), signing.read(in.Env), opts.complete(after, types))
 			if err == nil {
 				cfg.auth.Secret = []byte(cfg.secret)
 				opts.feed.Token, err = tailToken(token, cfg.auth, opts.feed.UserID)
 			}
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
-			return tail(cmd.Context(), opts, in.stdout, in.stderr)
+			return tail(cmd.Context(), opts, in.Stdout, in.Stderr)
 		},
 	}
 	flags := cmd.Flags()
@@ -122,7 +124,7 @@ func tail(ctx context.Context, opts tailOptions, stdout, stderr io.Writer) error
 	}
 	feed, err := client.New(cfg)
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	return tailAdvice(feed.Run(ctx, func(context.Context, taskfeed.Event) error { return p.err }), cfg.UserID)
 }
@@ -182,7 +184,7 @@ func tailLine(f taskfeed.Frame) string {
 	e := f.Event
 	const layout = "2006-01-02T15:04:05.000Z"
 	line := fmt.Sprintf("%s %8d  %-14s %s  %s", e.Timestamp.UTC().Format(layout), e.ID,
-		printable(string(e.Type)), printable(cmp.Or(e.TaskID, "-")), tailFields(e.Data))
+		terminal.Printable(string(e.Type)), terminal.Printable(cmp.Or(e.TaskID, "-")), tailFields(e.Data))
 	return strings.TrimRight(line, " ")
 }
 
@@ -198,7 +200,7 @@ func tailFields(data json.RawMessage) string {
 		if len(value) > most {
 			value = append(value[:most-1], '…')
 		}
-		parts = append(parts, printable(name)+"="+string(value))
+		parts = append(parts, terminal.Printable(name)+"="+string(value))
 	}
 	return strings.Join(parts, " ")
 }
@@ -208,5 +210,5 @@ func tailValue(raw json.RawMessage) string {
 	if err := json.Unmarshal(raw, &text); err == nil && string(raw) != "null" {
 		return strconv.Quote(text)
 	}
-	return printable(string(raw))
+	return terminal.Printable(string(raw))
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/client"
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
 const tailTestSecret = "a secret of the tests, 32 bytes long"
@@ -117,7 +118,7 @@ func TestTailCommand(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	stdout := &tailWriter{written: stop} // as Ctrl-C would
 	var stderr bytes.Buffer
-	status := run(ctx, []string{"tail", "--user", "alice", "--after", "0", "--types", "a,c", "--task", "t/1", "--quiet", "--output", "ndjson"},
+	status := cli.Run(ctx, rootCommand, []string{"tail", "--user", "alice", "--after", "0", "--types", "a,c", "--task", "t/1", "--quiet", "--output", "ndjson"},
 		[]string{"TASKFEED_URL=" + url, "TASKFEED_TOKEN=the-token"}, stdout, &stderr)
 	if status != 0 || stderr.String() != "" {
 		t.Errorf("taskfeed tail: got status %d, stderr %q, want 0 and silence", status, stderr.String())
@@ -138,7 +139,7 @@ func TestTailSignsItsOwnToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stderr bytes.Buffer
-	status := run(t.Context(), []string{"tail", "--user", "alice", "--url", url},
+	status := cli.Run(t.Context(), rootCommand, []string{"tail", "--user", "alice", "--url", url},
 		[]string{"TASKFEED_JWT_SECRET_FILE=" + secret, "TASKFEED_JWT_ISSUER=tests"}, io.Discard, &stderr)
 	if got, want := stderr.String(), `a token of the user "alice"`; status != 1 || !strings.Contains(got, want) {
 		t.Errorf("taskfeed tail: got status %d, %s, want 1 and %q", status, got, want)
@@ -194,13 +195,13 @@ func TestTailUsage(t *testing.T) {
 		"unknown command":               append(good[:5:5], "extra"),
 	} {
 		var stderr bytes.Buffer
-		status := run(t.Context(), args, nil, io.Discard, &stderr)
+		status := cli.Run(t.Context(), rootCommand, args, nil, io.Discard, &stderr)
 		if got := stderr.String(); status != 2 || !strings.Contains(got, want) || strings.Contains(got, "hush") {
 			t.Errorf("taskfeed %q: got status %d, %s, want 2 and %q", args, status, got, want)
 		}
 	}
 	var stderr bytes.Buffer
-	status := run(t.Context(), good[:3], []string{"TASKFEED_JWT_SECRET=hush"}, io.Discard, &stderr)
+	status := cli.Run(t.Context(), rootCommand, good[:3], []string{"TASKFEED_JWT_SECRET=hush"}, io.Discard, &stderr)
 	if got, want := stderr.String(), "TASKFEED_JWT_SECRET"; status != 2 || !strings.Contains(got, want) || strings.Contains(got, "hush") {
 		t.Errorf("a short secret: got status %d, %s, want 2 and %q", status, got, want)
 	}

@@ -15,9 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
-func tasksCommand(in *invocation) *cobra.Command {
+func tasksCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tasks",
 		Short: "Show tasks and what happened to them",
@@ -40,12 +41,12 @@ type listFlags struct {
 // defaultRows is how many rows a list shows unless it is told otherwise.
 const defaultRows = 50
 
-func newListFlags(in *invocation, cmd *cobra.Command) *listFlags {
+func newListFlags(in *cli.Invocation, cmd *cobra.Command) *listFlags {
 	f := &listFlags{api: newAPISettings(in), limit: defaultRows, times: make(map[string]*string)}
 	flags := cmd.Flags()
 	flags.BoolVar(&f.mine, "mine", false, "what belongs to the token's own user; takes no admin role")
 	flags.StringVar(&f.output, "output", outputTable, strings.Join(outputs, ", "))
-	completeFlag(cmd, "output", outputs)
+	cli.CompleteFlag(cmd, "output", outputs)
 	f.api.own.register(flags)
 	return f
 }
@@ -62,7 +63,7 @@ func (f *listFlags) moment(cmd *cobra.Command, name, usage string) {
 }
 
 // complete checks the flags and returns the client to ask with.
-func (f *listFlags) complete(in *invocation, query url.Values) (*apiClient, error) {
+func (f *listFlags) complete(in *cli.Invocation, query url.Values) (*apiClient, error) {
 	var errs []error
 	if !slices.Contains(outputs, f.output) {
 		errs = append(errs, fmt.Errorf("--output: must be one of %s", strings.Join(outputs, ", ")))
@@ -78,15 +79,15 @@ func (f *listFlags) complete(in *invocation, query url.Values) (*apiClient, erro
 			query.Set(strings.ReplaceAll(name, "-", "_"), moment)
 		}
 	}
-	client, err := f.api.client(in.env, f.mine)
+	client, err := f.api.client(in.Env, f.mine)
 	if err := errors.Join(append(errs, err)...); err != nil {
-		return nil, usageError{err}
+		return nil, cli.Usage(err)
 	}
 	return client, nil
 }
 
 // list prints a list page by page.
-func (f *listFlags) list(ctx context.Context, in *invocation, client *apiClient, query url.Values, path string,
+func (f *listFlags) list(ctx context.Context, in *cli.Invocation, client *apiClient, query url.Values, path string,
 	heads []string, row func(json.RawMessage) ([]string, error),
 ) error {
 	p := newPrinter(in, f.output)
@@ -113,14 +114,6 @@ func (f *listFlags) list(ctx context.Context, in *invocation, client *apiClient,
 	return p.end()
 }
 
-// completeFlag lets the shell complete a flag with these words.
-func completeFlag(cmd *cobra.Command, name string, words []string) {
-	complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
-	if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
-		panic(err) // the flag is not there: a fault of the program
-	}
-}
-
 func words[S ~string](values []S) []string {
 	list := make([]string, len(values))
 	for i, v := range values {
@@ -129,7 +122,7 @@ func words[S ~string](values []S) []string {
 	return list
 }
 
-func tasksListCommand(in *invocation) *cobra.Command {
+func tasksListCommand(in *cli.Invocation) *cobra.Command {
 	var user, kind, contains, sort string
 	var statuses []string
 	cmd := &cobra.Command{
@@ -150,8 +143,8 @@ func tasksListCommand(in *invocation) *cobra.Command {
 	f.moment(cmd, "created-before", "created before this time")
 	f.moment(cmd, "updated-after", "changed last at this time or later")
 	f.moment(cmd, "updated-before", "changed last before this time")
-	completeFlag(cmd, "status", words(taskfeed.Statuses))
-	completeFlag(cmd, "sort", words([]taskfeed.Sort{taskfeed.SortCreatedDesc, taskfeed.SortCreated, taskfeed.SortUpdatedDesc, taskfeed.SortUpdated}))
+	cli.CompleteFlag(cmd, "status", words(taskfeed.Statuses))
+	cli.CompleteFlag(cmd, "sort", words([]taskfeed.Sort{taskfeed.SortCreatedDesc, taskfeed.SortCreated, taskfeed.SortUpdatedDesc, taskfeed.SortUpdated}))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := given(map[string]string{"user_id": user, "kind": kind, "q": contains, "sort": sort, "status": strings.Join(statuses, ",")})
 		client, err := f.complete(in, query)
@@ -185,7 +178,7 @@ func taskRow(raw json.RawMessage) ([]string, error) {
 		strconv.Itoa(t.Progress) + "%", stampCell(t.UpdatedAt), cell(cmp.Or(t.Error, t.Message), maxCell)}, nil
 }
 
-func tasksShowCommand(in *invocation) *cobra.Command {
+func tasksShowCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show one task and what happened to it",

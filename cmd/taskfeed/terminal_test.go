@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
 // obeyedTexts make terminals and editors do something.
@@ -27,34 +29,34 @@ func TestBadInput103TerminalControls(t *testing.T) {
 			t.Fatal(err)
 		}
 		raw := []byte(`{"message":"` + strings.NewReplacer("\r", `\r`, "\x1b", `\u001b`, "\a", `\u0007`, "\b", `\b`, "\v\f", `\u000b\f`, "\x00", `\u0000`).Replace(text) + `"}`)
-		for form, write := range map[string]func(w *terminalWriter) error{
-			"ndjson": func(w *terminalWriter) error {
+		for form, write := range map[string]func(w *terminal.Writer) error{
+			"ndjson": func(w *terminal.Writer) error {
 				return (&printer{out: w, output: outputNDJSON}).items([]json.RawMessage{raw})
 			},
-			"json": func(w *terminalWriter) error {
+			"json": func(w *terminal.Writer) error {
 				return (&printer{out: w, output: outputJSON}).items([]json.RawMessage{item})
 			},
-			"table": func(w *terminalWriter) error {
+			"table": func(w *terminal.Writer) error {
 				return (&printer{out: w, output: outputTable}).table([]string{"A"}, [][]string{{text}})
 			},
-			"tail": func(w *terminalWriter) error {
+			"tail": func(w *terminal.Writer) error {
 				_, err := fmt.Fprintln(w, text)
 				return err
 			},
-			"log, text": func(w *terminalWriter) error {
+			"log, text": func(w *terminal.Writer) error {
 				newLogger(w, logConfig{format: "text"}).Warn(text, text, text, "e", errors.New(text))
 				return nil
 			},
-			"log, json": func(w *terminalWriter) error {
+			"log, json": func(w *terminal.Writer) error {
 				slog.New(newLogger(w, logConfig{format: "json"}).Handler()).Warn(text, text, text, "e", errors.New(text))
 				return nil
 			},
 		} {
 			var buf bytes.Buffer
-			if err := write(&terminalWriter{out: &buf}); err != nil {
+			if err := write(terminal.NewWriter(&buf)); err != nil {
 				t.Fatalf("%s: %v", form, err)
 			}
-			if got := buf.String(); strings.ContainsFunc(got, obeyed) || !utf8.ValidString(got) {
+			if got := buf.String(); strings.ContainsFunc(got, terminal.Obeyed) || !utf8.ValidString(got) {
 				t.Errorf("%s of %q: got %q, want nothing that a terminal obeys", form, text, got)
 			}
 			var back struct{ Message string }
@@ -63,30 +65,9 @@ func TestBadInput103TerminalControls(t *testing.T) {
 			}
 		}
 		status, stdout, stderr := try(t, nil, "tasks", "show", "--"+text)
-		if status != 2 || strings.ContainsFunc(stdout+stderr, obeyed) {
+		if status != 2 || strings.ContainsFunc(stdout+stderr, terminal.Obeyed) {
 			t.Errorf("argument %q: status %d, %q %q, want 2 and nothing that a terminal obeys", text, status, stdout, stderr)
 		}
-	}
-}
-
-// What only looks odd is shown, and a character may come in pieces.
-func TestTerminalWriterKeepsText(t *testing.T) {
-	t.Parallel()
-	const text = "zoë 用户\u3000\u00a0👩\u200d💻 می\u200cخواهم\t\x1b[31mfailed\x1b[0m \x1b[1mSTATUS\x1b[0m\n"
-	var whole bytes.Buffer
-	if _, err := (&terminalWriter{out: &whole}).Write([]byte(text)); err != nil || whole.String() != text {
-		t.Errorf("got %q and %v, want %q", &whole, err, text)
-	}
-	var buf bytes.Buffer
-	w := &terminalWriter{out: &buf}
-	for _, piece := range []string{"a\x9bb", "\xc2", "\x9bc", "\xf0\x9f", "\x91", "\xa9", "\xe2\x80"} {
-		if n, err := w.Write([]byte(piece)); n != len(piece) || err != nil {
-			t.Fatalf("write %q: %d, %v", piece, n, err)
-		}
-	}
-	w.end()
-	if got, want := buf.String(), `a\ufffdb\u009bc👩\ufffd\ufffd`; got != want {
-		t.Errorf("in pieces: got %q, want %q", got, want)
 	}
 }
 

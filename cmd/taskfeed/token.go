@@ -8,9 +8,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
-func tokenCommand(in *invocation) *cobra.Command {
+func tokenCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	var user, role string
 	var ttl time.Duration
@@ -21,18 +22,18 @@ func tokenCommand(in *invocation) *cobra.Command {
 		Long:    "token signs a token with TASKFEED_JWT_SECRET and prints it, alone, on standard output.",
 		Example: "  taskfeed token --user alice --ttl 1h\n  taskfeed token --user root --role admin",
 		RunE: func(*cobra.Command, []string) error {
-			if err := ss.read(in.env); err != nil {
-				return usageError{err}
+			if err := ss.read(in.Env); err != nil {
+				return cli.Usage(err)
 			}
 			if user == "" {
-				return usageError{errors.New("--user is missing: whose token shall it be?")}
+				return cli.Usage(errors.New("--user is missing: whose token shall it be?"))
 			}
 			cfg.auth.Secret = []byte(cfg.secret)
 			token, err := auth.Issue(cfg.auth, user, role, ttl)
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
-			_, err = fmt.Fprintln(in.stdout, token)
+			_, err = fmt.Fprintln(in.Stdout, token)
 			return err
 		},
 	}

@@ -3,6 +3,7 @@ package archtest
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,8 @@ func TestChecks(t *testing.T) {
 		{"the root importing an outside module", "imports", "a.go", importing("taskfeed", "golang.org/x/sync/errgroup"), "a.go:2: package . imports the standard library only, not golang.org/x/sync/errgroup"},
 		{"the wiring importing everything of ours", "imports", "cmd/taskfeed/a.go", importing("main", module+"/store", module+"/hub", module+"/internal/devpg"), ""},
 		{"the wiring importing a helper of tests", "imports", "cmd/taskfeed/a.go", importing("main", module+"/lab/pgtest"), "cmd/taskfeed/a.go:2: lab/pgtest is for tests"},
+		{"the wiring importing the laboratory", "imports", "cmd/taskfeed/a.go", importing("main", module+"/lab/verify"), "cmd/taskfeed/a.go:2: lab/verify is of the laboratory, package cmd/taskfeed of the product"},
+		{"the laboratory importing the laboratory", "imports", "cmd/taskfeed-lab/a.go", importing("main", module+"/lab/verify", module+"/store"), ""},
 		{"an outside module away from home", "imports", "hub/a.go", importing("hub", "github.com/gorilla/websocket"), "hub/a.go:2: github.com/gorilla/websocket is not at home in package hub"},
 		{"echo in the wiring", "imports", "cmd/taskfeed/a.go", importing("main", "github.com/labstack/echo/v4/middleware"), "cmd/taskfeed/a.go:2: github.com/labstack/echo/v4/middleware is not at home in package cmd/taskfeed"},
 		{"a module whose name begins like a known one", "imports", "store/a.go", importing("store", "github.com/jackc/pgx/v5x"), "store/a.go:2: github.com/jackc/pgx/v5x is not in the table of outside modules"},
@@ -120,4 +123,22 @@ func importing(pkg string, imports ...string) string {
 		fmt.Fprintf(&b, "import %q\n", path)
 	}
 	return b.String()
+}
+
+// The server links nothing that only proves or measures it.
+func TestServerLinksNoLaboratory(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/cmd/taskfeed").Output()
+	if err != nil {
+		t.Fatalf("list what the server links: %v", err)
+	}
+	for dep := range strings.Lines(string(out)) {
+		dep = strings.TrimSpace(dep)
+		if ofLab(strings.TrimPrefix(dep, module+"/")) || dep == "testing" || strings.HasPrefix(dep, "github.com/HdrHistogram/") {
+			t.Errorf("the server links %s, want it in cmd/taskfeed-lab and tests alone", dep)
+		}
+	}
+	if !strings.Contains(string(out), module+"/store\n") {
+		t.Error("the server does not link the store: this test looks at something else")
+	}
 }

@@ -158,11 +158,17 @@ func (s *source) judgeOurs(imported string) string {
 		return ""
 	case helper && !slices.Contains(mayImport[s.pkg], imported):
 		return imported + " is for tests"
+	case !s.test && !ofLab(s.pkg) && ofLab(imported):
+		return fmt.Sprintf("%s is of the laboratory, package %s of the product", imported, s.pkg)
 	case !listed(mayImport[s.pkg], imported):
 		return fmt.Sprintf("package %s may not import %s", s.pkg, imported)
 	}
 	return ""
 }
+
+// ofLab reports whether a package proves or measures the product and is no part of
+// it.
+func ofLab(pkg string) bool { return within(pkg, "lab") || pkg == "cmd/taskfeed-lab" }
 
 func (s *source) judgeOutside(imported string) string {
 	for _, h := range homes {

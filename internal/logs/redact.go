@@ -3,8 +3,6 @@ package logs
 import (
 	"encoding/base64"
 	"strings"
-
-	"github.com/taskfeed/taskfeed/internal/planted"
 )
 
 // Redacted stands where a token stood.
@@ -16,9 +14,6 @@ const Redacted = "REDACTED"
 // whatever they hold. A token may be cut off, escaped by percent signs, also
 // several times, or glued to other text.
 func Redact(s string) string {
-	if planted.Is(planted.TokenInLog) {
-		return s
-	}
 	return redactEscaped(s, maxRounds)
 }
 

@@ -36,9 +36,9 @@ type bareServer struct {
 // RunBare serves the baseline until ctx is done.
 func RunBare(ctx context.Context, env func(string) string) error {
 	if env(bareAddrEnv) == "" {
-		return errors.New("this command is for taskfeed bench alone")
+		return errors.New("this command is for taskfeed-lab bench alone")
 	}
-	db, err := dial.Connect(ctx, dial.Config{URL: env("DATABASE_URL"), Name: "taskfeed bench"}, nil)
+	db, err := dial.Connect(ctx, dial.Config{URL: env("DATABASE_URL"), Name: "taskfeed-lab bench"}, nil)
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}

@@ -34,10 +34,12 @@ import (
 
 // Config of a run. Zero means the default.
 type Config struct {
-	// Binary is the taskfeed executable to start servers from, and Env what they
-	// get besides their settings. Default: this one, nothing.
+	// Binary is the taskfeed executable to start servers from. Required.
 	Binary string
-	Env    []string
+	// Self is the executable of the baseline's server, and Env what all servers
+	// get besides their settings. Default: this one, nothing.
+	Self string
+	Env  []string
 	// DatabaseURL is a database of the user's own to measure in, with the schema
 	// of this binary. It must lead to Postgres directly. Default: a private Postgres.
 	DatabaseURL string
@@ -84,9 +86,9 @@ func orDefault[T any](list []T, def ...T) []T {
 
 func (c Config) withDefaults() (Config, error) {
 	var err error
-	if c.Binary == "" {
-		if c.Binary, err = os.Executable(); err != nil {
-			return c, fmt.Errorf("find the taskfeed binary: %w", err)
+	if c.Self == "" {
+		if c.Self, err = os.Executable(); err != nil {
+			return c, fmt.Errorf("find this program: %w", err)
 		}
 	}
 	if c.Progress == nil {

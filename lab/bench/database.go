@@ -201,7 +201,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // connect returns a connection that closeConn ends.
 func connect(ctx context.Context, url string) (*pgx.Conn, error) {
-	conn, err := dial.Connect(ctx, dial.Config{URL: url, Name: "taskfeed bench"}, nil)
+	conn, err := dial.Connect(ctx, dial.Config{URL: url, Name: "taskfeed-lab bench"}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}

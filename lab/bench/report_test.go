@@ -69,7 +69,7 @@ func TestGoals(t *testing.T) {
 
 // sample has a figure of each sort.
 func sample() Report {
-	return Report{At: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), Version: "1.2.3", Command: "taskfeed bench", Notes: []string{"a note"}, Figures: []Figure{
+	return Report{At: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC), Version: "1.2.3", Command: "taskfeed-lab bench", Notes: []string{"a note"}, Figures: []Figure{
 		compare("rate", "updates/s", []float64{60}).beside("no trigger", []float64{100}).judge(ratioAtLeast(0.65)),
 		compare("rate", "updates/s", []float64{60}).beside("plain NOTIFY", []float64{20}).judge(ratioAtLeast(3)),
 		compare("time", "ms", []float64{90}).lower().beside("bare", []float64{30}),

@@ -32,7 +32,7 @@ type server struct {
 
 // serve starts "taskfeed serve" in the place and waits until it is ready.
 func (b *bench) serve(ctx context.Context, p *place) (*server, error) {
-	s, err := b.start(ctx, []string{"serve"}, func(host, port string) []string {
+	s, err := b.start(ctx, b.cfg.Binary, []string{"serve"}, func(host, port string) []string {
 		return []string{"DATABASE_URL=" + p.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
 			"TASKFEED_LOG_LEVEL=error", "TASKFEED_DRAIN=0s", "TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false",
 			"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}
@@ -48,7 +48,7 @@ func (b *bench) serve(ctx context.Context, p *place) (*server, error) {
 
 // serveBare starts the baseline's server on the channel of the place.
 func (b *bench) serveBare(ctx context.Context, p *place) (*server, error) {
-	s, err := b.start(ctx, []string{BareCommand}, func(host, port string) []string {
+	s, err := b.start(ctx, b.cfg.Self, []string{BareCommand}, func(host, port string) []string {
 		return []string{"DATABASE_URL=" + p.url, bareAddrEnv + "=" + net.JoinHostPort(host, port), bareChannelEnv + "=" + p.schema}
 	})
 	if s != nil {
@@ -57,14 +57,14 @@ func (b *bench) serveBare(ctx context.Context, p *place) (*server, error) {
 	return s, err
 }
 
-// start starts this program as a child and waits until it is ready.
-func (b *bench) start(ctx context.Context, args []string, env func(host, port string) []string) (*server, error) {
+// start starts a program as a child and waits until it is ready.
+func (b *bench) start(ctx context.Context, binary string, args []string, env func(host, port string) []string) (*server, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	host, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(b.cfg.Binary, args...)
+	cmd := exec.Command(binary, args...)
 	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}, b.cfg.Env...), env(host, port)...)
 	cmd.Stderr = os.Stderr
 	proc.Attach(cmd, syscall.SIGKILL) // Ctrl-C is for us: we end it when we are done with it

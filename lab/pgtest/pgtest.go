@@ -49,13 +49,13 @@ var shared harness
 
 // Main runs the tests, ends the server, checks that no goroutine is left, and
 // exits. Options are those of leaktest.Main.
-func Main(m *testing.M, options ...goleak.Option) {
+func Main(m goleak.TestingM, options ...goleak.Option) {
 	shared.inMain.Store(true)
 	leaktest.Main(runner{m}, options...)
 }
 
 // runner ends the server between the tests and the check for leaks.
-type runner struct{ m *testing.M }
+type runner struct{ m goleak.TestingM }
 
 // Run runs the tests.
 func (r runner) Run() int {

@@ -118,7 +118,7 @@ func (r *round) startPlayer(name, command string, config any) (*player, error) {
 	defer theirs.Close()
 	p := &player{name: name, in: ours}
 	p.status.Store(&actor.Status{})
-	if p.Process, err = startChild(name, r.cfg.Binary, []string{command}, nil, in, theirs, r.actorLog); err != nil {
+	if p.Process, err = startChild(name, r.cfg.Self, []string{command}, nil, in, theirs, r.actorLog); err != nil {
 		ours.Close()
 		out.Close()
 		return nil, err

@@ -123,7 +123,7 @@ func (p *printer) round(r *Round) {
 	p.report(&r.Report)
 	p.notRun(r.NotRun)
 	if r.Dir != "" {
-		p.line("the history is in %s; to judge it again: taskfeed verify --check %s", r.Dir, r.Dir)
+		p.line("the history is in %s; to judge it again: taskfeed-lab verify --check %s", r.Dir, r.Dir)
 	}
 	p.line("to repeat the round: %s", r.Command)
 	p.line("")

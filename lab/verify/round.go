@@ -133,7 +133,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	for i := range r.cfg.Servers {
-		s, err := newServer(fmt.Sprintf("s%d", i+1), r.dir, r.cfg.Binary, r.secret, r.cfg.Bug, r.db)
+		s, err := newServer(fmt.Sprintf("s%d", i+1), r.dir, r.cfg.Binary, r.secret, r.db)
 		if err != nil {
 			return err
 		}
@@ -249,10 +249,10 @@ func (r *round) pathsOf(faults []fault) []string {
 
 // command is what repeats this round.
 func (r *round) command() string {
-	if r.cfg.Bug != "" {
-		return fmt.Sprintf("taskfeed-planted verify --planted %s --seed %d", r.cfg.Bug, r.seed)
+	if r.cfg.Mutation != "" {
+		return fmt.Sprintf("%s --seed %d", MutationCommand(r.cfg.Mutation), r.seed)
 	}
-	parts := []string{"taskfeed verify", fmt.Sprintf("--seed %d", r.seed), "--duration " + r.cfg.Duration.String(), fmt.Sprintf("--servers %d", r.cfg.Servers)}
+	parts := []string{"taskfeed-lab verify", fmt.Sprintf("--seed %d", r.seed), "--duration " + r.cfg.Duration.String(), fmt.Sprintf("--servers %d", r.cfg.Servers)}
 	if len(r.cfg.Faults) > 0 {
 		parts = append(parts, "--faults "+strings.Join(r.cfg.Faults, ","))
 	}

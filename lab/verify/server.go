@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/planted"
 	"github.com/taskfeed/taskfeed/internal/proc"
 	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
@@ -50,9 +49,8 @@ type server struct {
 	started int64
 }
 
-// newServer prepares a server; start starts it. secret signs tokens, bug is what
-// it does wrong on purpose.
-func newServer(name, dir, binary, secret string, bug planted.Bug, d *database) (*server, error) {
+// newServer prepares a server; start starts it. secret signs tokens.
+func newServer(name, dir, binary, secret string, d *database) (*server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("find a free port: %w", err)
@@ -76,9 +74,6 @@ func newServer(name, dir, binary, secret string, bug planted.Bug, d *database) (
 		"TASKFEED_WRITE_TIMEOUT=" + writeTimeout.String(), "TASKFEED_JWT_LEEWAY=off", "TASKFEED_MESSAGES_PER_MINUTE=off",
 		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_REQUESTS_PER_MINUTE=off", "TASKFEED_COMMENT_INTERVAL=" + commentInterval.String(),
 		"TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
-	if bug != "" {
-		s.env = append(s.env, planted.Environ+"="+string(bug))
-	}
 	if s.log, err = os.OpenFile(filepath.Join(dir, "server-"+name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return nil, errors.Join(err, s.close())
 	}

@@ -20,7 +20,7 @@
 //	ready.go     whether the servers are well
 //	paths.go     what must happen besides
 //	rows.go      all failures that are known, and where each is tried
-//	planted.go   mistakes that must be caught
+//	mutated.go   mistakes that must be caught
 //	userdb.go    what is different on a database of the user's own
 //	print.go     progress and verdict
 //
@@ -44,15 +44,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskfeed/taskfeed/internal/planted"
 	"github.com/taskfeed/taskfeed/lab/verify/check"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
 // Config of a run. Zero means the default.
 type Config struct {
-	// Binary is the taskfeed executable for servers and actors. Default: this one.
+	// Binary is the taskfeed executable to start servers from. Required.
 	Binary string
+	// Self is the executable of writers and clients. Default: this one.
+	Self string
 	// Version of taskfeed, for the record.
 	Version string
 	// Seed makes the choices. Default: of the clock.
@@ -73,18 +74,17 @@ type Config struct {
 	// DatabaseURL is the database to run against instead of a private one. Only
 	// faults that are safe for it are run.
 	DatabaseURL string
-	// Bug is what the servers do wrong on purpose, in a build that can. Default:
-	// nothing.
-	Bug planted.Bug
+	// Mutation names the mistake that Binary was built with. Default: none.
+	Mutation string
 	// Progress is told, a line each, what is going on. Default: nobody.
 	Progress io.Writer
 }
 
 func (c Config) withDefaults() (Config, error) {
 	var err error
-	if c.Binary == "" {
-		if c.Binary, err = os.Executable(); err != nil {
-			return c, fmt.Errorf("find the taskfeed binary: %w", err)
+	if c.Self == "" {
+		if c.Self, err = os.Executable(); err != nil {
+			return c, fmt.Errorf("find this program: %w", err)
 		}
 	}
 	if c.Seed == 0 {

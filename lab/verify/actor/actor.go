@@ -1,4 +1,4 @@
-// Package actor holds the processes that a run of taskfeed verify watches:
+// Package actor holds the processes that a run of taskfeed-lab verify watches:
 // writers, which change tasks as an app does, and clients, which read feeds.
 //
 // Each actor is a process of its own, so that whatever is done to the servers or

@@ -46,7 +46,7 @@ type Server struct {
 	Addr string `json:"addr"` // host and port
 }
 
-// RunClients is the process taskfeed verify-client.
+// RunClients is the process taskfeed-lab verify-client.
 func RunClients(ctx context.Context, stdin io.Reader, stdout io.Writer) (err error) {
 	in := bufio.NewScanner(stdin)
 	var cfg ClientsConfig

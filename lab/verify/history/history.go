@@ -1,4 +1,4 @@
-// Package history is what a run of taskfeed verify leaves behind: what every
+// Package history is what a run of taskfeed-lab verify leaves behind: what every
 // actor did and saw, in one directory that can be checked at any later time.
 //
 // # Model

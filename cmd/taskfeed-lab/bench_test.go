@@ -17,9 +17,9 @@ import (
 // tiny makes every measurement within a second or so.
 func tiny(t *testing.T) bench.Config {
 	t.Helper()
-	binary, err := os.Executable()
+	binary, err := build()
 	if err != nil {
-		t.Fatalf("find the test binary: %v", err)
+		t.Fatal(err)
 	}
 	return bench.Config{
 		Binary: binary,
@@ -102,9 +102,8 @@ func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }
 func TestBenchUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--only", "everything"}, {"--output", "yaml"}, {"--rounds", "-1"}, {"--step", "-1s"}, {"extra"}} {
-		var stdout, stderr lockedBuffer
-		if status := run(t.Context(), append([]string{"bench"}, args...), nil, &stdout, &stderr); status != 2 {
-			t.Errorf("bench %q: got status %d and %q, want 2", args, status, stderr.String())
+		if status, _, stderr := runLab(t, append([]string{"bench"}, args...)...); status != 2 {
+			t.Errorf("bench %q: got status %d and %q, want 2", args, status, stderr)
 		}
 	}
 }

@@ -1,4 +1,9 @@
-package main
+// Package terminal keeps data from giving orders to a terminal.
+//
+// Data comes from anybody, and a terminal obeys what is in it: it moves the
+// cursor, hides text or shows it in another order. All that a command writes goes
+// through a Writer, whatever its form.
+package terminal
 
 import (
 	"bytes"
@@ -13,21 +18,23 @@ import (
 	"unicode/utf8"
 )
 
-// Data comes from anybody, and a terminal obeys what is in it: it moves the
-// cursor, hides text or shows it in another order. All that a command writes goes
-// through one place, whatever its form.
-
-// terminalWriter escapes what a terminal would obey, as JSON does: \u009b. In JSON
+// Writer escapes what a terminal would obey, as JSON does: \u009b. In JSON
 // that is the same value. It is safe for concurrent use.
-type terminalWriter struct {
+type Writer struct {
 	out io.Writer
 
 	mu   sync.Mutex
 	rest []byte // the beginning of a character that is not whole yet
 }
 
+// NewWriter returns one that writes to out.
+func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
+
+// Unwrap returns what the Writer writes to.
+func (w *Writer) Unwrap() io.Writer { return w.out }
+
 // Write implements io.Writer.
-func (w *terminalWriter) Write(p []byte) (int, error) {
+func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	whole := p
@@ -42,8 +49,8 @@ func (w *terminalWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end writes what is left of a character that never became whole.
-func (w *terminalWriter) end() {
+// End writes what is left of a character that never became whole.
+func (w *Writer) End() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.rest) > 0 {
@@ -64,7 +71,7 @@ func partial(p []byte) int {
 	return 0
 }
 
-// ownColour is what paint writes, and all that may be obeyed.
+// ownColour is what our own commands write, and all that may be obeyed.
 var ownColour = regexp.MustCompile(`^\x1b\[(0|1|3[1-6])m`)
 
 // escapeObeyed returns p itself where there is nothing to escape, as mostly.
@@ -77,7 +84,7 @@ func escapeObeyed(p []byte) []byte {
 			i += len(own)
 			continue
 		}
-		if obeyed(r) || r == utf8.RuneError && size == 1 {
+		if Obeyed(r) || r == utf8.RuneError && size == 1 {
 			b = appendEscaped(append(b, p[done:i]...), r)
 			done = i + size
 		}
@@ -97,11 +104,11 @@ func appendEscaped(dst []byte, r rune) []byte {
 	return fmt.Appendf(dst, `\u%04x`, r)
 }
 
-// obeyed reports whether a terminal or an editor does something at the character
+// Obeyed reports whether a terminal or an editor does something at the character
 // besides showing it: controls (C0, DEL, C1), what turns or hides text, and what
 // ends lines for some programs. The joiners, which Persian and emoji need, change
 // no order and end nothing.
-func obeyed(r rune) bool {
+func Obeyed(r rune) bool {
 	switch {
 	case r == '\n', r == '\t', r >= ' ' && r < 0x7f, r == '\u200c', r == '\u200d':
 		return false
@@ -109,9 +116,9 @@ func obeyed(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
-// printable replaces what could move the cursor of a terminal, in a text that is
+// Printable replaces what could move the cursor of a terminal, in a text that is
 // to stand on one line.
-func printable(s string) string {
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
@@ -120,13 +127,11 @@ func printable(s string) string {
 	}, s)
 }
 
-// isTerminal reports whether somebody looks at what is written.
-func isTerminal(w io.Writer) bool {
-	switch outer := w.(type) {
-	case *sink:
-		return isTerminal(outer.out)
-	case *terminalWriter:
-		return isTerminal(outer.out)
+// Is reports whether somebody looks at what is written. A writer that wraps
+// another has a method Unwrap.
+func Is(w io.Writer) bool {
+	if outer, ok := w.(interface{ Unwrap() io.Writer }); ok {
+		return Is(outer.Unwrap())
 	}
 	f, ok := w.(*os.File)
 	if !ok {

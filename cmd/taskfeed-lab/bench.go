@@ -10,10 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/lab/bench"
 )
 
-func benchCommand(in *invocation) *cobra.Command {
+func benchCommand(in *cli.Invocation) *cobra.Command {
 	var cfg bench.Config
 	var output, file string
 	var quiet bool
@@ -27,18 +28,22 @@ func benchCommand(in *invocation) *cobra.Command {
 			"of its own, bench-…, and tables in a schema of its own, and removes them\n" +
 			"afterwards. What would be in others' way is left out.\n\n" +
 			"Measurements: " + strings.Join(bench.Names(), ", "),
-		Example: "  taskfeed bench\n  taskfeed bench --only writers,latency\n  taskfeed bench --full --report docs/BENCHMARKS.md",
+		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != outputTable && output != outputJSON {
-				return usageError{fmt.Errorf("--output: %q is neither %s nor %s", output, outputTable, outputJSON)}
+			if output != "table" && output != "json" {
+				return cli.Usage(fmt.Errorf("--output: %q is neither %s nor %s", output, "table", "json"))
 			}
 			if err := cfg.Validate(); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
+			}
+			var err error
+			if cfg.Binary, err = findTaskfeed(cfg.Binary); err != nil {
+				return err
 			}
 			if !quiet {
-				cfg.Progress = in.stderr
+				cfg.Progress = in.Stderr
 			}
-			cfg.Version, cfg.Command = version(), benchLine(&cfg)
+			cfg.Version, cfg.Command = cli.Version(), benchLine(&cfg)
 			report, err := bench.Run(cmd.Context(), cfg)
 			if err != nil && len(report.Figures) == 0 {
 				return err
@@ -46,13 +51,14 @@ func benchCommand(in *invocation) *cobra.Command {
 			return errors.Join(err, writeReport(in, &report, output, file, err == nil))
 		},
 	}
+	taskfeedFlag(cmd, &cfg.Binary)
 	flags := cmd.Flags()
-	flags.StringVar(&output, "output", outputTable, outputTable+" or "+outputJSON)
-	completeFlag(cmd, "output", []string{outputTable, outputJSON})
+	flags.StringVar(&output, "output", "table", "table or json")
+	cli.CompleteFlag(cmd, "output", []string{"table", "json"})
 	flags.StringVar(&file, "report", "", "write the report as Markdown to this file, too, and name what is worse than in the one that is there")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "measure in this database, which must have the present schema, instead of a private one")
 	flags.StringSliceVar(&cfg.Only, "only", nil, "measurements to make (default: all)")
-	completeFlag(cmd, "only", bench.Names())
+	cli.CompleteFlag(cmd, "only", bench.Names())
 	flags.BoolVar(&cfg.Full, "full", false, "measure with ten million events in the log, too: some minutes and 15 GB of disk more")
 	flags.DurationVar(&cfg.Step, "step", 0, "how long one variant of a measurement lasts (default 800ms)")
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "how often the variants take turns (default 5)")
@@ -63,7 +69,7 @@ func benchCommand(in *invocation) *cobra.Command {
 // benchLine is the command as the report shows it. A database's URL may hold a
 // password.
 func benchLine(cfg *bench.Config) string {
-	line := "taskfeed bench"
+	line := "taskfeed-lab bench"
 	if cfg.DatabaseURL != "" {
 		line += " --database-url …"
 	}
@@ -83,15 +89,15 @@ func benchLine(cfg *bench.Config) string {
 }
 
 // writeReport prints the report and, when the run is whole, writes the file.
-func writeReport(in *invocation, report *bench.Report, output, file string, whole bool) error {
+func writeReport(in *cli.Invocation, report *bench.Report, output, file string, whole bool) error {
 	var errs []error
 	if file != "" && whole {
 		errs = append(errs, writeReportFile(report, file))
 	}
-	if output == outputJSON {
-		return errors.Join(append(errs, encode(in.stdout, report))...)
+	if output == "json" {
+		return errors.Join(append(errs, encode(in.Stdout, report))...)
 	}
-	return errors.Join(append(errs, report.WriteTable(in.stdout))...)
+	return errors.Join(append(errs, report.WriteTable(in.Stdout))...)
 }
 
 func writeReportFile(report *bench.Report, file string) error {
@@ -112,9 +118,9 @@ func writeReportFile(report *bench.Report, file string) error {
 }
 
 // benchBareCommand is the server that the benchmark compares with.
-func benchBareCommand(in *invocation) *cobra.Command {
+func benchBareCommand(in *cli.Invocation) *cobra.Command {
 	return &cobra.Command{
-		Use: bench.BareCommand, Short: "The baseline of taskfeed bench", Hidden: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return bench.RunBare(cmd.Context(), in.env) },
+		Use: bench.BareCommand, Short: "The baseline of taskfeed-lab bench", Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return bench.RunBare(cmd.Context(), in.Env) },
 	}
 }

@@ -7,65 +7,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/internal/planted"
 	"github.com/taskfeed/taskfeed/lab/verify"
 	"github.com/taskfeed/taskfeed/lab/verify/check"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// runVerifyCommand runs taskfeed verify with arguments and returns its exit status
+// runVerifyCommand runs taskfeed-lab verify with arguments and returns its exit status
 // and what it printed.
 func runVerifyCommand(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	var out, errs strings.Builder
-	status = run(t.Context(), append([]string{"verify"}, args...), nil, &out, &errs)
-	return status, out.String(), errs.String()
-}
-
-// The planted bugs in the document are those that there are, each with the
-// property that catches it and the command that shows it.
-func TestDocumentedPlantedBugs(t *testing.T) {
-	t.Parallel()
-	var documented, real []string
-	for _, cells := range tableRows(section(t, "docs/PROMISES.md", "How this is proved")) {
-		if len(cells) == 4 {
-			documented = append(documented, strings.Join(cells, " | "))
-		}
-	}
-	for _, b := range verify.PlantedBugs {
-		real = append(real, strings.Join([]string{"`" + string(b.Bug) + "`", b.Says, b.Property, "`" + b.Command() + "`"}, " | "))
-	}
-	wantSame(t, "planted bugs in docs/PROMISES.md", documented, real)
-	if len(real) < 12 {
-		t.Errorf("got %d planted bugs, want 12 at least", len(real))
-	}
-}
-
-// Every bug that can be planted is in the list, and no other.
-func TestPlantedBugsAreListed(t *testing.T) {
-	t.Parallel()
-	var listed []string
-	for _, b := range verify.PlantedBugs {
-		listed = append(listed, string(b.Bug))
-	}
-	wantSame(t, "planted bugs", listed, submatches(`(?m)^\t\w+ +Bug = "([\w-]+)"`, readTop(t, "internal/planted/planted.go")))
-}
-
-// The document says what is not run, and why.
-func TestDocumentedNotRun(t *testing.T) {
-	t.Parallel()
-	var documented, real []string
-	for line := range strings.Lines(section(t, "docs/PROMISES.md", "How this is proved")) {
-		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "- not run: "); ok {
-			documented = append(documented, text)
-		}
-	}
-	for _, row := range verify.Rows {
-		if row.NotRun != "" {
-			real = append(real, row.Says+": "+row.NotRun)
-		}
-	}
-	wantSame(t, "what docs/PROMISES.md says is not run", documented, real)
+	return runLab(t, append([]string{"verify"}, args...)...)
 }
 
 func TestVerifyList(t *testing.T) {
@@ -96,14 +47,11 @@ func TestVerifyUsage(t *testing.T) {
 		"an unknown output":      {[]string{"--output", "xml"}, "xml"},
 		"one server":             {[]string{"--servers", "1"}, "servers"},
 		"a negative round":       {[]string{"--rounds", "-1"}, "rounds"},
-		"a build without bugs":   {[]string{"--planted", "all"}, "-tags planted"},
+		"an unknown mistake":     {[]string{"--planted", "sloth"}, "sloth"},
 		"a directory without it": {[]string{"--check", t.TempDir()}, "run.json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if planted.Built && name == "a build without bugs" {
-				t.Skip("this is a build with bugs")
-			}
 			status, _, stderr := runVerifyCommand(t, tt.args...)
 			if status == 0 || !strings.Contains(stderr, tt.want) {
 				t.Errorf("status %d, %q, want a failure that names %q", status, stderr, tt.want)
@@ -116,7 +64,7 @@ func TestVerifyUsage(t *testing.T) {
 func TestVerifyCheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	header := history.Header{Format: 1, Seed: 7, Command: "taskfeed verify --seed 7", Truth: "slot", MemoryLimit: 1}
+	header := history.Header{Format: 1, Seed: 7, Command: "taskfeed-lab verify --seed 7", Truth: "slot", MemoryLimit: 1}
 	write := func() {
 		if err := history.WriteHeader(dir, header); err != nil {
 			t.Fatal(err)

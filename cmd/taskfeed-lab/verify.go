@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/lab/verify"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/check"
@@ -19,11 +20,11 @@ import (
 // statusInvalid is the exit status of a run that proves nothing either way.
 const statusInvalid = 3
 
-func verifyCommand(in *invocation) *cobra.Command {
+func verifyCommand(in *cli.Invocation) *cobra.Command {
 	var cfg verify.Config
 	var output, checkDir string
 	var list, quiet bool
-	var bugs []string
+	var planted []string
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Prove on this machine that nothing is lost, whatever fails",
@@ -35,27 +36,28 @@ func verifyCommand(in *invocation) *cobra.Command {
 			"nobody else for longer than the loss of a server would.\n\n" +
 			"A round in which not all took place is void, and followed by the next.\n\n" +
 			"Exit status: 0 passed, 1 FAILED, 3 INVALID: something took place in none of the rounds.",
-		Example: "  taskfeed verify\n  taskfeed verify --faults kill-leader,pg-immediate --duration -1s\n" +
-			"  taskfeed verify --rounds 20 --duration 5m --keep histories\n  taskfeed verify --check histories/round-3",
+		Example: "  taskfeed-lab verify\n  taskfeed-lab verify --faults kill-leader,pg-immediate --duration -1s\n" +
+			"  taskfeed-lab verify --rounds 20 --duration 5m --keep histories\n  taskfeed-lab verify --check histories/round-3",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case output != "text" && output != "json":
-				return usageError{fmt.Errorf("--output: %q is neither text nor json", output)}
+				return cli.Usage(fmt.Errorf("--output: %q is neither text nor json", output))
 			case list:
-				return listFaults(in.stdout)
+				return listFaults(in.Stdout)
 			case checkDir != "":
-				return verifyHistory(in.stdout, checkDir, output)
+				return verifyHistory(in.Stdout, checkDir, output)
 			}
 			if !quiet {
-				cfg.Progress = in.stderr
+				cfg.Progress = in.Stderr
 			}
-			cfg.Version = version()
-			if len(bugs) > 0 {
-				return runPlanted(cmd.Context(), in.stdout, cfg, bugs)
+			cfg.Version = cli.Version()
+			if len(planted) > 0 {
+				return runMutations(cmd.Context(), in.Stdout, cfg, planted)
 			}
-			return runVerify(cmd.Context(), in.stdout, cfg, output)
+			return runVerify(cmd.Context(), in.Stdout, cfg, output)
 		},
 	}
+	taskfeedFlag(cmd, &cfg.Binary)
 	flags := cmd.Flags()
 	flags.Uint64Var(&cfg.Seed, "seed", 0, "seed of all choices (default: of the clock)")
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "rounds to run, each with the next seed (default 1)")
@@ -65,20 +67,12 @@ func verifyCommand(in *invocation) *cobra.Command {
 	flags.StringVar(&cfg.Keep, "keep", "", "directory to keep the histories in (default: those that did not pass, in a temporary one)")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "run on this database instead of a private one")
 	flags.StringVar(&checkDir, "check", "", "judge a history that was kept, and run nothing")
-	flags.StringSliceVar(&bugs, "planted", nil, "plant bugs, by name or all, and see that they are caught; takes a build with the tag planted")
+	flags.StringSliceVar(&planted, "planted", nil, "build servers with mistakes, by name or all, and see that they are caught; takes a checkout and Go")
 	flags.BoolVar(&list, "list", false, "list the faults, and run nothing")
 	flags.BoolVar(&quiet, "quiet", false, "no progress")
 	flags.StringVar(&output, "output", "text", "text or json")
 	return cmd
 }
-
-// statusError ends the program with a status of its own.
-type statusError struct {
-	error
-	status int
-}
-
-func (e statusError) Unwrap() error { return e.error }
 
 // verdictError is nil for a pass.
 func verdictError(v check.Verdict) error {
@@ -86,14 +80,18 @@ func verdictError(v check.Verdict) error {
 	case check.Pass:
 		return nil
 	case check.Invalid:
-		return statusError{errors.New("the run proves nothing: not all of it took place"), statusInvalid}
+		return cli.Status(statusInvalid, errors.New("the run proves nothing: not all of it took place"))
 	}
 	return errors.New("a promise was broken")
 }
 
 func runVerify(ctx context.Context, stdout io.Writer, cfg verify.Config, output string) error {
 	if err := cfg.Validate(); err != nil {
-		return usageError{err}
+		return cli.Usage(err)
+	}
+	var err error
+	if cfg.Binary, err = findTaskfeed(cfg.Binary); err != nil {
+		return err
 	}
 	result, err := verify.Run(ctx, cfg)
 	if err != nil {
@@ -107,11 +105,11 @@ func runVerify(ctx context.Context, stdout io.Writer, cfg verify.Config, output 
 	return errors.Join(err, verdictError(result.Verdict))
 }
 
-// runPlanted prints a line for each bug and fails when one is not caught.
-func runPlanted(ctx context.Context, stdout io.Writer, cfg verify.Config, bugs []string) error {
-	err := verify.RunPlanted(ctx, cfg, bugs, stdout)
-	if errors.Is(err, verify.ErrNotPlanted) || errors.Is(err, verify.ErrNoSuchBug) {
-		return usageError{err}
+// runMutations prints a line for each mistake and fails when one is not caught.
+func runMutations(ctx context.Context, stdout io.Writer, cfg verify.Config, names []string) error {
+	err := verify.RunMutations(ctx, cfg, names, stdout)
+	if errors.Is(err, verify.ErrNoSuchMutation) {
+		return cli.Usage(err)
 	}
 	return err
 }
@@ -162,20 +160,20 @@ func listFaults(stdout io.Writer) error {
 }
 
 // verifyWriterCommand and verifyClientCommand are the processes of a run.
-func verifyWriterCommand(in *invocation) *cobra.Command {
+func verifyWriterCommand(in *cli.Invocation) *cobra.Command {
 	return &cobra.Command{
-		Use: "verify-writer", Short: "A writer of taskfeed verify", Hidden: true,
+		Use: "verify-writer", Short: "A writer of taskfeed-lab verify", Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return actor.RunWriter(cmd.Context(), cmd.InOrStdin(), in.stdout)
+			return actor.RunWriter(cmd.Context(), cmd.InOrStdin(), in.Stdout)
 		},
 	}
 }
 
-func verifyClientCommand(in *invocation) *cobra.Command {
+func verifyClientCommand(in *cli.Invocation) *cobra.Command {
 	return &cobra.Command{
-		Use: "verify-client", Short: "Clients of taskfeed verify", Hidden: true,
+		Use: "verify-client", Short: "Clients of taskfeed-lab verify", Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return actor.RunClients(cmd.Context(), cmd.InOrStdin(), in.stdout)
+			return actor.RunClients(cmd.Context(), cmd.InOrStdin(), in.Stdout)
 		},
 	}
 }

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/lab/pgtest"
+)
+
+// asProgram in the environment makes the test binary behave as taskfeed-lab itself:
+// writers, clients and the baseline's server are processes of it.
+const asProgram = "TASKFEED_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Unsetenv(asProgram)
+		main()
+	}
+	dir, err := os.MkdirTemp("", "taskfeed-lab-test-")
+	if err != nil {
+		panic(err)
+	}
+	built = dir
+	pgtest.Main(withoutDir{m})
+}
+
+// withoutDir removes what was built when the tests have ended.
+type withoutDir struct{ m *testing.M }
+
+// Run runs the tests.
+func (w withoutDir) Run() int {
+	defer os.RemoveAll(built)
+	return w.m.Run()
+}
+
+// built is where the program is that servers are started from.
+var built string
+
+// build makes that program, once for all tests.
+var build = sync.OnceValues(func() (binary string, err error) {
+	binary = filepath.Join(built, "taskfeed")
+	out, err := exec.Command("go", "build", "-race", "-o", binary, "../taskfeed").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build taskfeed: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
+// runLab runs taskfeed-lab in this process.
+func runLab(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errs lockedBuffer
+	status = cli.Run(t.Context(), rootCommand, args, os.Environ(), &out, &errs)
+	return status, out.String(), errs.String()
+}
+
+// lockedBuffer may be written by a process and read by a test at once.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// A program that is not there is named, with what to do.
+func TestTaskfeedIsNotFound(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"verify", "--taskfeed", "/nowhere/taskfeed"}, {"bench", "--taskfeed", "/nowhere/taskfeed"}} {
+		if status, _, stderr := runLab(t, args...); status != 2 || !strings.Contains(stderr, "--taskfeed") {
+			t.Errorf("%q: status %d and %q, want 2 and an error that names the flag", args, status, stderr)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+// Package cli is what the commands of this project have in common: how they end,
+// and how they refuse what they were given.
+//
+// Exit status: 0 after an ordered end, 1 when something failed, 2 when the command
+// line or a setting is wrong, and what Status says.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskfeed/taskfeed/internal/logs"
+	"github.com/taskfeed/taskfeed/internal/terminal"
+)
+
+// Invocation is what a command sees of the outside world.
+type Invocation struct {
+	Environ        []string
+	Stdout, Stderr io.Writer
+}
+
+// Env returns the value of a variable, and "" when it is not set.
+func (in *Invocation) Env(name string) string {
+	for _, pair := range in.Environ {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok && value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+// UsageError is a mistake in how the program was called.
+type UsageError struct{ error }
+
+func (e UsageError) Unwrap() error { return e.error }
+
+// Usage makes err a UsageError.
+func Usage(err error) error { return UsageError{err} }
+
+type statusError struct {
+	error
+	status int
+}
+
+func (e statusError) Unwrap() error { return e.error }
+
+// Status makes the program end with a status of its own.
+func Status(status int, err error) error { return statusError{err, status} }
+
+// Main runs the program and ends the process. A signal ends the command's context,
+// a second one the process.
+func Main(root func(*Invocation) *cobra.Command) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(Run(ctx, root, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// Run is Main without the process: it returns the exit status.
+func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, environ []string, stdout, stderr io.Writer) int {
+	out, errs := terminal.NewWriter(stdout), terminal.NewWriter(stderr)
+	defer out.End()
+	defer errs.End()
+	cmd := root(&Invocation{Environ: environ, Stdout: out, Stderr: errs})
+	prepare(cmd)
+	cmd.SetArgs(args)
+	cmd.SetOut(out)
+	cmd.SetErr(errs)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(errs, "%s: %s\n", cmd.Name(), logs.Redact(err.Error()))
+	if _, ok := errors.AsType[UsageError](err); ok {
+		return 2
+	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status
+	}
+	return 1
+}
+
+// prepare makes wrong flags and arguments usage errors.
+func prepare(root *cobra.Command) {
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return Usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+	})
+	root.Args = cobra.NoArgs
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	for _, cmd := range root.Commands() {
+		wrapArgs(cmd)
+	}
+}
+
+func wrapArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return Usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
+		}
+		return nil
+	}
+	for _, sub := range cmd.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// CompleteFlag makes the shell complete the values of a flag.
+func CompleteFlag(cmd *cobra.Command, name string, words []string) {
+	complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
+		panic(err) // the flag is not there: a fault of the program
+	}
+}
+
+// Version names the build, as far as the Go toolchain recorded it.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
