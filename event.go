@@ -8,8 +8,23 @@ import (
 
 // Type says what happened. Types that begin with "task_" belong to tasks and
 // those that begin with "feed_" to the protocol; an app's own notifications use
-// any other name of at most 64 bytes.
+// any other name that is Valid.
 type Type string
+
+// maxType is how long a type may be.
+const maxType = 64
+
+// Valid reports whether an event can have the type: a letter, then letters, digits
+// and _ . : -, 64 of all at most, in ASCII.
+func (t Type) Valid() bool {
+	for i, c := range []byte(t) {
+		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '_' && c != '.' && c != ':' && c != '-') {
+			return false
+		}
+	}
+	return t != "" && len(t) <= maxType
+}
 
 // Types of events that belong to a task. All but TypeTaskProgress and
 // TypeTaskDeleted carry the whole visible state of the task: kind, progress,

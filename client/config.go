@@ -124,7 +124,7 @@ func (c *Config) validate() error {
 	refuse(c.Backoff.Max < c.Backoff.Min, "Backoff.Max", "is less than Backoff.Min")
 	refuse(c.PeerTimeout < 0, "PeerTimeout", "is negative")
 	for _, t := range c.Types {
-		refuse(t == "" || strings.Contains(string(t), ","), "Types", "has a name that is empty or holds a comma")
+		refuse(!t.Valid(), "Types", "has one that no event can have")
 	}
 	return errors.Join(errs...)
 }

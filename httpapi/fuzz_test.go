@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -207,9 +206,16 @@ func checkQuery(t *testing.T, limit int, sort taskfeed.Sort, sorts string, span 
 // selects the event that it names.
 func FuzzFeedFilter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {
-		values, err := url.ParseQuery(query)
+		values, err := parseQuery(query)
 		if err != nil {
 			return
+		}
+		for _, all := range values {
+			for _, value := range all {
+				if lower := strings.ToLower(value); strings.Contains(lower, "?after=") || strings.Contains(lower, "&after=") {
+					t.Errorf("%q: a cursor is passed over in %q", query, value)
+				}
+			}
 		}
 		p := &params{values: values}
 		var filter taskfeed.Filter
@@ -222,7 +228,7 @@ func FuzzFeedFilter(f *testing.F) {
 		}
 		filter.UserID = "alice"
 		for _, typ := range append([]taskfeed.Type{}, filter.Types...) {
-			if e := (taskfeed.Event{UserID: "alice", TaskID: filter.TaskID, Type: typ}); !filter.Match(&e) || len(typ) == 0 || len(typ) > maxType {
+			if e := (taskfeed.Event{UserID: "alice", TaskID: filter.TaskID, Type: typ}); !filter.Match(&e) || !typ.Valid() {
 				t.Errorf("%q: %+v does not select %+v", query, filter, e)
 			}
 		}

@@ -21,7 +21,6 @@ const (
 	maxLimit     = taskfeed.MaxPageLimit
 	maxText      = 255 // bytes, as ids have in the schema
 	maxListed    = 50  // values of a parameter that may stand more than once
-	maxType      = 64  // bytes, see taskfeed.Type
 )
 
 // fieldError says what is wrong with one parameter.
@@ -185,14 +184,15 @@ func (p *params) statuses(name string) []taskfeed.Status {
 	return statuses
 }
 
-// types reads types of events: those of tasks or an app's own.
+// types reads types of events: those of tasks or an app's own. One that no event
+// can have would select nothing, without a word.
 func (p *params) types(name string) []taskfeed.Type {
 	var types []taskfeed.Type
 	for _, value := range p.list(name) {
 		t := taskfeed.Type(value)
 		ours := strings.HasPrefix(value, "task_") || strings.HasPrefix(value, "feed_")
-		if len(value) > maxType || !plainText(value) || ours && !slices.Contains(taskfeed.TaskTypes, t) {
-			p.refuse(name, "must be %s, or a type of the app's own", joined(taskfeed.TaskTypes))
+		if !t.Valid() || ours && !slices.Contains(taskfeed.TaskTypes, t) {
+			p.refuse(name, "must be %s, or a type of the app's own: a letter, then letters, digits and _ . : -, 64 at most", joined(taskfeed.TaskTypes))
 			return nil
 		}
 		types = append(types, t)

@@ -21,6 +21,9 @@ var unreadable = []string{
 	"=0", "after=0&=", "=after=0", "after=0&=x",
 	"x=1#after=0", "#after=0", "after=0#",
 	"%ff=1&after=0", "after%ff=0", "%00after=0", "after%00=0", "%0aafter=0", "after=0&%7f=1",
+	"types=mail?after=0", "task_id=t1?after=0", "x=1?after=0", "x=1?x=2?after=0", "task_id=t1?Last_Event_ID=3", "task_id=t1?lastEventId=3", "task_id=t1?types=mail",
+	"task_id=t1%26after=0", "task_id=t1%3Fafter%3D0", "task_id=t1%253Fafter%253D0", "task_id=t1%23after=0", "task_id=t1&amp%3Bafter=0", "task_id=t1%26amp%3Bafter%3D0",
+	"x=t1%26amp%3Bamp%3Bafter=0", "?after=0", "%3Fafter=0", "x=1&?after=0", "amp%3Bafter=0", "AMP%3Bx=0", "after%26amp%3Bx=0", "x=1&%26after=0", "x=1&%2526amp%253Bafter=0",
 }
 
 // TestBadInput95UnreadableQueries: /ws/alice?after=0;x opened a feed that began
@@ -82,7 +85,7 @@ func TestBadInput95UnreadableQueries(t *testing.T) {
 		f := serve(t, setup{})
 		f.log.add("alice", "hello", `{}`)
 		for _, query := range []string{"after=0", "&&after=0&&", "after=%30", "%61fter=0", "x=a?b/c:d@e&after=0", "x=[]{}|^`\\\"<>&after=0",
-			"x&after=0", "after=0&x==1", "x=1&x=2&after=0", "x=%ff%00&after=0", "x=ü&after=0"} {
+			"x&after=0", "after=0&x==1", "y=a?b=c&x=/?page=2&after=0", "x=thereafter=0&after=0", "my_after=7&x-token=8&after=0", "x=1&x=2&after=0", "x=%ff%00&after=0", "x=ü&after=0"} {
 			f.dial("alice", query).ExpectEvent(1)
 		}
 	})
@@ -95,13 +98,35 @@ func TestBadInput96NamesThatLookLikeOurs(t *testing.T) {
 	f := serve(t, setup{})
 	alice := f.token("alice")
 	for _, query := range []string{"After=0", "AFTER=0", "after[]=0", "+after=0", "after+=0", "%20after=0", "after%3D0", "after%3D=0", "after.=0",
-		"after%C2%A0=0", "%EF%BB%BFafter=0", "taskId=t1", "task-id=t1", "Types=x", "types[]=x", "Token=x", "last%20event%20id=1"} {
+		"after%C2%A0=0", "%EF%BB%BFafter=0", "taskId=t1", "task-id=t1", "Types=x", "types[]=x", "Token=x", "last%20event%20id=1",
+		"x[after]=0", "feed.after=0", "after%253D0", "after%25253D=0", "[\"after\"]=0", "x/after=0", "after%2520=0"} {
 		expectProblem(t, wstest.Refused(t, f.feedURL("alice", query), wstest.Options{}), 400, taskfeed.CodeBadRequest)
 		resp, body := f.getAs(alice, "/v1/events/stream?"+query)
 		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, repeatable(strings.SplitN(query, "=", 2)[0]))
 	}
 	f.dial("alice", "utm_source=x", "t=1").ExpectQuiet()
 	f.stream(alice, "utm_source=x", "t=1", "_=1").ExpectLive(0)
+}
+
+// TestBadInput137TypesOfNoEvent: a feed narrowed to types that no event can have
+// opened, and stayed silent for good.
+func TestBadInput137TypesOfNoEvent(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{deps: Deps{History: &fakeHistory{}}})
+	alice := f.token("alice")
+	for _, value := range []string{"*", "task%20queued", "mail,*", "a%2Cb%20c", "1st", "_x", ".x", "-", "%C3%A9t%C3%A9", "m%C3%A4il", "a/b", "a%3Bb", "%22mail%22", "[mail]", "task_*",
+		"mail%3F", "a%00", "%FF", strings.Repeat("a", 65), "task_done", "feed_live"} {
+		expectProblem(t, wstest.Refused(t, f.feedURL("alice", "types="+value), wstest.Options{}), 400, taskfeed.CodeBadRequest)
+		resp, body := f.getAs(alice, "/v1/events/stream?types="+value)
+		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, "types")
+		for path, token := range map[string]string{"/v1/me/events": alice, "/v1/events": f.adminToken()} {
+			resp, body := f.getAs(token, path+"?type="+value)
+			f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, "type")
+		}
+	}
+	for _, value := range []string{"mail", "M", "a.b:c-d_9", "Task_done", "task_queued,mail", "mail,%20order.paid", strings.Repeat("a", 64)} {
+		f.dial("alice", "types="+value).ExpectQuiet()
+	}
 }
 
 // TestBadInput97Doubled: of two that say different things, each reader takes the
