@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
 )
@@ -141,7 +142,9 @@ func TestWaitInTheMiddleOfAMessage(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	app := pgtest.Connect(t, url)
-	s := openSession(t, openStore(t, store.Config{URL: proxy(t, url, trickle)}))
+	net, through := pgtest.Network(t, url)
+	net.Set(netfault.Mode{Slice: 3, Rate: 10_000})
+	s := openSession(t, openStore(t, store.Config{URL: through}))
 	exec(t, s.Conn(), "LISTEN taskfeed")
 	waits := 0
 	for i := range 5 {
@@ -254,11 +257,11 @@ func TestCheckListen(t *testing.T) {
 	t.Run("a pooler swallows them", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.New(t)
-		s := openStore(t, store.Config{URL: proxy(t, url, swallowNotifications), ListenURL: ""})
+		s := openStore(t, store.Config{URL: pgtest.Through(t, url, swallowNotifications), ListenURL: ""})
 		if err := s.CheckListen(t.Context()); !mention(err, "LISTEN does not work") {
 			t.Errorf("check: %v, want an error that says that LISTEN does not work", err)
 		}
-		direct := openStore(t, store.Config{URL: proxy(t, url, swallowNotifications), ListenURL: url})
+		direct := openStore(t, store.Config{URL: pgtest.Through(t, url, swallowNotifications), ListenURL: url})
 		if err := direct.CheckListen(t.Context()); err != nil {
 			t.Errorf("check with a direct URL beside: %v, want nil", err)
 		}

@@ -42,9 +42,9 @@ var mayImport = map[string][]string{
 	"lab/leaktest":     {},
 	"lab/mutations":    {},
 	"lab/netfault":     {},
-	"lab/pgtest":       {"internal/devpg", "lab/leaktest", "migrations"},
+	"lab/pgtest":       {"internal/devpg", "lab/leaktest", "lab/netfault", "migrations"},
 	"lab/ssetest":      {root},
-	"lab/verify":       {anywhere},
+	"lab/verify":       {anywhere, "lab/netfault"},
 	"lab/wstest":       {root},
 
 	"lab/verify/actor":   {"auth", "internal/dial", "lab/verify/history"},
@@ -62,7 +62,7 @@ var testsMayImport = map[string][]string{
 
 // testHelpers are for tests: what is shipped does not import them, unless
 // mayImport names one.
-var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/pgtest", "lab/ssetest", "lab/wstest"}
+var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/netfault", "lab/pgtest", "lab/ssetest", "lab/wstest"}
 
 // home says where an outside module may be imported, its subpackages included.
 type home struct {

@@ -3,13 +3,13 @@ package dial_test
 import (
 	"errors"
 	"net"
-	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/lab/netfault"
 )
 
 // Bad input 69, through a pooler that refuses parameters too: what is set for a
@@ -33,28 +33,12 @@ func TestSharedSessions(t *testing.T) {
 // the backend 42. It refuses connections that begin with a search_path.
 func pooler(t *testing.T) (url string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := netfault.Serve(func(client net.Conn) { answer(pgproto3.NewBackend(client, client)) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	var wg sync.WaitGroup
-	t.Cleanup(func() {
-		_ = l.Close() // ends the loop
-		wg.Wait()
-	})
-	wg.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer client.Close()
-				answer(pgproto3.NewBackend(client, client))
-			})
-		}
-	})
-	return "postgres://u@" + l.Addr().String() + "/db?sslmode=disable"
+	t.Cleanup(s.Close)
+	return "postgres://u@" + s.Addr() + "/db?sslmode=disable"
 }
 
 func answer(b *pgproto3.Backend) {

@@ -19,6 +19,7 @@ type link struct {
 	proxy          *Proxy
 	client, server net.Conn
 	left           atomic.Int64 // bytes until it is cut; 0: never
+	hole           atomic.Bool  // nothing passes
 	once           sync.Once
 	cut            chan struct{} // closed when the link was reset
 }
@@ -108,7 +109,7 @@ func (l *link) write(to net.Conn, c chunk, held func(Mode) bool) bool {
 	stopped := false
 	for rest := c.bytes; len(rest) > 0; {
 		m, changed := l.proxy.now()
-		if held(m) {
+		if held(m) || l.hole.Load() {
 			if !stopped {
 				stopped = true
 				l.proxy.held.Add(int64(len(rest)))

@@ -9,7 +9,6 @@ package netfault
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -31,10 +30,7 @@ type Mode struct {
 
 // Proxy listens on 127.0.0.1. It is safe for concurrent use.
 type Proxy struct {
-	listener net.Listener
-	stop     context.CancelFunc
-	done     context.Context
-	work     sync.WaitGroup
+	server   *Server
 	accepted atomic.Int64
 	held     atomic.Int64
 	shaped   atomic.Int64
@@ -52,18 +48,22 @@ type target struct{ network, address string }
 // New starts a proxy to a target, such as "tcp", "127.0.0.1:5432". The caller
 // closes it.
 func New(network, address string) (*Proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p := &Proxy{target: target{network, address}, changed: make(chan struct{}), links: make(map[*link]struct{})}
+	ready := make(chan struct{})
+	server, err := Serve(func(conn net.Conn) {
+		<-ready
+		p.serve(conn)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
-	p := &Proxy{listener: l, target: target{network, address}, changed: make(chan struct{}), links: make(map[*link]struct{})}
-	p.done, p.stop = context.WithCancel(context.Background())
-	p.work.Go(p.accept)
+	p.server = server
+	close(ready)
 	return p, nil
 }
 
 // Addr is where to connect: host and port.
-func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+func (p *Proxy) Addr() string { return p.server.Addr() }
 
 // Accepted is how many connections there have been.
 func (p *Proxy) Accepted() int64 { return p.accepted.Load() }
@@ -111,6 +111,22 @@ func (p *Proxy) Set(m Mode) {
 	p.changed = make(chan struct{})
 }
 
+// Hold makes a black hole of the connections that are open now: nothing passes, in
+// either direction, until release is called. New ones pass.
+func (p *Proxy) Hold() (release func()) {
+	set := func(hold bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for l := range p.links {
+			l.hole.Store(hold)
+		}
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+	set(true)
+	return func() { set(false) }
+}
+
 // Reset ends all open connections with a TCP reset and returns how many those were.
 func (p *Proxy) Reset() int {
 	p.mu.Lock()
@@ -123,10 +139,9 @@ func (p *Proxy) Reset() int {
 
 // Close ends everything and waits for it.
 func (p *Proxy) Close() {
-	p.stop()
-	_ = p.listener.Close() // only its goroutine minds
+	p.server.stop() // no new links
 	p.Reset()
-	p.work.Wait()
+	p.server.Close()
 }
 
 // now returns the mode and a channel that is closed when it changes.
@@ -136,36 +151,8 @@ func (p *Proxy) now() (Mode, <-chan struct{}) {
 	return p.mode, p.changed
 }
 
-func (p *Proxy) accept() {
-	for {
-		conn, err := p.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			if !p.pause(10 * time.Millisecond) { // out of file descriptors, for one
-				return
-			}
-			continue
-		}
-		p.accepted.Add(1)
-		p.work.Go(func() { p.serve(conn) })
-	}
-}
-
-// pause waits and reports whether the proxy still runs.
-func (p *Proxy) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-p.done.Done():
-		return false
-	}
-}
-
 func (p *Proxy) serve(client net.Conn) {
+	p.accepted.Add(1)
 	p.mu.Lock()
 	target, refuse := p.target, p.mode.Refuse
 	p.mu.Unlock()
@@ -175,7 +162,7 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	var d net.Dialer
-	ctx, cancel := context.WithTimeout(p.done, 10*time.Second)
+	ctx, cancel := context.WithTimeout(p.server.done, 10*time.Second)
 	defer cancel()
 	server, err := d.DialContext(ctx, target.network, target.address)
 	if err != nil {
@@ -192,7 +179,7 @@ func (p *Proxy) serve(client net.Conn) {
 func (p *Proxy) add(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.done.Err() != nil {
+	if p.server.done.Err() != nil {
 		_ = l.server.Close()
 		return false
 	}

@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,25 +21,12 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // echo is a server that sends back what it gets.
 func echo(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s, err := Serve(func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	var work sync.WaitGroup
-	work.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			work.Go(func() {
-				defer conn.Close()
-				_, _ = io.Copy(conn, conn)
-			})
-		}
-	})
-	t.Cleanup(func() { l.Close(); work.Wait() })
-	return l.Addr().String()
+	t.Cleanup(s.Close)
+	return s.Addr()
 }
 
 func start(t *testing.T, target string) *Proxy {
@@ -259,5 +246,33 @@ func TestCloseWhileHeld(t *testing.T) {
 			p.Close()
 			awaitOpen(t, p, 0)
 		})
+	}
+}
+
+// A hole swallows what is under way on the connections that were there, and gives it
+// back in order; a connection that is made meanwhile passes.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	p := start(t, echo(t))
+	old := dial(t, p)
+	if err := exchange(old, []byte("before")); err != nil {
+		t.Fatal(err)
+	}
+	release := p.Hold()
+	if _, err := old.Write([]byte("held")); err != nil {
+		t.Fatal(err)
+	}
+	if err := exchange(dial(t, p), []byte("new")); err != nil {
+		t.Errorf("a new connection: %v, want it to pass", err)
+	}
+	_ = old.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := old.Read(make([]byte, 8)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("through the hole: %d bytes and error %v, want nothing", n, err)
+	}
+	release()
+	_ = old.SetReadDeadline(time.Now().Add(20 * time.Second))
+	got := make([]byte, 4)
+	if _, err := io.ReadFull(old, got); err != nil || string(got) != "held" {
+		t.Errorf("after the hole: got %q and %v, want what was sent into it", got, err)
 	}
 }

@@ -1,0 +1,94 @@
+package netfault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+)
+
+// Server listens on 127.0.0.1 and hands each connection to a function.
+type Server struct {
+	listener net.Listener
+	handle   func(net.Conn)
+	done     context.Context
+	stop     context.CancelFunc
+	work     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// Serve starts a server, which the caller closes. handle is called in a goroutine of
+// its own for each connection, which is closed when it returns.
+func Serve(handle func(net.Conn)) (*Server, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	s := &Server{listener: l, handle: handle, conns: make(map[net.Conn]struct{})}
+	s.done, s.stop = context.WithCancel(context.Background())
+	s.work.Go(s.accept)
+	return s, nil
+}
+
+// Addr is where to connect: host and port.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Close ends everything and waits for it.
+func (s *Server) Close() {
+	s.stop()
+	_ = s.listener.Close() // only its goroutine minds
+	s.mu.Lock()
+	for conn := range s.conns {
+		_ = conn.Close() // its function may have done so
+	}
+	s.mu.Unlock()
+	s.work.Wait()
+}
+
+func (s *Server) accept() {
+	for {
+		conn, err := s.listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if !s.pause(10 * time.Millisecond) { // out of file descriptors, for one
+				return
+			}
+			continue
+		}
+		s.work.Go(func() { s.serve(conn) })
+	}
+}
+
+// pause waits and reports whether the server still runs.
+func (s *Server) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.done.Done():
+		return false
+	}
+}
+
+func (s *Server) serve(conn net.Conn) {
+	defer conn.Close()
+	s.mu.Lock()
+	s.conns[conn] = struct{}{}
+	over := s.done.Err() != nil
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, conn)
+	}()
+	if !over {
+		s.handle(conn)
+	}
+}
