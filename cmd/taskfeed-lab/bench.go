@@ -31,7 +31,7 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
-				return cli.Usage(fmt.Errorf("--output: %q is neither %s nor %s", output, "table", "json"))
+				return cli.Usage(errors.New("--output must be table or json"))
 			}
 			if err := cfg.Validate(); err != nil {
 				return cli.Usage(err)

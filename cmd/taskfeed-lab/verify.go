@@ -41,7 +41,7 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case output != "text" && output != "json":
-				return cli.Usage(fmt.Errorf("--output: %q is neither text nor json", output))
+				return cli.Usage(errors.New("--output must be text or json"))
 			case list:
 				return listFaults(in.Stdout)
 			case checkDir != "":

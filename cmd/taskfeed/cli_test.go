@@ -105,7 +105,7 @@ func TestHistoryCommands(t *testing.T) {
 			t.Errorf("%d %s%s, want what is kept of it", r.status, r.stdout, r.stderr)
 		}
 		cli("tasks", "show", "nothing").expect(t, 1, "the server answers 404: there is no")
-		cli("tasks", "show").expect(t, 2, "accepts 1 arg")
+		cli("tasks", "show").expect(t, 2, "takes 1 argument")
 	})
 	t.Run("events", func(t *testing.T) {
 		r := cli("events", "--user", "alice")
@@ -148,7 +148,7 @@ func TestHistoryCommands(t *testing.T) {
 		r.expect(t, 1, "connection refused")
 		for args, want := range map[string]string{
 			"tasks list --output xml": "--output: must be one of table, json, ndjson", "tasks list --limit 0": "--limit", "tasks list --created-after soon": "--created-after",
-			"events --since yesterday": "--since", "tasks list --no-such-flag": "unknown flag", "tasks list extra": "unknown command", "tasks no-such-command": "unknown command",
+			"events --since yesterday": "--since", "tasks list --no-such-flag": "unknown flag", "tasks list extra": "takes no arguments", "tasks no-such-command": "none of its commands",
 		} {
 			if r := cli(strings.Fields(args)...); r.status != 2 || !strings.Contains(r.stderr, want) || strings.Contains(r.stderr, "secret") {
 				t.Errorf("%s: exit status %d, stderr %q; want 2 and %q", args, r.status, r.stderr, want)

@@ -31,7 +31,7 @@ func TestConfigErrors(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"bad input 64: an unknown flag", good, []string{"--retantion=1h"}, []string{"--retantion", "serve --help"}},
+		{"bad input 64: an unknown flag", good, []string{"--retantion=1h"}, []string{"did you mean --retention?", "serve --help"}},
 		{"bad input 64: a duration without a unit", good, []string{"--drain=10"}, []string{"--drain", "with a unit"}},
 		{"bad input 64: a negative duration", append(good, "TASKFEED_RETENTION=-1h"), nil, []string{"TASKFEED_RETENTION", "at least 1m"}},
 		{"bad input 64: not a number", append(good, "TASKFEED_MAX_CONNECTIONS=many"), nil, []string{"TASKFEED_MAX_CONNECTIONS", "whole number"}},
@@ -43,7 +43,7 @@ func TestConfigErrors(t *testing.T) {
 		{"bad input 100: origins that never match", append(good, "TASKFEED_ALLOWED_ORIGINS=https://a.example, https://*,wss://b.example,https://c.example/"), nil,
 			[]string{"TASKFEED_ALLOWED_ORIGINS: entry 2: a star", "entry 3: an origin is that of the page", "entry 4: an origin has no path"}},
 		{"no database", good[1:], nil, []string{"DATABASE_URL", "taskfeed dev"}},
-		{"an argument too many", good, []string{"now"}, []string{"now"}},
+		{"an argument too many", good, []string{"now"}, []string{"takes no arguments"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -192,7 +192,7 @@ func TestTailUsage(t *testing.T) {
 		"--after: a cursor is":          append(good[:3:3], "--after", "-1", "--token", "hush"),
 		"TASKFEED_TOKEN: it is missing": {"tail", "--user", "alice"},
 		"URL must be like":              append(good[:5:5], "--url", "localhost"),
-		"unknown command":               append(good[:5:5], "extra"),
+		"takes no arguments":            append(good[:5:5], "extra"),
 	} {
 		var stderr bytes.Buffer
 		status := cli.Run(t.Context(), rootCommand, args, nil, io.Discard, &stderr)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
@@ -70,7 +69,7 @@ func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, envir
 	defer out.End()
 	defer errs.End()
 	cmd := root(&Invocation{Environ: environ, Stdout: out, Stderr: errs})
-	prepare(cmd)
+	prepare(cmd, args)
 	cmd.SetArgs(args)
 	cmd.SetOut(out)
 	cmd.SetErr(errs)
@@ -78,7 +77,7 @@ func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, envir
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(errs, "%s: %s\n", cmd.Name(), logs.Redact(err.Error()))
+	fmt.Fprintf(errs, "%s: %s\n", cmd.Name(), plain(err))
 	if _, ok := errors.AsType[UsageError](err); ok {
 		return 2
 	}
@@ -86,35 +85,6 @@ func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, envir
 		return e.status
 	}
 	return 1
-}
-
-// prepare makes wrong flags and arguments usage errors.
-func prepare(root *cobra.Command) {
-	root.SilenceUsage, root.SilenceErrors = true, true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return Usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-	})
-	root.Args = cobra.NoArgs
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	for _, cmd := range root.Commands() {
-		wrapArgs(cmd)
-	}
-}
-
-func wrapArgs(cmd *cobra.Command) {
-	check := cmd.Args
-	if check == nil {
-		check = cobra.NoArgs
-	}
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return Usage(fmt.Errorf("%w; see %s --help", err, cmd.CommandPath()))
-		}
-		return nil
-	}
-	for _, sub := range cmd.Commands() {
-		wrapArgs(sub)
-	}
 }
 
 // CompleteFlag makes the shell complete the values of a flag.
