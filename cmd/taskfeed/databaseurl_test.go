@@ -61,3 +61,25 @@ func TestDatabaseURLsInQuotes(t *testing.T) {
 		})
 	}
 }
+
+// Secrets on the command line stood in the list of processes of the machine.
+func TestNoFlagTakesASecret(t *testing.T) {
+	t.Parallel()
+	const password = "S3cretPass"
+	for _, c := range []struct{ flag, value, want string }{
+		{"--jwt-secret", password, "set TASKFEED_JWT_SECRET, or TASKFEED_JWT_SECRET_FILE"},
+		{"--database-url", "postgres://u:" + password + "@h/db", "set DATABASE_URL, or DATABASE_URL_FILE"},
+		{"--database-url", "postgres://u@h/db?sslmode=disable&password=" + password, "set DATABASE_URL, or DATABASE_URL_FILE"},
+		{"--database-url", "host=h user=u password=" + password, "set DATABASE_URL, or DATABASE_URL_FILE"},
+		{"--listen-database-url", "postgres://:" + password + "@h:5432/db", "set TASKFEED_LISTEN_DATABASE_URL, or"},
+	} {
+		status, stdout, stderr := try(t, []string{"TASKFEED_JWT_SECRET=" + testSecret, "DATABASE_URL=postgres://u@h/db"}, "serve", c.flag, c.value)
+		if status != 2 || !strings.Contains(stderr, c.flag+": ") || !strings.Contains(stderr, c.want) || strings.Contains(stdout+stderr, password) {
+			t.Errorf("%s: got status %d and %q, want 2, %q, and no secret", c.flag, status, stderr, c.want)
+		}
+	}
+	_, _, stderr := try(t, nil, "migrate", "status", "--database-url", "postgres://u@127.0.0.1:1/db?connect_timeout=1")
+	if strings.Contains(stderr, "a secret on a command line") || !strings.Contains(stderr, "127.0.0.1") {
+		t.Errorf("a URL without a password: got %q, want it taken and the database not reached", stderr)
+	}
+}

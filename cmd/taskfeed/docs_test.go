@@ -94,7 +94,11 @@ func TestDocumentedSettings(t *testing.T) {
 		if s.byDef != "" {
 			byDef = "`" + s.byDef + "`"
 		}
-		real = append(real, row("`"+s.env+"`", "`--"+s.flag()+"`", byDef))
+		flag := "`--" + s.flag() + "`"
+		if s.private("") {
+			flag = "–"
+		}
+		real = append(real, row("`"+s.env+"`", flag, byDef))
 	}
 	wantSame(t, "settings in docs/OPERATIONS.md", documented, real)
 }

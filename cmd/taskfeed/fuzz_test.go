@@ -31,7 +31,11 @@ func FuzzSettings(f *testing.F) {
 		variable := readSettings(t, name, value, func(_ *pflag.FlagSet, s *setting) map[string]string {
 			return map[string]string{s.env: value}
 		})
-		if flag != variable {
+		if private := private[name]; private != nil && private(value) {
+			if !strings.Contains(flag, "refused: everybody on this machine can read") {
+				t.Errorf("%s=%q: got %s as a flag, want a secret refused", name, value, flag)
+			}
+		} else if flag != variable {
 			t.Errorf("%s=%q: got %s as a flag and %s as a variable", name, value, flag, variable)
 		}
 		if strings.TrimSpace(value) != value {

@@ -18,7 +18,7 @@ import (
 
 // A setting is one thing that can be configured: by a flag, by an environment
 // variable, or by the variable with _FILE behind its name, which holds the path
-// of a file with the value. The flag wins.
+// of a file with the value. The flag wins; it takes no secret.
 type setting struct {
 	env   string
 	usage string // what it is, its unit and its default, for people
@@ -26,10 +26,24 @@ type setting struct {
 	parse func(string) error
 }
 
+// private says which values must not stand on a command line, where every user of
+// the machine can read them.
+var private = map[string]func(value string) bool{
+	"TASKFEED_JWT_SECRET":          func(string) bool { return true },
+	"DATABASE_URL":                 dial.HasPassword,
+	"TASKFEED_LISTEN_DATABASE_URL": dial.HasPassword,
+}
+
 // flag is the setting's name on the command line.
 func (s *setting) flag() string {
 	name := strings.TrimPrefix(s.env, "TASKFEED_")
 	return strings.ToLower(strings.ReplaceAll(name, "_", "-"))
+}
+
+// private reports whether a value must not stand on a command line.
+func (s *setting) private(value string) bool {
+	is := private[s.env]
+	return is != nil && is(value)
 }
 
 // settings is what one subcommand can be configured with.
@@ -49,7 +63,9 @@ func (ss *settings) register(flags *pflag.FlagSet) {
 	for _, s := range ss.list {
 		usage := fmt.Sprintf("%s (%s)", s.usage, s.env)
 		ss.values[s.flag()] = flags.String(s.flag(), "", usage)
-		flags.Lookup(s.flag()).DefValue = s.byDef
+		flag := flags.Lookup(s.flag())
+		flag.DefValue = s.byDef
+		flag.Hidden = s.private("") // it is there to say what to do instead
 	}
 }
 
@@ -71,7 +87,11 @@ func (ss *settings) read(env func(string) string) error {
 
 func (ss *settings) lookup(s *setting, env func(string) string) (text, source string, err error) {
 	if ss.flags != nil && ss.flags.Changed(s.flag()) {
-		return *ss.values[s.flag()], "--" + s.flag(), nil
+		text, source = *ss.values[s.flag()], "--"+s.flag()
+		if s.private(text) {
+			return "", source, fmt.Errorf("everybody on this machine can read a secret on a command line: set %s, or %s_FILE to the path of a file that holds it", s.env, s.env)
+		}
+		return text, source, nil
 	}
 	if text = env(s.env); text != "" {
 		return text, s.env, nil

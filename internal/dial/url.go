@@ -29,6 +29,12 @@ func Clean(url string) string {
 	}
 }
 
+var password = regexp.MustCompile(`(?i)//[^/?#@:]*:[^/?#@]+@|(^|[\s?&])(ssl)?password\s*=`)
+
+// HasPassword reports whether a password stands in the URL, or in a text of keywords
+// and values. It goes by the form and may find one in what cannot be parsed.
+func HasPassword(url string) bool { return password.MatchString(url) }
+
 // parse understands a URL, or says what is wrong with it without showing it.
 func parse(text string) (*pgxpool.Config, error) {
 	text = Clean(text)
