@@ -1,9 +1,31 @@
 -- +goose Up
 CREATE TABLE taskfeed.app_roles (
-    role text NOT NULL,
-    CONSTRAINT app_roles_pkey PRIMARY KEY (role)
+    cluster      bigint  NOT NULL, -- its system identifier: elsewhere the name counts, and the oid may be another's
+    role_oid     oid     NOT NULL,
+    role         text    NOT NULL,
+    foreign_keys boolean NOT NULL,
+    CONSTRAINT app_roles_pkey PRIMARY KEY (cluster, role_oid)
 );
 COMMENT ON TABLE taskfeed.app_roles IS 'Roles that grant_app was called for: a dump that leaves rights behind takes them along.';
+
+-- A role may be renamed, and another be made with its name; a dump is loaded where
+-- roles have other oids.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.apps()
+RETURNS TABLE (app oid, name text, foreign_keys boolean, cluster bigint)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT g.oid, g.rolname::text, bool_or(r.foreign_keys), here.system_identifier
+    FROM pg_control_system() AS here
+    CROSS JOIN taskfeed.app_roles AS r
+    JOIN pg_roles AS g ON CASE r.cluster WHEN here.system_identifier THEN g.oid = r.role_oid ELSE g.rolname = r.role END
+    GROUP BY g.oid, g.rolname, here.system_identifier
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.apps() IS 'The roles of apps that there are, by what they are called now.';
+REVOKE ALL ON FUNCTION taskfeed.apps() FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.rights_beyond()
@@ -13,7 +35,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
-    WITH objects (kind, name, named, owner, acl, attribute) AS (
+    WITH apps AS MATERIALIZED (
+        SELECT a.app, a.foreign_keys
+        FROM taskfeed.apps() AS a
+    ), objects (kind, name, named, owner, acl, attribute) AS (
         SELECT 'SCHEMA', n.nspname::text, quote_ident(n.nspname), n.nspowner, n.nspacl, NULL::name
         FROM pg_namespace AS n
         WHERE n.nspname = 'taskfeed'
@@ -37,7 +62,7 @@ BEGIN
                -- What an app may do, and whoever was granted as much by hand. Who has it
                -- by default privileges alone was never meant.
                a.grantee <> 0
-                   AND (EXISTS (SELECT FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role WHERE g.oid = a.grantee)
+                   AND (EXISTS (SELECT FROM apps WHERE apps.app = a.grantee)
                        OR NOT EXISTS (
                            SELECT
                            FROM pg_default_acl AS d
@@ -48,7 +73,10 @@ BEGIN
                    AND CASE o.kind
                        WHEN 'SCHEMA' THEN a.privilege_type = 'USAGE'
                        WHEN 'TABLE' THEN o.name = 'tasks'
-                           AND (a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') OR a.privilege_type = 'REFERENCES' AND coalesce(o.attribute = 'id', false))
+                           AND (a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+                               OR a.privilege_type = 'REFERENCES'
+                                   AND coalesce(o.attribute = 'id', false)
+                                   AND EXISTS (SELECT FROM apps WHERE apps.app = a.grantee AND apps.foreign_keys))
                        WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)')
                        ELSE false
                    END AS meant
@@ -78,7 +106,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     statement text;
-    app       text;
+    app       record;
 BEGIN
     LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two at once would update the same rights
     FOR statement IN SELECT b.remedy FROM taskfeed.rights_beyond() AS b WHERE only_of IS NULL OR b.object = only_of LOOP
@@ -88,14 +116,29 @@ BEGIN
             CONTINUE; -- it belongs to another role, as taskfeed doctor tells
         END;
     END LOOP;
-    IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole)') IS NULL THEN
+    IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole, boolean)') IS NULL THEN
         RETURN; -- what it grants comes with a later migration
     END IF;
-    FOR app IN SELECT quote_ident(r.role) FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role LOOP
-        EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES (id) ON taskfeed.tasks TO %s', app);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app);
+    FOR app IN SELECT quote_ident(a.name) AS role, a.foreign_keys FROM taskfeed.apps() AS a LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app.role);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON taskfeed.tasks TO %s', app.role);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app.role);
+        IF app.foreign_keys THEN
+            EXECUTE format('GRANT REFERENCES (id) ON taskfeed.tasks TO %s', app.role);
+        END IF;
     END LOOP;
+    -- What they are called now. Whom a dump names and who is not here yet, stays.
+    INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
+    SELECT a.cluster, a.app, a.name, a.foreign_keys
+    FROM taskfeed.apps() AS a
+    ON CONFLICT ON CONSTRAINT app_roles_pkey DO UPDATE SET role = excluded.role
+        WHERE app_roles.role <> excluded.role;
+    DELETE FROM taskfeed.app_roles AS r
+    USING pg_control_system() AS here
+    WHERE CASE r.cluster
+        WHEN here.system_identifier THEN NOT EXISTS (SELECT FROM pg_roles AS g WHERE g.oid = r.role_oid)
+        ELSE EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname = r.role)
+    END;
 END
 $$;
 -- +goose StatementEnd
@@ -254,4 +297,5 @@ DROP FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz
 DROP FUNCTION taskfeed.hour_of(timestamptz);
 DROP FUNCTION taskfeed.restrict_rights(text);
 DROP FUNCTION taskfeed.rights_beyond();
+DROP FUNCTION taskfeed.apps();
 DROP TABLE taskfeed.app_roles;

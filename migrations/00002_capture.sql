@@ -426,29 +426,41 @@ COMMENT ON FUNCTION taskfeed.broadcast(text, jsonb) IS 'Sends every user an even
 REVOKE ALL ON FUNCTION taskfeed.broadcast(text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
-CREATE FUNCTION taskfeed.grant_app(app_role regrole) RETURNS void
+CREATE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
-    name text;
+    called text;
+    here   bigint;
 BEGIN
-    SELECT r.rolname INTO STRICT name FROM pg_roles AS r WHERE r.oid = app_role;
-    INSERT INTO taskfeed.app_roles (role) VALUES (name) ON CONFLICT DO NOTHING;
+    SELECT r.rolname INTO called FROM pg_roles AS r WHERE r.oid = app_role;
+    IF NOT found THEN
+        RAISE undefined_object USING
+            MESSAGE = 'taskfeed: there is no such role';
+    ELSIF grant_app.foreign_keys IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: foreign_keys must be true or false';
+    END IF;
+    SELECT h.system_identifier INTO here FROM pg_control_system() AS h;
+    DELETE FROM taskfeed.app_roles AS r -- what was said elsewhere, and what is said now counts
+    WHERE r.role = called
+      AND r.cluster <> here;
+    INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
+    VALUES (here, app_role, called, grant_app.foreign_keys)
+    ON CONFLICT ON CONSTRAINT app_roles_pkey DO UPDATE SET foreign_keys = excluded.foreign_keys;
     PERFORM taskfeed.restrict_rights();
-EXCEPTION WHEN no_data_found THEN
-    RAISE undefined_object USING
-        MESSAGE = 'taskfeed: there is no such role';
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.grant_app(regrole) IS 'Grants an app''s role all that it needs, and takes away what others have beyond that.';
-REVOKE ALL ON FUNCTION taskfeed.grant_app(regrole) FROM PUBLIC;
+COMMENT ON FUNCTION taskfeed.grant_app(regrole, boolean) IS 'Grants an app''s role all that it needs, foreign keys to tasks only when asked, and takes away what others have beyond that.';
+REVOKE ALL ON FUNCTION taskfeed.grant_app(regrole, boolean) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();
 
 -- +goose Down
-DROP FUNCTION taskfeed.grant_app(regrole);
+DROP FUNCTION taskfeed.grant_app(regrole, boolean);
 DROP FUNCTION taskfeed.broadcast(text, jsonb);
 DROP FUNCTION taskfeed.notify(text, text, jsonb);
 DROP FUNCTION taskfeed.publish(text, text, jsonb);

@@ -1,9 +1,79 @@
 -- +goose Up
+-- A statement that changes rows runs what others have bound to them: triggers of
+-- the table, and of tables whose foreign keys make rows there go or change. That
+-- runs with the rights of whoever runs the statement, at its end or at that of the
+-- transaction, whoever wrote it (up to PostgreSQL 17). An app must not get the
+-- owner's rights in this way, so nothing here deletes tasks where an app could have
+-- bound anything to that.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.bound_by_others() RETURNS TABLE (relation regclass, what text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT c.confrelid::regclass,
+           format('the foreign key %I of table %s of the role %s', c.conname, c.conrelid::regclass, t.relowner::regrole)
+    FROM pg_constraint AS c
+    JOIN pg_class AS t ON t.oid = c.conrelid
+    JOIN pg_class AS o ON o.oid = c.confrelid AND o.relnamespace = 'taskfeed'::regnamespace
+    WHERE c.contype = 'f'
+      -- Who may attach a trigger to a table whose rows go or change, and to those
+      -- that refer to it, is a long story: the action alone is enough.
+      AND (c.confdeltype IN ('c', 'n', 'd') OR NOT pg_has_role(t.relowner, o.relowner, 'USAGE'))
+    UNION ALL
+    SELECT g.tgrelid::regclass,
+           format('the trigger %I of table %s, with the function %s of the role %s', g.tgname, g.tgrelid::regclass, p.oid::regprocedure, p.proowner::regrole)
+    FROM pg_trigger AS g
+    JOIN pg_class AS o ON o.oid = g.tgrelid AND o.relnamespace = 'taskfeed'::regnamespace
+    JOIN pg_proc AS p ON p.oid = g.tgfoid
+    WHERE NOT g.tgisinternal
+      AND NOT pg_has_role(p.proowner, o.relowner, 'USAGE')
+    ORDER BY 1, 2
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.bound_by_others() IS 'What would run, or change other tables, when the owner changes rows of ours, and is not the owner''s.';
+REVOKE ALL ON FUNCTION taskfeed.bound_by_others() FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.refuse_bound(tasks boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    bound record;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE active_sql_transaction USING -- an older snapshot does not show what is bound by now
+            MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
+    END IF;
+    -- Nothing is bound to them any more from here to the end of the transaction.
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.changes IN ROW EXCLUSIVE MODE;
+    SELECT b.relation, b.what INTO bound
+    FROM taskfeed.bound_by_others() AS b
+    WHERE refuse_bound.tasks
+       OR b.relation <> 'taskfeed.tasks'::regclass
+    ORDER BY b.relation = 'taskfeed.tasks'::regclass
+    LIMIT 1;
+    IF found THEN
+        RAISE dependent_objects_still_exist USING
+            MESSAGE = format('taskfeed: nothing was done, for %s could run code with your rights, or change rows elsewhere. %s', bound.what,
+                CASE bound.relation
+                    WHEN 'taskfeed.tasks'::regclass THEN 'Let the app delete the tasks, as its own role (DELETE FROM taskfeed.tasks WHERE user_id = ...), and call this again'
+                    ELSE 'Nobody may bind anything to this table: drop it'
+                END);
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.refuse_bound(boolean) IS 'Refuses to go on where a DELETE by the owner could run what others have bound to our tables, and keeps them from doing so to the end of the transaction.';
+REVOKE ALL ON FUNCTION taskfeed.refuse_bound(boolean) FROM PUBLIC;
+
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL)
 RETURNS TABLE (tasks bigint, events bigint, changes bigint, commands bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET row_security = off -- an error, and not a part of the rows
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -16,10 +86,14 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: at_most must be 1 or more, or null for all at once';
     END IF;
-    DELETE FROM taskfeed.tasks AS t
-    WHERE t.user_id = forget.user_id
-      AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most));
-    GET DIAGNOSTICS tasks = ROW_COUNT;
+    tasks := 0;
+    PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id));
+    IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- or a DELETE of no rows would run triggers
+        DELETE FROM taskfeed.tasks AS t
+        WHERE t.user_id = forget.user_id
+          AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most));
+        GET DIAGNOSTICS tasks = ROW_COUNT;
+    END IF;
     DELETE FROM taskfeed.events AS e
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most));
     GET DIAGNOSTICS events = ROW_COUNT;
@@ -51,3 +125,5 @@ SELECT taskfeed.restrict_rights();
 
 -- +goose Down
 DROP FUNCTION taskfeed.forget(text, bigint);
+DROP FUNCTION taskfeed.refuse_bound(boolean);
+DROP FUNCTION taskfeed.bound_by_others();

@@ -79,7 +79,13 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 			return nil
 		}
 		different, err := inspectSchema(ctx, db)
+		if err != nil {
+			return err
+		}
 		found = append(found, different...)
+		if len(found) == 0 { // or what is asked may be missing
+			found, err = inspectOthers(ctx, db)
+		}
 		return err
 	})
 	return found, err

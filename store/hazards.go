@@ -102,43 +102,6 @@ WHERE c.relnamespace = 'taskfeed'::regnamespace
 ORDER BY c.relname
 LIMIT 100`
 
-// sqlRights finds rights that no app needs; what belongs to another role than the
-// tasks do; roles of apps that have the owner's rights; and triggers that hand
-// other tables' rows to our functions, made while those were open.
-const sqlRights = `
-WITH owner AS (
-    SELECT relowner AS oid
-    FROM pg_class
-    WHERE oid = 'taskfeed.tasks'::regclass
-)
-SELECT format('%s of %s is open to %s: run taskfeed migrate up, or %s', privilege, object, role, remedy)
-FROM taskfeed.rights_beyond()
-UNION ALL
-SELECT format('table %s belongs to %s, who can do anything with it: run ALTER TABLE %s OWNER TO %s', c.relname, c.relowner::regrole, c.oid::regclass, owner.oid::regrole)
-FROM pg_class AS c, owner
-WHERE c.relnamespace = 'taskfeed'::regnamespace
-  AND c.relkind IN ('r', 'p') -- sequences follow their tables
-  AND c.relowner <> owner.oid
-UNION ALL
-SELECT format('function %s belongs to %s, who can do anything with it: run ALTER ROUTINE %s OWNER TO %s', p.oid::regprocedure, p.proowner::regrole, p.oid::regprocedure, owner.oid::regrole)
-FROM pg_proc AS p, owner
-WHERE p.pronamespace = 'taskfeed'::regnamespace
-  AND p.proowner <> owner.oid
-UNION ALL
-SELECT format('the role %I of an app is a member of %s and can do anything: run REVOKE %s FROM %I', r.rolname, owner.oid::regrole, owner.oid::regrole, r.rolname)
-FROM taskfeed.app_roles AS a
-JOIN pg_roles AS r ON r.rolname = a.role AND NOT r.rolsuper
-CROSS JOIN owner
-WHERE r.oid <> owner.oid
-  AND pg_has_role(r.oid, owner.oid, 'MEMBER')
-UNION ALL
-SELECT format('trigger %I of table %s calls %s: run DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass, t.tgfoid::regprocedure, t.tgname, t.tgrelid::regclass)
-FROM pg_trigger AS t
-JOIN pg_proc AS p ON p.oid = t.tgfoid
-WHERE p.pronamespace = 'taskfeed'::regnamespace
-  AND t.tgrelid <> 'taskfeed.tasks'::regclass
-LIMIT 100`
-
 var hazards = []struct {
 	kind  HazardKind
 	query string
@@ -146,6 +109,8 @@ var hazards = []struct {
 	{HazardPublication, sqlPublications},
 	{HazardRowSecurity, sqlRowSecurity},
 	{HazardRights, sqlRights},
+	{HazardRights, sqlApps},
+	{HazardRights, sqlBound},
 }
 
 // Hazards looks for what others have set up around our tables. It costs some

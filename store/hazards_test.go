@@ -88,6 +88,84 @@ func TestRightsHazards(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRights)
 }
 
+// An app that may have foreign keys to tasks has code run by whoever deletes them,
+// and nothing said so.
+func TestBoundHazards(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	app := newRole(t, admin, "app", "")
+	exec(t, f.app, `SELECT taskfeed.grant_app('`+app+`', foreign_keys => true)`)
+	exec(t, admin, strings.ReplaceAll(`
+		CREATE SCHEMA own AUTHORIZATION app; CREATE SCHEMA trusted AUTHORIZATION `+owner+`;
+		GRANT REFERENCES, TRIGGER ON taskfeed.commands TO app;
+		SET ROLE app;
+		CREATE TABLE own.t (id text REFERENCES taskfeed.tasks ON DELETE CASCADE);
+		CREATE TABLE own.c (id bigint REFERENCES taskfeed.commands);
+		CREATE FUNCTION own.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+		CREATE TRIGGER spy AFTER INSERT ON taskfeed.commands FOR EACH STATEMENT EXECUTE FUNCTION own.f();
+		SET ROLE `+owner+`;
+		CREATE TABLE trusted.t (id text REFERENCES taskfeed.tasks);
+		RESET ROLE;
+		REVOKE REFERENCES, TRIGGER ON taskfeed.commands FROM app`, "app", app), pgx.QueryExecModeSimpleProtocol)
+	elsewhere := []string{
+		"the foreign key c_id_fkey of table own.c lets the role " + app + " run code with the rights of whoever deletes rows of taskfeed.commands: run ALTER TABLE own.c DROP CONSTRAINT c_id_fkey",
+		"the trigger spy of table taskfeed.commands calls the function own.f() of the role " + app + ", with our rights: run DROP TRIGGER spy ON taskfeed.commands"}
+	wantHazards(t, f.store, store.HazardRights, elsewhere...)
+	exec(t, f.app, `SELECT taskfeed.grant_app('`+app+`')`)
+	wantHazards(t, f.store, store.HazardRights, append([]string{elsewhere[0],
+		"the foreign key t_id_fkey of table own.t lets the role " + app + " run code with the rights of whoever deletes rows of taskfeed.tasks: run ALTER TABLE own.t DROP CONSTRAINT t_id_fkey, or if you trust that role SELECT taskfeed.grant_app('" + app + "', foreign_keys => true)"},
+		elsewhere[1])...)
+}
+
+// An app read and forged the log as a member of what Postgres brings along, and
+// doctor said "well".
+func TestPowersOfApps(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	app, group := newRole(t, admin, "app", ""), newRole(t, admin, "group", "")
+	exec(t, f.app, `SELECT taskfeed.grant_app('`+app+`')`)
+	exec(t, admin, `GRANT `+group+` TO `+app)
+	for _, c := range []struct{ do, undo, want string }{
+		{`GRANT pg_read_all_data TO app`, `REVOKE pg_read_all_data FROM app`, "is a member of pg_read_all_data and can read the log: run REVOKE pg_read_all_data FROM " + app},
+		{`GRANT pg_write_all_data TO app`, `REVOKE pg_write_all_data FROM app`, "is a member of pg_write_all_data and can forge events"},
+		{`GRANT pg_read_all_data TO grp`, `REVOKE pg_read_all_data FROM grp`, "is a member of pg_read_all_data and can read the log"},
+		{`GRANT pg_execute_server_program TO app`, `REVOKE pg_execute_server_program FROM app`, "is a member of pg_execute_server_program and can do anything"},
+		{`GRANT pg_read_server_files TO grp`, `REVOKE pg_read_server_files FROM grp`, "is a member of pg_read_server_files and can do anything"},
+		{`GRANT pg_signal_backend TO app`, `REVOKE pg_signal_backend FROM app`, "is a member of pg_signal_backend and can end the servers' sessions"},
+		{`GRANT ` + owner + ` TO grp`, `REVOKE ` + owner + ` FROM grp`, "is a member of " + owner + " and can do anything: run REVOKE " + owner + " FROM " + app},
+		{`ALTER ROLE app REPLICATION`, `ALTER ROLE app NOREPLICATION`, "can read the log by replication: run ALTER ROLE " + app + " NOREPLICATION"},
+		{`ALTER ROLE grp REPLICATION`, `ALTER ROLE grp NOREPLICATION`, "is a member of " + group + " and can read the log by replication"},
+		{`ALTER ROLE grp SUPERUSER`, `ALTER ROLE grp NOSUPERUSER`, "is a member of " + group + " and can do anything"},
+	} {
+		names := strings.NewReplacer("app", app, "grp", group)
+		exec(t, admin, names.Replace(c.do))
+		wantHazards(t, f.store, store.HazardRights, "the role "+app+" of an app "+c.want)
+		exec(t, admin, names.Replace(c.undo))
+	}
+	wantHazards(t, f.store, store.HazardRights)
+}
+
+// After the app's role was renamed, doctor's remedy cut the app off; after it was
+// dropped, the next role of that name was an app's.
+func TestAppsThatAreGone(t *testing.T) {
+	t.Parallel()
+	admin, f, _ := ordinary(t)
+	app := newRole(t, admin, "app", "")
+	exec(t, f.app, `SELECT taskfeed.grant_app('`+app+`')`)
+	exec(t, admin, `ALTER ROLE `+app+` RENAME TO `+app+`_new`)
+	wantHazards(t, f.store, store.HazardRights)
+	exec(t, admin, `ALTER ROLE `+app+`_new RENAME TO `+app)
+	exec(t, admin, `DROP OWNED BY `+app+`; DROP ROLE `+app+`; CREATE ROLE `+app, pgx.QueryExecModeSimpleProtocol)
+	exec(t, f.app, `INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys) VALUES (1, 1, 'of a dump', false)`)
+	wantHazards(t, f.store, store.HazardRights,
+		`the role "of a dump", for which grant_app was called, is gone`,
+		"the role "+app+", for which grant_app was called, is gone: run SELECT taskfeed.grant_app(…) for the role that the app has now, and DELETE FROM taskfeed.app_roles WHERE role = '"+app+"'")
+	if err := migrations.Up(t.Context(), f.url); err != nil {
+		t.Fatalf("migrate up: %v", err)
+	}
+	wantHazards(t, f.store, store.HazardRights, `the role "of a dump", for which grant_app was called, is gone`)
+}
+
 // Default privileges opened each partition that the sequencer made.
 func TestNewPartitionsAreClosed(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -57,5 +59,43 @@ func TestBadInput113Forget(t *testing.T) {
 		if got, _, _ := try(t, env, args...); got != 2 {
 			t.Errorf("%q: got status %d, want 2", args, got)
 		}
+	}
+}
+
+// An app's trigger behind a foreign key ran with the rights of the role that erased
+// a user, and opened the log.
+func TestBadInput150Forget(t *testing.T) {
+	t.Parallel()
+	adminURL := pgtest.New(t)
+	appURL := stranger(t, adminURL, "bad input 150 app")
+	app := fmt.Sprintf(`"bad input 150 app %d"`, os.Getpid())
+	t.Cleanup(func() { cleanUp(t, adminURL, `DROP OWNED BY `+app+` CASCADE`) }) // before the role goes
+	pgtest.Exec(t, adminURL, `CREATE SCHEMA own AUTHORIZATION `+app)
+	pgtest.Exec(t, adminURL, `SELECT taskfeed.grant_app('`+app+`', foreign_keys => true)`)
+	for _, sql := range []string{
+		`CREATE TABLE own.t (id text REFERENCES taskfeed.tasks ON DELETE CASCADE)`,
+		`CREATE FUNCTION own.evil() RETURNS trigger LANGUAGE plpgsql AS $$
+			BEGIN EXECUTE 'GRANT ALL ON taskfeed.events, taskfeed.changes TO PUBLIC'; RETURN NULL;
+			EXCEPTION WHEN insufficient_privilege THEN RETURN NULL; END $$`,
+		`CREATE TRIGGER e AFTER DELETE ON own.t FOR EACH ROW EXECUTE FUNCTION own.evil()`,
+		`INSERT INTO taskfeed.tasks (id, user_id) VALUES ('t1', 'alice')`,
+		`INSERT INTO own.t VALUES ('t1')`,
+	} {
+		pgtest.Exec(t, appURL, sql)
+	}
+	env := []string{"DATABASE_URL=" + adminURL}
+	got, _, stderr := try(t, env, "forget", "alice", "--yes")
+	if want := "the foreign key t_id_fkey of table own.t of the role " + app; got != 1 || !strings.Contains(stderr, want) || !strings.Contains(stderr, "Let the app delete the tasks") {
+		t.Errorf("forget: got status %d and %q, want 1 and %q", got, stderr, want)
+	}
+	if got, stdout, _ := try(t, env, "doctor"); got != 0 || !strings.Contains(stdout, "note: the foreign key t_id_fkey of table own.t of the role "+app) {
+		t.Errorf("doctor: got status %d and %q, want 0 and a note of the foreign key", got, stdout)
+	}
+	pgtest.Exec(t, appURL, `DELETE FROM taskfeed.tasks WHERE user_id = 'alice'`)
+	if got, stdout, stderr := try(t, env, "forget", "alice", "--yes"); got != 0 || !strings.HasPrefix(stdout, "erased: 0 tasks, ") {
+		t.Errorf("forget after the app: got status %d, %q, %q, want 0", got, stdout, stderr)
+	}
+	if got, stdout, _ := try(t, env, "doctor"); got != 0 || !strings.Contains(stdout, "well: ") {
+		t.Errorf("doctor after it: got status %d and %q, want 0", got, stdout)
 	}
 }

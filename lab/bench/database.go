@@ -88,11 +88,18 @@ func (b *bench) open(ctx context.Context, name string) (*place, error) {
 	if !p.own {
 		return p, run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+database+" TEMPLATE "+templateDatabase)
 	}
+	if err := run(ctx, p.url, sqlUnbound); err != nil {
+		return nil, err
+	}
 	if err := p.createBaselines(ctx); err != nil {
 		return nil, errors.Join(err, p.close(context.WithoutCancel(ctx)))
 	}
 	return p, nil
 }
+
+// sqlUnbound refuses a database where to write and delete tasks, which we do with
+// the rights of the user's role, could run code of others with them.
+const sqlUnbound = "SELECT taskfeed.refuse_bound()"
 
 // cleanTime bounds what runs after a measurement, also when it was cut short.
 const cleanTime = time.Minute
@@ -105,7 +112,7 @@ func (p *place) close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanTime)
 	defer cancel()
-	statements := []string{"DROP SCHEMA IF EXISTS " + p.schema + " CASCADE"}
+	statements := []string{"DROP SCHEMA IF EXISTS " + p.schema + " CASCADE", sqlUnbound}
 	for _, sql := range []string{
 		"DELETE FROM taskfeed.tasks WHERE starts_with(id, '%s')",
 		"DELETE FROM taskfeed.changes WHERE starts_with(user_id, '%s')",

@@ -17,11 +17,18 @@ import (
 // binary's: a run does not migrate what is not its own.
 func (r *round) checkSchema(ctx context.Context) error {
 	v, err := migrations.Read(ctx, r.db.direct())
-	if err == nil && !v.Current() {
-		err = fmt.Errorf("%v: run taskfeed migrate up first", v)
+	switch {
+	case err != nil:
+		return err
+	case !v.Current():
+		return fmt.Errorf("%v: run taskfeed migrate up first", v)
 	}
-	return err
+	return r.db.exec(ctx, sqlUnbound)
 }
+
+// sqlUnbound refuses a database where to write and delete tasks, which we do with
+// the rights of the user's role, could run code of others with them.
+const sqlUnbound = "SELECT taskfeed.refuse_bound()"
 
 // Events of a run's own users have ids of users with the run's prefix. Those of
 // everybody are there too: clients get them.
@@ -60,7 +67,7 @@ func (r *round) dumpLog(ctx context.Context) error {
 func (r *round) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also when the run was broken off
 	defer cancel()
-	var statements []string
+	statements := []string{sqlUnbound}
 	for _, sql := range []string{
 		"DELETE FROM taskfeed.tasks WHERE starts_with(id, %s)",
 		"DELETE FROM taskfeed.changes WHERE starts_with(user_id, %s)",

@@ -1,9 +1,12 @@
 -- The schema taskfeed as the migrations make it; checked by a test (-update writes it).
 
 TABLE app_roles -- Roles that grant_app was called for: a dump that leaves rights behind takes them along.
+    cluster bigint NOT NULL
+    role_oid oid NOT NULL
     role text NOT NULL
-    CONSTRAINT app_roles_pkey PRIMARY KEY (role)
-    CREATE UNIQUE INDEX app_roles_pkey ON taskfeed.app_roles USING btree (role)
+    foreign_keys boolean NOT NULL
+    CONSTRAINT app_roles_pkey PRIMARY KEY (cluster, role_oid)
+    CREATE UNIQUE INDEX app_roles_pkey ON taskfeed.app_roles USING btree (cluster, role_oid)
 TABLE changes -- Changes not yet in the log; written by capture triggers, emptied by the sequencer.
     WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_threshold=-1, autovacuum_analyze_threshold=2000000000)
     REPLICA IDENTITY FULL
@@ -110,6 +113,45 @@ SEQUENCE changes_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 SEQUENCE commands_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 SEQUENCE event_id AS bigint FROM 1 TO 9007199254740991 BY 1 CACHE 1 -- Ids of events; drawn by the sequencer alone and never set back.
 SEQUENCE looks_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
+CREATE OR REPLACE FUNCTION taskfeed.apps()
+ RETURNS TABLE(app oid, name text, foreign_keys boolean, cluster bigint)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT g.oid, g.rolname::text, bool_or(r.foreign_keys), here.system_identifier
+    FROM pg_control_system() AS here
+    CROSS JOIN taskfeed.app_roles AS r
+    JOIN pg_roles AS g ON CASE r.cluster WHEN here.system_identifier THEN g.oid = r.role_oid ELSE g.rolname = r.role END
+    GROUP BY g.oid, g.rolname, here.system_identifier
+$function$
+-- The roles of apps that there are, by what they are called now.
+CREATE OR REPLACE FUNCTION taskfeed.bound_by_others()
+ RETURNS TABLE(relation regclass, what text)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT c.confrelid::regclass,
+           format('the foreign key %I of table %s of the role %s', c.conname, c.conrelid::regclass, t.relowner::regrole)
+    FROM pg_constraint AS c
+    JOIN pg_class AS t ON t.oid = c.conrelid
+    JOIN pg_class AS o ON o.oid = c.confrelid AND o.relnamespace = 'taskfeed'::regnamespace
+    WHERE c.contype = 'f'
+      -- Who may attach a trigger to a table whose rows go or change, and to those
+      -- that refer to it, is a long story: the action alone is enough.
+      AND (c.confdeltype IN ('c', 'n', 'd') OR NOT pg_has_role(t.relowner, o.relowner, 'USAGE'))
+    UNION ALL
+    SELECT g.tgrelid::regclass,
+           format('the trigger %I of table %s, with the function %s of the role %s', g.tgname, g.tgrelid::regclass, p.oid::regprocedure, p.proowner::regrole)
+    FROM pg_trigger AS g
+    JOIN pg_class AS o ON o.oid = g.tgrelid AND o.relnamespace = 'taskfeed'::regnamespace
+    JOIN pg_proc AS p ON p.oid = g.tgfoid
+    WHERE NOT g.tgisinternal
+      AND NOT pg_has_role(p.proowner, o.relowner, 'USAGE')
+    ORDER BY 1, 2
+$function$
+-- What would run, or change other tables, when the owner changes rows of ours, and is not the owner's.
 CREATE OR REPLACE FUNCTION taskfeed.broadcast(type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -284,6 +326,7 @@ CREATE OR REPLACE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT 
  RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
 AS $function$
 #variable_conflict use_column
 DECLARE
@@ -296,10 +339,14 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: at_most must be 1 or more, or null for all at once';
     END IF;
-    DELETE FROM taskfeed.tasks AS t
-    WHERE t.user_id = forget.user_id
-      AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most));
-    GET DIAGNOSTICS tasks = ROW_COUNT;
+    tasks := 0;
+    PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id));
+    IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- or a DELETE of no rows would run triggers
+        DELETE FROM taskfeed.tasks AS t
+        WHERE t.user_id = forget.user_id
+          AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most));
+        GET DIAGNOSTICS tasks = ROW_COUNT;
+    END IF;
     DELETE FROM taskfeed.events AS e
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most));
     GET DIAGNOSTICS events = ROW_COUNT;
@@ -324,23 +371,35 @@ BEGIN
 END
 $function$
 -- Erases what names a user: tasks, events, changes on their way, commands; of tasks and events at most so many a call. Says how many; call it until that is none.
-CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole)
+CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
+#variable_conflict use_column
 DECLARE
-    name text;
+    called text;
+    here   bigint;
 BEGIN
-    SELECT r.rolname INTO STRICT name FROM pg_roles AS r WHERE r.oid = app_role;
-    INSERT INTO taskfeed.app_roles (role) VALUES (name) ON CONFLICT DO NOTHING;
+    SELECT r.rolname INTO called FROM pg_roles AS r WHERE r.oid = app_role;
+    IF NOT found THEN
+        RAISE undefined_object USING
+            MESSAGE = 'taskfeed: there is no such role';
+    ELSIF grant_app.foreign_keys IS NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: foreign_keys must be true or false';
+    END IF;
+    SELECT h.system_identifier INTO here FROM pg_control_system() AS h;
+    DELETE FROM taskfeed.app_roles AS r -- what was said elsewhere, and what is said now counts
+    WHERE r.role = called
+      AND r.cluster <> here;
+    INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
+    VALUES (here, app_role, called, grant_app.foreign_keys)
+    ON CONFLICT ON CONSTRAINT app_roles_pkey DO UPDATE SET foreign_keys = excluded.foreign_keys;
     PERFORM taskfeed.restrict_rights();
-EXCEPTION WHEN no_data_found THEN
-    RAISE undefined_object USING
-        MESSAGE = 'taskfeed: there is no such role';
 END
 $function$
--- Grants an app's role all that it needs, and takes away what others have beyond that.
+-- Grants an app's role all that it needs, foreign keys to tasks only when asked, and takes away what others have beyond that.
 CREATE OR REPLACE FUNCTION taskfeed.hour_of(at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -451,6 +510,37 @@ BEGIN
 END
 $function$
 -- What notify and broadcast have in common.
+CREATE OR REPLACE FUNCTION taskfeed.refuse_bound(tasks boolean DEFAULT true)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    bound record;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE active_sql_transaction USING -- an older snapshot does not show what is bound by now
+            MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
+    END IF;
+    -- Nothing is bound to them any more from here to the end of the transaction.
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.changes IN ROW EXCLUSIVE MODE;
+    SELECT b.relation, b.what INTO bound
+    FROM taskfeed.bound_by_others() AS b
+    WHERE refuse_bound.tasks
+       OR b.relation <> 'taskfeed.tasks'::regclass
+    ORDER BY b.relation = 'taskfeed.tasks'::regclass
+    LIMIT 1;
+    IF found THEN
+        RAISE dependent_objects_still_exist USING
+            MESSAGE = format('taskfeed: nothing was done, for %s could run code with your rights, or change rows elsewhere. %s', bound.what,
+                CASE bound.relation
+                    WHEN 'taskfeed.tasks'::regclass THEN 'Let the app delete the tasks, as its own role (DELETE FROM taskfeed.tasks WHERE user_id = ...), and call this again'
+                    ELSE 'Nobody may bind anything to this table: drop it'
+                END);
+    END IF;
+END
+$function$
+-- Refuses to go on where a DELETE by the owner could run what others have bound to our tables, and keeps them from doing so to the end of the transaction.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_table()
  RETURNS void
  LANGUAGE plpgsql
@@ -481,7 +571,7 @@ CREATE OR REPLACE FUNCTION taskfeed.restrict_rights(only_of text DEFAULT NULL::t
 AS $function$
 DECLARE
     statement text;
-    app       text;
+    app       record;
 BEGIN
     LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two at once would update the same rights
     FOR statement IN SELECT b.remedy FROM taskfeed.rights_beyond() AS b WHERE only_of IS NULL OR b.object = only_of LOOP
@@ -491,14 +581,29 @@ BEGIN
             CONTINUE; -- it belongs to another role, as taskfeed doctor tells
         END;
     END LOOP;
-    IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole)') IS NULL THEN
+    IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole, boolean)') IS NULL THEN
         RETURN; -- what it grants comes with a later migration
     END IF;
-    FOR app IN SELECT quote_ident(r.role) FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role LOOP
-        EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE, REFERENCES (id) ON taskfeed.tasks TO %s', app);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app);
+    FOR app IN SELECT quote_ident(a.name) AS role, a.foreign_keys FROM taskfeed.apps() AS a LOOP
+        EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app.role);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON taskfeed.tasks TO %s', app.role);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app.role);
+        IF app.foreign_keys THEN
+            EXECUTE format('GRANT REFERENCES (id) ON taskfeed.tasks TO %s', app.role);
+        END IF;
     END LOOP;
+    -- What they are called now. Whom a dump names and who is not here yet, stays.
+    INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
+    SELECT a.cluster, a.app, a.name, a.foreign_keys
+    FROM taskfeed.apps() AS a
+    ON CONFLICT ON CONSTRAINT app_roles_pkey DO UPDATE SET role = excluded.role
+        WHERE app_roles.role <> excluded.role;
+    DELETE FROM taskfeed.app_roles AS r
+    USING pg_control_system() AS here
+    WHERE CASE r.cluster
+        WHEN here.system_identifier THEN NOT EXISTS (SELECT FROM pg_roles AS g WHERE g.oid = r.role_oid)
+        ELSE EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname = r.role)
+    END;
 END
 $function$
 -- Leaves the roles of apps what they need, and nobody else anything that was not granted by hand. Migrations end with it.
@@ -528,7 +633,10 @@ CREATE OR REPLACE FUNCTION taskfeed.rights_beyond()
 AS $function$
 BEGIN
     RETURN QUERY
-    WITH objects (kind, name, named, owner, acl, attribute) AS (
+    WITH apps AS MATERIALIZED (
+        SELECT a.app, a.foreign_keys
+        FROM taskfeed.apps() AS a
+    ), objects (kind, name, named, owner, acl, attribute) AS (
         SELECT 'SCHEMA', n.nspname::text, quote_ident(n.nspname), n.nspowner, n.nspacl, NULL::name
         FROM pg_namespace AS n
         WHERE n.nspname = 'taskfeed'
@@ -552,7 +660,7 @@ BEGIN
                -- What an app may do, and whoever was granted as much by hand. Who has it
                -- by default privileges alone was never meant.
                a.grantee <> 0
-                   AND (EXISTS (SELECT FROM taskfeed.app_roles AS r JOIN pg_roles AS g ON g.rolname = r.role WHERE g.oid = a.grantee)
+                   AND (EXISTS (SELECT FROM apps WHERE apps.app = a.grantee)
                        OR NOT EXISTS (
                            SELECT
                            FROM pg_default_acl AS d
@@ -563,7 +671,10 @@ BEGIN
                    AND CASE o.kind
                        WHEN 'SCHEMA' THEN a.privilege_type = 'USAGE'
                        WHEN 'TABLE' THEN o.name = 'tasks'
-                           AND (a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') OR a.privilege_type = 'REFERENCES' AND coalesce(o.attribute = 'id', false))
+                           AND (a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+                               OR a.privilege_type = 'REFERENCES'
+                                   AND coalesce(o.attribute = 'id', false)
+                                   AND EXISTS (SELECT FROM apps WHERE apps.app = a.grantee AND apps.foreign_keys))
                        WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)')
                        ELSE false
                    END AS meant

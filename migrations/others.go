@@ -1,0 +1,46 @@
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// sqlOthers names what is as somebody wants it, and what an administrator should
+// know all the same: what others have bound to our tables, and who may read the log
+// without being an app.
+const sqlOthers = `
+SELECT b.what || ' is bound to ' || b.relation || ': taskfeed forget leaves a user''s tasks to the app to delete'
+FROM taskfeed.bound_by_others() AS b
+WHERE b.relation = 'taskfeed.tasks'::regclass
+UNION ALL
+SELECT format('the role %I is no app''s and, as a member of %I, can %s', r.rolname, m.rolname,
+           CASE m.rolname WHEN 'pg_read_all_data' THEN 'read the log' WHEN 'pg_write_all_data' THEN 'forge events' ELSE 'do anything here' END)
+FROM pg_class AS o
+JOIN pg_roles AS m ON m.oid = o.relowner AND NOT m.rolsuper OR m.rolname IN ('pg_read_all_data', 'pg_write_all_data')
+JOIN pg_roles AS r ON r.oid <> m.oid AND r.oid <> o.relowner AND pg_has_role(r.oid, m.oid, 'MEMBER')
+WHERE o.oid = 'taskfeed.tasks'::regclass
+  AND NOT r.rolsuper
+  AND r.rolname <> current_user -- a server's
+  AND r.oid NOT IN (SELECT a.app FROM taskfeed.apps() AS a) -- those are told as hazards
+ORDER BY 1
+LIMIT 100`
+
+func inspectOthers(ctx context.Context, db *sql.DB) (found []Finding, err error) {
+	rows, err := db.QueryContext(ctx, sqlOthers)
+	if err != nil {
+		return nil, fmt.Errorf("look what others may do: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var says string
+		if err := rows.Scan(&says); err != nil {
+			return nil, fmt.Errorf("look what others may do: %w", err)
+		}
+		found = append(found, note("%s", says))
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("look what others may do: %w", err)
+	}
+	return found, nil
+}
