@@ -18,6 +18,7 @@ import (
 	"github.com/MicahParks/jwkset"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 const (
@@ -65,7 +66,7 @@ func newKeySet(cfg Config) *keySet {
 // it tries again sooner.
 func (s *keySet) run(ctx context.Context) {
 	s.warnWithoutTLS()
-	failures := 0
+	failures, retry := 0, pause.Backoff{Least: firstFetchRetry, Most: longestFetchWait}
 	for {
 		err := s.refresh(ctx, ctx, 0)
 		if ctx.Err() != nil {
@@ -73,17 +74,16 @@ func (s *keySet) run(ctx context.Context) {
 		}
 		wait := s.interval*9/10 + rand.N(s.interval/5)
 		if err != nil {
-			wait = retryWait(failures)
+			wait = retry.Next()
 			failures++
 			s.log.Warn("key set not fetched", "host", s.url.Host, "error", err, "failures", failures, "retry_in", wait)
 		} else if failures > 0 {
 			s.log.Info("key set fetched again", "host", s.url.Host, "failures", failures)
 			failures = 0
+			retry.Reset()
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, wait) {
 			return
-		case <-time.After(wait):
 		}
 	}
 }
@@ -93,12 +93,6 @@ func (s *keySet) warnWithoutTLS() {
 	if s.url.Scheme == "http" && s.url.Hostname() != "localhost" && !ip.IsLoopback() {
 		s.log.Warn("key set comes without tls: whoever can answer in its place chooses the keys", "host", s.url.Host)
 	}
-}
-
-// retryWait doubles from a second to a minute, less up to a half at random.
-func retryWait(failures int) time.Duration {
-	wait := min(firstFetchRetry<<min(failures, 10), longestFetchWait)
-	return wait/2 + rand.N(wait/2)
 }
 
 // find returns the keys with the id that can serve the algorithm; without an id

@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // Feed is one user's feed. Make one with New; it holds no connection until Run.
@@ -118,7 +120,7 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		r.cfg.Logger.WarnContext(ctx, "connection ended", "error", out.err, "retry_in", delay, "cursor", int64(r.cursor))
 		r.to(StateChange{State: StateWaiting, Err: out.err, Delay: delay})
-		if !sleep(ctx, delay) {
+		if !pause.For(ctx, delay) {
 			return nil
 		}
 	}
@@ -293,17 +295,5 @@ func (r *run) to(change StateChange) {
 	if r.state != change.State {
 		r.state = change.State
 		r.cfg.OnState(change)
-	}
-}
-
-// sleep returns false when ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

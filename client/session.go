@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 const (
@@ -201,7 +203,7 @@ func (s *session) renew(ctx context.Context, end context.CancelCauseFunc) {
 	r := s.run
 	for {
 		wait, ok := r.credential.renewIn(time.Now())
-		if !ok || !sleep(ctx, wait) {
+		if !ok || !pause.For(ctx, wait) {
 			return
 		}
 		next, err := r.askToken(ctx, TokenExpired)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // Doorbell is how writers wake a sleeping leader.
@@ -64,7 +66,7 @@ func (d *doorbell) rest(ctx context.Context, found int) error {
 func (d *doorbell) poll(ctx context.Context, found int) error {
 	if found > 0 {
 		d.empty = 0
-		pause(ctx, minPause)
+		pause.For(ctx, minPause)
 		return ctx.Err()
 	}
 	d.empty++
@@ -78,7 +80,7 @@ func (d *doorbell) poll(ctx context.Context, found int) error {
 			return nil
 		}
 	}
-	pause(ctx, min(minPause<<min(d.empty-1, 8), maxPause))
+	pause.For(ctx, min(minPause<<min(d.empty-1, 8), maxPause))
 	return ctx.Err()
 }
 
@@ -89,7 +91,7 @@ func (d *doorbell) sleep(ctx context.Context, found int) error {
 		}
 	}
 	if d.rings.vain(found) {
-		pause(ctx, maxPause)
+		pause.For(ctx, maxPause)
 	}
 	began := time.Now()
 	rang, err := d.session.Wait(ctx, d.fallback)

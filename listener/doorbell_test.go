@@ -390,17 +390,3 @@ func TestDoorbellErrors(t *testing.T) {
 		}
 	})
 }
-
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	waits := listener.Backoff(20)
-	for i, d := range waits {
-		most := min(listener.MinBackoff<<min(i, 10), listener.MaxBackoff)
-		if d < most/2 || d > most {
-			t.Errorf("wait %d: got %v, want between %v and %v", i, d, most/2, most)
-		}
-	}
-	if slices.Equal(waits[10:], listener.Backoff(20)[10:]) {
-		t.Error("two listeners wait equally long each time, want jitter")
-	}
-}

@@ -41,16 +41,6 @@ func (b *Bell) Armed() bool { return b.bell.armed }
 // Wakeups returns how often somebody rang.
 func (b *Bell) Wakeups() uint64 { return b.wakeups.Load() }
 
-// Backoff returns the first n waits between tries.
-func Backoff(n int) []time.Duration {
-	var b backoff
-	var all []time.Duration
-	for range n {
-		all = append(all, b.next())
-	}
-	return all
-}
-
 // SetQuickly makes the leader poll after rings that come so soon one after the
 // other. Call it before Run.
 func (l *Listener) SetQuickly(d time.Duration) { l.quickly = d }

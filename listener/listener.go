@@ -22,6 +22,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/locks"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // Session is one connection that leads or follows; *store.Session provides it.
@@ -114,7 +115,7 @@ func New(connect func(context.Context) (Session, error), feed Feed, cfg Config) 
 // Run leads or follows until ctx is done, and returns nil then. Whatever goes
 // wrong before that is logged, shown by Ready, and tried again.
 func (l *Listener) Run(ctx context.Context) error {
-	var retry backoff
+	retry := newBackoff()
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.serve(ctx)
@@ -124,10 +125,10 @@ func (l *Listener) Run(ctx context.Context) error {
 		}
 		l.fail(err)
 		if time.Since(began) > 2*maxBackoff {
-			retry.reset() // it was well: try again at once
+			retry.Reset() // it was well: try again at once
 			continue
 		}
-		pause(ctx, retry.next())
+		pause.For(ctx, retry.Next())
 	}
 	return nil
 }
@@ -164,7 +165,7 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 		}
 		l.well()
 		if rings.vain(found) {
-			pause(ctx, maxPause)
+			pause.For(ctx, maxPause)
 		}
 		rang, err := s.Wait(ctx, l.cfg.TakeoverInterval)
 		if err != nil {
@@ -208,18 +209,18 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 	}
 	l.stats.leader.Store(true)
 	bell := doorbell{session: s, fallback: l.cfg.FallbackInterval, quickly: l.quickly, wakeups: &l.stats.wakeups}
-	var retry backoff
+	retry := newBackoff()
 	for {
 		found, err := l.look(ctx, s)
 		switch {
 		case err == nil:
 			l.well()
-			retry.reset()
+			retry.Reset()
 		case !s.Alive() || ctx.Err() != nil:
 			return err
 		default: // one statement failed: the session and its lock are still ours
 			l.fail(err)
-			pause(ctx, retry.next())
+			pause.For(ctx, retry.Next())
 			continue
 		}
 		l.maintain(ctx, s)
@@ -389,3 +390,11 @@ func (l *Listener) Ready() error {
 	}
 	return nil
 }
+
+// Bounds of the time between two tries. The first try comes at once.
+const (
+	minBackoff = 50 * time.Millisecond
+	maxBackoff = time.Second
+)
+
+func newBackoff() *pause.Backoff { return &pause.Backoff{Least: minBackoff, Most: maxBackoff} }

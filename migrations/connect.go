@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // lockTimeout is how long we wait for a table that the app holds: its other writers
@@ -35,7 +36,7 @@ func alone(ctx context.Context, databaseURL string, tell func(string), work func
 
 // retryLocked calls work until it meets no lock of others, lockTries times at
 // most. It returns the last error.
-func retryLocked(ctx context.Context, pause time.Duration, work func() error) error {
+func retryLocked(ctx context.Context, between time.Duration, work func() error) error {
 	const lockNotAvailable = "55P03"
 	for try := 1; ; try++ {
 		err := work()
@@ -46,9 +47,7 @@ func retryLocked(ctx context.Context, pause time.Duration, work func() error) er
 		if try == lockTries {
 			return err
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if !pause.For(ctx, between) {
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}

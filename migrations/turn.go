@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/locks"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // One session at a time migrates a database: the one that has the advisory lock
@@ -43,9 +44,7 @@ func awaitTurn(ctx context.Context, db *sql.DB, tell func(string)) error {
 		if time.Since(began) > turnLimit {
 			return fmt.Errorf("another migration goes on for more than %v", turnLimit)
 		}
-		select {
-		case <-time.After(turnPause):
-		case <-ctx.Done():
+		if !pause.For(ctx, turnPause) {
 			return context.Cause(ctx)
 		}
 	}

@@ -14,11 +14,11 @@ const anywhere = "*"
 // point one way, and store, listener and hub meet in cmd/taskfeed alone.
 var mayImport = map[string][]string{
 	root:         {},
-	"auth":       {root},
-	"client":     {root},
+	"auth":       {root, "internal/pause"},
+	"client":     {root, "internal/pause"},
 	"hub":        {root, "internal/fair"},
-	"listener":   {root, "internal/locks"},
-	"migrations": {"internal/dial", "internal/locks"},
+	"listener":   {root, "internal/locks", "internal/pause"},
+	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "internal/dial", "internal/locks"},
 	"httpapi":    {root, "hub", "auth", "internal/fair", "internal/logs"},
 	"web":        {},
@@ -28,11 +28,12 @@ var mayImport = map[string][]string{
 
 	"internal/archtest": {},
 	"internal/cli":      {"internal/logs", "internal/terminal"},
-	"internal/devpg":    {"internal/proc"},
+	"internal/devpg":    {"internal/pause", "internal/proc"},
 	"internal/dial":     {},
 	"internal/fair":     {},
 	"internal/locks":    {},
 	"internal/logs":     {},
+	"internal/pause":    {},
 	"internal/proc":     {},
 	"internal/terminal": {},
 
@@ -47,7 +48,7 @@ var mayImport = map[string][]string{
 	"lab/verify":       {anywhere, "lab/netfault"},
 	"lab/wstest":       {root},
 
-	"lab/verify/actor":   {"auth", "internal/dial", "lab/verify/history"},
+	"lab/verify/actor":   {"auth", "internal/dial", "internal/pause", "lab/verify/history"},
 	"lab/verify/check":   {"lab/verify/history"},
 	"lab/verify/history": {},
 }
@@ -92,7 +93,7 @@ var homes = []home{
 
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
-var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/proc"}
+var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/proc"}
 
 // unconfigured open a connection to Postgres, or configure one, from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,

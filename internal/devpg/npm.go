@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // fetchTimeout bounds the download of some 25 MB.
@@ -126,7 +128,7 @@ func (n npm) lock(ctx context.Context, cache string) (release func(), err error)
 		if !told {
 			n.progress("another process is downloading Postgres; waiting for it")
 		}
-		if !pause(ctx) {
+		if !pause.For(ctx, 5*pollInterval) {
 			return nil, context.Cause(ctx)
 		}
 	}

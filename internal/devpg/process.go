@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/internal/proc"
 )
 
@@ -108,7 +109,7 @@ func (s *Server) launch(ctx context.Context, ports []int) (port int, err error) 
 			return ports[0], nil
 		}
 		taken := strings.Contains(log, "Address already in use")
-		if !taken && !lingering(log) || !pause(ctx) {
+		if !taken && !lingering(log) || !pause.For(ctx, 5*pollInterval) {
 			return 0, fmt.Errorf("start postgres %s on %s: %w\n%s", s.bin.version, s.dir.path, err, log)
 		}
 		if taken && len(ports) > 1 {
@@ -122,16 +123,6 @@ func (s *Server) launch(ctx context.Context, ports []int) (port int, err error) 
 // exit status says only that it failed.
 func lingering(log string) bool {
 	return strings.Contains(log, "is still in use") || strings.Contains(log, "already exists")
-}
-
-// pause waits a moment and reports whether ctx is still alive.
-func pause(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(5 * pollInterval):
-		return true
-	}
 }
 
 // tryLaunch starts Postgres once. With an error it returns what Postgres logged.

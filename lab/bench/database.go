@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -192,20 +193,6 @@ func await(ctx context.Context, limit time.Duration, what string, done func() (b
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
-}
-
 // connect returns a connection that closeConn ends.
 func connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	conn, err := dial.Connect(ctx, dial.Config{URL: url, Name: "taskfeed-lab bench"}, nil)
@@ -245,4 +232,11 @@ func one[T any](ctx context.Context, url, query string, args ...any) (value T, e
 		return value, fmt.Errorf("read a value: %w", err)
 	}
 	return value, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if !pause.For(ctx, d) {
+		return context.Cause(ctx)
+	}
+	return nil
 }

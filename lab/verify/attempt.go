@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -72,7 +73,7 @@ func (r *round) attempt(ctx context.Context, f fault, record *history.Fault) err
 	d, err := f.begin(ctx, r, record)
 	if err == nil {
 		err = r.feel(ctx, d, record)
-		pause(ctx, d.lasts-time.Since(began))
+		pause.For(ctx, d.lasts-time.Since(began))
 	}
 	if d.undo != nil {
 		err = errors.Join(err, d.undo(ctx))
@@ -98,7 +99,7 @@ func (r *round) feel(ctx context.Context, d deed, record *history.Fault) error {
 		if missing == nil || limited.Err() == nil { // else it says only that the time is over
 			missing = err
 		}
-		if !pause(limited, 20*time.Millisecond) {
+		if !pause.For(limited, 20*time.Millisecond) {
 			return fmt.Errorf("no effect within %v: %w", limit, missing)
 		}
 	}
@@ -153,7 +154,7 @@ func times(n int, every time.Duration, unit string, hit func(ctx context.Context
 				return "", fmt.Errorf("it met no %s", unit)
 			}
 			done, all = done+1, all+met
-			if !pause(ctx, every) {
+			if !pause.For(ctx, every) {
 				return "", context.Cause(ctx)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
@@ -183,7 +184,7 @@ func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server
 	for _, w := range append(r.bells, r.hand) {
 		w.Forget()
 	}
-	pause(ctx, 200*time.Millisecond) // backends notice that they are alone
+	pause.For(ctx, 200*time.Millisecond) // backends notice that they are alone
 	if err := r.truth.drain(ctx); err != nil {
 		return d, err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -102,7 +103,7 @@ func (r *round) runAlone(ctx context.Context) {
 		if !r.inject(ctx, f, "alone") {
 			return
 		}
-		pause(ctx, 300*time.Millisecond)
+		pause.For(ctx, 300*time.Millisecond)
 	}
 	r.levelBefore(ctx, fault{kind: kindCluster}) // what comes next is anything
 }
@@ -120,7 +121,7 @@ func (r *round) runMixed(ctx context.Context) {
 	for end := time.Now().Add(r.cfg.Duration); time.Now().Before(end) && ctx.Err() == nil; {
 		if r.rand.IntN(4) == 0 {
 			r.now("mixed: nothing")
-			pause(ctx, window/2)
+			pause.For(ctx, window/2)
 			continue
 		}
 		mixture := r.mix(faults)
@@ -129,13 +130,13 @@ func (r *round) runMixed(ctx context.Context) {
 		for _, f := range mixture {
 			after := time.Duration(r.rand.Int64N(int64(window / 3)))
 			all.Go(func() {
-				if pause(ctx, after) {
+				if pause.For(ctx, after) {
 					r.inject(ctx, f, "mixed")
 				}
 			})
 		}
 		all.Wait()
-		pause(ctx, time.Second)
+		pause.For(ctx, time.Second)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -49,7 +50,7 @@ func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (deed, error) 
 	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
 		return deed{undo: resume}, err
 	}
-	pause(ctx, 300*time.Millisecond)
+	pause.For(ctx, 300*time.Millisecond)
 	conn, err := r.db.connect(ctx)
 	if err != nil {
 		return deed{undo: resume}, err
@@ -79,7 +80,7 @@ func (r *round) ring(ctx context.Context, conn *pgx.Conn, t *bellTrial) error {
 	}
 	t.bursts++
 	if !armed {
-		pause(ctx, time.Duration(r.rand.Int64N(int64(doorbellSpread))))
+		pause.For(ctx, time.Duration(r.rand.Int64N(int64(doorbellSpread))))
 	}
 	took, err := r.lastChange(ctx, conn)
 	switch {
@@ -267,7 +268,7 @@ func (r *round) keptInQueue(ctx context.Context, conn *pgx.Conn, f *history.Faul
 	if _, err := one[string](ctx, r.db, "SELECT pg_notify('taskfeed', '')::text"); err != nil { // one at the least
 		return "", err
 	}
-	pause(ctx, 2*time.Second)
+	pause.For(ctx, 2*time.Second)
 	var usage float64
 	if err := conn.QueryRow(ctx, "SELECT pg_notification_queue_usage()").Scan(&usage); err != nil {
 		return "", fmt.Errorf("read how full the queue is: %w", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -31,7 +32,7 @@ func storm(_ context.Context, r *round, _ *history.Fault) (deed, error) {
 	return deed{felt: times(3, 0, "connections", func(ctx context.Context) (int, error) {
 		before := r.connections()
 		err := tell(r.clients, actor.Command{Do: actor.DoStorm})
-		pause(ctx, time.Second)
+		pause.For(ctx, time.Second)
 		return int(r.connections() - before), err
 	})}, nil
 }
@@ -45,11 +46,11 @@ func stalling(how string) func(context.Context, *round, *history.Fault) (deed, e
 		f.Target = user
 		stall := func(ctx context.Context) (string, error) {
 			err := tell(r.clients, actor.Command{Do: how, Names: small, For: 4 * time.Second})
-			pause(ctx, 100*time.Millisecond)
+			pause.For(ctx, 100*time.Millisecond)
 			if err = errors.Join(err, tell(r.writers, actor.Command{Do: actor.DoBurst, User: user})); err != nil {
 				return "", err
 			}
-			pause(ctx, 4500*time.Millisecond)
+			pause.For(ctx, 4500*time.Millisecond)
 			return slow(ctx)
 		}
 		return deed{felt: stall}, nil
@@ -108,7 +109,7 @@ func flap(_ context.Context, r *round, _ *history.Fault) (deed, error) {
 				_ = conn.(*net.TCPConn).SetLinger(0) // a reset, not an ordered end
 			}
 			_ = conn.Close()
-			if n++; !pause(ctx, 5*time.Millisecond) {
+			if n++; !pause.For(ctx, 5*time.Millisecond) {
 				return "", context.Cause(ctx)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -143,7 +144,7 @@ func retention(ctx context.Context, r *round, f *history.Fault) (d deed, err err
 	if err := tell(r.clients, actor.Command{Do: actor.DoPark, Names: r.names["away"], For: 4 * time.Second}); err != nil {
 		return d, err
 	}
-	pause(ctx, time.Second) // events that those who are away will have missed
+	pause.For(ctx, time.Second) // events that those who are away will have missed
 	k, err := one[int64](ctx, r.db, sqlPresentPartition)
 	if err != nil {
 		return d, err
@@ -166,7 +167,7 @@ func retention(ctx context.Context, r *round, f *history.Fault) (d deed, err err
 	if err := tell(r.clients, actor.Command{Do: actor.DoStorm, Names: r.names["fresh"]}); err != nil {
 		return d, err
 	}
-	pause(ctx, 20*time.Millisecond)
+	pause.For(ctx, 20*time.Millisecond)
 	return d, r.dropPartition(ctx, f, k, next)
 }
 

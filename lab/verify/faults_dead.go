@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -221,7 +222,7 @@ const statsDelay = 2 * time.Second
 // readLittle sees that nobody has looked through what is dead: on a fast machine
 // that is over within a second, and takes as much longer as there is more of it.
 func (r *round) readLittle(ctx context.Context, f *history.Fault, before int64) error {
-	pause(ctx, statsDelay)
+	pause.For(ctx, statsDelay)
 	now, err := one[int64](ctx, r.db, sqlEntriesRead)
 	f.Detail = joinText(f.Detail, fmt.Sprintf("%d entries of their index read", now-before))
 	if err == nil && now-before > deadPieces*deadPiece/2 {

@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -220,7 +221,7 @@ func (r *round) noRoom(logged felt) felt {
 			return text, nil
 		}
 		err = errors.Join(err, tell(r.writers, actor.Command{Do: actor.DoBurst, User: r.users[0].ID}))
-		pause(ctx, burstPause)
+		pause.For(ctx, burstPause)
 		return "", err
 	}
 }
@@ -238,7 +239,7 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error
 	if err := tell(r.clients, actor.Command{Do: actor.DoPark, For: 800 * time.Millisecond}); err != nil {
 		return deed{}, err
 	}
-	pause(ctx, 500*time.Millisecond)
+	pause.For(ctx, 500*time.Millisecond)
 	restore, err := limitFiles(p.PID())
 	if err != nil {
 		return deed{}, err
@@ -281,7 +282,7 @@ func blockLog(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 	full := func(ctx context.Context) (string, error) {
 		if !s.logBlocked() {
 			err := tell(r.clients, actor.Command{Do: actor.DoStorm})
-			pause(ctx, time.Second)
+			pause.For(ctx, time.Second)
 			return "", errors.Join(errors.New("there is room left in the pipe"), err)
 		}
 		if _, _, err := s.get(ctx, "/v1/me"); err != nil { // which is logged, too

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -125,7 +126,7 @@ func cutLinks(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 			p.Set(netfault.Mode{CutAfter: 3000 + int64((r.seed+uint64(again*7+i*13))%40)*500})
 		}
 		again++
-		pause(ctx, 500*time.Millisecond)
+		pause.For(ctx, 500*time.Millisecond)
 		for i, p := range links {
 			n += int(p.Counts().Minus(before[i]).Cut)
 			before[i] = p.Counts()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -170,7 +171,7 @@ func asyncCommits(_ context.Context, r *round, _ *history.Fault) (deed, error) {
 	unflushed := func() int64 { return sum(r.writers, func(s *actor.Status) int64 { return s.Async }) }
 	pull := func(ctx context.Context) (int, error) {
 		before := unflushed()
-		pause(ctx, 1500*time.Millisecond)
+		pause.For(ctx, 1500*time.Millisecond)
 		err := await(ctx, patience, func() error {
 			if unflushed() == before {
 				return errors.New("nobody wrote without waiting for the disk")

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/internal/proc"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -57,7 +58,7 @@ func killInDrain(ctx context.Context, r *round, f *history.Fault) (deed, error) 
 	p, before := s.current(), s.net.Open()
 	p.Signal(syscall.SIGTERM)
 	left := before
-	for left >= before && !p.Ended() && pause(ctx, time.Millisecond) {
+	for left >= before && !p.Ended() && pause.For(ctx, time.Millisecond) {
 		left = s.net.Open()
 	}
 	p.Kill()
@@ -157,7 +158,7 @@ func starveLeader(ctx context.Context, r *round, f *history.Fault) (deed, error)
 	p := s.current()
 	starve := func(ctx context.Context) (int, error) {
 		resume := freeze(p)
-		pause(ctx, starveWaits)
+		pause.For(ctx, starveWaits)
 		if err := resume(ctx); err != nil || p.Ended() {
 			return 0, errors.Join(err, errors.New("it has ended"))
 		}

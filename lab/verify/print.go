@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/check"
 )
@@ -22,7 +23,7 @@ func (r *round) say(format string, args ...any) {
 // seconds, until ctx is done.
 func (r *round) report(ctx context.Context) {
 	said, at := "", time.Time{}
-	for pause(ctx, 100*time.Millisecond) {
+	for pause.For(ctx, 100*time.Millisecond) {
 		doing := *r.doing.Load()
 		if doing == said && time.Since(at) < 5*time.Second {
 			continue

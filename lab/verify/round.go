@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
@@ -294,7 +295,7 @@ func (r *round) perform(ctx, background context.Context) error {
 		return err
 	}
 	r.now("warming up")
-	pause(ctx, 3*time.Second)
+	pause.For(ctx, 3*time.Second)
 	r.runAlone(ctx)
 	r.runMixed(ctx)
 	r.drive(ctx)
@@ -311,7 +312,7 @@ func (r *round) drain(ctx context.Context) error {
 	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
 		return err
 	}
-	pause(ctx, time.Second)
+	pause.For(ctx, time.Second)
 	for _, w := range r.writers {
 		if err := w.quit(); err != nil {
 			return err
@@ -395,7 +396,7 @@ func (r *round) sampleAll(ctx context.Context, phase string, backends int64) {
 // sampleUntil samples a server twice a second until ctx is done. A server that is
 // down or frozen has no samples.
 func (r *round) sampleUntil(ctx context.Context, s *server) {
-	for pause(ctx, 500*time.Millisecond) {
+	for pause.For(ctx, 500*time.Millisecond) {
 		if sample, err := s.sample(ctx, *r.sampling.Load(), 0); err == nil {
 			r.resources.Append(sample)
 		}

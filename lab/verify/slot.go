@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -86,7 +87,7 @@ func (s *slot) hangUp() {
 func (s *slot) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		_ = s.drain(ctx) // the last drain of the run tells what is wrong
-		pause(ctx, 250*time.Millisecond)
+		pause.For(ctx, 250*time.Millisecond)
 	}
 	return nil
 }

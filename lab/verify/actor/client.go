@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -207,7 +208,7 @@ func (c *client) until(moment *time.Time) time.Duration {
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if away := c.until(&c.parked); away > 0 {
-			pause(ctx, away)
+			pause.For(ctx, away)
 			continue
 		}
 		opened := c.connect(ctx)
@@ -218,7 +219,7 @@ func (c *client) run(ctx context.Context) {
 		if !opened {
 			wait = 50*time.Millisecond + rand.N(300*time.Millisecond)
 		}
-		pause(ctx, wait)
+		pause.For(ctx, wait)
 	}
 }
 

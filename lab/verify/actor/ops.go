@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -93,12 +94,12 @@ func (w *Writer) late(ctx context.Context) {
 		if err := t.any(); err != nil {
 			return err
 		}
-		pause(t.ctx, time.Duration(20+w.rand.IntN(200))*time.Millisecond)
+		pause.For(t.ctx, time.Duration(20+w.rand.IntN(200))*time.Millisecond)
 		if err := t.shared(); err != nil {
 			return err
 		}
 		if w.rand.IntN(3) == 0 {
-			pause(t.ctx, time.Duration(w.rand.IntN(100))*time.Millisecond)
+			pause.For(t.ctx, time.Duration(w.rand.IntN(100))*time.Millisecond)
 		}
 		return nil
 	})
@@ -323,7 +324,7 @@ func (w *Writer) Marker(ctx context.Context) (marker string, err error) {
 	w.disconnect() // much may have happened to the connection since it was used
 	for ctx.Err() == nil {
 		if err = w.connect(ctx); err != nil {
-			pause(ctx, 50*time.Millisecond)
+			pause.For(ctx, 50*time.Millisecond)
 			continue
 		}
 		w.ops++
@@ -399,7 +400,7 @@ func (w *Writer) Hold(ctx context.Context, d time.Duration) error {
 		if err := errors.Join(t.insert(), t.progress()); err != nil {
 			return err
 		}
-		pause(ctx, d)
+		pause.For(ctx, d)
 		return t.shared()
 	})
 	if outcome != history.OK {
@@ -425,7 +426,7 @@ func (w *Writer) Prepare(ctx context.Context, d time.Duration, commit bool) erro
 		if prepared = t.exec(`PREPARE TRANSACTION '` + name + `'`); prepared != nil {
 			return history.Fail, prepared
 		}
-		pause(ctx, d)
+		pause.For(ctx, d)
 		if commit {
 			return outcomeOf(t.exec(`COMMIT PREPARED '` + name + `'`))
 		}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -29,7 +30,7 @@ func (c *client) questions() []string {
 
 // poll asks one question. It reports whether there was an answer.
 func (c *client) poll(ctx context.Context, server Server) bool {
-	if !pause(ctx, pollEvery) {
+	if !pause.For(ctx, pollEvery) {
 		return false
 	}
 	questions := c.questions()

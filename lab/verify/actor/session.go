@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -219,12 +220,12 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 
 // breathe waits while the client is stalled or slow, and reports whether to go on.
 func (c *client) breathe(ctx context.Context) bool {
-	if wait := c.until(&c.stalled); wait > 0 && !pause(ctx, wait) {
+	if wait := c.until(&c.stalled); wait > 0 && !pause.For(ctx, wait) {
 		return false
 	}
 	if c.until(&c.slow) > 0 {
 		c.slowed.Add(1)
-		return pause(ctx, 50*time.Millisecond)
+		return pause.For(ctx, 50*time.Millisecond)
 	}
 	return ctx.Err() == nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -127,11 +128,11 @@ func (w *Writer) Forget() { w.tasks = nil }
 func (w *Writer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if w.paused.Load() {
-			pause(ctx, 10*time.Millisecond)
+			pause.For(ctx, 10*time.Millisecond)
 			continue
 		}
 		if err := w.connect(ctx); err != nil {
-			pause(ctx, 50*time.Millisecond+rand.N(100*time.Millisecond))
+			pause.For(ctx, 50*time.Millisecond+rand.N(100*time.Millisecond))
 			continue
 		}
 		if w.forget.Swap(false) {
@@ -143,7 +144,7 @@ func (w *Writer) run(ctx context.Context) error {
 		default:
 			w.step(ctx)
 		}
-		pause(ctx, time.Duration(w.rand.ExpFloat64()/w.cfg.Rate*float64(time.Second)))
+		pause.For(ctx, time.Duration(w.rand.ExpFloat64()/w.cfg.Rate*float64(time.Second)))
 	}
 	return nil
 }
