@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -80,14 +79,17 @@ const problemTypes = "https://github.com/taskfeed/taskfeed/blob/main/docs/PROTOC
 
 // handleError is echo's error handler and the only writer of error bodies.
 func (s *Server) handleError(err error, c echo.Context) {
+	if isGone(err) {
+		s.leaveOff(c, err)
+		return
+	}
 	if c.Response().Committed {
 		s.cutOff(c, err)
 		return
 	}
 	e := asError(err)
-	gone := c.Request().Context().Err() != nil && errors.Is(err, context.Canceled) // the client, and so its query
-	level := slog.LevelDebug                                                       // the access log has it already
-	if e.Code == taskfeed.CodeInternal && !gone {
+	level := slog.LevelDebug // the access log has it already
+	if e.Code == taskfeed.CodeInternal {
 		level = slog.LevelError
 	}
 	c.Set(keyRefusal, e.Code)

@@ -58,7 +58,7 @@ func (s *Server) handleSocket(c echo.Context) error {
 	if err == nil || errors.Is(err, errAborted) {
 		return nil
 	}
-	s.metrics.refused(err)
+	s.metrics.refused(c.Request().Context(), err)
 	return err
 }
 
@@ -244,7 +244,7 @@ func (s *Server) openRefused(c echo.Context, hs handshake, refusal error, code i
 	if err := s.start(c, hs, sock); err != nil {
 		return err
 	}
-	s.metrics.refused(refusal)
+	s.metrics.refused(c.Request().Context(), refusal)
 	c.Set(keyRefusal, taskfeed.CodeOf(refusal))
 	sock.end(code, reason)
 	return nil

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -84,9 +85,14 @@ func (m *metrics) delivered(frames []*hub.Frame, now time.Time) {
 	}
 }
 
-// refused counts a handshake that was answered with an error.
-func (m *metrics) refused(err error) {
-	m.refusals.WithLabelValues(string(asError(err).Code)).Inc()
+// refused counts a handshake that was answered with an error, or by nobody since
+// its client hung up.
+func (m *metrics) refused(ctx context.Context, err error) {
+	code := string(asError(err).Code)
+	if isGone(ofClient(ctx, err)) {
+		code = cutGone
+	}
+	m.refusals.WithLabelValues(code).Inc()
 }
 
 // ended counts a connection that has ended with a close code.

@@ -65,8 +65,9 @@ var quietPaths = map[string]bool{pathHealth: true, pathReady: true, pathSocketHe
 // and answers that were cut off included.
 func (s *Server) withAccessLog(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		defer s.logRequest(c, time.Now(), c.Request().Context()) // a handler that has the connection cut panics
-		if err := next(c); err != nil {
+		client := c.Request().Context()
+		defer s.logRequest(c, time.Now(), client) // a handler that has the connection cut panics
+		if err := ofClient(client, next(c)); err != nil {
 			c.Error(err)
 		}
 		return nil

@@ -85,7 +85,7 @@ func (s *Server) withReadableQuery(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if _, err := parseQuery(c.Request().URL.RawQuery); err != nil {
 			if c.Path() == pathSocket || c.Path() == pathSocketQuery || c.Path() == pathStream {
-				s.metrics.refused(err)
+				s.metrics.refused(c.Request().Context(), err)
 			}
 			return err
 		}

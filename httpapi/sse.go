@@ -25,7 +25,7 @@ func (s *Server) handleStream(c echo.Context) error {
 	if err == nil {
 		return nil
 	}
-	s.metrics.refused(err)
+	s.metrics.refused(c.Request().Context(), err)
 	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && comesBack(r) {
 		return putOff(c)
 	}
