@@ -7,8 +7,8 @@ import (
 )
 
 // sqlOthers names what is as somebody wants it, and what an administrator should
-// know all the same: what others have bound to our tables, and who may read the log
-// without being an app.
+// know all the same: what others have bound to our tables, who may read the log
+// without being an app, and whose changes are not captured by a setting of theirs.
 const sqlOthers = `
 SELECT b.what || ' is bound to ' || b.relation || ': taskfeed forget leaves a user''s tasks to the app to delete'
 FROM taskfeed.bound_by_others() AS b
@@ -23,6 +23,15 @@ WHERE o.oid = 'taskfeed.tasks'::regclass
   AND NOT r.rolsuper
   AND r.rolname <> current_user -- a server's
   AND r.oid NOT IN (SELECT a.app FROM taskfeed.apps() AS a) -- those are told as hazards
+UNION ALL
+SELECT format('sessions of the role %I play a replica, by a setting of the role: what it changes of tasks is not captured', r.rolname)
+FROM pg_db_role_setting AS s
+JOIN pg_roles AS r ON r.oid = s.setrole
+JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass AND o.relowner <> r.oid
+WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
+  AND (has_table_privilege(r.oid, o.oid, 'INSERT') OR has_table_privilege(r.oid, o.oid, 'UPDATE') OR has_table_privilege(r.oid, o.oid, 'DELETE'))
+  AND r.oid NOT IN (SELECT a.app FROM taskfeed.apps() AS a)
+  AND EXISTS (SELECT FROM unnest(s.setconfig) AS c WHERE lower(c) ~ '^session_replication_role=.?replica.?$')
 ORDER BY 1
 LIMIT 100`
 

@@ -72,15 +72,15 @@ var (
 		"pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_shared", "pg_advisory_xact_lock", "pg_column_compression",
 		"pg_column_size", "pg_control_system", "pg_current_snapshot", "pg_current_wal_lsn", "pg_current_xact_id", "pg_get_constraintdef",
 		"pg_get_expr", "pg_get_functiondef", "pg_get_indexdef", "pg_get_publication_tables", "pg_get_ruledef", "pg_get_partkeydef",
-		"pg_get_triggerdef", "pg_has_role", "pg_lock_status", "pg_notification_queue_usage", "pg_notify", "pg_prepared_xact", "pg_relation_size",
+		"pg_get_triggerdef", "pg_has_role", "pg_lock_status", "pg_notification_queue_usage", "pg_notify", "pg_prepared_xact", "pg_relation_size", "pg_show_all_settings",
 		"pg_snapshot_in", "pg_snapshot_xip", "pg_snapshot_xmax", "pg_stat_get_activity", "pg_terminate_backend", "pg_try_advisory_lock",
 		"pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "pg_visible_in_snapshot", "pg_walfile_name", "row_security_active",
 		"set_config", "setval", "to_regclass", "to_regprocedure", "to_regnamespace",
 	}
 	usedRelations = []string{
-		"pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_database", "pg_default_acl", "pg_description", "pg_index", "pg_inherits",
+		"pg_attrdef", "pg_attribute", "pg_class", "pg_constraint", "pg_database", "pg_db_role_setting", "pg_default_acl", "pg_description", "pg_index", "pg_inherits",
 		"pg_locks", "pg_namespace", "pg_prepared_xacts", "pg_proc", "pg_publication", "pg_publication_rel", "pg_publication_tables", "pg_rewrite",
-		"pg_roles", "pg_sequence", "pg_stat_activity", "pg_tables", "pg_trigger", "pg_type",
+		"pg_roles", "pg_sequence", "pg_settings", "pg_stat_activity", "pg_tables", "pg_trigger", "pg_type",
 	}
 )
 

@@ -77,8 +77,8 @@ SELECT
      WHERE i.inhparent = 'taskfeed.events'::regclass
        AND c.relname ~ '^events_[0-9]+$')`
 
-// Replication roles fire no ordinary triggers; a session that plays one is not
-// seen here.
+// Replication roles fire no ordinary triggers. A session that plays one is not seen
+// here; where all do by a setting, that is a hazard.
 const sqlCapturing = `
 SELECT (SELECT count(*)
      FROM pg_trigger AS t

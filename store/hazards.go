@@ -25,10 +25,12 @@ const (
 	HazardRowSecurity HazardKind = "row_security"
 	// HazardRights are rights that let others read the log or forge events.
 	HazardRights HazardKind = "rights"
+	// HazardCapture is a lasting setting under which changes are not captured.
+	HazardCapture HazardKind = "capture"
 )
 
 // HazardKinds are all there are.
-var HazardKinds = []HazardKind{HazardPublication, HazardRowSecurity, HazardRights}
+var HazardKinds = []HazardKind{HazardPublication, HazardRowSecurity, HazardRights, HazardCapture}
 
 // sqlPublications finds tables whose rows Postgres will not let anybody change.
 // What is published needs something to name a row by: a key, or all columns. A
@@ -111,6 +113,7 @@ var hazards = []struct {
 	{HazardRights, sqlRights},
 	{HazardRights, sqlApps},
 	{HazardRights, sqlBound},
+	{HazardCapture, sqlUncaptured},
 }
 
 // Hazards looks for what others have set up around our tables. It costs some

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/devpg"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
@@ -164,6 +165,49 @@ func TestAppsThatAreGone(t *testing.T) {
 		t.Fatalf("migrate up: %v", err)
 	}
 	wantHazards(t, f.store, store.HazardRights, `the role "of a dump", for which grant_app was called, is gone`)
+}
+
+// Bad input 153. With session_replication_role set for good nothing was captured any more, and
+// everything said "well".
+func TestUncapturedHazards(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	app, other := newRole(t, admin, "app", ""), newRole(t, admin, "other", "")
+	database := pgx.Identifier{value[string](t, admin, `SELECT current_database()::text`)}.Sanitize()
+	exec(t, f.app, `SELECT taskfeed.grant_app('`+app+`')`)
+	for _, value := range []string{"replica", "Replica", "'replica'", "DEFAULT", "origin", "local"} {
+		for target, who := range map[string]string{
+			"DATABASE " + database:                     "all sessions in the database " + strings.Trim(database, `"`),
+			"ROLE ALL IN DATABASE " + database:         "all sessions in the database",
+			"ROLE " + app:                              "sessions of the role " + app + " play",
+			"ROLE " + app + " IN DATABASE " + database: "sessions of the role " + app + " in the database",
+			"ROLE " + owner:                            "sessions of the role " + owner,
+			"ROLE " + other:                            "",
+		} {
+			exec(t, admin, `ALTER `+target+` SET session_replication_role = `+value)
+			if strings.Contains(strings.ToLower(value), "replica") && who != "" {
+				wantHazards(t, f.store, store.HazardCapture, who)
+			} else {
+				wantHazards(t, f.store, store.HazardCapture)
+			}
+			exec(t, admin, `ALTER `+target+` RESET ALL`)
+		}
+	}
+	exec(t, admin, `ALTER DATABASE `+database+` SET session_replication_role = replica`)
+	for _, trigger := range value[[]string](t, f.app, "SELECT array_agg(tgname::text) FROM pg_trigger WHERE tgrelid = 'taskfeed.tasks'::regclass AND NOT tgisinternal") {
+		exec(t, f.app, "ALTER TABLE taskfeed.tasks ENABLE ALWAYS TRIGGER "+trigger)
+	}
+	wantHazards(t, f.store, store.HazardCapture)
+}
+
+// Bad input 153. The configuration of the server is a place for it too.
+func TestUncapturedByConfiguration(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Server(t, devpg.Config{Settings: map[string]string{"session_replication_role": "replica"}})
+	if err := migrations.Up(t.Context(), pg.URL("postgres")); err != nil {
+		t.Fatal(err)
+	}
+	wantHazards(t, openStore(t, store.Config{URL: pg.URL("postgres")}), store.HazardCapture, "all sessions of this server play a replica: changes of tasks are not captured; run ALTER SYSTEM RESET session_replication_role")
 }
 
 // Default privileges opened each partition that the sequencer made.

@@ -78,6 +78,9 @@ func (w *hazardWatch) of(kind store.HazardKind) (says []string) {
 func (w *hazardWatch) checks() []httpapi.Check {
 	var checks []httpapi.Check
 	for _, kind := range store.HazardKinds {
+		if kind == store.HazardCapture {
+			continue // a part of the check of that name
+		}
 		advice := kind == store.HazardRights
 		checks = append(checks, httpapi.Check{Name: string(kind), Advice: advice, Run: func(context.Context) error {
 			says := w.of(kind)

@@ -109,3 +109,19 @@ func TestBadInput111RowSecurity(t *testing.T) {
 		t.Errorf("with BYPASSRLS: got %d %s, want the task", status, body)
 	}
 }
+
+// With session_replication_role set for the database nothing was captured, and
+// everything said "well".
+func TestBadInput153Replica(t *testing.T) {
+	t.Parallel()
+	dbURL := pgtest.New(t)
+	s := startServing(t, dbURL)
+	pgtest.Exec(t, dbURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET session_replication_role = replica', current_database()); END $$`)
+	s.awaitReady(t, http.StatusServiceUnavailable, `"name":"capture","ok":false,"detail":"a lasting setting makes sessions play a replica`)
+	wantDoctor(t, dbURL, "problem: all sessions in the database ")
+	if _, metrics := get(t, s.base+"/metrics"); !strings.Contains(metrics, `taskfeed_hazards{kind="capture"} 1`) {
+		t.Errorf("/metrics lacks the hazard:\n%s", metrics)
+	}
+	pgtest.Exec(t, dbURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET session_replication_role', current_database()); END $$`)
+	s.awaitReady(t, http.StatusOK, `{"name":"capture","ok":true}`)
+}

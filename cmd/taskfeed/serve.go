@@ -90,7 +90,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		Verifier:   verifier,
 		History:    st,
 		Commands:   st,
-		Checks:     append(checksOf(st, feed), hazards.checks()...),
+		Checks:     append(checksOf(st, feed, hazards), hazards.checks()...),
 		Collectors: []prometheus.Collector{newFeedCollector(feed, st), hazards},
 		Pages:      web.Handler(),
 		Log:        logger,
@@ -117,7 +117,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 }
 
 // checksOf are the checks behind /readyz.
-func checksOf(st *store.Store, feed *listener.Listener) []httpapi.Check {
+func checksOf(st *store.Store, feed *listener.Listener, hazards *hazardWatch) []httpapi.Check {
 	return []httpapi.Check{
 		{Name: "database", Run: st.Ping},
 		{Name: "feed", Run: func(context.Context) error { return feed.Ready() }},
@@ -125,6 +125,10 @@ func checksOf(st *store.Store, feed *listener.Listener) []httpapi.Check {
 			capturing, err := st.Capturing(ctx)
 			if err == nil && !capturing {
 				err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "a trigger of taskfeed.tasks is disabled, missing or another's: " +
+					"changes are not captured; taskfeed doctor says which"}
+			}
+			if err == nil && len(hazards.of(store.HazardCapture)) > 0 {
+				err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "a lasting setting makes sessions play a replica: " +
 					"changes are not captured; taskfeed doctor says which"}
 			}
 			return err
