@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -39,6 +38,9 @@ func (s *Server) forAdmins(next handler) echo.HandlerFunc {
 	})
 }
 
+var errTooManyRequests = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
+	Message: "too many requests of this user; wait as long as Retry-After says before the next one"}
+
 // guard verifies the token that find finds and holds its principal to the rate
 // limit.
 func (s *Server) guard(find func(*http.Request) (string, error), next handler) echo.HandlerFunc {
@@ -51,7 +53,7 @@ func (s *Server) guard(find func(*http.Request) (string, error), next handler) e
 		if err != nil {
 			return err
 		}
-		if wait := s.requests.take(time.Now(), p.UserID); wait > 0 {
+		if wait := s.requests.take(s.now(), p.UserID); wait > 0 {
 			c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 			return errTooManyRequests
 		}

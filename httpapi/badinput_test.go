@@ -319,8 +319,8 @@ func TestRequestLimit(t *testing.T) {
 
 func TestRequestLimiter(t *testing.T) {
 	t.Parallel()
-	start := time.Now()
-	l := newRequestLimiter(60)
+	start := time.Hour
+	l := newLimiter[string](60)
 	for i := range 60 {
 		if wait := l.take(start, "alice"); wait != 0 {
 			t.Fatalf("request %d of a burst waits %v, want 60 at once", i, wait)
@@ -332,16 +332,16 @@ func TestRequestLimiter(t *testing.T) {
 	if wait := l.take(start, "alice"); wait != time.Second {
 		t.Errorf("a refusal makes the next one wait %v, want 1s still", wait)
 	}
-	if wait := l.take(start.Add(time.Second), "alice"); wait != 0 {
+	if wait := l.take(start+time.Second, "alice"); wait != 0 {
 		t.Errorf("a second later the next one waits %v, want 0", wait)
 	}
 	for i := range 3 * minSweep {
-		l.take(start.Add(time.Duration(i)*time.Second), fmt.Sprint("user-", i))
+		l.take(start+time.Duration(i)*time.Second, fmt.Sprint("user-", i))
 	}
 	if got := len(l.used); got > minSweep {
 		t.Errorf("%d users are remembered, want at most %d", got, minSweep)
 	}
-	if wait := newRequestLimiter(off).take(start, "alice"); wait != 0 {
+	if wait := newLimiter[string](off).take(start, "alice"); wait != 0 {
 		t.Errorf("without a limit a request waits %v", wait)
 	}
 }

@@ -67,7 +67,7 @@ func (s *Server) handleSocket(c echo.Context) error {
 var errAborted = errors.New("the connection broke during the handshake")
 
 func (s *Server) connect(c echo.Context) error {
-	if !s.handshakes.take(s.now(), clientAddr(c.Request(), s.cfg.TrustedProxies)) {
+	if s.handshakes.take(s.now(), limitKey(clientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
 		return errTooFast
 	}
 	hs, err := s.readHandshake(c)

@@ -11,56 +11,55 @@ import (
 // at which the whole burst is available again. Its zero value is full.
 type allowance time.Duration
 
-// take uses one of perMinute and reports whether there was one. perMinute is
-// also the burst; off means no limit. now never goes back.
-func (a *allowance) take(now time.Duration, perMinute int) bool {
+// take uses one of perMinute and returns 0, or how long to wait until there is one.
+// perMinute is also the burst; off means no limit. now never goes back.
+func (a *allowance) take(now time.Duration, perMinute int) (wait time.Duration) {
 	if perMinute == off {
-		return true
+		return 0
 	}
 	next := max(time.Duration(*a), now) + time.Minute/time.Duration(perMinute)
-	if next-now > time.Minute {
-		return false
+	if wait := next - now - time.Minute; wait > 0 {
+		return wait
 	}
 	*a = allowance(next)
-	return true
+	return 0
 }
 
-// addressLimiter gives each client address an allowance. An IPv6 client is its
-// /64, for it may use all of it. Memory is bounded by the number of addresses
-// seen within a minute. It is safe for concurrent use.
-type addressLimiter struct {
+// limiter gives each key an allowance. Memory is bounded by the number of keys seen
+// within a minute. It is safe for concurrent use.
+type limiter[K comparable] struct {
 	perMinute int
 
 	mu      sync.Mutex
-	used    map[netip.Prefix]allowance
+	used    map[K]allowance
 	sweepAt int // size of used at which the full allowances are dropped
 }
 
 const minSweep = 1024
 
-func newAddressLimiter(perMinute int) *addressLimiter {
-	return &addressLimiter{perMinute: perMinute, used: make(map[netip.Prefix]allowance), sweepAt: minSweep}
+func newLimiter[K comparable](perMinute int) *limiter[K] {
+	return &limiter[K]{perMinute: perMinute, used: make(map[K]allowance), sweepAt: minSweep}
 }
 
-// take uses one of the address's allowance and reports whether there was one.
-func (l *addressLimiter) take(now time.Duration, addr netip.Addr) bool {
+// take uses one of the key's allowance and returns 0, or how long to wait until
+// there is one.
+func (l *limiter[K]) take(now time.Duration, key K) (wait time.Duration) {
 	if l.perMinute == off {
-		return true
+		return 0
 	}
-	key := limitKey(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.used) >= l.sweepAt {
 		l.sweep(now)
 	}
 	a := l.used[key]
-	ok := a.take(now, l.perMinute)
+	wait = a.take(now, l.perMinute)
 	l.used[key] = a
-	return ok
+	return wait
 }
 
-// sweep forgets the addresses whose allowance is full again.
-func (l *addressLimiter) sweep(now time.Duration) {
+// sweep forgets the keys whose allowance is full again.
+func (l *limiter[K]) sweep(now time.Duration) {
 	for key, a := range l.used {
 		if time.Duration(a) <= now {
 			delete(l.used, key)
@@ -69,6 +68,8 @@ func (l *addressLimiter) sweep(now time.Duration) {
 	l.sweepAt = max(minSweep, 2*len(l.used))
 }
 
+// limitKey is what a client address is limited by: an IPv6 client is its /64, for it
+// may use all of it.
 func limitKey(addr netip.Addr) netip.Prefix {
 	bits := 32
 	if addr = addr.Unmap(); addr.Is6() {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,8 +75,8 @@ type Server struct {
 	origins  *originList
 	handler  *echo.Echo
 
-	handshakes *addressLimiter
-	requests   *requestLimiter
+	handshakes *limiter[netip.Prefix]
+	requests   *limiter[string]
 	gate       *gate
 	refused    atomic.Int64 // sockets open only to be closed
 	chunks     sync.Pool
@@ -109,8 +110,8 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
 		origins:    origins,
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
-		handshakes: newAddressLimiter(cfg.HandshakesPerMinute),
-		requests:   newRequestLimiter(cfg.RequestsPerMinute),
+		handshakes: newLimiter[netip.Prefix](cfg.HandshakesPerMinute),
+		requests:   newLimiter[string](cfg.RequestsPerMinute),
 		gate:       newGate(&cfg),
 		chunks:     sync.Pool{New: newChunk},
 	}

@@ -191,7 +191,7 @@ func (c *socket) handleData(h frameHeader, message []byte) ([]byte, error) {
 // spend uses up one of the client's allowance. A closing socket only waits for
 // the peer's close frame, for a bounded time.
 func (c *socket) spend() error {
-	if c.inbound.take(c.server.now(), c.server.cfg.MessagesPerMinute) || c.isClosing() {
+	if c.inbound.take(c.server.now(), c.server.cfg.MessagesPerMinute) == 0 || c.isClosing() {
 		return nil
 	}
 	return &closeError{closeTooMany, reasonTooMany}

@@ -43,7 +43,7 @@ func putOff(c echo.Context) error {
 }
 
 func (s *Server) stream(c echo.Context) error {
-	if !s.handshakes.take(s.now(), clientAddr(c.Request(), s.cfg.TrustedProxies)) {
+	if s.handshakes.take(s.now(), limitKey(clientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
 		return errTooFast
 	}
 	if _, err := negotiate(c.Request(), typeEvents); err != nil {

@@ -95,21 +95,21 @@ func TestAllowance(t *testing.T) {
 	var a allowance
 	start := time.Hour
 	for i := range 120 {
-		if !a.take(start, 120) {
+		if a.take(start, 120) > 0 {
 			t.Fatalf("message %d of a burst is refused, want 120", i+1)
 		}
 	}
-	if a.take(start, 120) {
-		t.Error("message 121 passes, want it refused")
+	if wait := a.take(start, 120); wait != 500*time.Millisecond {
+		t.Error("message 121: want it to wait for half a second")
 	}
-	if !a.take(start+500*time.Millisecond, 120) {
+	if a.take(start+500*time.Millisecond, 120) > 0 {
 		t.Error("half a second later the next is refused, want it to pass")
 	}
-	if a.take(start+501*time.Millisecond, 120) {
+	if a.take(start+501*time.Millisecond, 120) == 0 {
 		t.Error("another one passes at once, want it refused")
 	}
 	for range 1000 {
-		if !a.take(start, off) {
+		if a.take(start, off) > 0 {
 			t.Fatal("refused although there is no limit")
 		}
 	}
@@ -117,8 +117,10 @@ func TestAllowance(t *testing.T) {
 
 func TestAddressLimiter(t *testing.T) {
 	t.Parallel()
-	l := newAddressLimiter(1)
-	take := func(now time.Duration, addr string) bool { return l.take(now, netip.MustParseAddr(addr)) }
+	l := newLimiter[netip.Prefix](1)
+	take := func(now time.Duration, addr string) bool {
+		return l.take(now, limitKey(netip.MustParseAddr(addr))) == 0
+	}
 	if !take(0, "192.0.2.1") || take(0, "192.0.2.1") || take(0, "::ffff:192.0.2.1") || !take(0, "192.0.2.2") {
 		t.Error("want one for each IPv4 address, however it is written")
 	}
@@ -127,7 +129,7 @@ func TestAddressLimiter(t *testing.T) {
 	}
 	for i := range 10 * minSweep {
 		addr := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
-		l.take(time.Duration(i)*time.Second, addr)
+		l.take(time.Duration(i)*time.Second, limitKey(addr))
 	}
 	if got := len(l.used); got > minSweep {
 		t.Errorf("%d addresses are remembered, want at most %d", got, minSweep)

@@ -83,7 +83,7 @@ var homes = []home{
 	{modules: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model", "github.com/prometheus/common"}, in: []string{"httpapi", "cmd/taskfeed"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
-	{modules: []string{"golang.org/x/time", "golang.org/x/net"}, in: []string{"httpapi"}},
+	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
