@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"time"
@@ -173,16 +172,6 @@ func appendEventEnd(dst []byte, f *hub.Frame) []byte {
 	dst = append(dst, "\nid: "...)
 	dst = strconv.AppendInt(dst, int64(f.ID), 10)
 	return append(dst, '\n', '\n')
-}
-
-// appendUser appends the frame with the id of the user whose event it is as its
-// last field, so that it counts should the app's own data have one of that name.
-func appendUser(dst []byte, f *hub.Frame) []byte {
-	dst = append(dst, f.Bytes[:len(f.Bytes)-1]...)
-	dst = append(dst, `,"user_id":`...)
-	quoted, _ := json.Marshal(f.UserID) // a string can always be
-	dst = append(dst, quoted...)
-	return append(dst, '}')
 }
 
 // appendComment appends what keeps a silent stream alive. With a cursor that the

@@ -207,10 +207,10 @@ func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 
 // payload is the frame as this stream shows it.
 func (st *stream) payload(f *hub.Frame) []byte {
-	if !st.named || f.UserID == "" {
+	if !st.named {
 		return f.Bytes
 	}
-	return appendUser(make([]byte, 0, len(f.Bytes)+len(f.UserID)+16), f)
+	return appendOwned(make([]byte, 0, len(f.Bytes)+len(f.UserID)+len(ownerField)+8), f)
 }
 
 func (st *stream) flush(b *chunk) error {

@@ -1,0 +1,56 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/hub"
+)
+
+// TestBadInput140ForgedOwners: notify('alice', 'x', '{"user_id": "bob"}') came to an
+// admin's stream with two fields user_id, and readers who take the first took it
+// for bob's event. The field is the server's alone; of broadcasts, nobody's.
+func TestBadInput140ForgedOwners(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]string{
+		`{"user_id": "bob"}`: "", `{"a": 1, "user_id": {"x": [1, "}"]}, "z": 2}`: `,"a": 1,"z": 2`, `{"user_id": 1, "z": 1e400}`: `,"z": 1e400`,
+		`{"a": {"user_id": "bob"}}`: `,"a": {"user_id": "bob"}`, `{"a": "user_id", "b": 12345678901234567890}`: `,"a": "user_id","b": 12345678901234567890`,
+		`{"my_user_id": 1, "user_id ": 2, "User_id": 3}`: `,"my_user_id": 1,"user_id ": 2,"User_id": 3`, `{"\u0075ser_id": "bob", "b": "\\"}`: `,"b": "\\"`,
+		`{"b": "\"user_id\": 1"}`: `,"b": "\"user_id\": 1"`, `{}`: "", `{"user_id": null}`: "",
+	} {
+		for _, user := range []string{"alice", `<"ü>`, ""} {
+			e := taskfeed.Event{ID: 7, UserID: user, Type: "x", Data: json.RawMessage(data)}
+			frame := taskfeed.AppendFrame(nil, &e)
+			before := string(frame)
+			got := string(appendOwned(nil, &hub.Frame{ID: 7, UserID: user, Type: "x", Bytes: frame}))
+			if string(frame) != before {
+				t.Fatalf("%s: the frame that all share became %s", before, frame)
+			}
+			owner := ""
+			if user != "" {
+				quoted := must(json.Marshal(user))
+				owner = `,"user_id":` + string(quoted)
+			}
+			head := `{"id":7,"type":"x","timestamp":"0001-01-01T00:00:00.000000Z"`
+			if got != head+want+owner+"}" {
+				t.Errorf("data %s of %q: got %s, want %s", data, user, got, head+want+owner+"}")
+			}
+		}
+	}
+
+	f := serve(t, setup{})
+	f.log.add("alice", "x", `{"user_id": "bob"}`)
+	f.log.add("", "y", `{"user_id": "bob"}`)
+	stream := f.stream(f.adminToken(), "all=true", "after=0")
+	for _, want := range []string{`"user_id":"alice"`, ""} {
+		data := stream.Event().Data
+		if strings.Contains(data, "bob") || strings.Count(data, "user_id") != min(len(want), 1) || !strings.Contains(data, want) {
+			t.Errorf("got %s, want one user_id, %q", data, want)
+		}
+	}
+	if data := f.stream(f.adminToken(), "user_id=alice", "after=0").Event().Data; !strings.Contains(data, `"user_id": "bob"`) {
+		t.Errorf("alice's own feed: got %s, want her data as it is", data)
+	}
+}
