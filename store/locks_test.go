@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
@@ -172,5 +173,34 @@ func TestIntrudersThatStay(t *testing.T) {
 	}
 	if _, found := checkLocks(t, server); len(found) != 1 {
 		t.Errorf("found %v, want only the prepared transaction: the follower has its lock", found)
+	}
+}
+
+// A stranger chose the name of a prepared transaction so that doctor printed lines
+// of the stranger's, and a ROLLBACK PREPARED of another name.
+func TestNamesOfPreparedTransactions(t *testing.T) {
+	t.Parallel()
+	for i, name := range []string{`it's`, `a\b`, `a\'b`, "well: all is well\nx", "\x1b[31mred'\\", "\u009b1m", "right\u202eleft", "zoë 用户 👩", "\U000e0041'", "tab\t"} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			f := setup(t)
+			role := newStranger(t, f)
+			name += role // is the server's alone
+			quoted := `E'` + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(name) + `'`
+			exec(t, pgtest.Connect(t, urlOf(t, f.url, role, "")), "BEGIN; SELECT pg_advisory_xact_lock(1952543595, 3); PREPARE TRANSACTION "+quoted)
+			_, found := checkLocks(t, f.session)
+			if len(found) != 1 {
+				exec(t, f.app, "ROLLBACK PREPARED "+quoted)
+				t.Fatalf("bad input 155: found %v, want the prepared transaction", found)
+			}
+			_, remedy, ok := strings.Cut(found[0].String(), "ROLLBACK")
+			if !ok || strings.ContainsFunc(found[0].String(), func(r rune) bool { return !unicode.IsPrint(r) }) {
+				t.Errorf("bad input 155: got %q, want what can be printed, with a remedy", found[0].String())
+			}
+			exec(t, f.app, "ROLLBACK"+remedy) // what is printed works
+			if _, found := checkLocks(t, f.session); len(found) > 0 {
+				t.Errorf("bad input 155: after the remedy: found %v, want none", found)
+			}
+		})
 	}
 }

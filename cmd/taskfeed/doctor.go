@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/internal/terminal"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
 )
@@ -49,7 +53,7 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	if err != nil {
 		return err
 	}
-	more, err := inspectUse(ctx, cfg, len(found) == 0)
+	more, err := inspectUse(ctx, cfg, !slices.ContainsFunc(found, func(f migrations.Finding) bool { return f.Problem }))
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 		if f.Problem {
 			problems++
 		}
-		if _, err := fmt.Fprintln(out, f); err != nil {
+		if _, err := fmt.Fprintln(out, oneLine(f.String())); err != nil {
 			return err
 		}
 	}
@@ -69,6 +73,36 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	_, err = fmt.Fprintln(out, "well: the database is as this binary needs it, and notifications arrive")
 	return err
 }
+
+// quoted matches names as SQL quotes them.
+var quoted = regexp.MustCompile(`"(?:[^"]|"")*"`)
+
+// oneLine keeps names, which anybody may choose, from writing lines of their own or
+// giving orders to a terminal. A name is written in the form of SQL that needs no
+// such characters, so that what is advised can be run.
+func oneLine(says string) string {
+	says = quoted.ReplaceAllStringFunc(says, func(name string) string {
+		if !strings.ContainsFunc(name, obeyed) {
+			return name
+		}
+		var b strings.Builder
+		b.WriteString("U&")
+		for _, r := range name {
+			switch {
+			case obeyed(r):
+				fmt.Fprintf(&b, `\+%06x`, r)
+			case r == '\\':
+				b.WriteString(`\\`)
+			default:
+				b.WriteRune(r)
+			}
+		}
+		return b.String()
+	})
+	return terminal.Printable(says)
+}
+
+func obeyed(r rune) bool { return r == '\n' || r == '\t' || terminal.Obeyed(r) }
 
 // inspectUse looks for what others have set up around the tables, for sessions that
 // are no server's and keep a lock of servers, and whether notifications arrive. A

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/terminal"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -124,4 +125,33 @@ func TestBadInput153Replica(t *testing.T) {
 	}
 	pgtest.Exec(t, dbURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET session_replication_role', current_database()); END $$`)
 	s.awaitReady(t, http.StatusOK, `{"name":"capture","ok":true}`)
+}
+
+// Names that a stranger chose wrote lines of their own into what doctor prints, and
+// what it advised to run had another name in it.
+func TestBadInput155Names(t *testing.T) {
+	t.Parallel()
+	dbURL := pgtest.New(t)
+	const odd = "a\x1b[31m\nwell: \u202eall\\ is \"well\""
+	name := `"` + strings.ReplaceAll(odd, `"`, `""`) + `"`
+	pgtest.Exec(t, dbURL, `CREATE FUNCTION taskfeed.`+name+`() RETURNS int LANGUAGE sql RETURN 1`)
+	pgtest.Exec(t, dbURL, `GRANT EXECUTE ON FUNCTION taskfeed.`+name+` TO PUBLIC`)
+	_, stdout, _ := try(t, []string{"DATABASE_URL=" + dbURL}, "doctor")
+	if strings.ContainsFunc(stdout, terminal.Obeyed) {
+		t.Errorf("doctor: %q gives orders to a terminal", stdout)
+	}
+	for line := range strings.Lines(stdout) {
+		if !strings.HasPrefix(line, "problem: ") && !strings.HasPrefix(line, "note: ") {
+			t.Errorf("doctor: a line of a stranger's: %q", line)
+		}
+	}
+	_, remedy, ok := strings.Cut(stdout, "or REVOKE")
+	remedy, _, _ = strings.Cut(remedy, "\n")
+	if !ok {
+		t.Fatalf("doctor: got %q, want a REVOKE", stdout)
+	}
+	pgtest.Exec(t, dbURL, "REVOKE"+remedy)
+	if _, stdout, _ := try(t, []string{"DATABASE_URL=" + dbURL}, "doctor"); strings.Contains(stdout, "problem: ") {
+		t.Errorf("doctor after what it advised: %q, want no problem", stdout)
+	}
 }

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // The locks: two integers each, the class and what is locked. Capture
@@ -127,11 +129,30 @@ func (h Holder) String() string {
 		has = "waits for"
 	}
 	if h.PID == 0 {
-		return fmt.Sprintf("a prepared transaction of the role %q %s taskfeed's %s lock: ROLLBACK PREPARED '%s'",
-			h.Role, has, h.Lock, strings.ReplaceAll(h.Prepared, "'", "''"))
+		return fmt.Sprintf("a prepared transaction of the role %q %s taskfeed's %s lock: ROLLBACK PREPARED %s", h.Role, has, h.Lock, literal(h.Prepared))
 	}
 	return fmt.Sprintf("the session %d of the role %q, which calls itself %q and is no server's, %s taskfeed's %s lock: end it with SELECT pg_terminate_backend(%d), and see SECURITY.md",
 		h.PID, h.Role, h.Application, has, h.Lock, h.PID)
+}
+
+// literal writes a text as SQL that can be printed and pasted, whatever is in it: a
+// stranger has chosen it.
+func literal(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	b := []byte("E'")
+	for _, r := range s {
+		switch {
+		case r == '\'' || r == '\\':
+			b = append(b, byte(r), byte(r))
+		case unicode.IsPrint(r):
+			b = utf8.AppendRune(b, r)
+		default:
+			b = fmt.Appendf(b, `\U%08X`, r)
+		}
+	}
+	return string(append(b, '\''))
 }
 
 // Watch remembers who was found before: one look may catch a writer between the
