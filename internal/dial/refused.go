@@ -3,6 +3,7 @@ package dial
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,30 +21,34 @@ func (e *ParameterError) Error() string {
 // Explain takes out of an error of connecting what may hold a secret: what a
 // server says about parameters repeats them. Other errors stay as they are.
 func Explain(err error) error {
-	if pgErr, ok := atStart(err); ok && aboutParameters(pgErr) {
+	if pgErr, ok := atStart(err); ok && !mayShow(pgErr) {
 		return &ParameterError{pgErr.Code}
 	}
 	return err
 }
 
-// aboutParameters reports whether a server refused what a connection begins with.
-func aboutParameters(e *pgconn.PgError) bool {
-	switch e.Code {
-	case "22023", "42601", "42602", "42704", "55P02", "0A000": // invalid values and names, syntax, what is not known or not changed now
-		return true
-	case "42501": // a right is missing: to set an administrator's parameter, or to connect
-		return strings.HasPrefix(e.Routine, "set_config")
-	case "08P01": // poolers say so of anything
-		return strings.Contains(e.Message, "parameter")
+// mayShow reports whether what a server said to the start of a connection is known
+// to hold nothing but names of the user, the database and the host. All else may
+// repeat a parameter, in words that hang on the parameter: of a library that is
+// missing, a role, a level of isolation.
+func mayShow(e *pgconn.PgError) bool {
+	if strings.Contains(strings.ToLower(e.Message), "parameter") {
+		return false
 	}
-	return false
+	switch e.Routine {
+	case "": // a pooler
+		return slices.ContainsFunc([]string{"08", "28", "3D", "53", "57", "58000", "XX"}, func(class string) bool { return strings.HasPrefix(e.Code, class) })
+	case "InitPostgres", "CheckMyDatabase": // where the database and the right to connect are looked at
+		return true
+	}
+	return strings.HasPrefix(e.Code, "28") || strings.HasPrefix(e.Code, "57") || e.Code == "3D000" || e.Code == "53300"
 }
 
 // Refused reports whether a connection failed because something on the way does
 // not take our parameters, as poolers do not; without them it may succeed.
 func Refused(err error) bool {
 	e, ok := atStart(err)
-	return ok && (e.Code == "08P01" || e.Code == "0A000") && aboutParameters(e)
+	return ok && (e.Code == "0A000" || e.Code == "08P01" && strings.Contains(e.Message, "parameter"))
 }
 
 // atStart returns what the server said to the start of a connection.

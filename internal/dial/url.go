@@ -52,6 +52,9 @@ func parse(text string) (*pgxpool.Config, error) {
 		if !parameter.MatchString(name) {
 			return nil, errURL // it is a part of something else, of the password perhaps
 		}
+		if strings.EqualFold(name, "replication") {
+			return nil, errors.New("the database URL: leave replication out: such a connection answers to no queries")
+		}
 	}
 	if err := checkPool(cfg); err != nil {
 		return nil, err
