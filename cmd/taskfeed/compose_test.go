@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"net/url"
-	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/lab/doctest"
 )
 
 // The compose file and the Dockerfile cannot be run where there is no engine.
@@ -23,15 +23,6 @@ import (
 
 // top is the top of the tree, as seen from this package.
 const top = "../.."
-
-func readTop(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(top, name))
-	if err != nil {
-		t.Fatalf("read %s: %v", name, err)
-	}
-	return string(b)
-}
 
 // composeService is a service of docker-compose.yml. Fields that are not here
 // are refused, so that nothing in the file goes unchecked.
@@ -63,7 +54,7 @@ type composeFile struct {
 // readCompose parses the file with its variables filled in as by this shell.
 func readCompose(t *testing.T, environ map[string]string) composeFile {
 	t.Helper()
-	decoder := yaml.NewDecoder(strings.NewReader(interpolate(t, readTop(t, "docker-compose.yml"), environ)))
+	decoder := yaml.NewDecoder(strings.NewReader(interpolate(t, doctest.Read(t, "docker-compose.yml"), environ)))
 	decoder.KnownFields(true)
 	var file composeFile
 	if err := decoder.Decode(&file); err != nil {
@@ -178,7 +169,7 @@ func wantCommand(t *testing.T, what string, command []string, binary string) {
 func dockerfile(t *testing.T) map[string][]string {
 	t.Helper()
 	instructions := make(map[string][]string)
-	for line := range strings.Lines(readTop(t, "Dockerfile")) {
+	for line := range strings.Lines(doctest.Read(t, "Dockerfile")) {
 		name, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if name == "" || strings.HasPrefix(name, "#") {
 			continue
@@ -219,7 +210,7 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("build command: got %q, want CGO_ENABLED=0, for the image has no C library", build)
 	}
 	wantBuildable(t, pkg)
-	if _, goVersion, _ := strings.Cut(readTop(t, "go.mod"), "\ngo "); !strings.HasPrefix(goVersion, goImage(t, file)+".") {
+	if _, goVersion, _ := strings.Cut(doctest.Read(t, "go.mod"), "\ngo "); !strings.HasPrefix(goVersion, goImage(t, file)+".") {
 		t.Errorf("image of the build stage: got Go %s, want the version that go.mod asks for", goImage(t, file))
 	}
 }
@@ -266,7 +257,7 @@ func wantBuildable(t *testing.T, pkg string) {
 		t.Errorf("package %s of the Dockerfile: got %q, want a command", pkg, last)
 	}
 	var ignored []string
-	for line := range strings.Lines(readTop(t, ".dockerignore")) {
+	for line := range strings.Lines(doctest.Read(t, ".dockerignore")) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 			ignored = append(ignored, line)
 		}

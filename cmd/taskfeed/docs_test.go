@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/taskfeed/taskfeed/lab/doctest"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -35,55 +36,11 @@ func documents(t *testing.T) []string {
 	return names
 }
 
-// section returns the text of a document from a heading to the next of its level.
-func section(t *testing.T, document, heading string) string {
-	t.Helper()
-	_, text, ok := strings.Cut(readTop(t, document), "\n## "+heading+"\n")
-	if !ok {
-		t.Fatalf("%s has no section %q", document, heading)
-	}
-	text, _, _ = strings.Cut(text, "\n## ")
-	return text
-}
-
-// tableRows returns the cells of every row of the tables in a text, without
-// their headings.
-func tableRows(text string) [][]string {
-	var rows [][]string
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if !strings.HasPrefix(line, "| `") {
-			continue
-		}
-		cells := strings.Split(strings.Trim(line, "|"), "|")
-		for i, cell := range cells {
-			cells[i] = strings.TrimSpace(cell)
-		}
-		rows = append(rows, cells)
-	}
-	return rows
-}
-
-// wantSame reports what stands in one list and not in the other.
-func wantSame(t *testing.T, what string, documented, real []string) {
-	t.Helper()
-	for _, s := range documented {
-		if !slices.Contains(real, s) {
-			t.Errorf("%s: the document has %s, the program has not", what, s)
-		}
-	}
-	for _, s := range real {
-		if !slices.Contains(documented, s) {
-			t.Errorf("%s: the program has %s, the document has not", what, s)
-		}
-	}
-}
-
 func TestDocumentedSettings(t *testing.T) {
 	t.Parallel()
 	row := func(env, flag, byDef string) string { return fmt.Sprintf("| %s | %s | %s |", env, flag, byDef) }
 	var documented, real []string
-	for _, cells := range tableRows(section(t, "docs/OPERATIONS.md", "Settings")) {
+	for _, cells := range doctest.Rows(doctest.Section(t, "docs/OPERATIONS.md", "Settings")) {
 		if len(cells) == 4 {
 			documented = append(documented, row(cells[0], cells[1], cells[2]))
 		}
@@ -100,7 +57,7 @@ func TestDocumentedSettings(t *testing.T) {
 		}
 		real = append(real, row("`"+s.env+"`", flag, byDef))
 	}
-	wantSame(t, "settings in docs/OPERATIONS.md", documented, real)
+	doctest.Same(t, "settings in docs/OPERATIONS.md", documented, real)
 }
 
 // Every setting that a document names exists.
@@ -110,7 +67,7 @@ func TestDocumentsNameKnownSettings(t *testing.T) {
 	name := regexp.MustCompile(`\bTASKFEED_[A-Z_]*[A-Z]\b`)
 	for _, document := range documents(t) {
 		var environ []string
-		for _, s := range name.FindAllString(readTop(t, document), -1) {
+		for _, s := range name.FindAllString(doctest.Read(t, document), -1) {
 			environ = append(environ, s+"=")
 		}
 		for _, s := range unknown(environ, cfg.serveSettings()) {
@@ -148,10 +105,10 @@ func TestDocumentedMetrics(t *testing.T) {
 		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ")
 	})
 	var documented []string
-	for _, cells := range tableRows(section(t, "docs/OPERATIONS.md", "Metrics")) {
+	for _, cells := range doctest.Rows(doctest.Section(t, "docs/OPERATIONS.md", "Metrics")) {
 		documented = append(documented, cells[0]+" "+cells[1])
 	}
-	wantSame(t, "metrics in docs/OPERATIONS.md", documented, real)
+	doctest.Same(t, "metrics in docs/OPERATIONS.md", documented, real)
 }
 
 func TestDocumentedHealthChecks(t *testing.T) {
@@ -161,7 +118,7 @@ func TestDocumentedHealthChecks(t *testing.T) {
 	if status != http.StatusOK {
 		t.Fatalf("/readyz: got %d %s, want 200", status, body)
 	}
-	text := section(t, "docs/OPERATIONS.md", "Health")
+	text := doctest.Section(t, "docs/OPERATIONS.md", "Health")
 	names := regexp.MustCompile(`"name":"(\w+)"`).FindAllStringSubmatch(body, -1)
 	if len(names) == 0 {
 		t.Fatalf("/readyz?verbose: got %s, want checks with names", body)
@@ -176,46 +133,37 @@ func TestDocumentedHealthChecks(t *testing.T) {
 // Problem documents link to a heading for their code.
 func TestDocumentedErrorCodes(t *testing.T) {
 	t.Parallel()
-	wantSame(t, "error codes in docs/PROTOCOL.md",
-		submatches(`(?m)^#### (\w+)$`, readTop(t, "docs/PROTOCOL.md")),
-		submatches(`(?m)^\tCode\w+ +Code = "(\w+)"`, readTop(t, "errors.go")))
+	doctest.Same(t, "error codes in docs/PROTOCOL.md",
+		doctest.Submatches(`(?m)^#### (\w+)$`, doctest.Read(t, "docs/PROTOCOL.md")),
+		doctest.Submatches(`(?m)^\tCode\w+ +Code = "(\w+)"`, doctest.Read(t, "errors.go")))
 }
 
 func TestDocumentedCloseCodes(t *testing.T) {
 	t.Parallel()
 	var documented []string
-	for line := range strings.Lines(section(t, "docs/PROTOCOL.md", "Close codes")) {
+	for line := range strings.Lines(doctest.Section(t, "docs/PROTOCOL.md", "Close codes")) {
 		if cells := strings.Split(line, "|"); len(cells) > 1 {
-			documented = append(documented, submatches(`\b(\d{4})\b`, cells[1])...)
+			documented = append(documented, doctest.Submatches(`\b(\d{4})\b`, cells[1])...)
 		}
 	}
-	real := submatches(`(?m)^\tclose\w+ += (\d{4})\b`, readTop(t, "httpapi/protocol.go"))
+	real := doctest.Submatches(`(?m)^\tclose\w+ += (\d{4})\b`, doctest.Read(t, "httpapi/protocol.go"))
 	// 1001 is the peer's alone, 1005 only says that a close frame was empty.
 	real = append(slices.DeleteFunc(real, func(s string) bool { return s == "1005" }), "1001")
-	wantSame(t, "close codes in docs/PROTOCOL.md", documented, real)
+	doctest.Same(t, "close codes in docs/PROTOCOL.md", documented, real)
 }
 
 func TestDocumentedEventTypes(t *testing.T) {
 	t.Parallel()
-	_, table, _ := strings.Cut(section(t, "docs/PROTOCOL.md", "Frames"), "\nAn event of a status ")
-	wantSame(t, "types of events in docs/PROTOCOL.md",
-		submatches("(?m)^\\| `(task_\\w+)` \\|", table),
-		submatches(`(?m)^\tTypeTask\w+ +Type = "(task_\w+)"`, readTop(t, "event.go")))
-}
-
-// submatches returns the first group of every match.
-func submatches(pattern, text string) []string {
-	var found []string
-	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
-		found = append(found, m[1])
-	}
-	return found
+	_, table, _ := strings.Cut(doctest.Section(t, "docs/PROTOCOL.md", "Frames"), "\nAn event of a status ")
+	doctest.Same(t, "types of events in docs/PROTOCOL.md",
+		doctest.Submatches("(?m)^\\| `(task_\\w+)` \\|", table),
+		doctest.Submatches(`(?m)^\tTypeTask\w+ +Type = "(task_\w+)"`, doctest.Read(t, "event.go")))
 }
 
 // Every promise names tests, and every test that is named exists.
 func TestPromisesNameTheirTests(t *testing.T) {
 	t.Parallel()
-	promises := strings.Split(readTop(t, "docs/PROMISES.md"), "\n## ")[1:]
+	promises := strings.Split(doctest.Read(t, "docs/PROMISES.md"), "\n## ")[1:]
 	if got, want := len(promises), 8; got < want {
 		t.Errorf("docs/PROMISES.md: got %d sections, want the %d promises", got, want)
 	}
@@ -227,7 +175,7 @@ func TestPromisesNameTheirTests(t *testing.T) {
 			t.Errorf("promise %q: got no tests, want some, written as - `package`: `TestName`", title)
 		}
 		for _, m := range lines {
-			names := submatches("`((?:Test|Fuzz|Example)[^`]*)`", m[2])
+			names := doctest.Submatches("`((?:Test|Fuzz|Example)[^`]*)`", m[2])
 			if len(names) == 0 {
 				t.Errorf("promise %q: got no tests of package %s, want some", title, m[1])
 			}
@@ -244,7 +192,7 @@ func TestBadInputNamesItsTests(t *testing.T) {
 	t.Parallel()
 	const rows = 76 // at least; later ones stand where they belong, in any order
 	row := regexp.MustCompile(`(?m)^\| (\d+) \| (.+) \| (.+) \| (.+) \|$`)
-	found := row.FindAllStringSubmatch(readTop(t, "docs/BAD-INPUT.md"), -1)
+	found := row.FindAllStringSubmatch(doctest.Read(t, "docs/BAD-INPUT.md"), -1)
 	seen := make(map[string]bool)
 	for _, m := range found {
 		number := m[1]
@@ -254,7 +202,7 @@ func TestBadInputNamesItsTests(t *testing.T) {
 		seen[number] = true
 		numbered := false
 		for _, tests := range regexp.MustCompile("`([\\w/]+)`: ([^;]+)").FindAllStringSubmatch(m[4], -1) {
-			for _, name := range submatches("`((?:Test|Fuzz)[^`]*)`", tests[2]) {
+			for _, name := range doctest.Submatches("`((?:Test|Fuzz)[^`]*)`", tests[2]) {
 				wantTest(t, "bad input "+number, tests[1], name)
 				numbered = numbered || testFileHas(t, tests[1], name, regexp.MustCompile(`(?i)bad ?input ?`+number+`\b|BadInput`+number+`[A-Z]|bad input [\d, and]*\b`+number+`\b`))
 			}
@@ -283,7 +231,7 @@ func TestFuzzTargetsAreListed(t *testing.T) {
 		}
 		b, err := os.ReadFile(path)
 		dir := filepath.Dir(path)
-		for _, target := range submatches(`(?m)^func (Fuzz\w+)\(`, string(b)) {
+		for _, target := range doctest.Submatches(`(?m)^func (Fuzz\w+)\(`, string(b)) {
 			pkg, err := filepath.Rel(top, dir)
 			if err != nil {
 				return err
@@ -298,15 +246,15 @@ func TestFuzzTargetsAreListed(t *testing.T) {
 	if err != nil {
 		t.Fatalf("look for fuzz targets: %v", err)
 	}
-	_, text, _ := strings.Cut(readTop(t, "CONTRIBUTING.md"), "The targets are in\n")
+	_, text, _ := strings.Cut(doctest.Read(t, "CONTRIBUTING.md"), "The targets are in\n")
 	text, _, _ = strings.Cut(text, "\n- ")
 	var documented []string
 	for _, m := range regexp.MustCompile("`([\\w./]+)`: ([^;]+)").FindAllStringSubmatch(text, -1) {
-		for _, target := range submatches("`(Fuzz\\w+)`", m[2]) {
+		for _, target := range doctest.Submatches("`(Fuzz\\w+)`", m[2]) {
 			documented = append(documented, m[1]+" "+target)
 		}
 	}
-	wantSame(t, "fuzz targets in CONTRIBUTING.md", documented, real)
+	doctest.Same(t, "fuzz targets in CONTRIBUTING.md", documented, real)
 }
 
 // testFileHas reports whether the file of a test has a text.
@@ -347,7 +295,7 @@ func TestDocumentLinks(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)|srcset="([^"]+)"|src="([^"]+)"`)
 	for _, document := range documents(t) {
-		for _, m := range link.FindAllStringSubmatch(readTop(t, document), -1) {
+		for _, m := range link.FindAllStringSubmatch(doctest.Read(t, document), -1) {
 			target := m[1] + m[2] + m[3]
 			if strings.Contains(target, "://") || target == "BENCHMARKS.md" || target == "docs/BENCHMARKS.md" {
 				continue // another site's, or made by make bench
@@ -359,7 +307,7 @@ func TestDocumentLinks(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(top, file)); err != nil {
 				t.Errorf("%s links to %s: got no such file, want one", document, target)
-			} else if anchor != "" && !slices.Contains(anchors(readTop(t, file)), anchor) {
+			} else if anchor != "" && !slices.Contains(anchors(doctest.Read(t, file)), anchor) {
 				t.Errorf("%s links to %s: got no such heading, want one", document, target)
 			}
 		}
@@ -370,7 +318,7 @@ func TestDocumentLinks(t *testing.T) {
 func anchors(text string) []string {
 	drop := regexp.MustCompile(`[^\w\s-]`)
 	var found []string
-	for _, heading := range submatches(`(?m)^#+ (.+)$`, text) {
+	for _, heading := range doctest.Submatches(`(?m)^#+ (.+)$`, text) {
 		heading = strings.ToLower(drop.ReplaceAllString(heading, ""))
 		found = append(found, strings.ReplaceAll(heading, " ", "-"))
 	}

@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"lab/mutations":    {},
 	"lab/netfault":     {},
 	"lab/pgtest":       {"internal/devpg", "lab/leaktest", "lab/netfault", "migrations"},
+	"lab/query":        {},
 	"lab/ssetest":      {root},
 	"lab/verify":       {anywhere, "lab/netfault"},
 	"lab/wstest":       {root},
@@ -75,7 +76,7 @@ type home struct {
 // homes lists every outside module in use. Packages that measure or check the
 // whole from outside are at home everywhere but with echo.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},

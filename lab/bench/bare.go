@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/lab/query"
 )
 
 // BareCommand is the hidden subcommand that runs RunBare.
@@ -42,7 +43,7 @@ func RunBare(ctx context.Context, env func(string) string) error {
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
-	defer closeConn(db)
+	defer query.Close(db)
 	if _, err := db.Exec(ctx, "LISTEN "+env(bareChannelEnv)); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

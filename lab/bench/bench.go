@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -251,7 +252,7 @@ func inspect(ctx context.Context, url string) (version string, err error) {
 	if err != nil {
 		return "", err
 	}
-	version, err = one[string](ctx, url, "SELECT current_setting('server_version') || ', synchronous_commit ' || current_setting('synchronous_commit')")
+	version, err = query.One[string](ctx, at(url), "SELECT current_setting('server_version') || ', synchronous_commit ' || current_setting('synchronous_commit')")
 	return version, err
 }
 

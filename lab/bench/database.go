@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -68,7 +69,7 @@ func (b *bench) newPlace(database string) *place {
 
 // createTemplate makes the database that places are copied from.
 func (b *bench) createTemplate(ctx context.Context) error {
-	if err := run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+templateDatabase); err != nil {
+	if err := query.Script(ctx, at(b.pg.URL("postgres")), "CREATE DATABASE "+templateDatabase); err != nil {
 		return err
 	}
 	p := b.newPlace(templateDatabase)
@@ -79,7 +80,7 @@ func (b *bench) createTemplate(ctx context.Context) error {
 }
 
 func (p *place) createBaselines(ctx context.Context) error {
-	return run(ctx, p.url, strings.ReplaceAll(sqlBaselines, "{schema}", p.schema))
+	return query.Script(ctx, at(p.url), strings.ReplaceAll(sqlBaselines, "{schema}", p.schema))
 }
 
 // open prepares a place. It is closed when the measurement is over.
@@ -87,9 +88,9 @@ func (b *bench) open(ctx context.Context, name string) (*place, error) {
 	database := "bench_" + name
 	p := b.newPlace(database)
 	if !p.own {
-		return p, run(ctx, b.pg.URL("postgres"), "CREATE DATABASE "+database+" TEMPLATE "+templateDatabase)
+		return p, query.Script(ctx, at(b.pg.URL("postgres")), "CREATE DATABASE "+database+" TEMPLATE "+templateDatabase)
 	}
-	if err := run(ctx, p.url, sqlUnbound); err != nil {
+	if err := query.Script(ctx, at(p.url), sqlUnbound); err != nil {
 		return nil, err
 	}
 	if err := p.createBaselines(ctx); err != nil {
@@ -121,7 +122,7 @@ func (p *place) close(ctx context.Context) error {
 	} {
 		statements = append(statements, fmt.Sprintf(sql, p.prefix))
 	}
-	if err := run(ctx, p.url, strings.Join(statements, ";")); err != nil {
+	if err := query.Script(ctx, at(p.url), strings.Join(statements, ";")); err != nil {
 		return fmt.Errorf("clean up (schema %s and ids that begin with %q): %w", p.schema, p.prefix, err)
 	}
 	return nil
@@ -139,7 +140,7 @@ FROM generate_series(0, %d) AS w, generate_series(0, %d) AS i`
 func (p *place) fill(ctx context.Context, writers, rows int) error {
 	for _, table := range append(p.tables(), p.bare()) {
 		sql := strings.NewReplacer("{table}", table, "{prefix}", p.prefix).Replace(sqlFill)
-		if err := run(ctx, p.url, fmt.Sprintf(sql, writers-1, rows-1)); err != nil {
+		if err := query.Script(ctx, at(p.url), fmt.Sprintf(sql, writers-1, rows-1)); err != nil {
 			return err
 		}
 	}
@@ -155,7 +156,7 @@ func (p *place) fillOne(ctx context.Context, writers, rows int) error {
 		return err
 	}
 	for _, table := range p.tables() {
-		if err := run(ctx, p.url, fmt.Sprintf("UPDATE %s SET user_id = '%s' WHERE starts_with(id, '%sw')", table, p.oneUser(), p.prefix)); err != nil {
+		if err := query.Script(ctx, at(p.url), fmt.Sprintf("UPDATE %s SET user_id = '%s' WHERE starts_with(id, '%sw')", table, p.oneUser(), p.prefix)); err != nil {
 			return err
 		}
 	}
@@ -168,7 +169,7 @@ func (p *place) drained(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	const sql = `SELECT EXISTS (SELECT FROM taskfeed.changes WHERE starts_with(user_id, $1))`
 	return await(ctx, time.Minute, "the changes moved into the log", func() (bool, error) {
 		var left bool
@@ -193,7 +194,7 @@ func await(ctx context.Context, limit time.Duration, what string, done func() (b
 	}
 }
 
-// connect returns a connection that closeConn ends.
+// connect returns a connection that query.Close ends.
 func connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	conn, err := dial.Connect(ctx, dial.Config{URL: url, Name: "taskfeed-lab bench"}, nil)
 	if err != nil {
@@ -202,36 +203,9 @@ func connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx) // the database may be gone
-}
-
-// run runs a script on a connection of its own.
-func run(ctx context.Context, url, script string) error {
-	conn, err := connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer closeConn(conn)
-	if _, err := conn.PgConn().Exec(ctx, script).ReadAll(); err != nil {
-		return fmt.Errorf("run script: %w", err)
-	}
-	return nil
-}
-
-// one reads one value on a connection of its own.
-func one[T any](ctx context.Context, url, query string, args ...any) (value T, err error) {
-	conn, err := connect(ctx, url)
-	if err != nil {
-		return value, err
-	}
-	defer closeConn(conn)
-	if err := conn.QueryRow(ctx, query, args...).Scan(&value); err != nil {
-		return value, fmt.Errorf("read a value: %w", err)
-	}
-	return value, nil
+// at connects to the database at a URL.
+func at(url string) query.Connect {
+	return func(ctx context.Context) (*pgx.Conn, error) { return connect(ctx, url) }
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/taskfeed/taskfeed/lab/query"
 )
 
 const sqlBacklog = `
@@ -28,14 +30,14 @@ func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	n := b.cfg.Backlog
 	b.say("drain: piling up %d changes", n)
 	sql := strings.NewReplacer("{prefix}", p.prefix, "{schema}", p.schema, "{changes}", fmt.Sprint(n))
-	if err := run(ctx, p.url, sql.Replace(sqlBacklog)); err != nil {
+	if err := query.Script(ctx, at(p.url), sql.Replace(sqlBacklog)); err != nil {
 		return nil, err
 	}
-	if err := run(ctx, p.url, sql.Replace("CREATE TABLE {schema}.log (LIKE taskfeed.events INCLUDING ALL)")); err != nil {
+	if err := query.Script(ctx, at(p.url), sql.Replace("CREATE TABLE {schema}.log (LIKE taskfeed.events INCLUDING ALL)")); err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	if err := run(ctx, p.url, sql.Replace(sqlCopy)); err != nil {
+	if err := query.Script(ctx, at(p.url), sql.Replace(sqlCopy)); err != nil {
 		return nil, err
 	}
 	base := float64(n) / time.Since(began).Seconds()
@@ -43,7 +45,7 @@ func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	var done int
 	launched := make(chan error, 1)
 	var s *server

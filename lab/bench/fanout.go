@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taskfeed/taskfeed/lab/query"
 )
 
 const bareServerName = "bare LISTEN server"
@@ -71,7 +73,7 @@ func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.C
 	if err != nil {
 		return result, err
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	rounds := 2 * b.cfg.Rounds
 	var before time.Duration
 	for shot := range rounds + 1 { // the first one warms up
@@ -145,7 +147,7 @@ func (b *bench) stream(ctx context.Context, p *place) ([]Figure, error) {
 		}
 		defer s.stop()
 		sql := strings.NewReplacer("{table}", v.table, "{prefix}", p.prefix, "{last}", fmt.Sprint(users-1)).Replace(sqlStreamTasks)
-		if err := run(ctx, p.url, sql); err != nil {
+		if err := query.Script(ctx, at(p.url), sql); err != nil {
 			return nil, err
 		}
 		if err := p.drained(ctx); err != nil {

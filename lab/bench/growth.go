@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/lab/query"
 )
 
 const (
@@ -64,7 +66,7 @@ func measureGrowth(ctx context.Context, b *bench, _ *place) (figures []Figure, e
 		return nil, err
 	}
 	defer release()
-	if err := run(ctx, held.place.url, "CHECKPOINT"); err != nil { // it, too, would come in the middle
+	if err := query.Script(ctx, at(held.place.url), "CHECKPOINT"); err != nil { // it, too, would come in the middle
 		return nil, err
 	}
 	for round := range b.cfg.Rounds + 1 { // the first one warms up
@@ -116,12 +118,12 @@ func (b *bench) grow(ctx context.Context, name string, size int) (*grown, error)
 		"{span}", fmt.Sprint(growthMissed*growthEvery)).Replace(sqlGrow)
 	for from := 1; from <= size; from += growthChunk {
 		to := min(size, from+growthChunk-1)
-		if err := run(ctx, p.url, fmt.Sprintf(sql, from, to)); err != nil {
+		if err := query.Script(ctx, at(p.url), fmt.Sprintf(sql, from, to)); err != nil {
 			return nil, err
 		}
 		b.say("growth: %d of %d events", to, size)
 	}
-	if err := run(ctx, p.url, "VACUUM (ANALYZE) taskfeed.events"); err != nil { // or it would come in the middle
+	if err := query.Script(ctx, at(p.url), "VACUUM (ANALYZE) taskfeed.events"); err != nil { // or it would come in the middle
 		return nil, err
 	}
 	g.cursor = int64(max(0, size-growthMissed*growthEvery))
@@ -153,7 +155,7 @@ func (g *grown) hold(ctx context.Context) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	release = func() { closeConn(conn) }
+	release = func() { query.Close(conn) }
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err == nil {
 		_, err = tx.Exec(ctx, "INSERT INTO taskfeed.tasks (id, user_id) VALUES ($1, $1)", g.place.prefix+"held")

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taskfeed/taskfeed/lab/query"
 )
 
 // sqlMiss sends each of some users some events, in turns.
@@ -26,14 +28,14 @@ func (p *place) miss(ctx context.Context, user string, users, events int) (curso
 		return 0, err
 	}
 	sql := strings.NewReplacer("{user}", user, "{users}", fmt.Sprint(users), "{events}", fmt.Sprint(events)).Replace(sqlMiss)
-	if err := run(ctx, p.url, sql); err != nil {
+	if err := query.Script(ctx, at(p.url), sql); err != nil {
 		return 0, err
 	}
 	return cursor, p.drained(ctx)
 }
 
 func (p *place) lastID(ctx context.Context) (int64, error) {
-	return one[int64](ctx, p.url, "SELECT coalesce(max(id), 0) FROM taskfeed.events")
+	return query.One[int64](ctx, at(p.url), "SELECT coalesce(max(id), 0) FROM taskfeed.events")
 }
 
 // measureReplay measures how long clients take to get what they have missed: one
@@ -137,7 +139,7 @@ func (p *place) selectMissed(ctx context.Context, user string, cursor int64, wan
 	if err != nil {
 		return 0, err
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	rows, _ := conn.Query(ctx, sqlMissed, user, cursor) // rows tell of errors too
 	var id, version int64
 	var kind, task string

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taskfeed/taskfeed/lab/query"
 )
 
 // bulkRows is how many rows a statement of many changes.
@@ -105,7 +107,7 @@ func (b *bench) openWriters(ctx context.Context, p *place, n int) (*writers, err
 
 func (ws *writers) close() {
 	for _, w := range ws.all {
-		closeConn(w.conn)
+		query.Close(w.conn)
 	}
 }
 
@@ -219,13 +221,13 @@ func listenBare(ctx context.Context, p *place, handle func(payload string)) (sto
 		return nil, err
 	}
 	if _, err := conn.Exec(ctx, "LISTEN "+p.schema); err != nil {
-		closeConn(conn)
+		query.Close(conn)
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		defer closeConn(conn)
+		defer query.Close(conn)
 		for {
 			n, err := conn.WaitForNotification(ctx)
 			if err != nil {

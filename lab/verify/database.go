@@ -19,6 +19,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/netfault"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -99,7 +100,7 @@ func (d *database) cluster() *devpg.Server {
 	return d.present
 }
 
-// connect returns a direct connection for one use; closeConn ends it.
+// connect returns a direct connection for one use; query.Close ends it.
 func (d *database) connect(ctx context.Context) (*pgx.Conn, error) { return d.connectTo(ctx, "") }
 
 func (d *database) connectTo(ctx context.Context, name string) (*pgx.Conn, error) {
@@ -115,39 +116,17 @@ func (d *database) connectTo(ctx context.Context, name string) (*pgx.Conn, error
 	return conn, nil
 }
 
-func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = conn.Close(ctx) // the database may be gone
-}
-
 // exec runs a script directly.
 func (d *database) exec(ctx context.Context, script string) error { return d.execIn(ctx, "", script) }
 
 // execIn runs a script in another database of the cluster.
 func (d *database) execIn(ctx context.Context, name, script string) error {
-	conn, err := d.connectTo(ctx, name)
-	if err != nil {
-		return err
-	}
-	defer closeConn(conn)
-	if _, err := conn.PgConn().Exec(ctx, script).ReadAll(); err != nil {
-		return fmt.Errorf("run a script: %w", err)
-	}
-	return nil
+	return query.Script(ctx, func(ctx context.Context) (*pgx.Conn, error) { return d.connectTo(ctx, name) }, script)
 }
 
 // one reads one value directly.
-func one[T any](ctx context.Context, d *database, query string, args ...any) (value T, err error) {
-	conn, err := d.connect(ctx)
-	if err != nil {
-		return value, err
-	}
-	defer closeConn(conn)
-	if err := conn.QueryRow(ctx, query, args...).Scan(&value); err != nil {
-		return value, fmt.Errorf("read a value: %w", err)
-	}
-	return value, nil
+func one[T any](ctx context.Context, d *database, sql string, args ...any) (T, error) {
+	return query.One[T](ctx, d.connect, sql, args...)
 }
 
 // logs is the effect that the private Postgres writes a text into its log from now

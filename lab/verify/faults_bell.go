@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -66,7 +67,7 @@ func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (deed, error) 
 		return trial.judge(f)
 	}
 	return deed{felt: effect, patience: doorbellLonger, undo: func(ctx context.Context) error {
-		closeConn(conn)
+		query.Close(conn)
 		return resume(ctx)
 	}}, nil
 }
@@ -235,7 +236,7 @@ func (r *round) forge(ctx context.Context, forged *atomic.Int64) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	for ctx.Err() == nil {
 		payload := strings.Repeat(rand.Text(), junkPayload/26)
 		if _, err := conn.Exec(ctx, sqlForge, payload); err != nil && ctx.Err() == nil {
@@ -254,7 +255,7 @@ func holdQueue(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 	if err != nil {
 		return deed{}, err
 	}
-	d := deed{undo: func(context.Context) error { closeConn(conn); return nil }}
+	d := deed{undo: func(context.Context) error { query.Close(conn); return nil }}
 	for _, sql := range []string{"LISTEN taskfeed", "BEGIN", "SELECT 1"} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return d, fmt.Errorf("listen within a transaction: %w", err)

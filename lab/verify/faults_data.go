@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -61,7 +62,7 @@ func lockEvents(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 	if err != nil {
 		return deed{}, err
 	}
-	d := deed{lasts: 10 * time.Second, undo: func(context.Context) error { closeConn(conn); return nil }}
+	d := deed{lasts: 10 * time.Second, undo: func(context.Context) error { query.Close(conn); return nil }}
 	for _, sql := range []string{"BEGIN", "SET LOCAL lock_timeout = '5s'", "LOCK TABLE taskfeed.events IN ACCESS EXCLUSIVE MODE"} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return d, fmt.Errorf("lock the log: %w", err)

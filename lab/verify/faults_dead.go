@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -56,7 +57,7 @@ func dig(ctx context.Context, db *database) (*grave, error) {
 	if err != nil {
 		return nil, errors.Join(err, g.close())
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	for range deadPieces {
 		if _, err = conn.Exec(ctx, sqlBury, deadPiece); err != nil {
 			break
@@ -73,7 +74,7 @@ func dig(ctx context.Context, db *database) (*grave, error) {
 
 func (g *grave) close() error {
 	if g != nil && g.snapshot != nil {
-		closeConn(g.snapshot)
+		query.Close(g.snapshot)
 		g.snapshot = nil
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -72,7 +73,7 @@ func fillConnections(ctx context.Context, r *round, _ *history.Fault) (deed, err
 
 func (f *filling) undo(context.Context) error {
 	for _, conn := range append(f.taken, f.hand) {
-		closeConn(conn)
+		query.Close(conn)
 	}
 	return nil
 }
@@ -136,7 +137,7 @@ func refuseConnections(ctx context.Context, r *round, _ *history.Fault) (deed, e
 	refused := func(ctx context.Context) (string, error) {
 		conn, err := r.db.connect(ctx)
 		if err == nil {
-			closeConn(conn)
+			query.Close(conn)
 			return "", errors.New("a connection was let in")
 		}
 		if !isState(err, "55000") { // object_not_in_prerequisite_state

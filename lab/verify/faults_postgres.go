@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/internal/devpg"
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
@@ -162,7 +163,7 @@ func cancelAll(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 		return "", err
 	}
 	return deed{felt: all(times(40, 50*time.Millisecond, "sessions", cancel), again, r.db.logs("canceling statement due to user request")),
-		undo: func(context.Context) error { closeConn(conn); return nil }}, nil
+		undo: func(context.Context) error { query.Close(conn); return nil }}, nil
 }
 
 // asyncCommits has writers commit without waiting for the disk and pulls the plug.

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
@@ -78,7 +79,7 @@ func (s *slot) close() error {
 
 func (s *slot) hangUp() {
 	if s.conn != nil {
-		closeConn(s.conn)
+		query.Close(s.conn)
 		s.conn = nil
 	}
 }

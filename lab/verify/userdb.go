@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/taskfeed/taskfeed/lab/query"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 	"github.com/taskfeed/taskfeed/migrations"
 )
@@ -48,7 +49,7 @@ func (r *round) dumpLog(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, out.Close())
 	}
-	defer closeConn(conn)
+	defer query.Close(conn)
 	rows, _ := conn.Query(ctx, sqlDump, r.prefix) // rows tell of errors too
 	var e history.Event
 	_, err = pgx.ForEachRow(rows, []any{&e.ID, &e.User, &e.Task, &e.Type, &e.Version, &e.Data}, func() error {

@@ -1,0 +1,47 @@
+// Package query has what the laboratory asks of a database on a connection for one
+// use.
+package query
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Connect makes a connection.
+type Connect func(context.Context) (*pgx.Conn, error)
+
+// Close ends a connection; the database may be gone.
+func Close(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// Script runs statements without arguments.
+func Script(ctx context.Context, connect Connect, script string) error {
+	conn, err := connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer Close(conn)
+	if _, err := conn.PgConn().Exec(ctx, script).ReadAll(); err != nil {
+		return fmt.Errorf("run a script: %w", err)
+	}
+	return nil
+}
+
+// One reads one value.
+func One[T any](ctx context.Context, connect Connect, sql string, args ...any) (value T, err error) {
+	conn, err := connect(ctx)
+	if err != nil {
+		return value, err
+	}
+	defer Close(conn)
+	if err := conn.QueryRow(ctx, sql, args...).Scan(&value); err != nil {
+		return value, fmt.Errorf("read a value: %w", err)
+	}
+	return value, nil
+}
