@@ -152,7 +152,7 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 	if leads, err := s.TryLead(ctx); err != nil || leads {
 		return err
 	}
-	if err := s.Follow(ctx); err != nil {
+	if err := errors.Join(l.checkLocks(ctx, s), s.Follow(ctx)); err != nil { // before it is ready: there may be nobody to follow
 		return err
 	}
 	l.cfg.Logger.Info("following the log")

@@ -16,17 +16,20 @@ import (
 
 const (
 	// leaderlessAfter is how long nobody may lead before that is a fault: another
-	// leader takes over within a second.
+	// leader takes over within a second. At its start a server knows of no leader
+	// that could be about to be followed, and does not wait.
 	leaderlessAfter = 5 * time.Second
 
-	// checkLocksEvery is how often a leader looks who else has its locks.
-	checkLocksEvery = 10 * time.Second
+	// checkLocksEvery is how often a leader looks who else has its locks, or awaits
+	// them. Two looks must find a session.
+	checkLocksEvery = 2 * time.Second
 )
 
 // lockWatch is what the last look at the locks said.
 type lockWatch struct {
 	mu      sync.Mutex
 	unled   time.Time // since when nobody is known to lead; zero while somebody does
+	ever    bool      // somebody has led since the start
 	found   []locks.Found
 	checked time.Time // by Run alone
 }
@@ -37,7 +40,7 @@ func (w *lockWatch) led(yes bool) {
 	defer w.mu.Unlock()
 	switch {
 	case yes:
-		w.unled = time.Time{}
+		w.unled, w.ever = time.Time{}, true
 	case w.unled.IsZero():
 		w.unled = time.Now()
 	}
@@ -62,14 +65,16 @@ func (w *lockWatch) all() []locks.Found {
 	return slices.Clone(w.found)
 }
 
-// leaderless returns for how long nobody has been known to lead.
-func (w *lockWatch) leaderless() time.Duration {
+// leaderless returns for how long nobody has been known to lead, and whether that
+// is a fault.
+func (w *lockWatch) leaderless() (since time.Duration, fault bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.unled.IsZero() {
-		return 0
+		return 0, false
 	}
-	return time.Since(w.unled)
+	since = time.Since(w.unled)
+	return since, !w.ever || since > leaderlessAfter
 }
 
 // checkLocks looks who has the locks and says of whom it has not said it yet. Only
@@ -105,8 +110,8 @@ func (l *Listener) checkLocksOfLeader(ctx context.Context, s Session) error {
 
 // leaderless returns an error when this server follows nobody.
 func (l *Listener) leaderless() error {
-	since := l.locks.leaderless()
-	if since <= leaderlessAfter {
+	since, fault := l.locks.leaderless()
+	if !fault {
 		return nil
 	}
 	message := fmt.Sprintf("no server leads for %s, so no change becomes an event", since.Round(time.Second))

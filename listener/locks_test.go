@@ -60,6 +60,32 @@ func TestNobodyLeads(t *testing.T) {
 	})
 }
 
+// A server that starts while nobody leads was ready for five seconds, although it
+// knew of no leader that another could be about to follow.
+func TestNobodyLeadsAtTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeSession{tryLead: func() (bool, error) { return false, nil }}
+		led := false
+		s.checkLocks = func() (bool, []locks.Found, error) { return led, nil, nil }
+		l, stop := runFake(t, s, newFeed(), listener.Config{})
+		for range 4 {
+			pass(time.Second)
+			if err := l.Ready(); taskfeed.CodeOf(err) != taskfeed.CodeUnavailable {
+				t.Errorf("nobody has led yet: %v, want unavailable", err)
+			}
+		}
+		s.do(func() { led = true })
+		pass(3 * time.Second)
+		s.do(func() { led = false })
+		pass(3 * time.Second)
+		if err := l.Ready(); err != nil {
+			t.Errorf("the leader is gone for a moment: %v, want ready", err)
+		}
+		stop()
+	})
+}
+
 // The session of somebody who is no server and has the leader lock is ended, and a
 // server leads.
 func TestIntruderIsEnded(t *testing.T) {

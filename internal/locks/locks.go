@@ -39,8 +39,9 @@ func Names() []string { return []string{names[1], names[2], names[3], names[4]} 
 
 // Query selects who has one of our locks in this database, or waits for one, but
 // for the session that asks; see Holder.Targets. Writers share the doorbell to the
-// end of a transaction that has a number. A prepared transaction has no session.
-// What another database locks is none of ours.
+// end of a transaction that has a number; there may be any number of them, so they
+// come last, behind the leader and whoever is none of ours. A prepared transaction
+// has no session. What another database locks is none of ours.
 const Query = `
 SELECT l.objid::int, coalesce(l.pid, 0), coalesce(a.usename::text, p.owner::text, ''), coalesce(a.application_name, ''), coalesce(p.gid, ''),
     l.granted, coalesce(CASE
@@ -70,7 +71,7 @@ WHERE l.locktype = 'advisory'
   AND l.objsubid = 2
   AND l.objid BETWEEN 1 AND 4
   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-ORDER BY l.objid, l.pid
+ORDER BY l.objid = 2 AND l.granted DESC, 7, l.objid, l.pid
 LIMIT 1000`
 
 // End ends a session: $1 is its process. It takes the rights of the session's role
