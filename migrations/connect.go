@@ -37,10 +37,9 @@ func alone(ctx context.Context, databaseURL string, tell func(string), work func
 // retryLocked calls work until it meets no lock of others, lockTries times at
 // most. It returns the last error.
 func retryLocked(ctx context.Context, between time.Duration, work func() error) error {
-	const lockNotAvailable = "55P03"
 	for try := 1; ; try++ {
 		err := work()
-		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != lockNotAvailable {
+		if !isLocked(err) {
 			return err
 		}
 		err = fmt.Errorf("other sessions hold locks that are needed; end long transactions and try again: %w", err)
@@ -51,6 +50,13 @@ func retryLocked(ctx context.Context, between time.Duration, work func() error) 
 			return errors.Join(context.Cause(ctx), err)
 		}
 	}
+}
+
+// isLocked reports whether a lock was not given in time.
+func isLocked(err error) bool {
+	const lockNotAvailable = "55P03"
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == lockNotAvailable
 }
 
 // withDB calls work with a single session, which has run the SQL begin, if any.

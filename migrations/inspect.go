@@ -80,6 +80,9 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 			return nil
 		}
 		different, err := inspectSchema(ctx, db)
+		if isLocked(err) { // the rest can be told all the same
+			different, err = inspectLocks(ctx, db)
+		}
 		if err != nil {
 			return err
 		}

@@ -36,20 +36,57 @@ ORDER BY 1
 LIMIT 100`
 
 func inspectOthers(ctx context.Context, db *sql.DB) (found []Finding, err error) {
-	rows, err := db.QueryContext(ctx, sqlOthers)
+	lines, err := readLines(ctx, db, sqlOthers)
 	if err != nil {
 		return nil, fmt.Errorf("look what others may do: %w", err)
+	}
+	for _, says := range lines {
+		found = append(found, note("%s", says))
+	}
+	return found, nil
+}
+
+// sqlLocked names who holds a table of ours so that nobody can even read it. It
+// asks for no lock itself.
+const sqlLocked = `
+SELECT format('table %s is locked', c.relname) || coalesce(
+           format(' by the session %s of the role %I, which calls itself %I: end its transaction, or run SELECT pg_terminate_backend(%s)', l.pid, a.usename, a.application_name, l.pid),
+           ' by a prepared transaction: end it; pg_prepared_xacts has its name')
+FROM pg_locks AS l
+JOIN pg_class AS c ON c.oid = l.relation AND c.relnamespace = 'taskfeed'::regnamespace AND c.relkind IN ('r', 'p')
+LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+WHERE l.locktype = 'relation'
+  AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+  AND l.mode = 'AccessExclusiveLock'
+  AND l.granted
+ORDER BY 1
+LIMIT 100`
+
+// inspectLocks takes the place of a look at the schema that waited too long.
+func inspectLocks(ctx context.Context, db *sql.DB) ([]Finding, error) {
+	lines, err := readLines(ctx, db, sqlLocked)
+	if err != nil {
+		return nil, fmt.Errorf("look who holds the tables: %w", err)
+	}
+	found := []Finding{problem("the schema was not compared, for a table of it is locked by another session: run taskfeed doctor again when it is not")}
+	for _, says := range lines {
+		found = append(found, problem("%s", says))
+	}
+	return found, nil
+}
+
+func readLines(ctx context.Context, db *sql.DB, query string) (lines []string, err error) {
+	rows, err := db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var says string
 		if err := rows.Scan(&says); err != nil {
-			return nil, fmt.Errorf("look what others may do: %w", err)
+			return nil, err
 		}
-		found = append(found, note("%s", says))
+		lines = append(lines, says)
 	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("look what others may do: %w", err)
-	}
-	return found, nil
+	return lines, rows.Err()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/taskfeed/taskfeed/migrations"
@@ -42,5 +43,32 @@ func TestInspectOthers(t *testing.T) {
 	slices.Sort(want) // their order is the collation's
 	if !slices.Equal(got, want) {
 		t.Errorf("bad input 152: found\n%q\nwant\n%q", got, want)
+	}
+}
+
+// doctor ended with an error of Postgres while an app held a table, and named
+// nobody.
+func TestInspectLockedTables(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{`LOCK TABLE taskfeed.tasks`, `ALTER TABLE taskfeed.tasks ADD COLUMN more int`, `LOCK TABLE taskfeed.changes`} {
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			holder := newSession(t)
+			holder.exec(`SET application_name = 'the app'; BEGIN; ` + statement)
+			pid := one[int](holder, `SELECT pg_backend_pid()`)
+			found, err := migrations.Inspect(t.Context(), holder.url)
+			if err != nil || len(found) != 2 || !found[0].Problem {
+				t.Fatalf("bad input 156: found %v, error %v, want two problems", found, err)
+			}
+			_, table, _ := strings.Cut(statement, "taskfeed.")
+			table, _, _ = strings.Cut(table, " ")
+			if want := fmt.Sprintf(`problem: table %s is locked by the session %d of the role postgres, which calls itself "the app": end its transaction, or run SELECT pg_terminate_backend(%d)`, table, pid, pid); found[1].String() != want {
+				t.Errorf("bad input 156: found %q, want %q", found[1], want)
+			}
+			holder.exec(`ROLLBACK`)
+			if found, err := migrations.Inspect(t.Context(), holder.url); err != nil || len(found) > 0 {
+				t.Errorf("bad input 156: afterwards: found %v, error %v, want nothing", found, err)
+			}
+		})
 	}
 }
