@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/taskfeed/taskfeed"
@@ -73,9 +74,29 @@ func (s *Session) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved)
 	return s.do(ctx, "close backlog", "CLOSE backlog")
 }
 
-// declareBacklog puts in order what is visible and not yet seen. It returns a
-// snapshot from before that.
+// Where temp_file_limit leaves no room on disk to put a large backlog in order, so
+// many changes are, in memory.
+const backlogInMemory = 5000
+
+const sqlOrderInMemory = `SET work_mem = '32MB'`
+
+// declareBacklog puts in order what is visible and not yet seen, or the beginning
+// of it. It returns a snapshot from before that.
 func (s *Session) declareBacklog(ctx context.Context) (before string, err error) {
+	const configurationLimitExceeded = "53400"
+	before, err = s.orderBacklog(ctx)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == configurationLimitExceeded && !s.pages.inMemory {
+		s.log.Warn("temp_file_limit is too low to put a large backlog in order at once: it is moved in small parts, which takes longer", "error", err)
+		if err := s.do(ctx, "order in memory", sqlOrderInMemory); err != nil {
+			return "", err
+		}
+		s.pages.most, s.pages.inMemory = min(s.pages.most, backlogInMemory), true
+		before, err = s.orderBacklog(ctx)
+	}
+	return before, wrap("order backlog", err)
+}
+
+func (s *Session) orderBacklog(ctx context.Context) (before string, err error) {
 	err = s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // what an error left behind
@@ -90,7 +111,7 @@ func (s *Session) declareBacklog(ctx context.Context) (before string, err error)
 			return err
 		})
 	})
-	return before, wrap("order backlog", err)
+	return before, err
 }
 
 func (s *Session) fetchBacklog(ctx context.Context) (backlogPage, error) {

@@ -204,3 +204,26 @@ func TestMoveBacklogIsLinear(t *testing.T) {
 		t.Errorf("the log has %d events, want %d in order", len(got), size)
 	}
 }
+
+// With a low temp_file_limit no backlog could be put in order: it drained at the
+// pace of failures, and readiness was 503 meanwhile.
+func TestBacklogWithoutRoomOnDisk(t *testing.T) {
+	t.Parallel()
+	databaseURL := pgtest.New(t)
+	pgtest.Exec(t, databaseURL, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET temp_file_limit = 64', current_database());
+		EXECUTE format('ALTER DATABASE %I SET work_mem = 64', current_database()); END $$`)
+	f := setupAt(t, databaseURL)
+	exec(t, f.app, "SET temp_file_limit = -1")
+	addMany(t, f.app, "t", 12_000)
+	total, calls := 0, 0
+	for total < 12_000 && calls < 5 {
+		calls++
+		for _, m := range moveBacklog(t, f.session) {
+			total += m.Count
+		}
+	}
+	if total != 12_000 || calls != 3 {
+		t.Errorf("bad input 157: moved %d in %d calls, want 12,000 in 3: what fits in memory each time", total, calls)
+	}
+	wantEqual(t, "the end of the log", value[[]string](t, f.app, `SELECT array_agg(task_id ORDER BY id) FROM taskfeed.events WHERE id > 11998`), []string{"t11999", "t12000"})
+}

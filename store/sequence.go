@@ -12,11 +12,12 @@ import (
 // pages bounds how much one statement of the sequencer takes. Bytes are a rough
 // measure (sqlChangeSize); a page holds one change at least.
 type pages struct {
-	look         int // changes in one ordinary move
-	lookBytes    int // of their data, for the move hands it back over the connection
-	backlog      int // changes in one move of a backlog
-	backlogBytes int // of their data, for it is written in one transaction
-	most         int // changes of a backlog that are put in order at once
+	look         int  // changes in one ordinary move
+	lookBytes    int  // of their data, for the move hands it back over the connection
+	backlog      int  // changes in one move of a backlog
+	backlogBytes int  // of their data, for it is written in one transaction
+	most         int  // changes of a backlog that are put in order at once
+	inMemory     bool // no more of them than fit in memory
 }
 
 var defaultPages = pages{
