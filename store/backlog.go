@@ -144,7 +144,7 @@ func (p *backlogPage) cut(maxBytes int) backlogPage {
 
 // movePage moves exactly the changes of a page, or nothing.
 func (s *Session) movePage(ctx context.Context, p backlogPage) (m taskfeed.Moved, err error) {
-	err = s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
+	err = s.patiently(ctx, s.timeout, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
 			args := pgx.NamedArgs{"places": p.places, "ids": p.ids}
 			var same *bool

@@ -30,6 +30,9 @@ func Wrap(doing string, err error) error { return wrap(doing, err) }
 func (s *Session) Conn() *pgx.Conn { return s.conn }
 
 // Seen returns the snapshot that bounds the next look.
+// PageSize is how many changes a look takes on.
+func (s *Session) PageSize() int { return s.pages.look }
+
 func (s *Session) Seen() string { return s.seen }
 
 // SetSeen makes the next look be bounded by a snapshot.

@@ -13,13 +13,23 @@ import (
 // another connection asks now and then whether the database works at it. Else a
 // backlog that cannot be put in order within the time would never be moved, by no
 // leader.
+//
+// Such signs are weak: a backend that was stopped in the middle of its work looks
+// like one that works. So they buy a few times the limit and no more. After a
+// statement that took all of that the next session of this server takes on half as
+// much at once: what a loaded database works at is done in the end, and a frozen one
+// is given up soon.
 
 const (
 	signEvery   = time.Second
-	maxPatience = 10 * time.Minute // even with signs of life
+	maxPatience = 3 // times the limit, with signs of life
+	maxHalvings = 10
 )
 
-var errSilent = fmt.Errorf("no sign of life from the database: %w", context.DeadlineExceeded)
+var (
+	errSilent  = fmt.Errorf("no sign of life from the database: %w", context.DeadlineExceeded)
+	errTooLong = fmt.Errorf("the database works at it for too long, or was stopped: %w", context.DeadlineExceeded)
+)
 
 // A backend that waits for a client, for a lock or for a standby does no work.
 const sqlWorks = `
@@ -32,7 +42,7 @@ WHERE pid = @pid`
 func (s *Session) Watch(worked func()) { s.worked = worked }
 
 // patiently does work whose context ends when there was no sign of life for the
-// limit. Work may be called again: see [withFreshPlans].
+// limit, or too many for too long. Work may be called again: see [withFreshPlans].
 func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -46,25 +56,35 @@ func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(
 		cancel(nil)
 		<-ended
 	}
-	if err != nil && context.Cause(ctx) == errSilent {
-		return fmt.Errorf("%w: %w", errSilent, err)
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		s.store.halvings.Store(max(0, s.store.halvings.Load()-1))
+	case cause == errTooLong:
+		s.store.halvings.Store(min(maxHalvings, s.store.halvings.Load()+1))
+		return fmt.Errorf("%w: %w", cause, err)
+	case cause == errSilent:
+		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err
 }
 
-// keepVigil gives up when there was no sign of life for the limit, and returns
-// then or when ctx is done.
+// keepVigil gives up when there was no sign of life for the limit, or when the work
+// took too long, and returns then or when ctx is done.
 func (s *Session) keepVigil(ctx context.Context, limit time.Duration, giveUp context.CancelCauseFunc) {
 	began := time.Now().Add(-signEvery)
 	tick := time.NewTicker(signEvery)
 	defer tick.Stop()
 	for last := began; ; {
-		if s.works(ctx) && time.Since(began) < maxPatience {
+		if s.works(ctx) {
 			last = time.Now()
 			s.worked()
 		}
-		if time.Since(last) >= limit {
+		switch {
+		case time.Since(last) >= limit:
 			giveUp(errSilent)
+			return
+		case time.Since(began) >= maxPatience*limit:
+			giveUp(errTooLong)
 			return
 		}
 		select {

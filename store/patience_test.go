@@ -54,3 +54,48 @@ func TestPatience(t *testing.T) {
 		})
 	}
 }
+
+// A backend that was stopped in the middle of its work looks like one that works: a
+// leader waited ten minutes for it and nobody heard anything. It is given up after a
+// few times the limit, in a backlog as elsewhere, and the next session takes on less,
+// so that what only takes long is done in the end.
+func TestPatienceEnds(t *testing.T) {
+	t.Parallel()
+	for name, move := range map[string]func(*store.Session) error{
+		"a look": func(s *store.Session) error {
+			_, err := s.Move(t.Context())
+			return err
+		},
+		"a backlog": func(s *store.Session) error {
+			return s.MoveBacklog(t.Context(), func(taskfeed.Moved) error { return nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t)
+			f.store = openStore(t, store.Config{URL: f.url, StallTimeout: 3 * time.Second})
+			f.session = openSession(t, f.store)
+			var signs atomic.Int64
+			f.session.Watch(func() { signs.Add(1) })
+			slowDown(t, f, "WHILE clock_timestamp() < statement_timestamp() + interval '60 s' LOOP END LOOP;")
+			add(t, f.app, "endless")
+			before := f.session.PageSize()
+			err := move(f.session)
+			wantCode(t, err, taskfeed.CodeUnavailable)
+			if !mention(err, "for too long, or was stopped") || signs.Load() == 0 || f.session.Alive() {
+				t.Errorf("error %v after %d signs of life, session alive %t; want one about the time, some, and false", err, signs.Load(), f.session.Alive())
+			}
+			exec(t, f.app, "DROP TRIGGER slow ON taskfeed.changes")
+			next := openSession(t, f.store)
+			if got := next.PageSize(); got != before/2 {
+				t.Errorf("the next session takes %d changes at once, want %d", got, before/2)
+			}
+			if m, err := next.Move(t.Context()); err != nil || m.Count != 1 {
+				t.Errorf("the next session moved %d, error %v, want 1", m.Count, err)
+			}
+			if got := openSession(t, f.store).PageSize(); got != before {
+				t.Errorf("a session after one that was well takes %d changes at once, want %d", got, before)
+			}
+		})
+	}
+}

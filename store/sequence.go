@@ -28,6 +28,14 @@ var defaultPages = pages{
 	most:         2_000_000,
 }
 
+// halved takes on less at once; at least one change.
+func (p pages) halved(times int32) pages {
+	for _, n := range []*int{&p.look, &p.lookBytes, &p.backlog, &p.backlogBytes, &p.most} {
+		*n = max(1, *n>>times)
+	}
+	return p
+}
+
 // seenNothing is a snapshot before every transaction.
 const seenNothing = "1:1:"
 

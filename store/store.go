@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
@@ -108,6 +109,8 @@ type Store struct {
 	rest   *conns // what somebody asks for
 	listen dial.Config
 	scan   int // rows that a walk of a list may pass for one page
+
+	halvings atomic.Int32 // of what a sequencer's statement takes on; see patience.go
 }
 
 // Open parses the configuration and makes the pools; they connect when first used.
