@@ -44,7 +44,7 @@ func TestVerifyUsage(t *testing.T) {
 		want string
 	}{
 		"an unknown fault":       {[]string{"--faults", "kill-cat"}, "kill-cat"},
-		"an unknown output":      {[]string{"--output", "xml"}, "xml"},
+		"an unknown output":      {[]string{"--output", "xml"}, "--output"},
 		"one server":             {[]string{"--servers", "1"}, "servers"},
 		"a negative round":       {[]string{"--rounds", "-1"}, "rounds"},
 		"an unknown mistake":     {[]string{"--planted", "sloth"}, "sloth"},
