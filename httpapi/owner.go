@@ -26,8 +26,9 @@ func appendOwned(dst []byte, f *hub.Frame) []byte {
 	return append(append(dst, quoted...), '}')
 }
 
-// withoutField returns a JSON object without the fields of this name of its own.
-// Those of objects within it stay, and all else as it was written.
+// withoutField returns a JSON object without the fields of this name of its own. Those
+// of objects within it stay, and all else as it was written; without such a field it
+// is the same object.
 func withoutField(object []byte, name string) []byte {
 	if !bytes.Contains(object, []byte(name)) && !bytes.Contains(object, []byte{'\\'}) { // the one may be written by the other
 		return object
@@ -36,7 +37,7 @@ func withoutField(object []byte, name string) []byte {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return object
 	}
-	kept := []byte{'{'}
+	kept, found := []byte{'{'}, false
 	for dec.More() {
 		from := dec.InputOffset()
 		key, err := dec.Token()
@@ -48,12 +49,16 @@ func withoutField(object []byte, name string) []byte {
 			return object
 		}
 		if key == name {
+			found = true
 			continue
 		}
 		if len(kept) > 1 {
 			kept = append(kept, ',')
 		}
 		kept = append(kept, bytes.TrimLeft(object[from:dec.InputOffset()], ", ")...)
+	}
+	if !found {
+		return object
 	}
 	return append(kept, '}')
 }

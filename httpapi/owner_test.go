@@ -16,8 +16,8 @@ func TestBadInput140ForgedOwners(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{
 		`{"user_id": "bob"}`: "", `{"a": 1, "user_id": {"x": [1, "}"]}, "z": 2}`: `,"a": 1,"z": 2`, `{"user_id": 1, "z": 1e400}`: `,"z": 1e400`,
-		`{"a": {"user_id": "bob"}}`: `,"a": {"user_id": "bob"}`, `{"a": "user_id", "b": 12345678901234567890}`: `,"a": "user_id","b": 12345678901234567890`,
-		`{"my_user_id": 1, "user_id ": 2, "User_id": 3}`: `,"my_user_id": 1,"user_id ": 2,"User_id": 3`, `{"\u0075ser_id": "bob", "b": "\\"}`: `,"b": "\\"`,
+		`{"a": {"user_id": "bob"}}`: `,"a": {"user_id": "bob"}`, `{"a": "user_id", "b": 12345678901234567890}`: `,"a": "user_id", "b": 12345678901234567890`,
+		`{"my_user_id": 1, "user_id ": 2, "User_id": 3}`: `,"my_user_id": 1, "user_id ": 2, "User_id": 3`, `{"\u0075ser_id": "bob", "b": "\\"}`: `,"b": "\\"`,
 		`{"b": "\"user_id\": 1"}`: `,"b": "\"user_id\": 1"`, `{}`: "", `{"user_id": null}`: "",
 	} {
 		for _, user := range []string{"alice", `<"ü>`, ""} {

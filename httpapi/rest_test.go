@@ -462,9 +462,9 @@ func TestGoneClientIsNoError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, r := range []*http.Request{here, here.WithContext(ctx)} {
-		f.handleError(err, echo.New().NewContext(r, httptest.NewRecorder()))
+		f.handleError(ofClient(r.Context(), err), echo.New().NewContext(r, httptest.NewRecorder()))
 	}
-	if errs, all := len(f.logs.lines(`"level":"ERROR"`, "list tasks")), len(f.logs.lines("list tasks")); errs != 1 || all != 2 {
-		t.Errorf("%d lines, %d of them errors, want 2 and 1:\n%s", all, errs, f.logs)
+	if errs, all := len(f.logs.lines(`"level":"ERROR"`, "list tasks")), len(f.logs.lines("list tasks")); errs != 1 || all != 1 {
+		t.Errorf("%d lines, %d of them errors, want one error:\n%s", all, errs, f.logs)
 	}
 }

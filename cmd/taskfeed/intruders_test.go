@@ -46,14 +46,11 @@ func TestNobodyCanLead(t *testing.T) {
 	}
 	defer end()
 
-	s = startServing(t, url) // ready at first: somebody may be about to lead
+	s = launch(t, freePort(t), url)
 	want := "ROLLBACK PREPARED '" + name + "'"
-	eventually(t, "not ready", 30*time.Second, func() bool {
-		status, _ := get(t, s.base+"/readyz")
-		return status == http.StatusServiceUnavailable
-	})
-	if _, body := get(t, s.base+"/readyz?verbose"); !strings.Contains(body, "no server leads") || !strings.Contains(body, want) {
-		t.Errorf("/readyz: got %s, want what keeps servers from leading", body)
+	s.awaitReady(t, http.StatusServiceUnavailable, want)
+	if _, body := get(t, s.base+"/readyz?verbose"); !strings.Contains(body, "no server leads") {
+		t.Errorf("/readyz: got %s, want that no server leads", body)
 	}
 	if _, body := get(t, s.base+"/metrics"); !strings.Contains(body, `taskfeed_foreign_locks{lock="leader",pid="0",role="`) {
 		t.Error("/metrics does not show the foreign lock")

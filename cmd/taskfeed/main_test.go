@@ -181,14 +181,20 @@ func startServing(t *testing.T, databaseURL string, env ...string) *serving {
 // startServingOn is startServing on a port, for a server that follows another.
 func startServingOn(t *testing.T, port, databaseURL string, env ...string) *serving {
 	t.Helper()
-	env = append([]string{"DATABASE_URL=" + databaseURL, "TASKFEED_JWT_SECRET=" + testSecret,
-		"TASKFEED_ADDR=127.0.0.1", "PORT=" + port, "TASKFEED_DRAIN=1s"}, env...)
-	s := &serving{start(t, env, "serve"), "http://127.0.0.1:" + port}
+	s := launch(t, port, databaseURL, env...)
 	eventually(t, "the server is ready", 30*time.Second, func() bool {
 		status, _ := get(t, s.base+"/readyz")
 		return status == http.StatusOK
 	})
 	return s
+}
+
+// launch is startServingOn for a server that is not to become ready.
+func launch(t *testing.T, port, databaseURL string, env ...string) *serving {
+	t.Helper()
+	env = append([]string{"DATABASE_URL=" + databaseURL, "TASKFEED_JWT_SECRET=" + testSecret,
+		"TASKFEED_ADDR=127.0.0.1", "PORT=" + port, "TASKFEED_DRAIN=1s"}, env...)
+	return &serving{start(t, env, "serve"), "http://127.0.0.1:" + port}
 }
 
 // leads reports whether the server says that it is the sequencer.

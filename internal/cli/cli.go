@@ -69,10 +69,10 @@ func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, envir
 	defer out.End()
 	defer errs.End()
 	cmd := root(&Invocation{Environ: environ, Stdout: out, Stderr: errs})
-	prepare(cmd, args)
 	cmd.SetArgs(args)
 	cmd.SetOut(out)
 	cmd.SetErr(errs)
+	prepare(cmd, args) // cobra's command for completion keeps the output of this moment
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return 0
