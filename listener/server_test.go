@@ -169,7 +169,9 @@ func TestPostgresRestarts(t *testing.T) {
 	url := migrated(t, pg)
 	a := start(t, store.Config{URL: url}, listener.Config{}, nil)
 	b := start(t, store.Config{URL: url}, listener.Config{}, nil)
-	eventually(t, "a leader", func() bool { return a.Stats().Leader || b.Stats().Leader })
+	eventually(t, "a leader and a follower", func() bool { // one that starts later publishes from the head of that time
+		return a.Stats().Leader != b.Stats().Leader && a.Ready() == nil && b.Ready() == nil
+	})
 	app := pgtest.Connect(t, url)
 	total := 0
 	for _, mode := range []devpg.Mode{devpg.Fast, devpg.Immediate} {

@@ -54,15 +54,18 @@ func start(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(liste
 	return startQuickly(t, cfg, lcfg, wrap, 0)
 }
 
+// started counts servers, to tell them apart in the log of a test that fails.
+var started atomic.Int64
+
 // startQuickly starts one that polls after rings that come so soon.
 func startQuickly(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(listener.Session) listener.Session, quickly time.Duration) *server {
 	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil)).With("server", started.Add(1))
 	if cfg.Logger == nil {
-		cfg.Logger = quiet
+		cfg.Logger = logger
 	}
 	if lcfg.Logger == nil {
-		lcfg.Logger = quiet
+		lcfg.Logger = logger
 	}
 	st, err := store.Open(t.Context(), cfg)
 	if err != nil {
