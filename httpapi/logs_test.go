@@ -62,7 +62,9 @@ func TestRefusalsAreSampled(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
 	wstest.Dial(t, f.url+"/ws/alice?token=forged", wstest.Options{}).ExpectClose(closeBadToken)
-	if got := len(f.logs.lines(`"level":"INFO"`, `"code":`)); got != 1 {
+	refusals := func() int { return len(f.logs.lines(`"level":"INFO"`, `"code":`)) }
+	f.eventually("the refused handshake is in the log", func() bool { return refusals() > 0 }) // after its answer
+	if got := refusals(); got != 1 {
 		t.Errorf("%d lines of a refused handshake, want 1", got)
 	}
 	const times = 100
