@@ -3,11 +3,11 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"time"
 
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // chunkBytes is the most that one write of events holds. The peer has
@@ -67,16 +67,16 @@ func (c *socket) feed(number uint32) {
 		return
 	}
 	defer c.endFeed(number)
-	for failures := 0; ; {
+	retry := logRetry
+	for {
 		frames, err := c.sub.Next(ctx)
 		if err != nil {
-			failures++
-			if !c.server.waitForLog(ctx, c.name(), err, failures) {
+			if !c.server.waitForLog(ctx, c.name(), err, &retry) {
 				return
 			}
 			continue
 		}
-		failures = 0
+		retry.Reset()
 		if len(frames) == 0 || c.writeEvents(frames) != nil {
 			return
 		}
@@ -103,23 +103,17 @@ func (c *socket) endFeed(number uint32) {
 	}
 }
 
+// logRetry is the time between two tries to read the log, before the first failure.
+var logRetry = pause.Backoff{Least: 20 * time.Millisecond, Most: time.Second}
+
 // waitForLog waits before the log is read again after a failure, longer each
-// time up to a second, and reports whether to go on. Connections outlive an
-// outage of the database.
-func (s *Server) waitForLog(ctx context.Context, connectionID string, err error, failures int) bool {
+// time, and reports whether to go on. Connections outlive an outage of the database.
+func (s *Server) waitForLog(ctx context.Context, connectionID string, err error, retry *pause.Backoff) bool {
 	if errors.Is(err, hub.ErrClosed) || ctx.Err() != nil {
 		return false
 	}
 	s.feedFailed(connectionID, err)
-	limit := min(time.Second, 10*time.Millisecond<<min(failures, 10))
-	timer := time.NewTimer(limit/2 + rand.N(limit/2))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return pause.For(ctx, retry.Next())
 }
 
 var errStopped = errors.New("the connection is closing")

@@ -101,12 +101,12 @@ func (st *stream) begin() error {
 // feed writes what the hub has until the stream ends or cannot be written.
 func (st *stream) feed(ctx context.Context) {
 	defer st.catch()
-	for failures := 0; ; {
+	retry := logRetry
+	for {
 		frames, err := st.sub.Next(ctx)
 		switch {
 		case err != nil:
-			failures++
-			if !st.server.waitForLog(ctx, st.name(), err, failures) {
+			if !st.server.waitForLog(ctx, st.name(), err, &retry) {
 				return
 			}
 		case len(frames) == 0:
@@ -114,7 +114,7 @@ func (st *stream) feed(ctx context.Context) {
 				return
 			}
 		default:
-			failures = 0
+			retry.Reset()
 			if st.writeEvents(ctx, frames) != nil {
 				return
 			}

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/internal/locks"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // CheckLocks looks who has the locks by which servers agree. It reports whether a
@@ -58,10 +59,7 @@ func (s *Store) Intruders(ctx context.Context) ([]locks.Found, error) {
 	var found []locks.Found
 	for look := range 2 {
 		if look > 0 {
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+			pause.For(ctx, time.Second)
 		}
 		err := s.checks.do(ctx, func(db asked) error {
 			all, err := holders(ctx, db)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // The demo is an app like any other: it writes tasks in plain SQL and knows
@@ -87,10 +88,8 @@ func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error
 	users := []string{"alice", "bob"}
 	wait := demoStep
 	for i := 0; ; i++ {
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
 		wait = demoStep / time.Duration(len(users))
 		if err := demoTick(ctx, db, users[i%len(users)]); err != nil && ctx.Err() == nil {

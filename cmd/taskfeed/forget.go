@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -63,9 +64,7 @@ func forget(ctx context.Context, st *store.Store, userID string, batch int, out 
 	if err := st.Command(ctx, taskfeed.CommandDisconnectUser, userID); err != nil {
 		return err
 	}
-	select {
-	case <-time.After(seenByAll):
-	case <-ctx.Done():
+	if !pause.For(ctx, seenByAll) {
 		return context.Cause(ctx)
 	}
 	var total store.Forgotten

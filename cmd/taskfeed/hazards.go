@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
 )
@@ -31,10 +32,8 @@ type hazardWatch struct {
 func (w *hazardWatch) Run(ctx context.Context) error {
 	for {
 		w.once(ctx)
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, hazardInterval) {
 			return nil
-		case <-time.After(hazardInterval):
 		}
 	}
 }

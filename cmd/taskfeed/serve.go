@@ -18,6 +18,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/logs"
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
@@ -170,10 +171,7 @@ func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *
 			return versions, err
 		}
 		logger.Warn("waiting for the database", "error", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		pause.For(ctx, time.Second)
 	}
 }
 

@@ -19,8 +19,8 @@ var mayImport = map[string][]string{
 	"hub":        {root, "internal/fair"},
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
-	"store":      {root, "migrations", "internal/dial", "internal/locks"},
-	"httpapi":    {root, "hub", "auth", "internal/fair", "internal/logs"},
+	"store":      {root, "migrations", "internal/dial", "internal/locks", "internal/pause"},
+	"httpapi":    {root, "hub", "auth", "internal/fair", "internal/logs", "internal/pause"},
 	"web":        {},
 
 	"cmd/taskfeed":     {anywhere},
@@ -38,12 +38,14 @@ var mayImport = map[string][]string{
 	"internal/terminal": {},
 
 	"lab/bench":        {anywhere},
+	"lab/checkout":     {},
 	"lab/contracttest": {},
-	"lab/doctest":      {},
+	"lab/doctest":      {"lab/checkout"},
 	"lab/leaktest":     {},
+	"lab/locked":       {},
 	"lab/mutations":    {},
-	"lab/netfault":     {},
-	"lab/pgtest":       {"internal/devpg", "lab/leaktest", "lab/netfault", "migrations"},
+	"lab/netfault":     {"internal/pause"},
+	"lab/pgtest":       {"internal/devpg", "lab/checkout", "lab/leaktest", "lab/netfault", "migrations"},
 	"lab/query":        {},
 	"lab/ssetest":      {root},
 	"lab/verify":       {anywhere, "lab/netfault"},
@@ -64,7 +66,7 @@ var testsMayImport = map[string][]string{
 
 // testHelpers are for tests: what is shipped does not import them, unless
 // mayImport names one.
-var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/netfault", "lab/pgtest", "lab/ssetest", "lab/wstest"}
+var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/locked", "lab/netfault", "lab/pgtest", "lab/ssetest", "lab/wstest"}
 
 // home says where an outside module may be imported, its subpackages included.
 type home struct {
