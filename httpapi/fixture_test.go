@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/lab/locked"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -27,7 +27,7 @@ type fixture struct {
 	t    *testing.T
 	log  *memLog
 	hub  *hub.Hub
-	logs *lockedBuffer
+	logs *logBuffer
 	url  string // http://127.0.0.1:port
 	stop context.CancelFunc
 	done chan error // what Run returned
@@ -51,7 +51,7 @@ var authConfig = auth.Config{Secret: []byte("a secret of the tests, 32 bytes lon
 // all that was logged.
 func serve(t *testing.T, with setup) *fixture {
 	t.Helper()
-	f := &fixture{t: t, log: &memLog{oldest: with.first}, logs: new(lockedBuffer), done: make(chan error, 1)}
+	f := &fixture{t: t, log: &memLog{oldest: with.first}, logs: new(logBuffer), done: make(chan error, 1)}
 	f.hub = must(hub.New(f.log, with.limits))
 	f.hub.SetHead(with.first)
 	f.log.hub = f.hub
@@ -294,26 +294,11 @@ func (v fakeVerifier) Verify(_ context.Context, token string) (auth.Principal, e
 	return v(token)
 }
 
-// lockedBuffer gathers a log that many goroutines write.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+// logBuffer gathers a log that many goroutines write.
+type logBuffer struct{ locked.Buffer }
 
 // lines returns the lines that hold all the texts.
-func (b *lockedBuffer) lines(texts ...string) []string {
+func (b *logBuffer) lines(texts ...string) []string {
 	var found []string
 	for line := range strings.Lines(b.String()) {
 		if !slices.ContainsFunc(texts, func(s string) bool { return !strings.Contains(line, s) }) {

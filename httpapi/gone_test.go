@@ -61,7 +61,7 @@ func TestBadInput139HangingUp(t *testing.T) {
 			f.eventually("all are logged", func() bool {
 				return len(f.logs.lines(`"msg":"request"`, `"status":499`, `"cut":"client_gone"`)) == len(routes) && len(reads.logs.lines(`"status":499`)) == 2
 			})
-			for _, log := range []*lockedBuffer{f.logs, reads.logs} {
+			for _, log := range []*logBuffer{f.logs, reads.logs} {
 				if got := append(log.lines(`"status":5`), log.lines(`"code":"internal"`)...); len(got) > 0 {
 					t.Errorf("got %v, want no 5xx", got)
 				}

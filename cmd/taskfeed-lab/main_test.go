@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/lab/locked"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -56,27 +56,9 @@ var build = sync.OnceValues(func() (binary string, err error) {
 // runLab runs taskfeed-lab in this process.
 func runLab(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	var out, errs lockedBuffer
+	var out, errs locked.Buffer
 	status = cli.Run(t.Context(), rootCommand, args, os.Environ(), &out, &errs)
 	return status, out.String(), errs.String()
-}
-
-// lockedBuffer may be written by a process and read by a test at once.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // A program that is not there is named, with what to do.

@@ -18,7 +18,7 @@ func startDev(t *testing.T, dir string, args ...string) (p *process, base string
 	page := regexp.MustCompile(`page +(http://[^/]+)/#token=`)
 	eventually(t, "the banner is printed", 60*time.Second, func() bool {
 		select {
-		case <-p.done:
+		case <-p.Done():
 			t.Fatalf("dev ended: %s", p.stderr)
 		default:
 		}
@@ -69,18 +69,18 @@ func TestDev(t *testing.T) {
 	if got := second.wait(t, 30*time.Second); got != 1 {
 		t.Errorf("a second dev in the same directory: exit status %d, want 1", got)
 	}
-	if got := second.stderr.String(); !strings.Contains(got, strconv.Itoa(p.cmd.Process.Pid)) {
+	if got := second.stderr.String(); !strings.Contains(got, strconv.Itoa(p.PID())) {
 		t.Errorf("a second dev does not say who runs already: %q", got)
 	}
 
 	pid := postmaster(t, dir)
-	p.signal(syscall.SIGKILL)
+	p.Signal(syscall.SIGKILL)
 	p.wait(t, 10*time.Second)
 	p, _ = startDev(t, dir, "--no-demo") // nothing of the first hinders it
 
 	eventually(t, "the first Postgres is gone", 10*time.Second, func() bool { return gone(pid) })
 	pid = postmaster(t, dir)
-	p.signal(syscall.SIGINT)
+	p.Signal(syscall.SIGINT)
 	if got := p.wait(t, 15*time.Second); got != 0 {
 		t.Errorf("exit status after Ctrl-C %d, want 0; stderr %s", got, p.stderr)
 	}

@@ -98,9 +98,9 @@ func TestFailover(t *testing.T) {
 		name  string
 		fault func(leader *serving)
 	}{
-		{"kill -9 of the leader", func(leader *serving) { leader.signal(syscall.SIGKILL) }},
-		{"SIGTERM of the leader", func(leader *serving) { leader.signal(syscall.SIGTERM) }},
-		{"SIGSTOP of the leader", func(leader *serving) { leader.signal(syscall.SIGSTOP) }},
+		{"kill -9 of the leader", func(leader *serving) { leader.Signal(syscall.SIGKILL) }},
+		{"SIGTERM of the leader", func(leader *serving) { leader.Signal(syscall.SIGTERM) }},
+		{"SIGSTOP of the leader", func(leader *serving) { leader.Signal(syscall.SIGSTOP) }},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -17,8 +17,8 @@ func TestNobodyCanLead(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	s := startServing(t, url)
-	s.signal(9)
-	<-s.done
+	s.Signal(9)
+	<-s.Done()
 	app := pgtest.Connect(t, url)
 	run := func(sql string) {
 		t.Helper()

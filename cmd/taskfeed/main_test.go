@@ -1,20 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/proc"
+	"github.com/taskfeed/taskfeed/lab/locked"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -49,11 +50,9 @@ func testTokenWithRole(t testing.TB, user, role string) string {
 
 // process is taskfeed as a process of its own.
 type process struct {
-	cmd    *exec.Cmd
-	done   chan struct{}
-	err    error // of Wait; valid once done is closed
-	stdout *lockedBuffer
-	stderr *lockedBuffer
+	*proc.Process
+	stdout *locked.Buffer
+	stderr *locked.Buffer
 }
 
 // start runs taskfeed with the given arguments and environment and kills it when
@@ -64,20 +63,16 @@ func start(t *testing.T, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatalf("find the test binary: %v", err)
 	}
-	p := &process{cmd: exec.Command(binary, args...), done: make(chan struct{}), stdout: &lockedBuffer{}, stderr: &lockedBuffer{}}
-	p.cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GORACE=" + os.Getenv("GORACE")}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
-	if err := p.cmd.Start(); err != nil {
+	p := &process{stdout: &locked.Buffer{}, stderr: &locked.Buffer{}}
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append([]string{asProgram + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GORACE=" + os.Getenv("GORACE")}, env...)
+	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
+	proc.Attach(cmd, syscall.SIGKILL)
+	if p.Process, err = proc.Start(cmd); err != nil {
 		t.Fatalf("start taskfeed: %v", err)
 	}
-	go func() {
-		defer close(p.done)
-		p.err = p.cmd.Wait()
-	}()
 	t.Cleanup(func() {
-		p.signal(syscall.SIGCONT)
-		p.signal(syscall.SIGKILL)
-		<-p.done
+		p.Kill()
 		if t.Failed() {
 			t.Logf("log of taskfeed %s:\n%s", strings.Join(args, " "), p.stderr)
 		}
@@ -85,36 +80,19 @@ func start(t *testing.T, env []string, args ...string) *process {
 	return p
 }
 
-func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // it may have ended
-
 // wait returns the exit status, and fails the test when the process goes on.
 func (p *process) wait(t *testing.T, bound time.Duration) int {
 	t.Helper()
-	select {
-	case <-p.done:
-		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(bound):
+	if !p.Wait(bound) {
 		t.Fatalf("taskfeed still runs after %v", bound)
-		return -1
 	}
-}
-
-// lockedBuffer may be written by a process and read by a test at once.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	if exit, ok := errors.AsType[*exec.ExitError](p.Err()); ok {
+		return exit.ExitCode()
+	}
+	if p.Err() != nil {
+		t.Fatalf("wait for taskfeed: %v", p.Err())
+	}
+	return 0
 }
 
 // eventually polls until check holds.

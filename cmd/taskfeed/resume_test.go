@@ -43,11 +43,11 @@ func TestStreamResumes(t *testing.T) {
 			if read(func() bool { return len(events) >= 100 }) {
 				t.Fatal("the stream ended by itself")
 			}
-			s.signal(signal)
+			s.Signal(signal)
 			if !read(func() bool { return false }) {
 				t.Fatal("the stream did not end")
 			}
-			<-s.done
+			<-s.Done()
 			startServingOn(t, port, dbURL)
 			c.Reconnect()
 			n := len(events)

@@ -70,7 +70,7 @@ func TestServe(t *testing.T) {
 		for i := range conns {
 			conns[i] = dialPlain(t, s, fmt.Sprint("user-", i))
 		}
-		s.signal(syscall.SIGTERM)
+		s.Signal(syscall.SIGTERM)
 		for i, conn := range conns {
 			_ = conn.SetReadDeadline(time.Now().Add(15 * time.Second))
 			if _, _, err := conn.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseServiceRestart) {

@@ -1,6 +1,7 @@
 package dial_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"testing"
@@ -33,7 +34,7 @@ func TestSharedSessions(t *testing.T) {
 // the backend 42. It refuses connections that begin with a search_path.
 func pooler(t *testing.T) (url string) {
 	t.Helper()
-	s, err := netfault.Serve(func(client net.Conn) { answer(pgproto3.NewBackend(client, client)) })
+	s, err := netfault.Serve(func(_ context.Context, client net.Conn) { answer(pgproto3.NewBackend(client, client)) })
 	if err != nil {
 		t.Fatal(err)
 	}

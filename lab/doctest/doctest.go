@@ -9,29 +9,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-// Top is the root of the checkout, which the test runs in.
-func Top(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatalf("find the checkout: %v", err)
-	}
-	for ; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("the test does not run in a checkout: no go.mod above it")
-		}
-	}
-}
+	"github.com/taskfeed/taskfeed/lab/checkout"
+)
 
 // Read returns a file of the checkout.
 func Read(t testing.TB, name string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(Top(t), filepath.FromSlash(name)))
+	root, err := checkout.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatalf("read %s: %v", name, err)
 	}

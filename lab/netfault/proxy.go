@@ -30,11 +30,10 @@ type Mode struct {
 
 // Proxy listens on 127.0.0.1. It is safe for concurrent use.
 type Proxy struct {
-	server   *Server
-	accepted atomic.Int64
-	held     atomic.Int64
-	shaped   atomic.Int64
-	cut      atomic.Int64
+	server *Server
+	held   atomic.Int64
+	shaped atomic.Int64
+	cut    atomic.Int64
 
 	mu      sync.Mutex
 	target  target
@@ -49,24 +48,15 @@ type target struct{ network, address string }
 // closes it.
 func New(network, address string) (*Proxy, error) {
 	p := &Proxy{target: target{network, address}, changed: make(chan struct{}), links: make(map[*link]struct{})}
-	ready := make(chan struct{})
-	server, err := Serve(func(conn net.Conn) {
-		<-ready
-		p.serve(conn)
-	})
-	if err != nil {
+	var err error
+	if p.server, err = Serve(p.serve); err != nil {
 		return nil, fmt.Errorf("start a proxy: %w", err)
 	}
-	p.server = server
-	close(ready)
 	return p, nil
 }
 
 // Addr is where to connect: host and port.
 func (p *Proxy) Addr() string { return p.server.Addr() }
-
-// Accepted is how many connections there have been.
-func (p *Proxy) Accepted() int64 { return p.accepted.Load() }
 
 // Counts says what modes have done so far.
 type Counts struct {
@@ -151,8 +141,7 @@ func (p *Proxy) now() (Mode, <-chan struct{}) {
 	return p.mode, p.changed
 }
 
-func (p *Proxy) serve(client net.Conn) {
-	p.accepted.Add(1)
+func (p *Proxy) serve(ctx context.Context, client net.Conn) {
 	p.mu.Lock()
 	target, refuse := p.target, p.mode.Refuse
 	p.mu.Unlock()
@@ -162,24 +151,24 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	var d net.Dialer
-	ctx, cancel := context.WithTimeout(p.server.done, 10*time.Second)
+	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	server, err := d.DialContext(ctx, target.network, target.address)
+	server, err := d.DialContext(dialing, target.network, target.address)
 	if err != nil {
 		return
 	}
 	l.server = server
-	if !p.add(l) {
+	if !p.add(ctx, l) {
 		return
 	}
 	defer p.remove(l)
 	l.pass()
 }
 
-func (p *Proxy) add(l *link) bool {
+func (p *Proxy) add(ctx context.Context, l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.server.done.Err() != nil {
+	if ctx.Err() != nil {
 		_ = l.server.Close()
 		return false
 	}

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // echo is a server that sends back what it gets.
 func echo(t *testing.T) string {
 	t.Helper()
-	s, err := Serve(func(conn net.Conn) { _, _ = io.Copy(conn, conn) })
+	s, err := Serve(func(_ context.Context, conn net.Conn) { _, _ = io.Copy(conn, conn) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,14 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 // Server listens on 127.0.0.1 and hands each connection to a function.
 type Server struct {
 	listener net.Listener
-	handle   func(net.Conn)
+	handle   func(context.Context, net.Conn)
 	done     context.Context
 	stop     context.CancelFunc
 	work     sync.WaitGroup
@@ -22,8 +24,9 @@ type Server struct {
 }
 
 // Serve starts a server, which the caller closes. handle is called in a goroutine of
-// its own for each connection, which is closed when it returns.
-func Serve(handle func(net.Conn)) (*Server, error) {
+// its own for each connection, which is closed when it returns; its context ends with
+// the server.
+func Serve(handle func(context.Context, net.Conn)) (*Server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -56,24 +59,12 @@ func (s *Server) accept() {
 			return
 		}
 		if err != nil {
-			if !s.pause(10 * time.Millisecond) { // out of file descriptors, for one
+			if !pause.For(s.done, 10*time.Millisecond) { // out of file descriptors, for one
 				return
 			}
 			continue
 		}
 		s.work.Go(func() { s.serve(conn) })
-	}
-}
-
-// pause waits and reports whether the server still runs.
-func (s *Server) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.done.Done():
-		return false
 	}
 }
 
@@ -89,6 +80,6 @@ func (s *Server) serve(conn net.Conn) {
 		delete(s.conns, conn)
 	}()
 	if !over {
-		s.handle(conn)
+		s.handle(s.done, conn)
 	}
 }

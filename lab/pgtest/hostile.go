@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/lab/checkout"
 )
 
 //go:embed hostile.sql
@@ -84,7 +86,7 @@ func everywhere() bool { return os.Getenv("TASKFEED_TEST_HOSTILE") != "" }
 // makeAllHostile makes a database hostile to all statements of the product. Tests
 // find what they make themselves in a schema of their own: see [Config].
 func makeAllHostile(ctx context.Context, databaseURL string) error {
-	root, err := moduleRoot()
+	root, err := checkout.Root()
 	if err != nil {
 		return err
 	}
@@ -97,21 +99,6 @@ func makeAllHostile(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	return errors.Join(makeHostile(ctx, databaseURL, texts), exec(ctx, databaseURL, "CREATE SCHEMA tests"))
-}
-
-// moduleRoot is the directory of go.mod, in or above the one that tests run in.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	for err == nil {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", errors.New("pgtest: there is no go.mod above the tests")
-		}
-		dir = filepath.Dir(dir)
-	}
-	return "", err
 }
 
 // hostileKind is in the names of databases that were made hostile to everything.

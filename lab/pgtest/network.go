@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
@@ -85,8 +86,8 @@ func through(t testing.TB, databaseURL string, handle func(client, server net.Co
 	t.Helper()
 	u := parsed(t, databaseURL)
 	target := u.Host
-	s, err := netfault.Serve(func(client net.Conn) {
-		server, err := net.Dial("tcp", target)
+	s, err := netfault.Serve(func(ctx context.Context, client net.Conn) {
+		server, err := (&net.Dialer{}).DialContext(ctx, "tcp", target)
 		if err != nil {
 			return
 		}
