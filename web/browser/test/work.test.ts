@@ -171,6 +171,7 @@ describe("a task", () => {
     const stay = page.locator(".stays li");
     await stay.getByText("has every event of this task").waitFor();
     expect(await stay.innerText()).toMatch(/^websocket, since/);
+    await page.locator(".timeline-stay").waitFor(); // drawn once the picture's clock has passed its start
     expect(await page.locator(".timeline-stay").count()).toBe(1);
     await other.close();
     await stay.getByText("until").waitFor();
