@@ -1,8 +1,10 @@
-// The page at /: one user's feed, live.
+// The page at /demo: one user's feed, live.
 //
-// Three parts. The model says what the frames mean, the connection brings them,
-// the view shows the model. A frame changes the model at once and the screen
-// with the next picture, so that a replay of any length does not freeze the page.
+// Three parts. The model holds what the events said, the feed brings the events,
+// the view shows the model. The feed is the client that the server hands out at
+// sdk/taskfeed.js: it connects, reconnects and drops duplicates. An event changes
+// the model at once and the screen at the next animation frame, so that a long
+// replay does not freeze the page.
 
 // --- The model ---------------------------------------------------------------
 
@@ -10,21 +12,13 @@ const maxTasks = 1000; // remembered
 const maxRows = 100; // shown
 const maxEvents = 20; // listed
 
-const statusOf = new Map([
-  ["task_queued", "queued"],
-  ["task_started", "running"],
-  ["task_completed", "completed"],
-  ["task_failed", "failed"],
-  ["task_canceled", "canceled"],
-]);
-
 function newModel() {
   return {
-    lastSeen: 0, // the cursor: id of the last event applied
-    tasks: new Map(), // by id, the one that changed last at the end
+    cursor: 0, // id of the last event that was handled
+    tasks: new Map(), // rows of the page by task id, the one that changed last at the end
     recent: [], // the last events, newest first
     events: 0,
-    duplicates: 0,
+    duplicates: 0, // events that came twice: the client promises none
     reconnects: 0,
     caughtUp: null, // events replayed after the last reconnect
   };
@@ -32,200 +26,125 @@ function newModel() {
 
 let model = newModel();
 
-// applyEvent obeys the client rule, id > last seen, and then the event.
-function applyEvent(frame) {
-  if (frame.id <= model.lastSeen) {
-    model.duplicates++;
-    return;
-  }
-  model.lastSeen = frame.id;
+function takeEvent(event) {
+  if (event.id <= model.cursor) model.duplicates++;
   model.events++;
-  note(frame);
-  if (frame.type === "task_deleted") {
-    model.tasks.delete(frame.task_id);
-  } else if (frame.type === "task_progress") {
-    applyProgress(frame);
-  } else if (statusOf.has(frame.type)) {
-    applyStatus(frame);
-  }
+  note(event);
+  if (event.task_id !== undefined) applyToTask(event);
 }
 
-// applyStatus: the event carries all that a user can see of the task.
-function applyStatus(frame) {
-  put({
-    id: frame.task_id,
-    kind: frame.kind ?? "",
-    status: statusOf.get(frame.type),
-    progress: frame.progress ?? 0,
-    message: frame.message ?? "",
-    result: resultText(frame),
-    error: frame.error ?? "",
-  }, frame);
-}
-
-// applyProgress: the event carries progress and message and nothing else. Of a
-// task whose status the log no longer holds, the rest is unknown.
-function applyProgress(frame) {
-  const known = model.tasks.get(frame.task_id) ??
-    { id: frame.task_id, kind: "", status: "unknown", result: "", error: "" };
-  put({ ...known, progress: frame.progress, message: frame.message ?? "" }, frame);
-}
-
-function put(task, frame) {
-  task.first = model.tasks.get(task.id)?.first ?? frame.id;
-  task.last = frame.id;
-  task.time = Date.parse(frame.timestamp);
-  model.tasks.delete(task.id);
-  model.tasks.set(task.id, task);
+// applyToTask lets the client's applyEvent work on a map of this task alone: it
+// copies the map that it is given.
+function applyToTask(event) {
+  const id = event.task_id;
+  const known = model.tasks.get(id);
+  const before = new Map(known && [[id, known.task]]);
+  const after = taskfeed.applyEvent(before, event);
+  if (after === before) return;
+  model.tasks.delete(id);
+  if (!after.has(id)) return;
+  const task = after.get(id);
+  model.tasks.set(id, {
+    task,
+    first: known?.first ?? event.id,
+    last: event.id,
+    time: Date.parse(event.timestamp),
+    outcome: task.error || resultText(task),
+  });
   if (model.tasks.size > maxTasks) model.tasks.delete(model.tasks.keys().next().value);
 }
 
-function resultText(frame) {
-  if (frame.truncated?.includes("result")) return "too large for the feed: it is in the task's row";
-  return frame.result == null ? "" : clip(JSON.stringify(frame.result));
+// resultText returns the result of a task or of an event for display.
+function resultText({ result, truncated }) {
+  if (truncated?.includes("result")) return "too large for the feed: it is in the task's row";
+  return result == null ? "" : clip(JSON.stringify(result));
 }
 
 function note(frame) {
   model.recent = [{ frame, detail: null }, ...model.recent.slice(0, maxEvents - 1)];
 }
 
-// applyReset: events were missed for good, so what is shown may be wrong.
-function applyReset(frame) {
+// takeReset forgets the tasks: events were missed for good, so they may be wrong.
+function takeReset({ reason, cursor }) {
   model.tasks = new Map();
-  model.lastSeen = frame.cursor;
-  note(frame);
+  note({ type: "feed_reset", reason, cursor });
 }
 
 function clip(text) {
   return text.length > 300 ? text.slice(0, 300) + "…" : text;
 }
 
-// --- The connection ----------------------------------------------------------
+// --- The feed ----------------------------------------------------------------
 
-const firstDelay = 1_000; // ms before the first reconnect; doubles up to maxDelay
-const maxDelay = 30_000;
-const cutDelay = 5_000; // after a cut by hand, long enough to see the others move on
-const pingEvery = 25_000;
-const answerWithin = 10_000;
+const cutFor = 5_000; // ms that a connection cut by hand stays away: long enough to see that others go on
 const tokenKey = "taskfeed.token";
-const refusals = new Set([4001, 4003, 4011]); // after these a client stays away
 
 const link = {
-  token: "",
   user: "",
-  socket: null,
+  feed: null,
   state: "idle", // connecting, replaying, live, waiting, cut, idle
   why: "",
-  delay: firstDelay,
-  retryAt: 0,
-  retryTimer: 0,
-  answerTimer: 0,
-  joined: false, // connected at least once
+  retryAt: 0, // ms since 1970
+  cutTimer: 0,
+  joined: false, // was live at least once
   eventsBefore: 0, // model.events when the connection opened
 };
 
-function connect() {
-  clearTimeout(link.retryTimer);
-  enter("connecting");
-  const url = new URL("ws/" + encodeURIComponent(link.user), location.href);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = "?after=" + model.lastSeen;
-  url.hash = "";
-  // The token is a subprotocol, so that no proxy's log holds it.
-  const socket = new WebSocket(url, ["taskfeed.v1", "bearer." + link.token]);
-  link.socket = socket;
-  socket.onopen = opened;
-  socket.onmessage = (message) => received(message.data);
-  socket.onclose = (close) => closed(close.code, close.reason);
-  expectAnswer();
+// follow connects with the token, from the model's cursor on.
+function follow(token) {
+  const mine = model;
+  const feed = new taskfeed.TaskFeed({
+    url: ".", // where the page is, without its name
+    userId: link.user,
+    getToken: () => token,
+    cursorStore: { load: () => mine.cursor, save: (cursor) => { mine.cursor = cursor; } },
+  });
+  feed.on("event", takeEvent);
+  feed.on("reset", takeReset);
+  feed.on("state", (change) => feed === link.feed && stateChanged(change));
+  for (const type of ["event", "reset"]) feed.on(type, draw);
+  link.feed = feed;
+  feed.connect();
 }
 
-// expectAnswer gives the server up if it says nothing for too long.
-function expectAnswer() {
-  link.answerTimer = setTimeout(() => closed(4009, "the server does not answer"), answerWithin);
-}
-
-function answered() {
-  clearTimeout(link.answerTimer);
-  link.answerTimer = 0;
-}
-
-function opened() {
-  answered();
-  if (link.joined) model.reconnects++;
-  link.eventsBefore = model.events;
-  enter("replaying");
-}
-
-function received(text) {
-  answered();
-  if (text === "pong") return;
-  const frame = JSON.parse(text);
-  if (frame.type === "feed_live") {
-    wentLive(frame);
-  } else if (frame.type === "feed_reset") {
-    applyReset(frame);
-  } else if (frame.id) { // what else has none is of a later version of the protocol
-    applyEvent(frame);
+function stateChanged({ state, error, delay = 0 }) {
+  if (state === "closed") {
+    if (error) askForToken(error.message);
+    return; // without an error, the page itself has closed the feed
   }
-  draw();
-}
-
-function wentLive(frame) {
-  model.lastSeen = Math.max(model.lastSeen, frame.cursor);
-  if (link.joined) model.caughtUp = model.events - link.eventsBefore;
-  link.joined = true;
-  link.delay = firstDelay;
-  enter("live");
-}
-
-function closed(code, reason) {
-  drop();
-  if (refusals.has(code)) {
-    askForToken(reason || "The server refused the token.");
-    return;
+  if (state === "replaying") {
+    if (link.joined) model.reconnects++;
+    link.eventsBefore = model.events;
+  } else if (state === "live") {
+    if (link.joined) model.caughtUp = model.events - link.eventsBefore;
+    link.joined = true;
   }
-  const jittered = link.delay * (0.75 + Math.random() / 2);
-  link.delay = Math.min(2 * link.delay, maxDelay);
-  retryIn(jittered, "waiting", reason);
-}
-
-function retryIn(delay, state, why) {
   link.retryAt = Date.now() + delay;
-  link.retryTimer = setTimeout(connect, delay);
-  enter(state, why);
+  enter(state, error?.message);
 }
 
-// drop forgets the socket at once: a peer that is gone answers no close frame.
-function drop() {
-  const socket = link.socket;
-  clearTimeout(link.retryTimer);
-  answered();
-  link.socket = null;
-  if (socket) {
-    socket.onopen = socket.onmessage = socket.onclose = null;
-    socket.close();
-  }
+// cutOrConnect is what the button does: it cuts the connection for a while, or
+// ends the wait for the next one.
+function cutOrConnect() {
+  clearTimeout(link.cutTimer);
+  const connected = isConnected();
+  void link.feed.close();
+  if (!connected) return link.feed.connect();
+  link.retryAt = Date.now() + cutFor;
+  link.cutTimer = setTimeout(() => link.feed.connect(), cutFor);
+  enter("cut");
 }
 
-function cut() {
-  if (!link.socket) return connect();
-  drop();
-  retryIn(cutDelay, "cut");
+// isConnected reports whether there is a connection, or one being made.
+function isConnected() {
+  return ["connecting", "replaying", "live"].includes(link.state);
 }
 
-// probe finds out whether the server is still there. A browser does not show
-// the server's own pings to a page.
-function probe() {
-  if (link.socket?.readyState !== WebSocket.OPEN || link.answerTimer) return;
-  link.socket.send("ping");
-  expectAnswer();
-}
-
-// hurry is for moments at which a network that was gone may be back.
-function hurry() {
-  if (link.state === "waiting") return connect();
-  probe();
+// leave closes the feed for good.
+function leave() {
+  clearTimeout(link.cutTimer);
+  void link.feed?.close();
+  link.feed = null;
 }
 
 function enter(state, why = "") {
@@ -236,8 +155,8 @@ function enter(state, why = "") {
 
 // --- The token ---------------------------------------------------------------
 
-// userOf returns the subject of a token, and null for what is none. Whether it
-// is good, the server decides.
+// userOf returns the subject of a JWT, or null when the text is none. The server
+// decides whether the token is valid.
 function userOf(token) {
   if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return null;
   try {
@@ -256,18 +175,18 @@ function useToken(token) {
     askForToken("This is no JWT with a subject.");
     return;
   }
-  drop();
+  leave();
   if (user !== link.user) {
     model = newModel();
     link.joined = false;
   }
   sessionStorage.setItem(tokenKey, token);
-  Object.assign(link, { token, user, delay: firstDelay });
-  connect();
+  link.user = user;
+  follow(token);
 }
 
 function askForToken(why = "") {
-  drop();
+  leave();
   sessionStorage.removeItem(tokenKey);
   enter("idle", why);
   draw.now();
@@ -305,7 +224,7 @@ const listsEvery = 250; // ms between two drawings of the lists during a replay
 let drawing = 0;
 let listsDrawn = 0;
 
-// draw has everything shown with the next picture, however often it is called.
+// draw shows everything at the next animation frame, however often it is called.
 function draw() {
   drawing ||= requestAnimationFrame(draw.now);
 }
@@ -328,7 +247,7 @@ function drawState() {
   write(view.stateDetail, stateDetail());
   write(view.user, idle ? "" : link.user);
   write(view.loginWhy, idle ? link.why : "");
-  write(view.cut, link.socket ? "Cut the connection" : "Connect now");
+  write(view.cut, isConnected() ? "Cut the connection" : "Connect now");
   view.login.hidden = !idle;
   view.feed.hidden = view.actions.hidden = idle;
   document.title = link.user === "" ? "taskfeed" : `${link.user} · taskfeed`;
@@ -348,20 +267,20 @@ function drawCounters() {
   write(view.countDuplicates, count(model.duplicates));
   write(view.countReconnects, count(model.reconnects));
   write(view.countCaughtUp, model.caughtUp === null ? "–" : `${count(model.caughtUp)} events`);
-  write(view.cursor, String(model.lastSeen));
+  write(view.cursor, String(model.cursor));
 }
 
 function drawTasks() {
   const all = [...model.tasks.values()];
-  const ended = (task) => ["completed", "failed", "canceled"].includes(task.status);
-  const open = all.filter((task) => !ended(task)).sort((a, b) => b.first - a.first);
+  const ended = ({ task }) => ["completed", "failed", "canceled"].includes(task.status);
+  const open = all.filter((entry) => !ended(entry)).sort((a, b) => b.first - a.first);
   const done = all.filter(ended).sort((a, b) => b.last - a.last);
   const shownOpen = open.slice(0, maxRows);
   const shownDone = done.slice(0, maxRows - shownOpen.length);
 
   write(view.countOpen, count(open.length));
   write(view.countDone, count(done.length));
-  const shown = new Set([...shownOpen, ...shownDone].map((task) => task.id));
+  const shown = new Set([...shownOpen, ...shownDone].map(({ task }) => task.id));
   for (const [id, row] of rows) {
     if (!shown.has(id)) {
       row.li.remove();
@@ -376,11 +295,11 @@ function drawTasks() {
   write(view.example, `INSERT INTO taskfeed.tasks (user_id, kind)\nVALUES ('${link.user.replaceAll("'", "''")}', 'export');`);
 }
 
-// place shows the tasks in this order and moves only the rows that are elsewhere.
-function place(list, tasks) {
-  tasks.forEach((task, i) => {
-    const row = rows.get(task.id) ?? newRow(task.id);
-    fill(row, task);
+// place shows the entries in this order and moves only the rows that are elsewhere.
+function place(list, entries) {
+  entries.forEach((entry, i) => {
+    const row = rows.get(entry.task.id) ?? newRow(entry.task.id);
+    fill(row, entry);
     if (list.children[i] !== row.li) list.insertBefore(row.li, list.children[i] ?? null);
   });
 }
@@ -401,19 +320,19 @@ function newRow(id) {
   return row;
 }
 
-function fill(row, task) {
+function fill(row, { task, time, outcome }) {
   row.li.dataset.status = task.status;
   write(row.icon, icons[task.status]);
   write(row.status, task.status);
   write(row.kind, task.kind || "task");
   write(row.id, task.id);
-  write(row.time, ago(task.time));
-  row.time.dateTime = row.time.title = new Date(task.time).toISOString();
+  write(row.time, ago(time));
+  row.time.dateTime = row.time.title = new Date(time).toISOString();
   row.bar.value = task.progress;
   row.bar.ariaLabel = `Progress of ${task.kind || "task"} ${task.id}`;
   write(row.percent, `${task.progress} %`);
-  write(row.message, task.message);
-  write(row.outcome, task.error || task.result);
+  write(row.message, task.message ?? "");
+  write(row.outcome, outcome);
 }
 
 function drawEvents() {
@@ -432,7 +351,7 @@ function drawEvents() {
   }
 }
 
-// eventDetail says in one line what an event carries.
+// eventDetail describes an event in one line.
 function eventDetail(frame) {
   if (frame.type === "feed_reset") {
     return `events were missed for good (${frame.reason}): the list starts anew`;
@@ -446,7 +365,7 @@ function eventDetail(frame) {
 
 const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
-// ago is a time as people say it. A server's clock that is ahead does not show.
+// ago says how long ago a time was, "now" also when the server's clock is ahead.
 function ago(time) {
   const seconds = (Date.now() - time) / 1000;
   const [size, name] = units.find(([size]) => seconds >= size) ?? [];
@@ -457,7 +376,7 @@ function count(n) {
   return n.toLocaleString("en");
 }
 
-// write sets an element's text, and leaves the page alone when it has it already.
+// write sets an element's text unless it has that text already.
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
@@ -471,7 +390,7 @@ function make(tag, className, ...children) {
 
 // --- The start ---------------------------------------------------------------
 
-view.cut.addEventListener("click", cut);
+view.cut.addEventListener("click", cutOrConnect);
 view.forget.addEventListener("click", () => askForToken());
 view.login.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -483,9 +402,6 @@ addEventListener("hashchange", () => {
   const token = tokenFromAddress();
   if (token) useToken(token);
 });
-addEventListener("online", hurry);
-document.addEventListener("visibilitychange", () => document.hidden || hurry());
-setInterval(probe, pingEvery);
 setInterval(draw, 1000); // relative times and the countdown
 
 const kept = tokenFromAddress() || sessionStorage.getItem(tokenKey);
