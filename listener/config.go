@@ -8,19 +8,19 @@ import (
 
 // Config of a listener. Zero means the default.
 type Config struct {
-	// FallbackInterval is how long a sleeping leader or follower relies on the
-	// doorbell before it looks all the same. Default 1 s. It is the heartbeat
-	// too, so it must stay well below the store's stall timeout.
+	// FallbackInterval is the longest that a sleeping leader or follower waits for
+	// the doorbell before it looks anyway. Default 1 s. It is also the heartbeat, so
+	// it must stay well below the store's stall timeout.
 	FallbackInterval time.Duration
 
 	// TakeoverInterval is how often a follower tries to lead. Default 250 ms.
 	TakeoverInterval time.Duration
 
 	// Retention is how long events are kept. Default 30 days; negative keeps them
-	// for ever.
+	// forever.
 	Retention time.Duration
 
-	// MaintainInterval is how often the leader looks after partitions. Default 1 min.
+	// MaintainInterval is how often the leader creates and drops partitions. Default 1 min.
 	MaintainInterval time.Duration
 
 	// Logger. Default: slog.Default().

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,76 +11,10 @@ import (
 	"github.com/taskfeed/taskfeed/listener"
 )
 
-// bellSession is a doorbell that the test rings. The zero value can be armed and
-// nobody rings.
-type bellSession struct {
-	unused bool
-	busy   bool          // a writer that did not ring is in flight: arming fails
-	ring   time.Duration // somebody rings so long after falling asleep; 0 for nobody
-	err    error         // of every call
-
-	mu    sync.Mutex
-	calls []string
-}
-
-// do changes the session while it is in use.
-func (s *bellSession) do(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-}
-
-// call notes a call and returns its error.
-func (s *bellSession) call(name string) (err error) {
-	s.do(func() {
-		s.calls = append(s.calls, name)
-		err = s.err
-	})
-	return err
-}
-
-func (s *bellSession) DoorbellInUse() bool          { return !s.unused }
-func (s *bellSession) Listen(context.Context) error { return s.call("listen") }
-func (s *bellSession) Disarm(context.Context) error { return s.call("disarm") }
-
-func (s *bellSession) Arm(context.Context) (bool, error) {
-	err := s.call("arm")
-	return !s.busy && err == nil, err
-}
-
-func (s *bellSession) Wait(ctx context.Context, d time.Duration) (rang bool, err error) {
-	if err := s.call("wait"); err != nil {
-		return false, err
-	}
-	s.do(func() {
-		if rang = s.ring > 0 && s.ring < d; rang {
-			d = s.ring
-		}
-	})
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case <-time.After(d):
-		return rang, nil
-	}
-}
-
-// count returns how often a call was made.
-func (s *bellSession) count(call string) (n int) {
-	s.do(func() {
-		for _, c := range s.calls {
-			if c == call {
-				n++
-			}
-		}
-	})
-	return n
-}
-
 const fallback = time.Second
 
-// rest rests n times after looks that found so many changes, and returns how long
-// each rest was.
+// rest rests n times, each after a look that found this many changes, and returns
+// how long each rest was.
 func rest(t *testing.T, b *listener.Bell, n, found int) []time.Duration {
 	t.Helper()
 	var took []time.Duration
@@ -95,7 +28,7 @@ func rest(t *testing.T, b *listener.Bell, n, found int) []time.Duration {
 	return took
 }
 
-// arm brings a doorbell to sleep.
+// arm makes a doorbell fall asleep.
 func arm(t *testing.T, b *listener.Bell) {
 	t.Helper()
 	rest(t, b, listener.EmptyLooks, 0)
@@ -109,8 +42,8 @@ func TestDoorbellArms(t *testing.T) {
 
 	t.Run("after empty looks, and looks once more before it sleeps", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			rest(t, b, 5, 1)
 			if b.Armed() || s.count("arm") > 0 {
 				t.Fatal("armed while every look found something")
@@ -125,23 +58,24 @@ func TestDoorbellArms(t *testing.T) {
 		})
 	})
 
-	t.Run("a look that finds something begins the count anew", func(t *testing.T) {
+	t.Run("a look that finds something resets the count", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := listener.NewBell(&bellSession{}, fallback)
+			b := listener.NewBell(newFakeBell(), true, fallback)
 			for range 10 {
 				rest(t, b, listener.EmptyLooks-1, 0)
 				rest(t, b, 1, 1)
 			}
 			if b.Armed() {
-				t.Error("armed, want not: something was found now and then")
+				t.Error("armed, want not: some looks found something")
 			}
 		})
 	})
 
 	t.Run("not while a writer is in flight that did not ring", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{busy: true}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			s.busy = true
+			b := listener.NewBell(s, true, fallback)
 			took := rest(t, b, 100, 0)
 			if b.Armed() || s.count("wait") > 0 {
 				t.Fatal("asleep though a writer may commit without ringing")
@@ -159,11 +93,11 @@ func TestDoorbellArms(t *testing.T) {
 
 	t.Run("never when the doorbell is not in use", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{unused: true}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, false, fallback)
 			took := rest(t, b, 50, 0)
-			if len(s.calls) > 0 {
-				t.Errorf("calls: got %v, want none", s.calls)
+			if len(s.all()) > 0 {
+				t.Errorf("calls: got %v, want none", s.all())
 			}
 			if got := took[len(took)-1]; got != listener.MaxPause {
 				t.Errorf("rest between polls in the long run: got %v, want %v", got, listener.MaxPause)
@@ -175,7 +109,7 @@ func TestDoorbellArms(t *testing.T) {
 func TestDoorbellPolls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := listener.NewBell(&bellSession{unused: true}, fallback)
+		b := listener.NewBell(newFakeBell(), false, fallback)
 		for _, d := range rest(t, b, 20, 3) {
 			if d != listener.MinPause {
 				t.Fatalf("rest while looks find something: got %v, want %v", d, listener.MinPause)
@@ -199,28 +133,30 @@ func TestDoorbellDisarms(t *testing.T) {
 
 	t.Run("when rings follow each other quickly", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			s.ring = time.Millisecond
-			rest(t, b, listener.QuickRings, 1)
+			rest(t, b, listener.MaxQuickRings, 1)
 			if b.Armed() || s.count("disarm") != 1 {
-				t.Fatalf("after %d quick rings: armed %t, want not", listener.QuickRings, b.Armed())
+				t.Fatalf("after %d quick rings: armed %t, want not", listener.MaxQuickRings, b.Armed())
 			}
-			if got := b.Wakeups(); got != listener.QuickRings {
-				t.Errorf("wake-ups: got %d, want %d", got, listener.QuickRings)
+			if got := b.Wakeups(); got != listener.MaxQuickRings {
+				t.Errorf("wake-ups: got %d, want %d", got, listener.MaxQuickRings)
 			}
 			arm(t, b) // and again, when it is quiet
 		})
 	})
 
-	t.Run("when they do so with vain ones between", func(t *testing.T) {
+	t.Run("when fruitless ones come between", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			b := listener.NewBell(&bellSession{ring: time.Millisecond}, fallback)
+			s := newFakeBell()
+			s.ring = time.Millisecond
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
-			for i := range 2 * listener.QuickRings {
+			for i := range 2 * listener.MaxQuickRings {
 				if !b.Armed() {
-					t.Fatalf("disarmed after %d rings, want after %d that were not vain", i, listener.QuickRings)
+					t.Fatalf("disarmed after %d rings, want after %d that were fruitful", i, listener.MaxQuickRings)
 				}
 				rest(t, b, 1, i%2)
 			}
@@ -232,8 +168,8 @@ func TestDoorbellDisarms(t *testing.T) {
 
 	t.Run("not at a low rate", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			s.ring = 5 * time.Millisecond
 			rest(t, b, 500, 1)
@@ -245,12 +181,12 @@ func TestDoorbellDisarms(t *testing.T) {
 
 	t.Run("not when a slow ring comes between", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			for range 20 {
 				s.ring = time.Millisecond
-				rest(t, b, listener.QuickRings-1, 1)
+				rest(t, b, listener.MaxQuickRings-1, 1)
 				s.ring = 50 * time.Millisecond
 				rest(t, b, 1, 1)
 			}
@@ -261,9 +197,9 @@ func TestDoorbellDisarms(t *testing.T) {
 	})
 }
 
-// Rings that nothing is found after come from somebody else. However many there
-// are, the looks are few, and the writers' own rings are heard.
-func TestDoorbellVainRings(t *testing.T) {
+// A ring after which a look finds nothing comes from somebody else. However many
+// there are, looks stay few, and the writers' own rings are heard.
+func TestDoorbellFruitlessRings(t *testing.T) {
 	t.Parallel()
 	const second = time.Second
 
@@ -276,13 +212,13 @@ func TestDoorbellVainRings(t *testing.T) {
 	}
 	never := func(int) int { return 0 }
 
-	t.Run("slow it down", func(t *testing.T) {
+	t.Run("slow the looks down", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			s.ring = time.Microsecond
-			most := int(second/listener.MaxPause) + 2*listener.VainLimit
+			most := int(second/listener.MaxPause) + 2*listener.FruitlessLimit
 			if got := looks(t, b, never); got > most {
 				t.Errorf("looks in a second of false rings: got %d, want at most %d", got, most)
 			}
@@ -292,10 +228,10 @@ func TestDoorbellVainRings(t *testing.T) {
 		})
 	})
 
-	t.Run("slow it down with true ones among them", func(t *testing.T) {
+	t.Run("slow the looks down with true ones among them", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			s.ring = time.Microsecond
 			looks(t, b, never)
@@ -306,10 +242,11 @@ func TestDoorbellVainRings(t *testing.T) {
 		})
 	})
 
-	t.Run("not when there is one for each true one", func(t *testing.T) {
+	t.Run("do not slow them down when every second ring is true", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{ring: 3 * time.Millisecond}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			s.ring = 3 * time.Millisecond
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			for i := range 200 {
 				if d := rest(t, b, 1, i%2)[0]; d != s.ring {
@@ -321,8 +258,8 @@ func TestDoorbellVainRings(t *testing.T) {
 
 	t.Run("are forgotten after silence", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s := &bellSession{}
-			b := listener.NewBell(s, fallback)
+			s := newFakeBell()
+			b := listener.NewBell(s, true, fallback)
 			arm(t, b)
 			s.ring = time.Microsecond
 			looks(t, b, never)
@@ -336,17 +273,17 @@ func TestDoorbellVainRings(t *testing.T) {
 	})
 }
 
-// A change that nobody rang for says that the bell may be broken: listen again.
+// A change that nobody rang for means that LISTEN may have been lost: listen again.
 func TestDoorbellListensAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &bellSession{}
-		b := listener.NewBell(s, fallback)
+		s := newFakeBell()
+		b := listener.NewBell(s, true, fallback)
 		arm(t, b)
 		rest(t, b, 1, 1) // found by the look after arming
 		rest(t, b, 3, 0)
 		if n := s.count("listen"); n > 0 {
-			t.Fatalf("listened %d times while all was well, want not", n)
+			t.Fatalf("listened %d times while no ring was missed, want 0", n)
 		}
 		rest(t, b, 1, 1) // found by a fallback look
 		if n := s.count("listen"); n != 1 {
@@ -365,8 +302,8 @@ func TestDoorbellErrors(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("broken")
-		s := &bellSession{}
-		b := listener.NewBell(s, fallback)
+		s := newFakeBell()
+		b := listener.NewBell(s, true, fallback)
 		rest(t, b, listener.EmptyLooks-1, 0)
 		s.err = broken
 		if err := b.Rest(t.Context(), 0); !errors.Is(err, broken) || b.Armed() {
@@ -384,7 +321,7 @@ func TestDoorbellErrors(t *testing.T) {
 		if err := b.Rest(ctx, 0); err == nil {
 			t.Error("sleeping when the context ends: got nil, want an error")
 		}
-		polling := listener.NewBell(&bellSession{unused: true}, fallback)
+		polling := listener.NewBell(newFakeBell(), false, fallback)
 		if err := polling.Rest(ctx, 0); err == nil {
 			t.Error("polling when the context has ended: got nil, want an error")
 		}

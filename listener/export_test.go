@@ -6,17 +6,15 @@ import (
 	"time"
 )
 
-// What the tests see of the inside.
-
 const (
-	MinPause   = minPause
-	MaxPause   = maxPause
-	MinBackoff = minBackoff
-	MaxBackoff = maxBackoff
-	EmptyLooks = emptyLooks
-	QuickRings = quickRings
-	VainLimit  = vainLimit
-	StaleAfter = staleAfter
+	MinPause       = minPause
+	MaxPause       = maxPause
+	MinBackoff     = minBackoff
+	MaxBackoff     = maxBackoff
+	EmptyLooks     = emptyLooks
+	MaxQuickRings  = maxQuickRings
+	FruitlessLimit = fruitlessLimit
+	StaleAfter     = staleAfter
 )
 
 // Bell is a doorbell by itself.
@@ -25,22 +23,18 @@ type Bell struct {
 	wakeups atomic.Uint64
 }
 
-// NewBell returns a doorbell of a leader that polls.
-func NewBell(s Doorbell, fallback time.Duration) *Bell {
+// NewBell returns the doorbell of a leader that polls.
+func NewBell(s Doorbell, inUse bool, fallback time.Duration) *Bell {
 	b := &Bell{}
-	b.bell = doorbell{session: s, fallback: fallback, quickly: quickly, wakeups: &b.wakeups}
+	b.bell = doorbell{session: s, inUse: inUse, fallback: fallback, quickRing: quickRing, wakeups: &b.wakeups}
 	return b
 }
 
-// Rest is rest.
 func (b *Bell) Rest(ctx context.Context, found int) error { return b.bell.rest(ctx, found) }
 
-// Armed reports whether writers ring.
 func (b *Bell) Armed() bool { return b.bell.armed }
 
-// Wakeups returns how often somebody rang.
 func (b *Bell) Wakeups() uint64 { return b.wakeups.Load() }
 
-// SetQuickly makes the leader poll after rings that come so soon one after the
-// other. Call it before Run.
-func (l *Listener) SetQuickly(d time.Duration) { l.quickly = d }
+// SetQuickRing replaces the constant. Call it before Run.
+func (l *Listener) SetQuickRing(d time.Duration) { l.quickRing = d }

@@ -12,7 +12,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// One statement fails: the server stays the leader, says why, and goes on.
+// After one failed statement the server stays the leader, says why it is not ready,
+// and goes on.
 func TestStatementFails(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -46,8 +47,8 @@ func TestStatementFails(t *testing.T) {
 	}
 }
 
-// A move that was committed though its answer was lost, and a log that cannot be
-// read for a while, leave no gap.
+// A move that was committed although its answer was lost, and a log that cannot be
+// read for a while, leave no gap in what is published.
 func TestAnswersGetLost(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -60,7 +61,7 @@ func TestAnswersGetLost(t *testing.T) {
 	publishesLog(t, app, 8250, s)
 }
 
-// flaky is a session that loses each third answer.
+// flaky is a session that loses every third answer.
 type flaky struct {
 	listener.Session
 	calls int
@@ -100,7 +101,7 @@ func (s *flaky) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cur
 	return events, through, more, nil
 }
 
-// Run ends soon and leaves nothing behind, whatever it is doing.
+// Whatever Run is doing, it ends soon and leaves no session behind.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

@@ -18,19 +18,17 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// never is an interval that does not pass in a test: what happens, happens
-// without it.
+// never is an interval that does not pass in a test.
 const never = time.Hour
 
-// TestNoWakeupIsLost has several writers commit in rounds, each at some moment
-// before, while or after the sequencer falls asleep, with the fallback look
-// switched off: the doorbell and polling find all of a round, and nothing that
-// comes later helps them.
+// TestNoWakeupIsLost has several writers commit in rounds, each at a random moment
+// before, while or after the sequencer falls asleep. The fallback look is off: the
+// doorbell and polling alone must find every change of a round before the next.
 func TestNoWakeupIsLost(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	var armed atomic.Int64
-	s := startQuickly(t, store.Config{URL: url, StallTimeout: never}, listener.Config{FallbackInterval: never},
+	s := startQuickRing(t, store.Config{URL: url, StallTimeout: never}, listener.Config{FallbackInterval: never},
 		func(inner listener.Session) listener.Session { return &drowsy{inner, &armed} }, 100*time.Millisecond)
 	s.leads(t)
 	const writers, rounds = 3, 120
@@ -67,8 +65,8 @@ func TestNoWakeupIsLost(t *testing.T) {
 	}
 }
 
-// drowsy is a session that takes its time between the last look and falling
-// asleep, so that many a commit comes in between.
+// drowsy is a session that waits between the last look and falling asleep, so that
+// many commits come in between.
 type drowsy struct {
 	listener.Session
 	armed *atomic.Int64
@@ -103,8 +101,8 @@ func writeBurst(ctx context.Context, conn *pgx.Conn, pause time.Duration, n int,
 	return nil
 }
 
-// TestForgedRings is bad input 76: whoever else rings, with whatever payload, it
-// costs few looks, and nothing is read from it.
+// TestForgedRings is bad input 76: rings of strangers, whatever their payload, cost
+// few looks, and the payload is never read.
 func TestForgedRings(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -155,9 +153,9 @@ func TestNotifyIsOff(t *testing.T) {
 	}
 }
 
-// A writer whose own session has notifications switched off is found by the
-// fallback look, and so is one that rang while the leader did not listen; it does
-// after that.
+// The fallback look finds the change of a writer whose session has notifications
+// switched off, and of one that rang while the leader did not listen. After that
+// the leader listens again.
 func TestLostRings(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -218,8 +216,8 @@ func TestTwoServers(t *testing.T) {
 	}
 }
 
-// The leader ends in order, loses its session, or is stopped and continued: the
-// other leads, and both publish all there is, once.
+// The leader stops in order, loses its session, or freezes: the other server leads,
+// and both publish every event once.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
 
@@ -238,7 +236,7 @@ func TestTakeover(t *testing.T) {
 		publishesLog(t, app, 10, b)
 	})
 
-	t.Run("its backend is terminated again and again", func(t *testing.T) {
+	t.Run("its backend is terminated repeatedly", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.New(t)
 		a := start(t, store.Config{URL: url}, listener.Config{}, nil)
@@ -277,14 +275,14 @@ func TestTakeover(t *testing.T) {
 	})
 }
 
-// gate holds up those who pass while it is shut.
+// gate blocks whoever passes while it is shut.
 type gate struct {
 	mu    sync.Mutex
 	wait  chan struct{} // nil while it is open
-	holds bool          // somebody
+	holds bool          // somebody is blocked
 }
 
-// shut shuts the gate and returns when it holds somebody up.
+// shut shuts the gate and returns once somebody is blocked.
 func (g *gate) shut(t *testing.T) {
 	t.Helper()
 	g.mu.Lock()
@@ -318,7 +316,7 @@ func (g *gate) pass(ctx context.Context) {
 	}
 }
 
-// freezer is a session that does nothing while a gate is shut.
+// freezer is a session that blocks while a gate is shut.
 type freezer struct {
 	listener.Session
 	gate *gate
@@ -334,8 +332,8 @@ func (s *freezer) Wait(ctx context.Context, d time.Duration) (bool, error) {
 	return s.Session.Wait(ctx, d)
 }
 
-// A follower that was away for longer than the log keeps is told where the log
-// stands now, and goes on from there.
+// A follower that was away for longer than the log keeps goes on from the end of
+// the log.
 func TestRetentionPassesAFollower(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -367,8 +365,8 @@ func TestRetentionPassesAFollower(t *testing.T) {
 	}
 }
 
-// A move that hands on less than it appended is read from the log; data that does
-// not fit in one page, too.
+// Events that a move appended and did not return are read from the log, and so is
+// data that does not fit in one page.
 func TestPartialMoves(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -383,7 +381,8 @@ func TestPartialMoves(t *testing.T) {
 	publishesLog(t, app, 2513, s)
 }
 
-// What is committed before the first server starts is in the log, and not live.
+// Changes that wait when a server starts are published, events already in the log
+// are not.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -393,7 +392,7 @@ func TestStart(t *testing.T) {
 	add(t, app, 5)
 	ids := first.has(t, 5)
 	first.stop()
-	add(t, app, 2) // wait in changes
+	add(t, app, 2) // they wait in taskfeed.changes
 	second := start(t, store.Config{URL: url}, listener.Config{}, nil)
 	got := second.has(t, 2)
 	if second.feed.head() != ids[4] || got[0] != ids[4]+1 {

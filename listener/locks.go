@@ -11,27 +11,27 @@ import (
 	"github.com/taskfeed/taskfeed/internal/locks"
 )
 
-// Whoever may connect to the database may take the locks by which servers agree.
-// So a server that cannot lead asks who leads, and says so where nobody does.
+// Any session of the database can take the advisory locks by which servers agree.
+// So a server that cannot lead asks who does, and reports it when nobody does.
 
 const (
-	// leaderlessAfter is how long nobody may lead before that is a fault: another
-	// leader takes over within a second. At its start a server knows of no leader
-	// that could be about to be followed, and does not wait.
+	// leaderlessAfter is how long a database may be without a leader before that is
+	// a fault: normally another server takes over within a second. A server that has
+	// just started and has never seen a leader reports the fault at once.
 	leaderlessAfter = 5 * time.Second
 
-	// checkLocksEvery is how often a leader looks who else has its locks, or awaits
-	// them. Two looks must find a session.
+	// checkLocksEvery is how often a leader checks who else holds its locks or waits
+	// for them. A session counts when two checks have found it.
 	checkLocksEvery = 2 * time.Second
 )
 
-// lockWatch is what the last look at the locks said.
+// lockWatch is the result of the last check of the locks.
 type lockWatch struct {
 	mu      sync.Mutex
 	unled   time.Time // since when nobody is known to lead; zero while somebody does
-	ever    bool      // somebody has led since the start
+	ever    bool      // somebody has led since this server started
 	found   []locks.Found
-	checked time.Time // by Run alone
+	checked time.Time // when a leader last checked; owned by Run
 }
 
 // led notes whether somebody leads, this server or another.
@@ -46,17 +46,17 @@ func (w *lockWatch) led(yes bool) {
 	}
 }
 
-// set replaces what was found and returns what is new of it.
-func (w *lockWatch) set(found []locks.Found) (fresh []locks.Found) {
+// set replaces the intruders found and returns those that are new.
+func (w *lockWatch) set(found []locks.Found) (added []locks.Found) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range found {
 		if !slices.Contains(w.found, f) {
-			fresh = append(fresh, f)
+			added = append(added, f)
 		}
 	}
 	w.found = found
-	return fresh
+	return added
 }
 
 func (w *lockWatch) all() []locks.Found {
@@ -77,24 +77,24 @@ func (w *lockWatch) leaderless() (since time.Duration, fault bool) {
 	return since, !w.ever || since > leaderlessAfter
 }
 
-// checkLocks looks who has the locks and says of whom it has not said it yet. Only
-// an error that ends the session is one: without the right to look, nobody can
-// tell that nobody leads.
+// checkLocks checks who holds the locks and logs each intruder once. It returns an
+// error only when the session cannot go on: without the privilege to look, nobody
+// can tell that there is no leader.
 func (l *Listener) checkLocks(ctx context.Context, s Session) error {
 	led, found, err := s.CheckLocks(ctx)
-	if err != nil && (!s.Alive() || ctx.Err() != nil) {
+	if err != nil && over(ctx, s) {
 		return err
 	}
 	l.locks.led(led || err != nil)
 	for _, f := range l.locks.set(found) {
-		l.cfg.Logger.Error("somebody who is no server keeps a lock of servers", "lock", f.Lock, "pid", f.PID, "role", f.Role,
+		l.cfg.Logger.Error("a session that is not a taskfeed server holds one of taskfeed's locks", "lock", f.Lock, "pid", f.PID, "role", f.Role,
 			"application_name", f.Application, "has", f.Has, "since", f.Since, "fix", f.String())
 	}
 	return nil
 }
 
-// checkLocksOfLeader is checkLocks now and then, and again soon while there is
-// something to say.
+// checkLocksOfLeader calls checkLocks every checkLocksEvery, and more often while
+// there are intruders.
 func (l *Listener) checkLocksOfLeader(ctx context.Context, s Session) error {
 	now := time.Now()
 	every := checkLocksEvery
@@ -108,7 +108,7 @@ func (l *Listener) checkLocksOfLeader(ctx context.Context, s Session) error {
 	return l.checkLocks(ctx, s)
 }
 
-// leaderless returns an error when this server follows nobody.
+// leaderless returns an error when no server leads.
 func (l *Listener) leaderless() error {
 	since, fault := l.locks.leaderless()
 	if !fault {

@@ -14,13 +14,14 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// While somebody who is no server had the leader lock, nothing was delivered and
-// every server was ready. A server that nobody leads says so, and who is to blame.
+// Once, when a session that is not a server held the leader lock, nothing was
+// delivered although every server was ready. Now a server is not ready while there
+// is no leader, and names the session.
 func TestNobodyLeads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		intruder := locks.Found{Holder: locks.Holder{Lock: "leader", PID: 4711, Role: "mallory", Has: true}}
-		s := &fakeSession{tryLead: func() (bool, error) { return false, nil }}
+		s := newFollower()
 		led, refused := true, false
 		s.checkLocks = func() (bool, []locks.Found, error) {
 			switch {
@@ -60,19 +61,19 @@ func TestNobodyLeads(t *testing.T) {
 	})
 }
 
-// A server that starts while nobody leads was ready for five seconds, although it
-// knew of no leader that another could be about to follow.
+// Once, a server that started while there was no leader was ready for five seconds.
+// Those are for a change of leaders, and this server had not seen a first one.
 func TestNobodyLeadsAtTheStart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &fakeSession{tryLead: func() (bool, error) { return false, nil }}
+		s := newFollower()
 		led := false
 		s.checkLocks = func() (bool, []locks.Found, error) { return led, nil, nil }
 		l, stop := runFake(t, s, newFeed(), listener.Config{})
 		for range 4 {
 			pass(time.Second)
 			if err := l.Ready(); taskfeed.CodeOf(err) != taskfeed.CodeUnavailable {
-				t.Errorf("nobody has led yet: %v, want unavailable", err)
+				t.Errorf("no leader so far: %v, want unavailable", err)
 			}
 		}
 		s.do(func() { led = true })
@@ -86,8 +87,48 @@ func TestNobodyLeadsAtTheStart(t *testing.T) {
 	})
 }
 
-// The session of somebody who is no server and has the leader lock is ended, and a
-// server leads.
+// A leader checks every two seconds who else holds one of its locks. It checks
+// more often, with every fallback look, while there is an intruder, and stays ready.
+func TestLeaderChecksLocks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSession()
+		var found []locks.Found
+		s.checkLocks = func() (_ bool, now []locks.Found, _ error) {
+			s.do(func() { now = found })
+			return true, now, nil
+		}
+		l, stop := runFake(t, s, newFeed(), listener.Config{FallbackInterval: 500 * time.Millisecond})
+		defer stop()
+		checksIn := func(d time.Duration) int {
+			before := s.count("check locks")
+			pass(d)
+			return s.count("check locks") - before
+		}
+		pass(5 * time.Second)
+		if got := checksIn(20 * time.Second); got < 8 || got > 10 {
+			t.Errorf("checks in 20 s without an intruder: got %d, want one every two seconds", got)
+		}
+		s.do(func() {
+			found = []locks.Found{{Holder: locks.Holder{Lock: "doorbell", PID: 4711, Role: "mallory", Has: true}}}
+		})
+		pass(3 * time.Second)
+		if got := l.Stats().Intruders; len(got) != 1 || l.Ready() != nil {
+			t.Errorf("3 s after it took the lock: intruders %v and ready %v, want one, and ready", got, l.Ready())
+		}
+		if got := checksIn(20 * time.Second); got < 35 {
+			t.Errorf("checks in 20 s with an intruder: got %d, want one with each look, every 0.5 s", got)
+		}
+		s.do(func() { found = nil })
+		pass(3 * time.Second)
+		if got := l.Stats().Intruders; len(got) > 0 {
+			t.Errorf("after it released the lock: intruders %v, want none", got)
+		}
+	})
+}
+
+// A session that holds the leader lock and is not a server is ended, and a server
+// leads.
 func TestIntruderIsEnded(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// The network loses connections, or swallows what is sent over them without a
-// word: leader and follower find out, connect again and go on.
+// When the network resets connections, or drops packets silently, leader and
+// follower notice, connect again and go on.
 func TestNetworkFails(t *testing.T) {
 	t.Parallel()
 
@@ -30,7 +30,7 @@ func TestNetworkFails(t *testing.T) {
 		publishesLog(t, app, 50, a, b)
 	})
 
-	t.Run("a black hole", func(t *testing.T) {
+	t.Run("packets are dropped", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.New(t)
 		net, through := pgtest.Network(t, url)
@@ -44,7 +44,7 @@ func TestNetworkFails(t *testing.T) {
 		publishesLog(t, app, 10, a)
 	})
 
-	t.Run("a black hole when it stops", func(t *testing.T) {
+	t.Run("packets are dropped when it stops", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.New(t)
 		net, through := pgtest.Network(t, url)

@@ -22,7 +22,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// child is a server in a process of its own.
+// child is a server in its own process.
 type child struct {
 	cmd *osexec.Cmd
 	end func()
@@ -31,7 +31,7 @@ type child struct {
 	lines []string
 }
 
-// startChild starts a server as another process. It is killed when the test ends.
+// startChild starts a server in another process and kills it when the test ends.
 func startChild(t *testing.T, url string) *child {
 	t.Helper()
 	exe, err := os.Executable()
@@ -57,9 +57,9 @@ func startChild(t *testing.T, url string) *child {
 		}
 	})
 	c.end = sync.OnceFunc(func() {
-		_ = c.cmd.Process.Kill() // SIGKILL, also when it is stopped
+		_ = c.cmd.Process.Kill() // SIGKILL also ends a stopped process
 		reading.Wait()
-		_ = c.cmd.Wait() // its status is that of a killed process
+		_ = c.cmd.Wait() // always reports the kill
 	})
 	t.Cleanup(c.end)
 	return c
@@ -92,15 +92,15 @@ func (c *child) published(t *testing.T) []taskfeed.Cursor {
 	return ids
 }
 
-// started reports whether the child knows where the log stands.
+// started reports whether the child knows where the log ends.
 func (c *child) started() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.ContainsFunc(c.lines, func(l string) bool { return strings.HasPrefix(l, "head ") })
 }
 
-// A leader whose process is killed, or stopped and continued later, while there
-// is work.
+// The leader's process is killed, or stopped and continued later, while there are
+// changes to move.
 func TestLeaderProcess(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T) (leader *child, follower *server, app *pgx.Conn) {
@@ -150,7 +150,7 @@ func TestLeaderProcess(t *testing.T) {
 	})
 }
 
-// migrated returns the URL of a database on a server of the test's own.
+// migrated creates and migrates a database on the server and returns its URL.
 func migrated(t *testing.T, server *devpg.Server) string {
 	t.Helper()
 	pgtest.Exec(t, server.URL("postgres"), "CREATE DATABASE app")
@@ -161,15 +161,15 @@ func migrated(t *testing.T, server *devpg.Server) string {
 	return url
 }
 
-// Postgres restarts under two servers, in an ordered way and not, and becomes
-// read-only for a while: whatever was committed is published, once.
+// Postgres restarts under two servers, in order and by force, and becomes read-only
+// for a while. Every committed change is published once.
 func TestPostgresRestarts(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Server(t, devpg.Config{})
 	url := migrated(t, pg)
 	a := start(t, store.Config{URL: url}, listener.Config{}, nil)
 	b := start(t, store.Config{URL: url}, listener.Config{}, nil)
-	eventually(t, "a leader and a follower", func() bool { // one that starts later publishes from the head of that time
+	eventually(t, "a leader and a follower", func() bool { // a server that starts later would publish from a later head
 		return a.Stats().Leader != b.Stats().Leader && a.Ready() == nil && b.Ready() == nil
 	})
 	app := pgtest.Connect(t, url)
@@ -197,9 +197,9 @@ func TestPostgresRestarts(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), "read-only")
 	})
 	if !leader.Stats().Leader {
-		t.Error("the leader gave up over a database that is read-only for a while")
+		t.Error("the leader stopped leading while the database was read-only, want it to stay")
 	}
-	exec(t, app, "SET default_transaction_read_only = off") // one may write all the same
+	exec(t, app, "SET default_transaction_read_only = off") // this session may still write
 	add(t, app, 1)
 	setReadOnly(t, app, "off")
 	publishesLog(t, app, total+1, a, b)

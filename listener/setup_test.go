@@ -20,8 +20,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// childURL names a database: the test binary started with it is a server that
-// another test stops or kills.
+// childURL names a database. The test binary, started with it, is a server that a
+// test stops or kills.
 const childURL = "TASKFEED_TEST_CHILD_URL"
 
 func TestMain(m *testing.M) {
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	pgtest.Main(m)
 }
 
-// patience bounds every wait for something that must happen.
+// patience bounds every wait.
 const patience = 30 * time.Second
 
 // stall is the shortest time after which a frozen leader is replaced.
@@ -48,17 +48,17 @@ type server struct {
 	stop func()
 }
 
-// start runs a listener until the test ends, or stop is called.
+// start runs a listener until the test ends or stop is called.
 func start(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(listener.Session) listener.Session) *server {
 	t.Helper()
-	return startQuickly(t, cfg, lcfg, wrap, 0)
+	return startQuickRing(t, cfg, lcfg, wrap, 0)
 }
 
-// started counts servers, to tell them apart in the log of a test that fails.
+// started counts servers, so that the log of a failed test tells them apart.
 var started atomic.Int64
 
-// startQuickly starts one that polls after rings that come so soon.
-func startQuickly(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(listener.Session) listener.Session, quickly time.Duration) *server {
+// startQuickRing is start with a bound of its own for what counts as a quick ring.
+func startQuickRing(t *testing.T, cfg store.Config, lcfg listener.Config, wrap func(listener.Session) listener.Session, quickRing time.Duration) *server {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil)).With("server", started.Add(1))
 	if cfg.Logger == nil {
@@ -82,8 +82,8 @@ func startQuickly(t *testing.T, cfg store.Config, lcfg listener.Config, wrap fun
 	if err != nil {
 		t.Fatalf("new: %v", err)
 	}
-	if quickly > 0 {
-		s.SetQuickly(quickly)
+	if quickRing > 0 {
+		s.SetQuickRing(quickRing)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -109,8 +109,8 @@ func startQuickly(t *testing.T, cfg store.Config, lcfg listener.Config, wrap fun
 	return s
 }
 
-// runChild is a server that prints the ids that it publishes, one a line, until
-// it is interrupted.
+// runChild runs a server that prints the ids it publishes, one a line, until it is
+// interrupted.
 func runChild(url string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -136,7 +136,7 @@ func (printer) Publish(events []taskfeed.Event) {
 	for _, e := range events {
 		fmt.Fprintln(out, "event", e.ID)
 	}
-	_ = out.Flush() // a reader that is gone ends us anyway
+	_ = out.Flush() // without a reader the test has ended
 }
 
 func exec(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
@@ -156,7 +156,7 @@ func value[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) T {
 	return v
 }
 
-// eventually asks again and again until the answer is yes.
+// eventually polls until the answer is true.
 func eventually(t *testing.T, what string, answer func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -186,13 +186,13 @@ func (s *server) leads(t *testing.T) {
 	eventually(t, "leading", func() bool { return s.Stats().Leader })
 }
 
-// follows waits until a server is well and does not lead.
+// follows waits until a server is ready and does not lead.
 func (s *server) follows(t *testing.T) {
 	t.Helper()
 	eventually(t, "following", func() bool { return s.Ready() == nil && !s.Stats().Leader })
 }
 
-// has waits until a server has published so many events.
+// has waits until a server has published n events.
 func (s *server) has(t *testing.T, n int) []taskfeed.Cursor {
 	t.Helper()
 	var ids []taskfeed.Cursor
@@ -214,7 +214,7 @@ func (s *server) has(t *testing.T, n int) []taskfeed.Cursor {
 	return ids
 }
 
-// log reads the ids in the log.
+// log returns the ids in the log.
 func log(t *testing.T, conn *pgx.Conn) []taskfeed.Cursor {
 	t.Helper()
 	rows, _ := conn.Query(t.Context(), "SELECT id FROM taskfeed.events ORDER BY id")
@@ -225,8 +225,8 @@ func log(t *testing.T, conn *pgx.Conn) []taskfeed.Cursor {
 	return ids
 }
 
-// publishesLog waits until servers have published n events, and fails unless
-// those are the log, in its order.
+// publishesLog waits until the servers have published n events, and fails unless
+// those are the log in its order.
 func publishesLog(t *testing.T, conn *pgx.Conn, n int, servers ...*server) {
 	t.Helper()
 	for i, s := range servers {

@@ -1,0 +1,121 @@
+package listener_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/listener"
+)
+
+// A sleeping leader sends no statement between its fallback looks.
+func TestIdleLeader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSession()
+		l, stop := runFake(t, s, newFeed(), listener.Config{FallbackInterval: 10 * time.Second})
+		pass(time.Second) // virtual: it is asleep by then
+		before := s.all()
+		if !l.Stats().Leader || before[len(before)-1] != "wait" {
+			t.Fatalf("after a second: leader %t, calls %v; want it asleep", l.Stats().Leader, before)
+		}
+		pass(8 * time.Second)
+		if got := s.all(); len(got) != len(before) {
+			t.Errorf("calls while asleep: got %v, want none", got[len(before):])
+		}
+		pass(92 * time.Second)
+		looks := s.count("move")
+		if looks < 10 || looks > 20 {
+			t.Errorf("looks in 100 s: got %d, want about one each 10 s", looks)
+		}
+		if got := s.count("maintain"); got != 2 {
+			t.Errorf("maintained %d times in 100 s, want at once and after a minute", got)
+		}
+		if got := s.count("read"); got > 1 {
+			t.Errorf("reads of the log: got %d, want none while nothing is moved", got)
+		}
+		stop()
+		if s.count("close") != 1 {
+			t.Error("the session is open after the end, want it closed")
+		}
+	})
+}
+
+func events(from, to taskfeed.Cursor) []taskfeed.Event {
+	var all []taskfeed.Event
+	for id := from; id <= to; id++ {
+		all = append(all, taskfeed.Event{ID: id})
+	}
+	return all
+}
+
+// Events that were moved and could not be read, or whose move got no answer, are
+// published before any later event.
+func TestNothingIsPublishedOverAGap(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	cases := map[string]struct {
+		moves []func() (taskfeed.Moved, error) // what the moves after the first return
+		reads []error                          // of the first reads after the first event
+	}{
+		"the log could not be read": {
+			moves: []func() (taskfeed.Moved, error){
+				func() (taskfeed.Moved, error) { return taskfeed.Moved{Count: 3, Last: 4}, nil },
+				func() (taskfeed.Moved, error) {
+					return taskfeed.Moved{Count: 1, Last: 5, Events: events(5, 5)}, nil
+				},
+			},
+			reads: []error{broken, broken},
+		},
+		"a move's answer did not arrive": {
+			moves: []func() (taskfeed.Moved, error){
+				func() (taskfeed.Moved, error) { return taskfeed.Moved{}, broken },
+				func() (taskfeed.Moved, error) {
+					return taskfeed.Moved{Count: 1, Last: 5, Events: events(5, 5)}, nil
+				},
+			},
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newFakeSession()
+				moves, reads := 0, 0
+				s.move = func() (taskfeed.Moved, error) {
+					moves++
+					switch {
+					case moves == 1:
+						return taskfeed.Moved{Count: 1, Last: 1, Events: events(1, 1)}, nil
+					case moves-2 < len(c.moves):
+						return c.moves[moves-2]()
+					}
+					return taskfeed.Moved{}, nil
+				}
+				s.after = func(after taskfeed.Cursor) ([]taskfeed.Event, error) {
+					reads++
+					if reads <= len(c.reads) {
+						return nil, c.reads[reads-1]
+					}
+					last := taskfeed.Cursor(4) // in the log when this is asked
+					if moves >= 3 {
+						last = 5
+					}
+					return events(after+1, last), nil
+				}
+				f := newFeed()
+				l, stop := runFake(t, s, f, listener.Config{})
+				pass(10 * time.Second)
+				stop()
+				if got, want := fmt.Sprint(f.published(t)), "[1 2 3 4 5]"; got != want {
+					t.Errorf("published: got %s, want %s", got, want)
+				}
+				if !l.Stats().Up {
+					t.Errorf("not up in the end: %v", l.Ready())
+				}
+			})
+		})
+	}
+}
