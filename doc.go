@@ -12,7 +12,8 @@
 // # Where to look
 //
 //   - migrations: the schema and the capture triggers.
-//   - store: every SQL statement, among them the move from changes to events.
+//   - store: the log and the session, among them the move from changes to events.
+//   - store/history: lists, timelines and statistics.
 //   - listener: leadership, the doorbell, the sequencing loop, following.
 //   - hub: who is connected, what they have seen, fan-out.
 //   - auth: tokens in, a Principal out.

@@ -18,6 +18,9 @@ const (
 	// TypeFeedReset: events were missed for good. The client drops its state,
 	// reads the tasks again and goes on from the frame's cursor.
 	TypeFeedReset Type = "feed_reset"
+	// TypeFeedClosed: the stream ends, with a close code and a reason. It takes the
+	// place of a close frame over SSE; WebSocket has close frames.
+	TypeFeedClosed Type = "feed_closed"
 )
 
 // ResetReason says why a feed_reset was sent.

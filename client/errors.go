@@ -33,15 +33,6 @@ var (
 	ErrRunning = errors.New("client: the feed runs already")
 )
 
-// Close codes of the protocol that the client tells apart; see docs/PROTOCOL.md.
-const (
-	closeBadToken     = 4001
-	closeForbidden    = 4003
-	closeSlow         = 4008
-	closeDisconnected = 4011
-	closeForGood      = 4500 // and above: do not come back
-)
-
 // CloseError is the close frame that ended a connection. errors.Is matches it
 // with ErrRejected, ErrForbidden, ErrDisconnected or ErrRefused by its code.
 type CloseError struct {
@@ -57,13 +48,13 @@ func (e *CloseError) Error() string {
 // Is reports whether target is the error that the code stands for.
 func (e *CloseError) Is(target error) bool {
 	switch {
-	case e.Code == closeBadToken:
+	case e.Code == taskfeed.CloseBadToken:
 		return target == ErrRejected
-	case e.Code == closeForbidden:
+	case e.Code == taskfeed.CloseForbidden:
 		return target == ErrForbidden
-	case e.Code == closeDisconnected:
+	case e.Code == taskfeed.CloseDisconnected:
 		return target == ErrDisconnected
-	case e.Code >= closeForGood:
+	case e.Code >= taskfeed.ClosePermanent:
 		return target == ErrRefused
 	}
 	return false
@@ -71,7 +62,7 @@ func (e *CloseError) Is(target error) bool {
 
 // soon reports whether the server asked the client to come back at once.
 func (e *CloseError) soon() bool {
-	return e.Code == websocket.CloseServiceRestart || e.Code == closeSlow
+	return e.Code == websocket.CloseServiceRestart || e.Code == taskfeed.CloseSlow
 }
 
 // StatusError is the answer of a server that did not upgrade the connection.

@@ -13,11 +13,11 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
 const (
-	subprotocol      = "taskfeed.v1"
 	handshakeTimeout = 15 * time.Second
 	writeTimeout     = 5 * time.Second
 	closeTimeout     = time.Second
@@ -33,7 +33,7 @@ const (
 // the middle of the handshake, which the dialer alone would not.
 func (r *run) dial(ctx context.Context) (*websocket.Conn, error) {
 	dialer := websocket.Dialer{
-		Subprotocols:     []string{subprotocol},
+		Subprotocols:     []string{taskfeed.Subprotocol},
 		HandshakeTimeout: handshakeTimeout,
 		ReadBufferSize:   4096,
 		WriteBufferSize:  1024,

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -302,7 +303,7 @@ func TestAutobahn09Limits(t *testing.T) {
 		{"9.2.1 binary of 64 KiB", script(send(whole(wstest.OpBinary, repeated(limit)))), closeUnsupported, 0},
 		{"9.2.2 binary of 1 MiB", script(send(whole(wstest.OpBinary, repeated(1<<20)))), closeUnsupported, 0},
 		{"9.7.1 120 texts, one after the other", pings, alive, 0},
-		{"9.7.2 more texts than a minute allows", tooMany, closeTooMany, 0},
+		{"9.7.2 more texts than a minute allows", tooMany, taskfeed.CloseTooMany, 0},
 	}
 	for i, size := range []int{64, 256, 1 << 10, 4 << 10, 16 << 10} {
 		cases = append(cases,

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 )
 
@@ -27,12 +28,12 @@ func TestBadInput37Renewal(t *testing.T) {
 		token string
 		code  int
 	}{
-		"bad input 37: another user's":       {f.token("bob"), closeForbidden},
-		"bad input 37: expired":              {expired, closeBadToken},
-		"bad input 37: signed by another":    {must(auth.Issue(foreign, "alice", "admin", time.Hour)), closeBadToken},
-		"bad input 37: other claims":         {header + "." + claims + "." + signature, closeBadToken},
-		"bad input 37: of 1 KB and no token": {strings.Repeat("x", 1024), closeBadToken},
-		"bad input 37: with control bytes":   {`a\u0000\n`, closeBadToken},
+		"bad input 37: another user's":       {f.token("bob"), taskfeed.CloseForbidden},
+		"bad input 37: expired":              {expired, taskfeed.CloseBadToken},
+		"bad input 37: signed by another":    {must(auth.Issue(foreign, "alice", "admin", time.Hour)), taskfeed.CloseBadToken},
+		"bad input 37: other claims":         {header + "." + claims + "." + signature, taskfeed.CloseBadToken},
+		"bad input 37: of 1 KB and no token": {strings.Repeat("x", 1024), taskfeed.CloseBadToken},
+		"bad input 37: with control bytes":   {`a\u0000\n`, taskfeed.CloseBadToken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
@@ -19,7 +21,7 @@ import (
 // not need the real store.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	h := &fakeHistory{page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}}}
+	h := &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}}}
 	f, _ := serveREST(t, h, Config{RequestsPerMinute: -1})
 	admin := f.adminToken()
 	refuse := func(t *testing.T, path string, fields ...string) string {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
@@ -110,7 +111,7 @@ func (s *Server) logClosed(connectionID, userID string, code int, since time.Tim
 		slog.Int64("bytes_sent", sent),
 	}
 	switch code {
-	case closeProtocolError, closeUnsupported, closeInvalidData, closeTooBig, closeBadToken, closeForbidden, closeTooMany:
+	case closeProtocolError, closeUnsupported, closeInvalidData, closeTooBig, taskfeed.CloseBadToken, taskfeed.CloseForbidden, taskfeed.CloseTooMany:
 		attrs = append(attrs, logs.Bounded(codeLabel(code)))
 	}
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "connection closed", attrs...)

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"strconv"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -30,12 +32,12 @@ func (s *Server) listEvents(c echo.Context, principal auth.Principal, by eyes) e
 	if err != nil {
 		return err
 	}
-	q := taskfeed.EventQuery{
+	q := history.EventQuery{
 		UserID: by.chosenUser(p),
 		TaskID: p.text("task_id"),
 		Types:  p.types("type"),
 		Time:   p.span("since", "until"),
-		Sort:   p.sort(taskfeed.SortIDDesc, taskfeed.SortID),
+		Sort:   p.sort(history.SortIDDesc, history.SortID),
 	}
 	q.IncludeBroadcast = q.UserID != ""
 	q.After = p.after()

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
@@ -25,8 +27,8 @@ func TestExport(t *testing.T) {
 	dangerous.Message, dangerous.Error, dangerous.Kind = "+1\r\n\"x\"", "\t=1", "-k"
 	dangerous.Result, dangerous.Truncated = nil, []string{"result"}
 	h := &fakeHistory{
-		page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice"), dangerous}},
-		log:  taskfeed.EventPage{Items: []taskfeed.Event{{ID: 7, Type: "mail", Data: json.RawMessage(`{"a": "b\nc"}`), Timestamp: sometime}}},
+		page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice"), dangerous}},
+		log:  history.EventPage{Items: []taskfeed.Event{{ID: 7, Type: "mail", Data: json.RawMessage(`{"a": "b\nc"}`), Timestamp: sometime}}},
 	}
 	f, _ := serveREST(t, h, Config{})
 	admin := f.adminToken()

@@ -44,8 +44,8 @@ func TestPlainClient(t *testing.T) {
 	t.Run("it is told that its token is bad, or another user's", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{})
-		wstest.Dial(t, f.url+"/ws/alice?token=nonsense", wstest.Options{}).ExpectClose(closeBadToken)
-		wstest.Dial(t, f.url+"/ws/alice?token="+f.token("bob"), wstest.Options{}).ExpectClose(closeForbidden)
+		wstest.Dial(t, f.url+"/ws/alice?token=nonsense", wstest.Options{}).ExpectClose(taskfeed.CloseBadToken)
+		wstest.Dial(t, f.url+"/ws/alice?token="+f.token("bob"), wstest.Options{}).ExpectClose(taskfeed.CloseForbidden)
 		f.eventually("the refused sockets are gone", func() bool { return f.refused.Load() == 0 })
 	})
 
@@ -177,7 +177,7 @@ func TestDeadConnection(t *testing.T) {
 		if got := c.Read().Op; got != wstest.OpPing {
 			t.Errorf("first frame has opcode %#x, want a ping", got)
 		}
-		c.ExpectClose(closeNoPong)
+		c.ExpectClose(taskfeed.CloseNoPong)
 		f.eventually("the connection is removed", func() bool { return f.hub.Stats().Subscribers == 0 && len(f.Connections()) == 0 })
 	})
 

@@ -195,7 +195,7 @@ func TestBadInput32Floods(t *testing.T) {
 			id := f.log.add("alice", "hello", `{}`)[0]
 			flood := strings.Repeat(string(frame.Bytes()), 10_000)
 			_ = c.TryBytes([]byte(flood)) // the server may have had enough before the end
-			c.ExpectClose(closeTooMany)
+			c.ExpectClose(taskfeed.CloseTooMany)
 			other.ExpectEvent(id)
 			other.ExpectQuiet()
 		})
@@ -239,7 +239,7 @@ func TestBadInput33Closing(t *testing.T) {
 		c := f.dialRaw("alice")
 		f.eventually("it is open", func() bool { return f.DisconnectUser("alice") == 1 })
 		gone(f)
-		c.ExpectClose(closeDisconnected)
+		c.ExpectClose(taskfeed.CloseDisconnected)
 		c.ExpectEnd()
 	})
 	t.Run("the peer sends on after our close frame", func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestBadInput33Closing(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: quick})
 		c := wstest.DialRaw(t, f.url+"/ws/alice", http.Header{})
-		c.ExpectClose(closeBadToken)
+		c.ExpectClose(taskfeed.CloseBadToken)
 		c.ExpectEnd()
 		gone(f)
 	})
@@ -304,7 +304,7 @@ func TestBadInput36TooManyMessages(t *testing.T) {
 		c.ExpectQuiet()
 	}
 	c.Send("ping")
-	c.ExpectClose(closeTooMany)
+	c.ExpectClose(taskfeed.CloseTooMany)
 }
 
 func TestBadInput62Disconnect(t *testing.T) {
@@ -319,12 +319,12 @@ func TestBadInput62Disconnect(t *testing.T) {
 			t.Errorf("Disconnect(%q) found nothing", c.ID)
 		}
 	}
-	other.ExpectClose(closeDisconnected)
+	other.ExpectClose(taskfeed.CloseDisconnected)
 	if got := f.DisconnectUser("alice"); got != 2 {
 		t.Errorf("DisconnectUser found %d connections, want 2", got)
 	}
-	first.ExpectClose(closeDisconnected)
-	second.ExpectClose(closeDisconnected)
+	first.ExpectClose(taskfeed.CloseDisconnected)
+	second.ExpectClose(taskfeed.CloseDisconnected)
 	for _, id := range []string{"", "x", f.registry.prefix, f.registry.prefix + "-0", f.registry.prefix + "-x", "-1"} {
 		if f.Disconnect(id) {
 			t.Errorf("Disconnect(%q) found a connection", id)

@@ -14,6 +14,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
@@ -169,11 +171,11 @@ func FuzzFilters(f *testing.F) {
 		switch w.Code {
 		case http.StatusOK:
 			for _, q := range h.tasks {
-				checkQuery(t, q.Limit, q.Sort, string(taskfeed.SortCreatedDesc)+string(taskfeed.SortUpdatedDesc), q.Created, q.UserID, q.Kind, q.Text, q.After)
-				checkQuery(t, q.Limit, q.Sort, string(taskfeed.SortCreatedDesc)+string(taskfeed.SortUpdatedDesc), q.Updated)
+				checkQuery(t, q.Limit, q.Sort, string(history.SortCreatedDesc)+string(history.SortUpdatedDesc), q.Created, q.UserID, q.Kind, q.Text, q.After)
+				checkQuery(t, q.Limit, q.Sort, string(history.SortCreatedDesc)+string(history.SortUpdatedDesc), q.Updated)
 			}
 			for _, q := range h.events {
-				checkQuery(t, q.Limit, q.Sort, string(taskfeed.SortIDDesc), q.Time, q.UserID, q.TaskID, q.After)
+				checkQuery(t, q.Limit, q.Sort, string(history.SortIDDesc), q.Time, q.UserID, q.TaskID, q.After)
 			}
 		case http.StatusBadRequest:
 			if code := wstest.ProblemCode(w.Body.Bytes()); code != taskfeed.CodeBadRequest || strings.Contains(w.Body.String(), canary) {
@@ -187,9 +189,9 @@ func FuzzFilters(f *testing.F) {
 }
 
 // checkQuery holds a query to what the store takes.
-func checkQuery(t *testing.T, limit int, sort taskfeed.Sort, sorts string, span taskfeed.TimeRange, texts ...string) {
+func checkQuery(t *testing.T, limit int, sort history.Sort, sorts string, span history.TimeRange, texts ...string) {
 	t.Helper()
-	if limit < 1 || limit > taskfeed.MaxPageLimit || !strings.Contains(sorts, string(sort)) {
+	if limit < 1 || limit > history.MaxPageLimit || !strings.Contains(sorts, string(sort)) {
 		t.Errorf("limit %d and sort %q reach the store", limit, sort)
 	}
 	if !span.From.IsZero() && !span.To.IsZero() && span.From.After(span.To) {

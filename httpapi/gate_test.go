@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 )
 
@@ -27,13 +29,13 @@ func newSlowHistory() *slowHistory {
 	return &slowHistory{asked: make(chan string, 100), release: make(chan struct{})}
 }
 
-func (h *slowHistory) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error) {
+func (h *slowHistory) ListTasks(ctx context.Context, q history.TaskQuery) (history.TaskPage, error) {
 	h.asked <- q.UserID
 	select {
 	case <-h.release:
-		return taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t", q.UserID)}}, nil
+		return history.TaskPage{Items: []taskfeed.Task{someTask("t", q.UserID)}}, nil
 	case <-ctx.Done():
-		return taskfeed.TaskPage{}, &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "narrow the filter", Err: ctx.Err()}
+		return history.TaskPage{}, &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "narrow the filter", Err: ctx.Err()}
 	}
 }
 
@@ -164,9 +166,9 @@ func TestCutAnswersInTheLog(t *testing.T) {
 		}
 		panic("planted")
 	}
-	broken := taskfeed.TaskPage{Items: []taskfeed.Task{task, task, {Result: json.RawMessage("{")}}}
-	large := &fakeHistory{page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}},
-		large: []taskfeed.LargeField{{Name: "error"}}, texts: map[string][]string{"error": {strings.Repeat("e", 100_000)}}, textErr: errors.New("planted")}
+	broken := history.TaskPage{Items: []taskfeed.Task{task, task, {Result: json.RawMessage("{")}}}
+	large := &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}},
+		large: []history.LargeField{{Name: "error"}}, texts: map[string][]string{"error": {strings.Repeat("e", 100_000)}}, textErr: errors.New("planted")}
 	for name, c := range map[string]struct {
 		history *fakeHistory
 		cfg     Config
@@ -227,7 +229,7 @@ func (f *fixture) readSome(conn net.Conn, n int64) {
 // TestWholeAnswersInTheLog counts the bytes of what is not cut.
 func TestWholeAnswersInTheLog(t *testing.T) {
 	t.Parallel()
-	f, _ := serveREST(t, &fakeHistory{page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}}}, Config{})
+	f, _ := serveREST(t, &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}}}, Config{})
 	for _, path := range []string{"/v1/me/tasks", "/v1/me/tasks/t1", "/v1/me/tasks/none", "/v1/nowhere", "/docs"} {
 		resp, body := f.getAs(f.token("alice"), path)
 		want := fmt.Sprintf(`"url":"%s","status":%d,"bytes":%d,`, path, resp.StatusCode, len(body))
@@ -243,8 +245,8 @@ func TestLargeTask(t *testing.T) {
 	t.Parallel()
 	task := someTask("t1", "alice")
 	task.Message, task.Result = "", nil
-	f, _ := serveREST(t, &fakeHistory{page: taskfeed.TaskPage{Items: []taskfeed.Task{task}},
-		large: []taskfeed.LargeField{{Name: "message"}, {Name: "result"}},
+	f, _ := serveREST(t, &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{task}},
+		large: []history.LargeField{{Name: "message"}, {Name: "result"}},
 		texts: map[string][]string{"message": {"a\"\n<", "é\x01\\"}, "result": {`{"a": [1`, `, 2]}`}}}, Config{})
 	resp, body := f.getAs(f.token("alice"), "/v1/me/tasks/t1")
 	var got taskfeed.Task

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 )
@@ -29,8 +31,8 @@ func (p patient) Verify(ctx context.Context, _ string) (auth.Principal, error) {
 	return auth.Principal{}, p.wait(ctx)
 }
 
-func (p patient) ListTasks(ctx context.Context, _ taskfeed.TaskQuery) (taskfeed.TaskPage, error) {
-	return taskfeed.TaskPage{}, p.wait(ctx)
+func (p patient) ListTasks(ctx context.Context, _ history.TaskQuery) (history.TaskPage, error) {
+	return history.TaskPage{}, p.wait(ctx)
 }
 
 // TestBadInput139HangingUp: a client that hung up while its answer was prepared was

@@ -195,10 +195,10 @@ func readToken(r *http.Request) (token string, v1 bool, err error) {
 	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(value, ",") {
 			name = strings.TrimSpace(name)
-			if bearer, ok := strings.CutPrefix(name, "bearer."); ok {
+			if bearer, ok := strings.CutPrefix(name, taskfeed.BearerPrefix); ok {
 				tokens = append(tokens, bearer)
 			}
-			v1 = v1 || name == subprotocol
+			v1 = v1 || name == taskfeed.Subprotocol
 		}
 	}
 	token, err = theOne(tokens)
@@ -215,7 +215,7 @@ func (s *Server) open(c echo.Context, hs handshake) error {
 	case err != nil:
 		return err
 	case principal.UserID != hs.userID:
-		return s.openRefused(c, hs, errForeign, closeForbidden, reasonForbidden)
+		return s.openRefused(c, hs, errForeign, taskfeed.CloseForbidden, reasonForbidden)
 	}
 	return s.openFeed(c, hs, principal)
 }
@@ -301,7 +301,7 @@ func (s *Server) start(c echo.Context, hs handshake, sock *socket) error {
 func (s *Server) upgrade(c echo.Context, hs handshake) (net.Conn, error) {
 	header := http.Header{headerRequestID: {requestID(c)}}
 	if hs.v1 {
-		header.Set("Sec-WebSocket-Protocol", subprotocol)
+		header.Set("Sec-WebSocket-Protocol", taskfeed.Subprotocol)
 	}
 	ws, err := s.upgrader.Upgrade(c.Response(), c.Request(), header)
 	if _, ok := errors.AsType[websocket.HandshakeError](err); ok {

@@ -44,12 +44,12 @@ func TestBadInput14Credentials(t *testing.T) {
 		"in Authorization":                   {opts: wstest.Options{Header: bearer}},
 		"in Authorization, lower case":       {opts: wstest.Options{Header: http.Header{"Authorization": {"bearer  " + token}}}},
 		"beside another scheme":              {query: "?token=" + token, opts: wstest.Options{Header: http.Header{"Authorization": {"Basic YTpi"}}}},
-		"no token":                           {code: closeBadToken},
-		"an empty token":                     {query: "?token=", code: closeBadToken},
-		"an empty Bearer":                    {opts: wstest.Options{Header: http.Header{"Authorization": {"Bearer"}}}, code: closeBadToken},
-		"a token longer than any":            {query: "?token=" + strings.Repeat("x", 9000), code: closeBadToken},
-		"a token cut off":                    {query: "?token=" + token[:len(token)-1], code: closeBadToken},
-		"bad input 18: odd bytes in bearer.": {opts: wstest.Options{Subprotocols: []string{"taskfeed.v1", "bearer.\"\\;=\xe9"}}, code: closeBadToken},
+		"no token":                           {code: taskfeed.CloseBadToken},
+		"an empty token":                     {query: "?token=", code: taskfeed.CloseBadToken},
+		"an empty Bearer":                    {opts: wstest.Options{Header: http.Header{"Authorization": {"Bearer"}}}, code: taskfeed.CloseBadToken},
+		"a token longer than any":            {query: "?token=" + strings.Repeat("x", 9000), code: taskfeed.CloseBadToken},
+		"a token cut off":                    {query: "?token=" + token[:len(token)-1], code: taskfeed.CloseBadToken},
+		"bad input 18: odd bytes in bearer.": {opts: wstest.Options{Subprotocols: []string{"taskfeed.v1", "bearer.\"\\;=\xe9"}}, code: taskfeed.CloseBadToken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -349,7 +349,7 @@ func TestBadInput21Limits(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{limits: hub.Config{MaxTotal: 1}})
 		f.dial("alice")
-		wstest.Dial(t, f.url+"/ws/alice?token=x", wstest.Options{}).ExpectClose(closeBadToken)
+		wstest.Dial(t, f.url+"/ws/alice?token=x", wstest.Options{}).ExpectClose(taskfeed.CloseBadToken)
 		f.eventually("its socket is gone", func() bool { return f.refused.Load() == 0 })
 		f.refused.Add(maxRefused)
 		expectProblem(t, wstest.Refused(t, f.url+"/ws/alice?token=x", wstest.Options{}), 401, taskfeed.CodeBadToken)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -20,7 +22,7 @@ type History interface {
 	EventReader
 	TimelineReader
 	// Stats returns an overview of the tasks and the log. It may read all tasks.
-	Stats(ctx context.Context) (taskfeed.Stats, error)
+	Stats(ctx context.Context) (history.Stats, error)
 	// StalledTasks returns the first of those that run without a visible change for
 	// longer than after.
 	StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error)
@@ -30,26 +32,26 @@ type History interface {
 type TaskReader interface {
 	// ListTasks returns a page. It returns CodeBadRequest for an After that is not
 	// the Next of a page of the same query.
-	ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error)
+	ListTasks(ctx context.Context, q history.TaskQuery) (history.TaskPage, error)
 	// FindTask returns CodeNotFound when there is no task with this id.
-	FindTask(ctx context.Context, id string) (taskfeed.WholeTask, error)
+	FindTask(ctx context.Context, id string) (history.WholeTask, error)
 	// FindUserTask is FindTask for the user's own tasks: there are no others.
-	FindUserTask(ctx context.Context, userID, id string) (taskfeed.WholeTask, error)
+	FindUserTask(ctx context.Context, userID, id string) (history.WholeTask, error)
 	// TaskText yields the text of a field that FindTask has left to be read, in
 	// pieces of a few megabytes. It ends with the first error.
-	TaskText(ctx context.Context, t *taskfeed.WholeTask, f taskfeed.LargeField) iter.Seq2[string, error]
+	TaskText(ctx context.Context, t *history.WholeTask, f history.LargeField) iter.Seq2[string, error]
 	// ExportTasks yields all that the query selects after After, whatever its
 	// Limit, in bounded memory. It ends with the first error.
-	ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error]
+	ExportTasks(ctx context.Context, q history.TaskQuery) iter.Seq2[taskfeed.Task, error]
 }
 
 // EventReader reads the log.
 type EventReader interface {
 	// ListEvents returns a page. It returns CodeBadRequest for an After that is
 	// not the Next of a page of the same query.
-	ListEvents(ctx context.Context, q taskfeed.EventQuery) (taskfeed.EventPage, error)
+	ListEvents(ctx context.Context, q history.EventQuery) (history.EventPage, error)
 	// ExportEvents is to ListEvents as ExportTasks is to ListTasks.
-	ExportEvents(ctx context.Context, q taskfeed.EventQuery) iter.Seq2[taskfeed.Event, error]
+	ExportEvents(ctx context.Context, q history.EventQuery) iter.Seq2[taskfeed.Event, error]
 }
 
 // TimelineReader reads what happened to one task.
@@ -57,10 +59,10 @@ type TimelineReader interface {
 	// TaskEvents returns a page of the events of a task, oldest first. It returns
 	// CodeNotFound when there is neither such a task nor such an event, and
 	// CodeBadRequest for an after that is not the Next of another page.
-	TaskEvents(ctx context.Context, taskID, after string, limit int) (taskfeed.Timeline, error)
+	TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error)
 	// UserTaskEvents is TaskEvents as the user may see it: what that user was
 	// told is all there is.
-	UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (taskfeed.Timeline, error)
+	UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (history.Timeline, error)
 }
 
 // afterFault names the parameter that a list refused: all others were checked
@@ -79,7 +81,7 @@ type list[T any] struct {
 	Next  string `json:"next,omitempty"` // absent on the last page
 }
 
-// taskList is a page of tasks. Cursor is that of taskfeed.TaskPage; it is absent
+// taskList is a page of tasks. Cursor is that of history.TaskPage; it is absent
 // on later pages.
 type taskList struct {
 	list[taskfeed.Task]

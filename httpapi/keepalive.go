@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/taskfeed/taskfeed"
 )
 
 // keepalive says when a socket has to be looked at. All moments are on the
@@ -97,9 +99,9 @@ func (c *socket) tick(now time.Duration) {
 	case verdictPing:
 		c.owe(func(owed *controls) { owed.ping = true })
 	case verdictExpired:
-		c.end(closeBadToken, reasonExpired)
+		c.end(taskfeed.CloseBadToken, reasonExpired)
 	case verdictDead:
-		c.end(closeNoPong, reasonNoPong)
+		c.end(taskfeed.CloseNoPong, reasonNoPong)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taskfeed/taskfeed"
@@ -118,7 +120,7 @@ func TestOverviewThatFails(t *testing.T) {
 	t.Parallel()
 	h := &fakeHistory{}
 	f, _ := serveREST(t, h, Config{})
-	h.stats = taskfeed.Stats{}
+	h.stats = history.Stats{}
 	token := f.adminToken()
 	h.err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "too slow"}
 	f.overview.ask()

@@ -51,7 +51,7 @@ func TestTokenLifetime(t *testing.T) {
 	t.Run("a connection ends when its token expires", func(t *testing.T) {
 		t.Parallel()
 		c := dial(start(t, 300*time.Millisecond), "soon")
-		if got := c.ExpectClose(closeBadToken); got != reasonExpired {
+		if got := c.ExpectClose(taskfeed.CloseBadToken); got != reasonExpired {
 			t.Errorf("reason %q, want %q", got, reasonExpired)
 		}
 	})
@@ -69,18 +69,18 @@ func TestTokenLifetime(t *testing.T) {
 		t.Parallel()
 		c := dial(start(t, 300*time.Millisecond), "alice")
 		c.Send(auth("soon"))
-		c.ExpectClose(closeBadToken)
+		c.ExpectClose(taskfeed.CloseBadToken)
 	})
 	t.Run("bad input 37: renewal for another user, forged, missing", func(t *testing.T) {
 		t.Parallel()
 		f := start(t, time.Hour)
 		for message, code := range map[string]int{
-			auth("bob"):             closeForbidden,
-			auth("forged"):          closeBadToken,
-			auth(""):                closeBadToken,
-			`{"type":"auth"}`:       closeBadToken,
-			` {"type":"auth"}`[1:]:  closeBadToken,
-			auth("forged") + "  \n": closeBadToken,
+			auth("bob"):             taskfeed.CloseForbidden,
+			auth("forged"):          taskfeed.CloseBadToken,
+			auth(""):                taskfeed.CloseBadToken,
+			`{"type":"auth"}`:       taskfeed.CloseBadToken,
+			` {"type":"auth"}`[1:]:  taskfeed.CloseBadToken,
+			auth("forged") + "  \n": taskfeed.CloseBadToken,
 		} {
 			c := dial(f, "alice")
 			c.Send(message)
@@ -155,8 +155,8 @@ func TestSlowReader(t *testing.T) {
 			other.ExpectEvent(id + 1)
 		}
 		f.eventually("its place is free", func() bool { return f.hub.Stats().Reserved == 1 })
-		slow.ExpectClose(closeSlow) // it came back to life in time, and its frames are whole
-		slow.Send(wstest.Close(closeSlow, ""))
+		slow.ExpectClose(taskfeed.CloseSlow) // it came back to life in time, and its frames are whole
+		slow.Send(wstest.Close(taskfeed.CloseSlow, ""))
 		slow.ExpectEnd()
 		f.eventually("it is counted", func() bool { return f.metric("taskfeed_slow_closes_total") == 1 })
 		if got := f.metric(`taskfeed_closes_total{code="4008"}`); got != 1 {

@@ -61,7 +61,7 @@ func TestTokensInOddPlaces(t *testing.T) {
 func TestRefusalsAreSampled(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
-	wstest.Dial(t, f.url+"/ws/alice?token=forged", wstest.Options{}).ExpectClose(closeBadToken)
+	wstest.Dial(t, f.url+"/ws/alice?token=forged", wstest.Options{}).ExpectClose(taskfeed.CloseBadToken)
 	refusals := func() int { return len(f.logs.lines(`"level":"INFO"`, `"code":`)) }
 	f.eventually("the refused handshake is in the log", func() bool { return refusals() > 0 }) // after its answer
 	if got := refusals(); got != 1 {
@@ -69,7 +69,7 @@ func TestRefusalsAreSampled(t *testing.T) {
 	}
 	const times = 100
 	for range times {
-		wstest.Dial(t, f.url+"/ws/alice?token=forged", wstest.Options{}).ExpectClose(closeBadToken)
+		wstest.Dial(t, f.url+"/ws/alice?token=forged", wstest.Options{}).ExpectClose(taskfeed.CloseBadToken)
 		f.get("/ws/alice?after=x")
 		f.get("/nothing")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
 )
 
@@ -98,7 +99,7 @@ func (m *metrics) refused(ctx context.Context, err error) {
 // ended counts a connection that has ended with a close code.
 func (m *metrics) ended(code int) {
 	m.closes.WithLabelValues(codeLabel(code)).Inc()
-	if code == closeSlow {
+	if code == taskfeed.CloseSlow {
 		m.slow.Inc()
 	}
 }

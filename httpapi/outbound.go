@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
@@ -174,7 +175,7 @@ func (c *socket) flush(b *chunk, rest []byte) error {
 	case err == nil:
 		b.written()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.end(closeSlow, reasonSlow)
+		c.end(taskfeed.CloseSlow, reasonSlow)
 		c.mend(b, n, rest)
 	default:
 		c.cut()

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -62,14 +64,14 @@ const (
 // each few seconds, and each counts all tasks.
 func overviewAge(took time.Duration) time.Duration { return max(overviewLeast, overviewShare*took) }
 
-func (s *Server) countAll(ctx context.Context) (taskfeed.Stats, error) {
+func (s *Server) countAll(ctx context.Context) (history.Stats, error) {
 	ctx, cancel := context.WithTimeout(ctx, overviewLimit)
 	defer cancel()
 	return s.deps.History.Stats(ctx)
 }
 
 // overviewFor returns the overview, an older one while counting goes on for long.
-func (s *Server) overviewFor(ctx context.Context) (all taskfeed.Stats, age time.Duration, err error) {
+func (s *Server) overviewFor(ctx context.Context) (all history.Stats, age time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
 	a := s.overview.askWithin(ctx)
@@ -98,10 +100,10 @@ func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 		return err
 	}
 	body := stats{
-		Counts: mapped(all.Counts, func(n taskfeed.StatusCount) statusCount {
+		Counts: mapped(all.Counts, func(n history.StatusCount) statusCount {
 			return statusCount{n.Status, n.Kind, n.Count}
 		}),
-		PerMinute: mapped(all.PerMinute, func(n taskfeed.MinuteCount) minuteCount {
+		PerMinute: mapped(all.PerMinute, func(n history.MinuteCount) minuteCount {
 			return minuteCount{n.Minute.UTC(), n.Count}
 		}),
 		Stalled:      mapped(stalled, viewTask),

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -18,7 +20,7 @@ import (
 
 const (
 	defaultLimit = 50
-	maxLimit     = taskfeed.MaxPageLimit
+	maxLimit     = history.MaxPageLimit
 	maxText      = 255 // bytes, as ids have in the schema
 	maxListed    = 50  // values of a parameter that may stand more than once
 )
@@ -209,15 +211,15 @@ func joined[S ~string](values []S) string {
 }
 
 // sort returns the order, the first of those allowed by default.
-func (p *params) sort(allowed ...taskfeed.Sort) taskfeed.Sort {
+func (p *params) sort(allowed ...history.Sort) history.Sort {
 	value, ok := p.one("sort")
 	switch {
 	case !ok:
 		return allowed[0]
-	case !slices.Contains(allowed, taskfeed.Sort(value)):
+	case !slices.Contains(allowed, history.Sort(value)):
 		p.refuse("sort", "must be one of %s", joined(allowed))
 	}
-	return taskfeed.Sort(value)
+	return history.Sort(value)
 }
 
 // limit returns how many items a page has.
@@ -255,8 +257,8 @@ func (p *params) flag(name string) bool {
 }
 
 // span returns the time from one parameter, included, to another, excluded.
-func (p *params) span(from, to string) taskfeed.TimeRange {
-	r := taskfeed.TimeRange{From: p.time(from), To: p.time(to)}
+func (p *params) span(from, to string) history.TimeRange {
+	r := history.TimeRange{From: p.time(from), To: p.time(to)}
 	if !r.From.IsZero() && !r.To.IsZero() && r.From.After(r.To) {
 		p.refuse(from, "is later than %s", to)
 	}

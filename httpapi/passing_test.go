@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 )
 
@@ -13,7 +15,7 @@ import (
 // empty and not null, and the next one is where the store says.
 func TestEmptyPage(t *testing.T) {
 	t.Parallel()
-	f, _ := serveREST(t, &fakeHistory{log: taskfeed.EventPage{Items: []taskfeed.Event{}, Next: "further"}}, Config{})
+	f, _ := serveREST(t, &fakeHistory{log: history.EventPage{Items: []taskfeed.Event{}, Next: "further"}}, Config{})
 	for path, token := range map[string]string{"/v1/events?type=none&limit=7": f.adminToken(), "/v1/me/events?type=none&limit=7": f.token("alice")} {
 		resp, body := f.getAs(token, path)
 		if want := `{"items":[],"next":"further"}` + "\n"; resp.StatusCode != 200 || body != want {

@@ -130,5 +130,5 @@ func TestIDsInTheQueryAreNeeded(t *testing.T) {
 	for _, query := range []string{"", "user_id=", "user_id=alice&user_id=bob", "user_id=%00", "user_id=%ff", "userId=alice"} {
 		expectProblem(t, wstest.Refused(t, f.url+"/ws?token="+f.token("alice")+"&"+query, wstest.Options{}), 400, taskfeed.CodeBadRequest)
 	}
-	wstest.Dial(t, f.url+"/ws?user_id=bob&token="+f.token("alice"), wstest.Options{}).ExpectClose(closeForbidden)
+	wstest.Dial(t, f.url+"/ws?user_id=bob&token="+f.token("alice"), wstest.Options{}).ExpectClose(taskfeed.CloseForbidden)
 }

@@ -9,12 +9,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// subprotocol is what a client names to get control frames, and the only
-// subprotocol that an answer ever names.
-const subprotocol = "taskfeed.v1"
-
-// Close codes. After those from 4000 on, but 4001, 4003 and 4011, a client
-// connects again with its cursor.
+// Close codes of RFC 6455; taskfeed's own are in the root package.
 const (
 	closeNormal        = 1000
 	closeProtocolError = 1002
@@ -25,13 +20,6 @@ const (
 	closeTooBig        = 1009
 	closeInternal      = 1011
 	closeRestart       = 1012
-
-	closeBadToken     = 4001 // missing, malformed, forged or expired
-	closeForbidden    = 4003 // the token is another user's
-	closeSlow         = 4008 // the client does not take what is sent
-	closeNoPong       = 4009 // the client does not answer pings
-	closeDisconnected = 4011 // by an admin; the client stays away
-	closeTooMany      = 4029 // too many messages
 )
 
 // Reasons of close frames, each at most 123 bytes.
@@ -93,7 +81,7 @@ func closeFor(err error) (int, string) {
 	if !ok || e.Code != taskfeed.CodeBadToken {
 		return closeInternal, reasonInternal
 	}
-	return closeBadToken, clip(e.Message)
+	return taskfeed.CloseBadToken, clip(e.Message)
 }
 
 // clip shortens a reason to what a close frame holds.
@@ -120,7 +108,7 @@ func codeLabel(code int) string {
 // ours reports whether the code is one of taskfeed's own.
 func ours(code int) bool {
 	switch code {
-	case closeBadToken, closeForbidden, closeSlow, closeNoPong, closeDisconnected, closeTooMany:
+	case taskfeed.CloseBadToken, taskfeed.CloseForbidden, taskfeed.CloseSlow, taskfeed.CloseNoPong, taskfeed.CloseDisconnected, taskfeed.CloseTooMany:
 		return true
 	}
 	return false

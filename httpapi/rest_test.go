@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -25,49 +27,49 @@ import (
 // fakeHistory answers with what its fields say and keeps what it was asked.
 type fakeHistory struct {
 	mu       sync.Mutex
-	tasks    []taskfeed.TaskQuery
-	events   []taskfeed.EventQuery
+	tasks    []history.TaskQuery
+	events   []history.EventQuery
 	timeline []string // task, user, after and limit of each call
 
-	page     taskfeed.TaskPage
-	log      taskfeed.EventPage
-	steps    taskfeed.Timeline
-	stats    taskfeed.Stats
+	page     history.TaskPage
+	log      history.EventPage
+	steps    history.Timeline
+	stats    history.Stats
 	counted  int           // calls of Stats
 	stalled  time.Duration // as last asked for
 	standing []taskfeed.Task
 	err      error
 	exported iter.Seq2[taskfeed.Task, error]
-	large    []taskfeed.LargeField
+	large    []history.LargeField
 	texts    map[string][]string // pieces of large fields
 	textErr  error               // after them
 }
 
-func (h *fakeHistory) ListTasks(_ context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error) {
+func (h *fakeHistory) ListTasks(_ context.Context, q history.TaskQuery) (history.TaskPage, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tasks = append(h.tasks, q)
 	return h.page, h.err
 }
 
-func (h *fakeHistory) FindTask(_ context.Context, id string) (taskfeed.WholeTask, error) {
+func (h *fakeHistory) FindTask(_ context.Context, id string) (history.WholeTask, error) {
 	return h.find(func(t *taskfeed.Task) bool { return t.ID == id })
 }
 
-func (h *fakeHistory) FindUserTask(_ context.Context, userID, id string) (taskfeed.WholeTask, error) {
+func (h *fakeHistory) FindUserTask(_ context.Context, userID, id string) (history.WholeTask, error) {
 	return h.find(func(t *taskfeed.Task) bool { return t.ID == id && t.UserID == userID })
 }
 
-func (h *fakeHistory) find(is func(*taskfeed.Task) bool) (taskfeed.WholeTask, error) {
+func (h *fakeHistory) find(is func(*taskfeed.Task) bool) (history.WholeTask, error) {
 	for _, t := range h.page.Items {
 		if is(&t) {
-			return taskfeed.WholeTask{Task: t, Large: h.large}, h.err
+			return history.WholeTask{Task: t, Large: h.large}, h.err
 		}
 	}
-	return taskfeed.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
+	return history.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
 }
 
-func (h *fakeHistory) TaskText(_ context.Context, _ *taskfeed.WholeTask, f taskfeed.LargeField) iter.Seq2[string, error] {
+func (h *fakeHistory) TaskText(_ context.Context, _ *history.WholeTask, f history.LargeField) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, piece := range h.texts[f.Name] {
 			if !yield(piece, nil) {
@@ -80,7 +82,7 @@ func (h *fakeHistory) TaskText(_ context.Context, _ *taskfeed.WholeTask, f taskf
 	}
 }
 
-func (h *fakeHistory) ExportTasks(_ context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error] {
+func (h *fakeHistory) ExportTasks(_ context.Context, q history.TaskQuery) iter.Seq2[taskfeed.Task, error] {
 	if h.exported != nil {
 		return h.exported
 	}
@@ -96,25 +98,25 @@ func (h *fakeHistory) ExportTasks(_ context.Context, q taskfeed.TaskQuery) iter.
 	}
 }
 
-func (h *fakeHistory) ListEvents(_ context.Context, q taskfeed.EventQuery) (taskfeed.EventPage, error) {
+func (h *fakeHistory) ListEvents(_ context.Context, q history.EventQuery) (history.EventPage, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.events = append(h.events, q)
 	return h.log, h.err
 }
 
-func (h *fakeHistory) TaskEvents(ctx context.Context, taskID, after string, limit int) (taskfeed.Timeline, error) {
+func (h *fakeHistory) TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error) {
 	return h.UserTaskEvents(ctx, "", taskID, after, limit)
 }
 
-func (h *fakeHistory) UserTaskEvents(_ context.Context, userID, taskID, after string, limit int) (taskfeed.Timeline, error) {
+func (h *fakeHistory) UserTaskEvents(_ context.Context, userID, taskID, after string, limit int) (history.Timeline, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.timeline = append(h.timeline, fmt.Sprintf("%q %q %q %d", taskID, userID, after, limit))
 	return h.steps, h.err
 }
 
-func (h *fakeHistory) ExportEvents(_ context.Context, q taskfeed.EventQuery) iter.Seq2[taskfeed.Event, error] {
+func (h *fakeHistory) ExportEvents(_ context.Context, q history.EventQuery) iter.Seq2[taskfeed.Event, error] {
 	return func(yield func(taskfeed.Event, error) bool) {
 		for _, e := range h.log.Items {
 			if !yield(e, nil) {
@@ -131,7 +133,7 @@ func (h *fakeHistory) StalledTasks(_ context.Context, after time.Duration) ([]ta
 	return h.standing, h.err
 }
 
-func (h *fakeHistory) Stats(context.Context) (taskfeed.Stats, error) {
+func (h *fakeHistory) Stats(context.Context) (history.Stats, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.counted++
@@ -216,7 +218,7 @@ var (
 
 func TestAccess(t *testing.T) {
 	t.Parallel()
-	h := &fakeHistory{page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice"), someTask("t2", "bob")}}}
+	h := &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice"), someTask("t2", "bob")}}}
 	f, _ := serveREST(t, h, Config{})
 	alice, admin := f.token("alice"), f.adminToken()
 	ask := func(route, token string) (*http.Response, string) {
@@ -304,8 +306,8 @@ func TestAccess(t *testing.T) {
 func TestLists(t *testing.T) {
 	t.Parallel()
 	h := &fakeHistory{
-		page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}, Next: "n+1", Cursor: 4711},
-		log: taskfeed.EventPage{Items: []taskfeed.Event{{ID: 7, UserID: "alice", TaskID: "t1", Type: taskfeed.TypeTaskProgress,
+		page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}, Next: "n+1", Cursor: 4711},
+		log: history.EventPage{Items: []taskfeed.Event{{ID: 7, UserID: "alice", TaskID: "t1", Type: taskfeed.TypeTaskProgress,
 			Version: 2, Data: json.RawMessage(`{"progress": 40}`), Timestamp: sometime}}},
 	}
 	f, _ := serveREST(t, h, Config{})
@@ -323,9 +325,9 @@ func TestLists(t *testing.T) {
 		if got := next.Query(); got.Get("after") != "n+1" || got.Get("limit") != "7" || !slices.Equal(got["status"], []string{"queued,running", "failed"}) || next.Path != "/v1/tasks" {
 			t.Errorf("next page at %s, want the same with after=n+1", next)
 		}
-		wantQuery := taskfeed.TaskQuery{UserID: "al ice", Statuses: []taskfeed.Status{"queued", "running", "failed"}, Kind: "export",
-			Created: taskfeed.TimeRange{From: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)},
-			Text:    "50%", Sort: taskfeed.SortCreated, After: "abc", Limit: 7}
+		wantQuery := history.TaskQuery{UserID: "al ice", Statuses: []taskfeed.Status{"queued", "running", "failed"}, Kind: "export",
+			Created: history.TimeRange{From: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)},
+			Text:    "50%", Sort: history.SortCreated, After: "abc", Limit: 7}
 		if got := h.tasks[len(h.tasks)-1]; !reflect.DeepEqual(got, wantQuery) {
 			t.Errorf("query %+v, want %+v", got, wantQuery)
 		}
@@ -347,12 +349,12 @@ func TestLists(t *testing.T) {
 			t.Errorf("%d %s, Link %q; want %s and no link", resp.StatusCode, body, resp.Header.Get("Link"), want)
 		}
 		at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-		wantQuery := taskfeed.EventQuery{TaskID: "t1", Types: []taskfeed.Type{"task_progress", "mail"}, Time: taskfeed.TimeRange{From: at, To: at}, Sort: taskfeed.SortID, Limit: 50}
+		wantQuery := history.EventQuery{TaskID: "t1", Types: []taskfeed.Type{"task_progress", "mail"}, Time: history.TimeRange{From: at, To: at}, Sort: history.SortID, Limit: 50}
 		if got := h.events[len(h.events)-1]; !reflect.DeepEqual(got, wantQuery) {
 			t.Errorf("query %+v, want %+v", got, wantQuery)
 		}
 		f.getAs(admin, "/v1/events?user_id=alice")
-		if got := h.events[len(h.events)-1]; got.UserID != "alice" || !got.IncludeBroadcast || got.Sort != taskfeed.SortIDDesc {
+		if got := h.events[len(h.events)-1]; got.UserID != "alice" || !got.IncludeBroadcast || got.Sort != history.SortIDDesc {
 			t.Errorf("query %+v, want what alice was told, newest first", got)
 		}
 	})
@@ -363,12 +365,12 @@ func TestLists(t *testing.T) {
 		}
 	})
 	t.Run("a timeline", func(t *testing.T) {
-		h.steps = taskfeed.Timeline{
-			EventPage: taskfeed.EventPage{Items: []taskfeed.Event{
+		h.steps = history.Timeline{
+			EventPage: history.EventPage{Items: []taskfeed.Event{
 				{ID: 1, UserID: "alice", TaskID: "t1", Type: taskfeed.TypeTaskQueued, Version: 1, Data: json.RawMessage(`{}`), Timestamp: sometime},
 				{ID: 2, UserID: "alice", TaskID: "t1", Type: taskfeed.TypeTaskStarted, Version: 2, Data: json.RawMessage(`{}`), Timestamp: sometime.Add(1500250 * time.Microsecond)},
 			}},
-			Summary: &taskfeed.TaskSummary{Events: 2, Attempts: 1, Queued: 1500250 * time.Microsecond, First: sometime, Last: sometime},
+			Summary: &history.TaskSummary{Events: 2, Attempts: 1, Queued: 1500250 * time.Microsecond, First: sometime, Last: sometime},
 		}
 		_, body := f.getAs(admin, "/v1/tasks/t1/events?limit=500&after=x")
 		for _, want := range []string{`"data":{}},{"id":2`, `"since_previous_ms":1500.25`, `"queued_ms":1500.25`, `"attempts":1`, `"first":"2026-11-22T10:00:00.123456Z"`} {
@@ -386,8 +388,8 @@ func TestLists(t *testing.T) {
 	})
 	t.Run("statistics", func(t *testing.T) {
 		running := someTask("t9", "bob")
-		h.stats = taskfeed.Stats{Counts: []taskfeed.StatusCount{{Status: "queued", Kind: "", Count: 3}},
-			PerMinute: []taskfeed.MinuteCount{{Minute: sometime, Count: 4}}, OldestRunning: &running}
+		h.stats = history.Stats{Counts: []history.StatusCount{{Status: "queued", Kind: "", Count: 3}},
+			PerMinute: []history.MinuteCount{{Minute: sometime, Count: 4}}, OldestRunning: &running}
 		h.standing = []taskfeed.Task{running}
 		_, body := f.getAs(admin, "/v1/stats?stalled_after=90s")
 		for _, want := range []string{`{"status":"queued","count":3}`, `"events_per_minute":[{"minute":"2026-11-22T10:00:00.123456Z","count":4}]`,
@@ -396,7 +398,7 @@ func TestLists(t *testing.T) {
 				t.Errorf("%s lacks %s", body, want)
 			}
 		}
-		h.stats = taskfeed.Stats{}
+		h.stats = history.Stats{}
 		f.getAs(admin, "/v1/stats")
 		if h.stalled != defaultStalled {
 			t.Errorf("stalled after %v, want %v by default", h.stalled, defaultStalled)
@@ -428,7 +430,7 @@ func linkOf(t *testing.T, resp *http.Response) *url.URL {
 
 func TestETag(t *testing.T) {
 	t.Parallel()
-	h := &fakeHistory{page: taskfeed.TaskPage{Items: []taskfeed.Task{someTask("a/b", "alice")}}}
+	h := &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("a/b", "alice")}}}
 	f, _ := serveREST(t, h, Config{})
 	token := f.token("alice")
 	const path = "/v1/me/tasks/a%2Fb"

@@ -23,6 +23,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/logs"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // Verifier says whom a token speaks for; *auth.Verifier is one.
@@ -69,7 +70,7 @@ type Server struct {
 	metrics  *metrics
 	registry *registry
 	ready    *kept[[]checkResult]
-	overview *kept[taskfeed.Stats]
+	overview *kept[history.Stats]
 	stop     context.CancelFunc // ends what is looked for on nobody's account
 	upgrader websocket.Upgrader
 	origins  *originList
@@ -119,7 +120,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	s.ready = newKept(always(cfg.CheckInterval), ready.run)
 	var running context.Context
 	running, s.stop = context.WithCancel(context.Background())
-	s.overview = newKept(overviewAge, func() (taskfeed.Stats, error) { return s.countAll(running) })
+	s.overview = newKept(overviewAge, func() (history.Stats, error) { return s.countAll(running) })
 	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}
@@ -245,7 +246,7 @@ func (s *Server) Disconnect(connectionID string) bool {
 	if m == nil {
 		return false
 	}
-	m.end(closeDisconnected, reasonDisconnected)
+	m.end(taskfeed.CloseDisconnected, reasonDisconnected)
 	return true
 }
 
@@ -254,7 +255,7 @@ func (s *Server) Disconnect(connectionID string) bool {
 func (s *Server) DisconnectUser(userID string) int {
 	members := s.registry.ofUser(userID)
 	for _, m := range members {
-		m.end(closeDisconnected, reasonDisconnected)
+		m.end(taskfeed.CloseDisconnected, reasonDisconnected)
 	}
 	return len(members)
 }

@@ -194,7 +194,7 @@ func (c *socket) spend() error {
 	if c.inbound.take(c.server.now(), c.server.cfg.MessagesPerMinute) == 0 || c.isClosing() {
 		return nil
 	}
-	return &closeError{closeTooMany, reasonTooMany}
+	return &closeError{taskfeed.CloseTooMany, reasonTooMany}
 }
 
 // handleMessage obeys a whole text message, which is UTF-8.
@@ -225,7 +225,7 @@ func (c *socket) renew(token string) error {
 		c.server.log.Warn("token not renewed", "connection_id", c.name(), "error", err)
 		return nil
 	case p.UserID != c.userID:
-		return &closeError{closeForbidden, reasonForbidden}
+		return &closeError{taskfeed.CloseForbidden, reasonForbidden}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -190,12 +191,9 @@ func appendComment(dst []byte, cursor, known taskfeed.Cursor) []byte {
 // appendClosed appends the event that says why the server ends the stream, by
 // the code with which it would close a WebSocket.
 func appendClosed(dst []byte, code int, reason string) []byte {
-	if code == closeDisconnected {
+	if code == taskfeed.CloseDisconnected {
 		dst = appendRetry(dst, retryNever)
 	}
-	dst = append(dst, `event: feed_closed`+"\n"+`data: {"type":"feed_closed","code":`...)
-	dst = strconv.AppendInt(dst, int64(code), 10)
-	dst = append(dst, `,"reason":`...)
-	dst = strconv.AppendQuote(dst, reason) // our own words: ASCII
-	return append(dst, '}', '\n', '\n')
+	return fmt.Appendf(dst, "event: %[1]s\ndata: {\"type\":\"%[1]s\",\"code\":%[2]d,\"reason\":%[3]q}\n\n",
+		taskfeed.TypeFeedClosed, code, reason) // the reasons are our own and ASCII, so %q is JSON
 }

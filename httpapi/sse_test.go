@@ -226,7 +226,7 @@ func TestStreamEnds(t *testing.T) {
 		f := serve(t, setup{cfg: Config{PingInterval: 100 * time.Millisecond}, deps: Deps{Verifier: verifierOf(soon)}})
 		c := f.stream("soon")
 		c.ExpectLive(0)
-		c.ExpectClosed(closeBadToken)
+		c.ExpectClosed(taskfeed.CloseBadToken)
 		if len(f.Connections()) != 0 {
 			t.Error("the stream is still listed")
 		}
@@ -248,7 +248,7 @@ func TestStreamEnds(t *testing.T) {
 		c := f.stream(f.token("alice"))
 		c.ExpectLive(0)
 		f.Obey(taskfeed.CommandDisconnectConnection, f.Connections()[0].ID)
-		c.ExpectClosed(closeDisconnected)
+		c.ExpectClosed(taskfeed.CloseDisconnected)
 		if c.Parser.Retry != retryNever || c.Parser.LastID != "0" {
 			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, retryNever)
 		}

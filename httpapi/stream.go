@@ -72,7 +72,7 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	st.writer.Lock()
 	defer st.writer.Unlock()
 	st.over = true
-	if code, reason := st.ending(); code != closeAbnormal && code != closeSlow {
+	if code, reason := st.ending(); code != closeAbnormal && code != taskfeed.CloseSlow {
 		_ = st.write(appendClosed(nil, code, reason)) // the client may be gone
 	}
 }
@@ -233,7 +233,7 @@ func (st *stream) write(p []byte) error {
 		err = st.out.Flush()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		st.end(closeSlow, reasonSlow)
+		st.end(taskfeed.CloseSlow, reasonSlow)
 		st.abort()
 	}
 	return err
@@ -301,7 +301,7 @@ func (st *stream) describe() Connection {
 func (st *stream) due() time.Duration { return st.expires }
 
 // tick implements member.
-func (st *stream) tick(time.Duration) { st.end(closeBadToken, reasonExpired) }
+func (st *stream) tick(time.Duration) { st.end(taskfeed.CloseBadToken, reasonExpired) }
 
 // name is the connection's id as logs and admins see it.
 func (st *stream) name() string { return st.server.registry.name(st.id) }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -48,7 +50,7 @@ func (s *Server) findTask(c echo.Context, by eyes) error {
 	return writeTask(c, t.Task)
 }
 
-func (s *Server) readTask(ctx context.Context, by eyes, id string) (taskfeed.WholeTask, error) {
+func (s *Server) readTask(ctx context.Context, by eyes, id string) (history.WholeTask, error) {
 	if by.all {
 		return s.deps.History.FindTask(ctx, id)
 	}
@@ -87,7 +89,7 @@ func writeTask(c echo.Context, t taskfeed.Task) error {
 // of it is read in pieces, each written before the next is read, so that neither
 // memory nor a connection of the database waits for the client. The answer has no
 // Content-Length; what is cut off shows by the missing end of its last chunk.
-func (s *Server) writeLargeTask(c echo.Context, t *taskfeed.WholeTask) error {
+func (s *Server) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 	head, err := encodeJSON(nil, t.Task)
 	if err != nil {
 		return err
@@ -125,7 +127,7 @@ func (s *Server) writeLargeTask(c echo.Context, t *taskfeed.WholeTask) error {
 // largeFields yields the large fields of a task as JSON, a comma before each. A
 // result is JSON already; of other texts each piece is a string without its
 // quotes.
-func (s *Server) largeFields(ctx context.Context, t *taskfeed.WholeTask) iter.Seq2[string, error] {
+func (s *Server) largeFields(ctx context.Context, t *history.WholeTask) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, f := range t.Large {
 			quote, escape := `"`, quotedPiece

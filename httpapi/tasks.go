@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -31,14 +33,14 @@ func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) er
 	if err != nil {
 		return err
 	}
-	q := taskfeed.TaskQuery{
+	q := history.TaskQuery{
 		UserID:   by.chosenUser(p),
 		Statuses: p.statuses("status"),
 		Kind:     p.text("kind"),
 		Created:  p.span("created_after", "created_before"),
 		Updated:  p.span("updated_after", "updated_before"),
 		Text:     p.text("q"),
-		Sort:     p.sort(taskfeed.SortCreatedDesc, taskfeed.SortCreated, taskfeed.SortUpdatedDesc, taskfeed.SortUpdated),
+		Sort:     p.sort(history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated),
 	}
 	q.After = p.after()
 	if kind != typeJSON {
@@ -66,9 +68,9 @@ func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) er
 // leadsToFeed reports whether a page of the query, together with the feed after
 // its cursor, makes an exact list: not on later pages, and not for a selection or
 // an order that changes with a task's progress.
-func leadsToFeed(q *taskfeed.TaskQuery) bool {
-	byCreated := q.Sort == taskfeed.SortCreated || q.Sort == taskfeed.SortCreatedDesc
-	return q.After == "" && byCreated && q.Text == "" && q.Updated == taskfeed.TimeRange{}
+func leadsToFeed(q *history.TaskQuery) bool {
+	byCreated := q.Sort == history.SortCreated || q.Sort == history.SortCreatedDesc
+	return q.After == "" && byCreated && q.Text == "" && q.Updated == history.TimeRange{}
 }
 
 // noParams refuses any parameter.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -67,7 +69,7 @@ func (s *Server) listTimeline(c echo.Context, by eyes) error {
 	return writePage(c, viewTimeline(&page), page.Items, stepsAfter(page.Previous))
 }
 
-func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, limit int) (taskfeed.Timeline, error) {
+func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, limit int) (history.Timeline, error) {
 	if by.all {
 		return s.deps.History.TaskEvents(ctx, id, after, limit)
 	}
@@ -75,7 +77,7 @@ func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, li
 }
 
 // viewTimeline is the page without its items.
-func viewTimeline(page *taskfeed.Timeline) timeline {
+func viewTimeline(page *history.Timeline) timeline {
 	body := timeline{list: list[step]{[]step{}, page.Next}}
 	if sum := page.Summary; sum != nil {
 		body.Summary = &summary{sum.Events, sum.ProgressSteps, sum.Attempts,

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
@@ -74,7 +76,7 @@ func TestReadsThatWaitLeaveOthersTheirs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 50 {
-		wg.Go(func() { _, _ = f.store.ListTasks(ctx, taskfeed.TaskQuery{Limit: 10}) }) // waits until it is let go
+		wg.Go(func() { _, _ = f.store.ListTasks(ctx, history.TaskQuery{Limit: 10}) }) // waits until it is let go
 	}
 	watch := pgtest.Connect(t, url)
 	eventually(t, "lists that wait", func() bool {
@@ -97,7 +99,7 @@ func TestReadsThatWaitLeaveOthersTheirs(t *testing.T) {
 	wg.Wait()
 
 	impatient := openStore(t, store.Config{URL: url, LockTimeout: 50 * time.Millisecond})
-	_, err := impatient.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 10})
+	_, err := impatient.ListTasks(t.Context(), history.TaskQuery{Limit: 10})
 	if wantCode(t, err, taskfeed.CodeUnavailable); !mention(err, "locked by another session") {
 		t.Errorf("a list that meets a lock: got %v, want an error that says so", err)
 	}

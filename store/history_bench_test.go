@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -84,7 +86,7 @@ const pageLimit = 50
 
 func benchPage(b *testing.B, s *store.Store, depth int) {
 	read := func(after string, limit int) (next string) {
-		page, err := s.ListEvents(b.Context(), taskfeed.EventQuery{After: after, Limit: limit})
+		page, err := s.ListEvents(b.Context(), history.EventQuery{After: after, Limit: limit})
 		if err != nil || len(page.Items) != limit {
 			b.Fatalf("page after %q: got %d events, error %v, want %d", after, len(page.Items), err, limit)
 		}
@@ -92,7 +94,7 @@ func benchPage(b *testing.B, s *store.Store, depth int) {
 	}
 	deep := "" // a token leads to the same place whatever the limit
 	for left := (depth - 1) * pageLimit; left > 0; {
-		limit := min(left, taskfeed.MaxPageLimit)
+		limit := min(left, history.MaxPageLimit)
 		deep, left = read(deep, limit), left-limit
 	}
 	compare(b, func() { read(deep, pageLimit) }, func() { read("", pageLimit) })
@@ -129,7 +131,7 @@ func benchExport(b *testing.B, s *store.Store, n int) {
 	before := memory()
 	for b.Loop() {
 		count := 0
-		for _, err := range s.ExportEvents(b.Context(), taskfeed.EventQuery{}) {
+		for _, err := range s.ExportEvents(b.Context(), history.EventQuery{}) {
 			if err != nil {
 				b.Fatalf("export after %d events: %v", count, err)
 			}

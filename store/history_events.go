@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -17,19 +19,19 @@ import (
 
 // eventList is a query for events in normal form, checked, and how it is read.
 type eventList struct {
-	q           taskfeed.EventQuery
+	q           history.EventQuery
 	fingerprint uint64
 	byTime      bool
 	desc        bool
 	args        pgx.NamedArgs // but for the place, the limit, the bytes and the scan
 }
 
-func newEventList(q taskfeed.EventQuery) (*eventList, error) {
+func newEventList(q history.EventQuery) (*eventList, error) {
 	q, err := normalEventQuery(q)
 	if err != nil {
 		return nil, err
 	}
-	return &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == taskfeed.SortIDDesc, byTime: q.Time != taskfeed.TimeRange{},
+	return &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == history.SortIDDesc, byTime: q.Time != history.TimeRange{},
 		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
 }
 
@@ -42,7 +44,7 @@ func (l *eventList) statement(order string, walks []walk) string {
 }
 
 // normalEventQuery checks all but After and Limit, which it leaves out.
-func normalEventQuery(q taskfeed.EventQuery) (_ taskfeed.EventQuery, err error) {
+func normalEventQuery(q history.EventQuery) (_ history.EventQuery, err error) {
 	if err := checkText("user_id", q.UserID); err != nil {
 		return q, err
 	}
@@ -60,7 +62,7 @@ func normalEventQuery(q taskfeed.EventQuery) (_ taskfeed.EventQuery, err error) 
 	q.Types = slices.Compact(slices.Sorted(slices.Values(q.Types)))
 	// A broadcast belongs to no task, and without a user all are selected anyway.
 	q.IncludeBroadcast = q.IncludeBroadcast && q.UserID != "" && q.TaskID == ""
-	q.Sort, err = checkSort(q.Sort, taskfeed.SortIDDesc, taskfeed.SortID, taskfeed.SortIDDesc)
+	q.Sort, err = checkSort(q.Sort, history.SortIDDesc, history.SortID, history.SortIDDesc)
 	if err != nil {
 		return q, err
 	}
@@ -219,7 +221,7 @@ func (l *eventList) begins(after string) error {
 }
 
 // page reads the page that begins after a token.
-func (l *eventList) page(ctx context.Context, db over, after string, e extent) (page taskfeed.EventPage, err error) {
+func (l *eventList) page(ctx context.Context, db over, after string, e extent) (page history.EventPage, err error) {
 	at, id, err := l.start(after)
 	if err != nil {
 		return page, err
@@ -238,7 +240,7 @@ func (l *eventList) page(ctx context.Context, db over, after string, e extent) (
 		return err
 	})
 	if err := db.SendBatch(ctx, batch).Close(); err != nil {
-		return taskfeed.EventPage{}, err
+		return history.EventPage{}, err
 	}
 	if last != nil {
 		page.Next = place{at: last.Timestamp, key: strconv.FormatInt(int64(last.ID), 10)}.token(l.fingerprint)
@@ -262,26 +264,26 @@ func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
 // CodeUnavailable, with advice, when it takes too long. A page that would pass too
 // many events that Types or Time leave out ends early, even without any, and has
 // Next: there is more as long as that is there.
-func (s *Store) ListEvents(ctx context.Context, q taskfeed.EventQuery) (taskfeed.EventPage, error) {
+func (s *Store) ListEvents(ctx context.Context, q history.EventQuery) (history.EventPage, error) {
 	if err := checkLimit(q.Limit); err != nil {
-		return taskfeed.EventPage{}, err
+		return history.EventPage{}, err
 	}
 	return s.events(ctx, "list events", q, q.After, s.pageOf(q.Limit))
 }
 
 // ExportEvents yields all events that q selects from q.After on, in order, and
 // ignores q.Limit; see [Store.ExportTasks].
-func (s *Store) ExportEvents(ctx context.Context, q taskfeed.EventQuery) iter.Seq2[taskfeed.Event, error] {
+func (s *Store) ExportEvents(ctx context.Context, q history.EventQuery) iter.Seq2[taskfeed.Event, error] {
 	return export(q.After, func(after string) ([]taskfeed.Event, string, error) {
 		page, err := s.events(ctx, "export events", q, after, s.pageOfExport())
 		return page.Items, page.Next, err
 	})
 }
 
-func (s *Store) events(ctx context.Context, doing string, q taskfeed.EventQuery, after string, e extent) (taskfeed.EventPage, error) {
+func (s *Store) events(ctx context.Context, doing string, q history.EventQuery, after string, e extent) (history.EventPage, error) {
 	l, err := newEventList(q)
 	if err != nil {
-		return taskfeed.EventPage{}, err
+		return history.EventPage{}, err
 	}
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
@@ -329,29 +331,29 @@ FROM spent`
 // first page their summary. A deleted task keeps its events as long as the log
 // does. It returns CodeNotFound when there is neither a task of this id nor an
 // event of one. It does not ask whose task it is or was.
-func (s *Store) TaskEvents(ctx context.Context, taskID, after string, limit int) (taskfeed.Timeline, error) {
+func (s *Store) TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error) {
 	return s.timeline(ctx, taskID, "", after, limit)
 }
 
 // UserTaskEvents is TaskEvents as one user may see it: only what that user was
 // told counts, so a task that was never the user's is not found, and of one that
 // changed hands the others' part is left out.
-func (s *Store) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (taskfeed.Timeline, error) {
+func (s *Store) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (history.Timeline, error) {
 	if userID == "" { // would select the events of all
-		return taskfeed.Timeline{}, errNoTask
+		return history.Timeline{}, errNoTask
 	}
 	return s.timeline(ctx, taskID, userID, after, limit)
 }
 
-func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limit int) (taskfeed.Timeline, error) {
-	var t taskfeed.Timeline
+func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limit int) (history.Timeline, error) {
+	var t history.Timeline
 	if err := checkLimit(limit); err != nil {
 		return t, err
 	}
 	if taskID == "" { // would select the events of all
 		return t, errNoTask
 	}
-	l, err := newEventList(taskfeed.EventQuery{TaskID: taskID, UserID: userID, Sort: taskfeed.SortID})
+	l, err := newEventList(history.EventQuery{TaskID: taskID, UserID: userID, Sort: history.SortID})
 	if err != nil {
 		return t, err
 	}
@@ -359,7 +361,7 @@ func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limi
 	defer cancel()
 	if after == "" {
 		if t.Summary, err = s.taskSummary(bounded, taskID, userID); err != nil {
-			return taskfeed.Timeline{}, s.late(ctx, "sum up a task's events", err)
+			return history.Timeline{}, s.late(ctx, "sum up a task's events", err)
 		}
 	} else if t.Previous, _, err = l.start(after); err != nil {
 		return t, err
@@ -368,8 +370,8 @@ func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limi
 	return t, s.late(ctx, "read a task's events", err)
 }
 
-func (s *Store) taskSummary(ctx context.Context, taskID, userID string) (*taskfeed.TaskSummary, error) {
-	var sum taskfeed.TaskSummary
+func (s *Store) taskSummary(ctx context.Context, taskID, userID string) (*history.TaskSummary, error) {
+	var sum history.TaskSummary
 	var there bool
 	var first, last *time.Time
 	var queued, running int64 // microseconds

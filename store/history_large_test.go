@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -272,64 +274,64 @@ func TestLargeHistory(t *testing.T) {
 }
 
 type largeTaskQuery struct {
-	q    taskfeed.TaskQuery
+	q    history.TaskQuery
 	most float64 // rows of big tables that one page may read
 }
 
 func largeTaskQueries(now time.Time) []largeTaskQuery {
-	day := taskfeed.TimeRange{From: now.AddDate(0, 0, -2), To: now.AddDate(0, 0, -1)}
+	day := history.TimeRange{From: now.AddDate(0, 0, -2), To: now.AddDate(0, 0, -1)}
 	running, canceled := []taskfeed.Status{"running"}, []taskfeed.Status{"canceled"}
-	asc, updated, updatedAsc := taskfeed.SortCreated, taskfeed.SortUpdatedDesc, taskfeed.SortUpdated
+	asc, updated, updatedAsc := history.SortCreated, history.SortUpdatedDesc, history.SortUpdated
 	const hour = 3600/19 + 1 // tasks changed in one hour
 	return []largeTaskQuery{
-		{taskfeed.TaskQuery{}, 60},
-		{taskfeed.TaskQuery{Sort: asc}, 60},
-		{taskfeed.TaskQuery{UserID: "u7"}, 60},
-		{taskfeed.TaskQuery{UserID: oldUser}, 60},
-		{taskfeed.TaskQuery{UserID: "u7", Statuses: running}, 150}, // the user's
-		{taskfeed.TaskQuery{Statuses: running}, 60},
-		{taskfeed.TaskQuery{Statuses: canceled}, 60},
-		{taskfeed.TaskQuery{Statuses: []taskfeed.Status{"queued", "canceled", "failed"}, Sort: asc}, 160},
-		{taskfeed.TaskQuery{Statuses: running, Created: day}, 60},
-		{taskfeed.TaskQuery{Created: day}, 60},
-		{taskfeed.TaskQuery{Kind: "mail"}, 200},
-		{taskfeed.TaskQuery{Text: "MESSAGE 9999"}, 100_000}, // finds 11
-		{taskfeed.TaskQuery{Sort: updated}, 3 * hour},
-		{taskfeed.TaskQuery{Sort: updatedAsc}, 3 * hour},
-		{taskfeed.TaskQuery{Sort: updated, Statuses: running}, 3 * hour},
-		{taskfeed.TaskQuery{Sort: updated, Statuses: canceled}, 3 * hour},
-		{taskfeed.TaskQuery{Sort: updated, UserID: "u7"}, 250},
-		{taskfeed.TaskQuery{Sort: updated, Updated: day}, 3 * hour},
-		{taskfeed.TaskQuery{Updated: taskfeed.TimeRange{From: now.Add(-time.Hour)}}, 3 * hour},
+		{history.TaskQuery{}, 60},
+		{history.TaskQuery{Sort: asc}, 60},
+		{history.TaskQuery{UserID: "u7"}, 60},
+		{history.TaskQuery{UserID: oldUser}, 60},
+		{history.TaskQuery{UserID: "u7", Statuses: running}, 150}, // the user's
+		{history.TaskQuery{Statuses: running}, 60},
+		{history.TaskQuery{Statuses: canceled}, 60},
+		{history.TaskQuery{Statuses: []taskfeed.Status{"queued", "canceled", "failed"}, Sort: asc}, 160},
+		{history.TaskQuery{Statuses: running, Created: day}, 60},
+		{history.TaskQuery{Created: day}, 60},
+		{history.TaskQuery{Kind: "mail"}, 200},
+		{history.TaskQuery{Text: "MESSAGE 9999"}, 100_000}, // finds 11
+		{history.TaskQuery{Sort: updated}, 3 * hour},
+		{history.TaskQuery{Sort: updatedAsc}, 3 * hour},
+		{history.TaskQuery{Sort: updated, Statuses: running}, 3 * hour},
+		{history.TaskQuery{Sort: updated, Statuses: canceled}, 3 * hour},
+		{history.TaskQuery{Sort: updated, UserID: "u7"}, 250},
+		{history.TaskQuery{Sort: updated, Updated: day}, 3 * hour},
+		{history.TaskQuery{Updated: history.TimeRange{From: now.Add(-time.Hour)}}, 3 * hour},
 	}
 }
 
 type largeEventQuery struct {
-	q    taskfeed.EventQuery
+	q    history.EventQuery
 	most float64
 }
 
 func largeEventQueries(now time.Time) []largeEventQuery {
-	hour := taskfeed.TimeRange{From: now.Add(-9 * time.Hour), To: now.Add(-8 * time.Hour)}
+	hour := history.TimeRange{From: now.Add(-9 * time.Hour), To: now.Add(-8 * time.Hour)}
 	const ofUser, ofHour = 1200, 36_500
 	const ofOwners = 10 * 52 // oldTask's, each with a page
 	return []largeEventQuery{
-		{taskfeed.EventQuery{}, 60},
-		{taskfeed.EventQuery{Sort: taskfeed.SortID}, 60},
-		{taskfeed.EventQuery{UserID: "u7"}, 60},
-		{taskfeed.EventQuery{UserID: oldUser}, 60},
-		{taskfeed.EventQuery{UserID: "u7", IncludeBroadcast: true}, 120},
-		{taskfeed.EventQuery{UserID: oldUser, IncludeBroadcast: true}, 120},
-		{taskfeed.EventQuery{TaskID: "t7"}, 60},
-		{taskfeed.EventQuery{TaskID: oldTask}, ofOwners},
-		{taskfeed.EventQuery{TaskID: oldTask, UserID: "u7"}, 60},
-		{taskfeed.EventQuery{TaskID: oldTask, Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}, 1020},
-		{taskfeed.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskStarted}}, 400},
-		{taskfeed.EventQuery{Time: hour}, 60},
-		{taskfeed.EventQuery{Time: taskfeed.TimeRange{From: now.Add(-time.Hour)}, Sort: taskfeed.SortID}, 60},
-		{taskfeed.EventQuery{Time: hour, UserID: "u7"}, ofUser + ofHour},
-		{taskfeed.EventQuery{Time: hour, UserID: "u7", IncludeBroadcast: true}, ofUser + 2*ofHour},
-		{taskfeed.EventQuery{Time: taskfeed.TimeRange{To: now}, TaskID: oldTask}, 10_000},
+		{history.EventQuery{}, 60},
+		{history.EventQuery{Sort: history.SortID}, 60},
+		{history.EventQuery{UserID: "u7"}, 60},
+		{history.EventQuery{UserID: oldUser}, 60},
+		{history.EventQuery{UserID: "u7", IncludeBroadcast: true}, 120},
+		{history.EventQuery{UserID: oldUser, IncludeBroadcast: true}, 120},
+		{history.EventQuery{TaskID: "t7"}, 60},
+		{history.EventQuery{TaskID: oldTask}, ofOwners},
+		{history.EventQuery{TaskID: oldTask, UserID: "u7"}, 60},
+		{history.EventQuery{TaskID: oldTask, Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}, 1020},
+		{history.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskStarted}}, 400},
+		{history.EventQuery{Time: hour}, 60},
+		{history.EventQuery{Time: history.TimeRange{From: now.Add(-time.Hour)}, Sort: history.SortID}, 60},
+		{history.EventQuery{Time: hour, UserID: "u7"}, ofUser + ofHour},
+		{history.EventQuery{Time: hour, UserID: "u7", IncludeBroadcast: true}, ofUser + 2*ofHour},
+		{history.EventQuery{Time: history.TimeRange{To: now}, TaskID: oldTask}, 10_000},
 	}
 }
 
@@ -337,8 +339,8 @@ func largeEventQueries(now time.Time) []largeEventQuery {
 // after 20,000 of them.
 func pageBlocks(t *testing.T, s *store.Store, recorded *recorder, conn *pgx.Conn) (first, deep int) {
 	t.Helper()
-	q := taskfeed.EventQuery{Limit: taskfeed.MaxPageLimit}
-	for range 20_000 / taskfeed.MaxPageLimit {
+	q := history.EventQuery{Limit: history.MaxPageLimit}
+	for range 20_000 / history.MaxPageLimit {
 		page, err := s.ListEvents(t.Context(), q)
 		if err != nil {
 			t.Fatalf("list events: %v", err)
@@ -366,7 +368,7 @@ func TestExportMemory(t *testing.T) {
 		return m.HeapAlloc
 	}
 	before, n, bytes, peak := live(), 0, 0, uint64(0)
-	for e, err := range s.ExportEvents(t.Context(), taskfeed.EventQuery{}) {
+	for e, err := range s.ExportEvents(t.Context(), history.EventQuery{}) {
 		if err != nil {
 			t.Fatalf("export after %d events: %v", n, err)
 		}

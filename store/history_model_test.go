@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
@@ -96,7 +98,7 @@ func insertEvents(t testing.TB, conn *pgx.Conn, events []taskfeed.Event) {
 	}
 }
 
-func within(r taskfeed.TimeRange, t time.Time) bool {
+func within(r history.TimeRange, t time.Time) bool {
 	return (r.From.IsZero() || !t.Before(r.From)) && (r.To.IsZero() || t.Before(r.To))
 }
 
@@ -105,7 +107,7 @@ func contains(text, part string) bool {
 }
 
 // wantTasks is what ListTasks should show, all pages in one.
-func wantTasks(all []taskfeed.Task, q taskfeed.TaskQuery) []string {
+func wantTasks(all []taskfeed.Task, q history.TaskQuery) []string {
 	var found []taskfeed.Task
 	for _, t := range all {
 		if (q.UserID == "" || t.UserID == q.UserID) && (q.Kind == "" || t.Kind == q.Kind) &&
@@ -128,7 +130,7 @@ func wantTasks(all []taskfeed.Task, q taskfeed.TaskQuery) []string {
 }
 
 // wantEvents is what ListEvents should show, all pages in one.
-func wantEvents(all []taskfeed.Event, q taskfeed.EventQuery) []taskfeed.Cursor {
+func wantEvents(all []taskfeed.Event, q history.EventQuery) []taskfeed.Cursor {
 	var found []taskfeed.Event
 	for _, e := range all {
 		if (q.UserID == "" || e.UserID == q.UserID || q.IncludeBroadcast && e.UserID == "") && (q.TaskID == "" || e.TaskID == q.TaskID) &&
@@ -138,12 +140,12 @@ func wantEvents(all []taskfeed.Event, q taskfeed.EventQuery) []taskfeed.Cursor {
 	}
 	slices.SortFunc(found, func(a, b taskfeed.Event) int {
 		order := 0
-		if q.Time != (taskfeed.TimeRange{}) {
+		if q.Time != (history.TimeRange{}) {
 			order = a.Timestamp.Compare(b.Timestamp)
 		}
 		return cmp.Or(order, cmp.Compare(a.ID, b.ID))
 	})
-	if q.Sort != taskfeed.SortID {
+	if q.Sort != history.SortID {
 		slices.Reverse(found)
 	}
 	return eventIDs(found)
@@ -173,7 +175,7 @@ type lister interface {
 }
 
 // listTasks reads all pages and calls between after each.
-func listTasks(t lister, s *store.Store, q taskfeed.TaskQuery, between func()) []taskfeed.Task {
+func listTasks(t lister, s *store.Store, q history.TaskQuery, between func()) []taskfeed.Task {
 	t.Helper()
 	return allPages(t, q.Limit, between, func(after string) ([]taskfeed.Task, string, error) {
 		q.After = after
@@ -186,12 +188,12 @@ func listTasks(t lister, s *store.Store, q taskfeed.TaskQuery, between func()) [
 }
 
 // listEvents does so for events.
-func listEvents(t lister, s *store.Store, q taskfeed.EventQuery, between func()) []taskfeed.Event {
+func listEvents(t lister, s *store.Store, q history.EventQuery, between func()) []taskfeed.Event {
 	t.Helper()
 	return allPages(t, q.Limit, between, func(after string) ([]taskfeed.Event, string, error) {
 		q.After = after
 		page, err := s.ListEvents(t.Context(), q)
-		if page.Next != "" && len(page.Items) == 0 && len(q.Types) == 0 && q.Time == (taskfeed.TimeRange{}) {
+		if page.Next != "" && len(page.Items) == 0 && len(q.Types) == 0 && q.Time == (history.TimeRange{}) {
 			t.Fatalf("an empty page of %+v has next %q, want something where nothing is left out", q, page.Next)
 		}
 		return page.Items, page.Next, err
@@ -234,7 +236,7 @@ func exported[T any](t lister, items iter.Seq2[T, error]) (all []T) {
 
 // drawRange draws a range whose bounds are near the times there are: at one, or
 // less than a microsecond beside it.
-func drawRange(t *rapid.T, name string) taskfeed.TimeRange {
+func drawRange(t *rapid.T, name string) history.TimeRange {
 	bound := rapid.Custom(func(t *rapid.T) time.Time {
 		if rapid.Bool().Draw(t, "open") {
 			return time.Time{}
@@ -243,7 +245,7 @@ func drawRange(t *rapid.T, name string) taskfeed.TimeRange {
 		zone := time.FixedZone("", rapid.SampledFrom([]int{0, 3600, -5400}).Draw(t, "zone"))
 		return epoch.Add(time.Duration(hours)*time.Hour + time.Duration(nanos)).In(zone)
 	})
-	r := taskfeed.TimeRange{From: bound.Draw(t, name+" from"), To: bound.Draw(t, name+" to")}
+	r := history.TimeRange{From: bound.Draw(t, name+" from"), To: bound.Draw(t, name+" to")}
 	if !r.From.IsZero() && !r.To.IsZero() && r.From.After(r.To) {
 		r.From, r.To = r.To, r.From
 	}
@@ -257,15 +259,15 @@ func TestListTasksAgainstModel(t *testing.T) {
 	all := randomTasks(rand.New(rand.NewPCG(1, 2)), 300)
 	insertTasks(t, pgtest.Connect(t, url), all)
 	rapid.Check(t, func(t *rapid.T) {
-		q := taskfeed.TaskQuery{
+		q := history.TaskQuery{
 			UserID:   rapid.SampledFrom([]string{"", "", "alice", "nobody"}).Draw(t, "user"),
 			Statuses: rapid.SliceOfN(rapid.SampledFrom(taskfeed.Statuses), 0, 6).Draw(t, "statuses"),
 			Kind:     rapid.SampledFrom([]string{"", "", "render"}).Draw(t, "kind"),
 			Created:  drawRange(t, "created"),
 			Updated:  drawRange(t, "updated"),
 			Text:     rapid.SampledFrom(append([]string{"", "", "", "", "task-00", "RENDER", "50%", "A_B", "H\\s", "(", "ün"}, oddTexts...)).Draw(t, "text"),
-			Sort: rapid.SampledFrom([]taskfeed.Sort{"", taskfeed.SortCreated, taskfeed.SortCreatedDesc,
-				taskfeed.SortUpdated, taskfeed.SortUpdatedDesc}).Draw(t, "sort"),
+			Sort: rapid.SampledFrom([]history.Sort{"", history.SortCreated, history.SortCreatedDesc,
+				history.SortUpdated, history.SortUpdatedDesc}).Draw(t, "sort"),
 			Limit: rapid.SampledFrom([]int{3, 10, 50, 500}).Draw(t, "limit"),
 		}
 		want := wantTasks(all, q)
@@ -288,12 +290,12 @@ func TestListEventsAgainstModel(t *testing.T) {
 	insertEvents(t, conn, all)
 	rapid.Check(t, func(t *rapid.T) {
 		s.SetListScan(rapid.SampledFrom([]int{1, 2, 7, 40, 300, 50_000}).Draw(t, "scan"))
-		q := taskfeed.EventQuery{
+		q := history.EventQuery{
 			UserID:           rapid.SampledFrom([]string{"", "alice", "alice", "nobody"}).Draw(t, "user"),
 			IncludeBroadcast: rapid.Bool().Draw(t, "with broadcasts"),
 			TaskID:           rapid.SampledFrom([]string{"", "", "t1", "none"}).Draw(t, "task"),
 			Types:            rapid.SliceOfN(rapid.SampledFrom(append([]taskfeed.Type{"notice"}, taskfeed.TaskTypes...)), 0, 5).Draw(t, "types"),
-			Sort:             rapid.SampledFrom([]taskfeed.Sort{"", taskfeed.SortID, taskfeed.SortIDDesc}).Draw(t, "sort"),
+			Sort:             rapid.SampledFrom([]history.Sort{"", history.SortID, history.SortIDDesc}).Draw(t, "sort"),
 			Limit:            rapid.SampledFrom([]int{1, 3, 10, 50, 500}).Draw(t, "limit"),
 		}
 		if rapid.Bool().Draw(t, "by time") {

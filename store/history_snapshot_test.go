@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -28,11 +30,11 @@ type mirror struct {
 }
 
 // newMirror reads a snapshot, page by page.
-func newMirror(t lister, s *store.Store, f taskfeed.Filter, sort taskfeed.Sort, limit int, between func()) *mirror {
+func newMirror(t lister, s *store.Store, f taskfeed.Filter, sort history.Sort, limit int, between func()) *mirror {
 	t.Helper()
 	m := &mirror{filter: f, cursor: -1, tasks: map[string]taskfeed.Task{}}
 	allPages(t, limit, between, func(after string) ([]taskfeed.Task, string, error) {
-		page, err := s.ListTasks(t.Context(), taskfeed.TaskQuery{UserID: f.UserID, Sort: sort, After: after, Limit: limit})
+		page, err := s.ListTasks(t.Context(), history.TaskQuery{UserID: f.UserID, Sort: sort, After: after, Limit: limit})
 		if after == "" {
 			m.cursor = page.Cursor
 		}
@@ -130,7 +132,7 @@ func (m *mirror) follow(t *testing.T, log []taskfeed.Event, table []taskfeed.Tas
 // table reads all tasks.
 func table(t *testing.T, s *store.Store) []taskfeed.Task {
 	t.Helper()
-	return listTasks(t, s, taskfeed.TaskQuery{Limit: 500}, func() {})
+	return listTasks(t, s, history.TaskQuery{Limit: 500}, func() {})
 }
 
 var everything = taskfeed.Filter{All: true}
@@ -176,7 +178,7 @@ func TestSnapshotCursor(t *testing.T) {
 			run(c.moved)
 			moveAll(t, f.session)
 			run(c.waiting)
-			m := newMirror(t, f.store, everything, taskfeed.SortCreated, 10, func() {})
+			m := newMirror(t, f.store, everything, history.SortCreated, 10, func() {})
 			run(c.later)
 			moveAll(t, f.session)
 			m.follow(t, readLog(t, f.store), table(t, f.store))
@@ -193,7 +195,7 @@ func TestSnapshotCursorIsNotBehindRetention(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	exec(t, f.app, "UPDATE taskfeed.log_state SET expired_through = 77")
-	page, err := f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 1})
+	page, err := f.store.ListTasks(t.Context(), history.TaskQuery{Limit: 1})
 	if err != nil || page.Cursor != 77 {
 		t.Errorf("cursor: got %d, error %v, want 77", page.Cursor, err)
 	}
@@ -209,11 +211,11 @@ func TestSnapshotCursorOfOneSnapshot(t *testing.T) {
 	moveAll(t, f.session)
 	other := pgtest.Connect(t, f.url)
 	exec(t, other, "BEGIN; LOCK TABLE taskfeed.log_state")
-	var page taskfeed.TaskPage
+	var page history.TaskPage
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var err error
-		if page, err = f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 10}); err != nil {
+		if page, err = f.store.ListTasks(t.Context(), history.TaskQuery{Limit: 10}); err != nil {
 			t.Errorf("list tasks: %v", err)
 		}
 	})
@@ -318,7 +320,7 @@ func takeSnapshots(t *testing.T, s *store.Store, done <-chan struct{}, moves cha
 		default:
 		}
 		filter := pick(r, everything, taskfeed.Filter{UserID: "alice"}, taskfeed.Filter{UserID: "bob"})
-		mirrors = append(mirrors, newMirror(t, s, filter, pick(r, taskfeed.SortCreated, taskfeed.SortCreatedDesc), pick(r, 2, 5, 100), nudge))
+		mirrors = append(mirrors, newMirror(t, s, filter, pick(r, history.SortCreated, history.SortCreatedDesc), pick(r, 2, 5, 100), nudge))
 		nudge()
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -36,8 +38,8 @@ LIMIT 60`
 
 const sqlNow = `SELECT clock_timestamp()`
 
-func runningTasks(sort taskfeed.Sort) taskfeed.TaskQuery {
-	return taskfeed.TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}, Sort: sort}
+func runningTasks(sort history.Sort) history.TaskQuery {
+	return history.TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}, Sort: sort}
 }
 
 // Stats returns an overview: all tasks counted, the events of the present minute
@@ -45,12 +47,12 @@ func runningTasks(sort taskfeed.Sort) taskfeed.TaskQuery {
 // read one after the other, not in one snapshot, each within the read timeout.
 // Counting reads the whole table of tasks. It returns CodeUnavailable, with advice,
 // when a part takes too long.
-func (s *Store) Stats(ctx context.Context) (taskfeed.Stats, error) {
-	var stats taskfeed.Stats
+func (s *Store) Stats(ctx context.Context) (history.Stats, error) {
+	var stats history.Stats
 	for _, read := range []func(context.Context) error{
 		func(ctx context.Context) (err error) {
 			args := pgx.NamedArgs{"statuses": texts(taskfeed.Statuses), "limit": maxCounts}
-			stats.Counts, err = readRows(ctx, s.rest, sqlCountTasks, args, pgx.RowToStructByPos[taskfeed.StatusCount])
+			stats.Counts, err = readRows(ctx, s.rest, sqlCountTasks, args, pgx.RowToStructByPos[history.StatusCount])
 			return err
 		},
 		func(ctx context.Context) (err error) {
@@ -58,7 +60,7 @@ func (s *Store) Stats(ctx context.Context) (taskfeed.Stats, error) {
 			return err
 		},
 		func(ctx context.Context) error {
-			tasks, err := s.firstTasks(ctx, runningTasks(taskfeed.SortCreated), 1)
+			tasks, err := s.firstTasks(ctx, runningTasks(history.SortCreated), 1)
 			if len(tasks) > 0 {
 				stats.OldestRunning = &tasks[0]
 			}
@@ -69,7 +71,7 @@ func (s *Store) Stats(ctx context.Context) (taskfeed.Stats, error) {
 		err := read(bounded)
 		cancel()
 		if err != nil {
-			return taskfeed.Stats{}, s.late(ctx, "read statistics", err)
+			return history.Stats{}, s.late(ctx, "read statistics", err)
 		}
 	}
 	return stats, nil
@@ -89,13 +91,13 @@ func (s *Store) StalledTasks(ctx context.Context, after time.Duration) ([]taskfe
 	if err != nil {
 		return nil, s.late(ctx, "read the time", err)
 	}
-	q := runningTasks(taskfeed.SortUpdated)
+	q := runningTasks(history.SortUpdated)
 	q.Updated.To = now.Add(-after)
 	tasks, err := s.firstTasks(bounded, q, maxStalled)
 	return tasks, s.late(ctx, "list stalled tasks", err)
 }
 
-func (s *Store) firstTasks(ctx context.Context, q taskfeed.TaskQuery, limit int) ([]taskfeed.Task, error) {
+func (s *Store) firstTasks(ctx context.Context, q history.TaskQuery, limit int) ([]taskfeed.Task, error) {
 	l, err := newTaskList(q)
 	if err != nil {
 		return nil, err
@@ -112,8 +114,8 @@ func readRows[T any](ctx context.Context, c *conns, statement string, args pgx.N
 	return items, err
 }
 
-func scanMinute(row pgx.CollectableRow) (taskfeed.MinuteCount, error) {
-	var m taskfeed.MinuteCount
+func scanMinute(row pgx.CollectableRow) (history.MinuteCount, error) {
+	var m history.MinuteCount
 	err := row.Scan(&m.Minute, &m.Count)
 	m.Minute = m.Minute.UTC()
 	return m, err

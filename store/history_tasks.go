@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -35,7 +37,7 @@ const containsText = `(strpos(lower(id), lower(@text)) > 0 OR strpos(lower(messa
 
 // taskList is a query for tasks in normal form, checked, and how it is read.
 type taskList struct {
-	q           taskfeed.TaskQuery
+	q           history.TaskQuery
 	fingerprint uint64
 	byUpdated   bool
 	desc        bool
@@ -43,15 +45,15 @@ type taskList struct {
 	args        pgx.NamedArgs // but for the place, the limit and the bytes
 }
 
-func newTaskList(q taskfeed.TaskQuery) (*taskList, error) {
+func newTaskList(q history.TaskQuery) (*taskList, error) {
 	q, err := normalTaskQuery(q)
 	if err != nil {
 		return nil, err
 	}
 	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "text": q.Text,
 		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
-	l.byUpdated = q.Sort == taskfeed.SortUpdated || q.Sort == taskfeed.SortUpdatedDesc
-	l.desc = q.Sort == taskfeed.SortCreatedDesc || q.Sort == taskfeed.SortUpdatedDesc
+	l.byUpdated = q.Sort == history.SortUpdated || q.Sort == history.SortUpdatedDesc
+	l.desc = q.Sort == history.SortCreatedDesc || q.Sort == history.SortUpdatedDesc
 	how := list{table: "taskfeed.tasks", raw: taskRaw, columns: taskColumns, size: taskSize,
 		order: "created_at{desc}, id{desc}", desc: l.desc, walks: l.walks()}
 	if l.byUpdated {
@@ -62,7 +64,7 @@ func newTaskList(q taskfeed.TaskQuery) (*taskList, error) {
 }
 
 // normalTaskQuery checks all but After and Limit, which it leaves out.
-func normalTaskQuery(q taskfeed.TaskQuery) (_ taskfeed.TaskQuery, err error) {
+func normalTaskQuery(q history.TaskQuery) (_ history.TaskQuery, err error) {
 	for field, text := range map[string]string{"user_id": q.UserID, "kind": q.Kind, "q": q.Text} {
 		if err := checkText(field, text); err != nil {
 			return q, err
@@ -77,8 +79,8 @@ func normalTaskQuery(q taskfeed.TaskQuery) (_ taskfeed.TaskQuery, err error) {
 	if len(q.Statuses) == len(taskfeed.Statuses) {
 		q.Statuses = nil
 	}
-	q.Sort, err = checkSort(q.Sort, taskfeed.SortCreatedDesc,
-		taskfeed.SortCreated, taskfeed.SortCreatedDesc, taskfeed.SortUpdated, taskfeed.SortUpdatedDesc)
+	q.Sort, err = checkSort(q.Sort, history.SortCreatedDesc,
+		history.SortCreated, history.SortCreatedDesc, history.SortUpdated, history.SortUpdatedDesc)
 	if err != nil {
 		return q, err
 	}
@@ -163,7 +165,7 @@ func (l *taskList) begins(after string) error {
 }
 
 // page reads the page that begins after a token.
-func (l *taskList) page(ctx context.Context, db over, after string, e extent) (page taskfeed.TaskPage, err error) {
+func (l *taskList) page(ctx context.Context, db over, after string, e extent) (page history.TaskPage, err error) {
 	p, err := l.start(after)
 	if err != nil {
 		return page, err
@@ -193,7 +195,7 @@ func (l *taskList) place(t *taskfeed.Task) place {
 // advice, when it takes too long: Kind and Text narrow what is read along an
 // index but have none of their own.
 //
-// The first page comes with a cursor (see [taskfeed.TaskPage]). It is the id of
+// The first page comes with a cursor (see [history.TaskPage]). It is the id of
 // the last event that is visible in the very snapshot in which the tasks are
 // read. Why that is exact:
 //
@@ -216,13 +218,13 @@ func (l *taskList) place(t *taskfeed.Task) place {
 //     it at the deletion and builds the present one anew; a client whose task has
 //     a version that the former one never reached drops all of that. Either way
 //     it arrives at the present one. Only until then may it show a former state.
-func (s *Store) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.TaskPage, error) {
+func (s *Store) ListTasks(ctx context.Context, q history.TaskQuery) (history.TaskPage, error) {
 	l, err := newTaskList(q)
 	if err != nil {
-		return taskfeed.TaskPage{}, err
+		return history.TaskPage{}, err
 	}
 	if err := checkLimit(q.Limit); err != nil {
-		return taskfeed.TaskPage{}, err
+		return history.TaskPage{}, err
 	}
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
@@ -230,7 +232,7 @@ func (s *Store) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.T
 		page, err := readPage(bounded, s.rest, l, q.After, s.pageOf(q.Limit))
 		return page, s.late(ctx, "list tasks", err)
 	}
-	var page taskfeed.TaskPage
+	var page history.TaskPage
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = s.rest.do(bounded, func(db asked) error {
 		return pgx.BeginTxFunc(bounded, db, snapshot, func(tx pgx.Tx) (err error) {
@@ -249,7 +251,7 @@ func (s *Store) ListTasks(ctx context.Context, q taskfeed.TaskQuery) (taskfeed.T
 // so the reader may take its time and memory stays bounded; what is written
 // meanwhile may show or not, as from page to page of a list. It ends with the
 // first error: one of ListTasks, whose message says where to go on.
-func (s *Store) ExportTasks(ctx context.Context, q taskfeed.TaskQuery) iter.Seq2[taskfeed.Task, error] {
+func (s *Store) ExportTasks(ctx context.Context, q history.TaskQuery) iter.Seq2[taskfeed.Task, error] {
 	return export(q.After, func(after string) ([]taskfeed.Task, string, error) {
 		l, err := newTaskList(q)
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
@@ -47,7 +49,7 @@ func TestTaskSummary(t *testing.T) {
 	} {
 		id := fmt.Sprint("task ", i)
 		var events []taskfeed.Event
-		want := taskfeed.TaskSummary{Events: len(c.steps), Attempts: c.attempts,
+		want := history.TaskSummary{Events: len(c.steps), Attempts: c.attempts,
 			Queued: time.Duration(c.queued) * time.Second, Running: time.Duration(c.running) * time.Second}
 		for j, e := range c.steps {
 			at := epoch.Add(time.Duration(e.at) * time.Second)
@@ -85,9 +87,9 @@ func TestUnfinishedSummary(t *testing.T) {
 		age := value[float64](t, f.app, "SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM taskfeed.events WHERE task_id = 'r'")
 		return time.Duration(age * float64(time.Second))
 	}
-	for id, spent := range map[string]func(*taskfeed.TaskSummary) (so, other time.Duration){
-		"q": func(s *taskfeed.TaskSummary) (so, other time.Duration) { return s.Queued, s.Running },
-		"r": func(s *taskfeed.TaskSummary) (so, other time.Duration) { return s.Running, s.Queued },
+	for id, spent := range map[string]func(*history.TaskSummary) (so, other time.Duration){
+		"q": func(s *history.TaskSummary) (so, other time.Duration) { return s.Queued, s.Running },
+		"r": func(s *history.TaskSummary) (so, other time.Duration) { return s.Running, s.Queued },
 	} {
 		least := since() - time.Second // the two were not captured at the same moment
 		timeline, err := f.store.TaskEvents(t.Context(), id, "", 10)
@@ -142,7 +144,7 @@ func TestTaskEvents(t *testing.T) {
 	})
 	t.Run("a task without events", func(t *testing.T) {
 		page, err := f.store.TaskEvents(t.Context(), "silent", "", 10)
-		if err != nil || len(page.Items) > 0 || *page.Summary != (taskfeed.TaskSummary{}) {
+		if err != nil || len(page.Items) > 0 || *page.Summary != (history.TaskSummary{}) {
 			t.Errorf("got %+v, error %v, want an empty timeline", page, err)
 		}
 	})
@@ -174,7 +176,7 @@ func TestStats(t *testing.T) {
 	if err != nil {
 		t.Fatalf("stats: %v", err)
 	}
-	wantEqual(t, "counts", stats.Counts, []taskfeed.StatusCount{{Status: "queued", Count: 2},
+	wantEqual(t, "counts", stats.Counts, []history.StatusCount{{Status: "queued", Count: 2},
 		{Status: "running", Kind: "render", Count: 60}, {Status: "running", Count: 1}, {Status: "failed", Count: 1}})
 	if stats.OldestRunning == nil || stats.OldestRunning.ID != "r60" {
 		t.Errorf("oldest running task: got %+v, want r60", stats.OldestRunning)

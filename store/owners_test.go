@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -35,24 +37,24 @@ func addOwned(t *testing.T, conn *pgx.Conn, n int) {
 // readsOfTask are all ways to read a page of a task as one user, or as one who may
 // see all where there is no user.
 func readsOfTask(userID, taskID string) map[string]func(*testing.T, *store.Store) error {
-	list := func(q taskfeed.EventQuery) func(*testing.T, *store.Store) error {
+	list := func(q history.EventQuery) func(*testing.T, *store.Store) error {
 		q.UserID, q.TaskID, q.Limit = userID, taskID, 50
 		return func(t *testing.T, s *store.Store) error {
 			_, err := s.ListEvents(t.Context(), q)
 			return err
 		}
 	}
-	ofTime := list(taskfeed.EventQuery{Time: taskfeed.TimeRange{From: epoch}})
+	ofTime := list(history.EventQuery{Time: history.TimeRange{From: epoch}})
 	if userID == "" { // sorts what all owners have, up to a bound
 		ofTime = func(*testing.T, *store.Store) error { return nil }
 	}
 	return map[string]func(*testing.T, *store.Store) error{
 		"a list of a time":       ofTime,
-		"a list":                 list(taskfeed.EventQuery{}),
-		"a list from the oldest": list(taskfeed.EventQuery{Sort: taskfeed.SortID}),
-		"a list of one type":     list(taskfeed.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}),
+		"a list":                 list(history.EventQuery{}),
+		"a list from the oldest": list(history.EventQuery{Sort: history.SortID}),
+		"a list of one type":     list(history.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}),
 		"an export": func(t *testing.T, s *store.Store) error {
-			for _, err := range s.ExportEvents(t.Context(), taskfeed.EventQuery{UserID: userID, TaskID: taskID}) {
+			for _, err := range s.ExportEvents(t.Context(), history.EventQuery{UserID: userID, TaskID: taskID}) {
 				return err // of the first page
 			}
 			return nil

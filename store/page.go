@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -336,8 +338,8 @@ func refuse(field, problem string) error {
 }
 
 func checkLimit(limit int) error {
-	if limit < 1 || limit > taskfeed.MaxPageLimit {
-		return refuse("limit", fmt.Sprintf("must be from 1 to %d", taskfeed.MaxPageLimit))
+	if limit < 1 || limit > history.MaxPageLimit {
+		return refuse("limit", fmt.Sprintf("must be from 1 to %d", history.MaxPageLimit))
 	}
 	return nil
 }
@@ -355,7 +357,7 @@ func isText(s string) bool {
 }
 
 // checkSort returns the sort, or the default when there is none.
-func checkSort(sort, otherwise taskfeed.Sort, allowed ...taskfeed.Sort) (taskfeed.Sort, error) {
+func checkSort(sort, otherwise history.Sort, allowed ...history.Sort) (history.Sort, error) {
 	if sort == "" {
 		return otherwise, nil
 	}
@@ -371,7 +373,7 @@ func checkSort(sort, otherwise taskfeed.Sort, allowed ...taskfeed.Sort) (taskfee
 
 // checkRange returns the range in whole microseconds, which is what Postgres
 // keeps: rounding up selects the same.
-func checkRange(field string, r taskfeed.TimeRange) (taskfeed.TimeRange, error) {
+func checkRange(field string, r history.TimeRange) (history.TimeRange, error) {
 	bounds := []*time.Time{&r.From, &r.To}
 	for i, suffix := range []string{"_after", "_before"} {
 		if bounds[i].IsZero() {

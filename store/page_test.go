@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"pgregory.net/rapid"
 
 	"github.com/taskfeed/taskfeed"
@@ -24,17 +26,17 @@ func TestBadQueries(t *testing.T) {
 	s := openStore(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/nowhere"})
 	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 	long := strings.Repeat("x", 256)
-	for field, queries := range map[string][]taskfeed.TaskQuery{
+	for field, queries := range map[string][]history.TaskQuery{
 		"limit":          {{}, {Limit: -1}, {Limit: 501}, {Limit: 1_000_000_000}},
-		"sort":           {{Limit: 1, Sort: "name"}, {Limit: 1, Sort: taskfeed.SortID}, {Limit: 1, Sort: "created; DROP TABLE tasks"}},
+		"sort":           {{Limit: 1, Sort: "name"}, {Limit: 1, Sort: history.SortID}, {Limit: 1, Sort: "created; DROP TABLE tasks"}},
 		"status":         {{Limit: 1, Statuses: []taskfeed.Status{"done"}}, {Limit: 1, Statuses: []taskfeed.Status{taskfeed.StatusQueued, ""}}},
 		"user_id":        {{Limit: 1, UserID: "a\x00"}, {Limit: 1, UserID: "\xff"}, {Limit: 1, UserID: long}},
 		"kind":           {{Limit: 1, Kind: "a\x00"}, {Limit: 1, Kind: long}},
 		"q":              {{Limit: 1, Text: "a\x00"}, {Limit: 1, Text: "\xff"}, {Limit: 1, Text: long}},
-		"created_after":  {{Limit: 1, Created: taskfeed.TimeRange{From: year(2027), To: year(2026)}}, {Limit: 1, Created: taskfeed.TimeRange{From: year(0)}}},
-		"created_before": {{Limit: 1, Created: taskfeed.TimeRange{To: year(10_000)}}},
-		"updated_after":  {{Limit: 1, Updated: taskfeed.TimeRange{From: year(2027), To: year(2026)}}, {Limit: 1, Updated: taskfeed.TimeRange{From: year(99_999)}}},
-		"updated_before": {{Limit: 1, Updated: taskfeed.TimeRange{To: year(-1)}}},
+		"created_after":  {{Limit: 1, Created: history.TimeRange{From: year(2027), To: year(2026)}}, {Limit: 1, Created: history.TimeRange{From: year(0)}}},
+		"created_before": {{Limit: 1, Created: history.TimeRange{To: year(10_000)}}},
+		"updated_after":  {{Limit: 1, Updated: history.TimeRange{From: year(2027), To: year(2026)}}, {Limit: 1, Updated: history.TimeRange{From: year(99_999)}}},
+		"updated_before": {{Limit: 1, Updated: history.TimeRange{To: year(-1)}}},
 		"after":          {{Limit: 1, After: "x"}, {Limit: 1, After: "12"}, {Limit: 1, After: strings.Repeat("A", 100_000)}, {Limit: 1, After: "é\x00"}},
 	} {
 		for i, q := range queries {
@@ -42,13 +44,13 @@ func TestBadQueries(t *testing.T) {
 			wantRefused(t, fmt.Sprintf("tasks, %s %d", field, i), field, err)
 		}
 	}
-	for field, queries := range map[string][]taskfeed.EventQuery{
+	for field, queries := range map[string][]history.EventQuery{
 		"limit":         {{}, {Limit: -1}, {Limit: 501}},
-		"sort":          {{Limit: 1, Sort: taskfeed.SortCreated}, {Limit: 1, Sort: "type"}},
+		"sort":          {{Limit: 1, Sort: history.SortCreated}, {Limit: 1, Sort: "type"}},
 		"type":          {{Limit: 1, Types: []taskfeed.Type{"\xff"}}, {Limit: 1, Types: make([]taskfeed.Type, 101)}},
 		"user_id":       {{Limit: 1, UserID: "a\x00"}},
 		"task_id":       {{Limit: 1, TaskID: long}},
-		"created_after": {{Limit: 1, Time: taskfeed.TimeRange{From: year(2027), To: year(2026)}}},
+		"created_after": {{Limit: 1, Time: history.TimeRange{From: year(2027), To: year(2026)}}},
 		"after":         {{Limit: 1, After: "-1"}},
 	} {
 		for i, q := range queries {
@@ -64,7 +66,7 @@ func TestBadQueries(t *testing.T) {
 	wantRefused(t, "timeline", "task_id", err)
 	_, err = s.StalledTasks(t.Context(), 0)
 	wantRefused(t, "stats", "stalled_after", err)
-	for _, err := range s.ExportTasks(t.Context(), taskfeed.TaskQuery{Sort: "name"}) {
+	for _, err := range s.ExportTasks(t.Context(), history.TaskQuery{Sort: "name"}) {
 		wantRefused(t, "export", "sort", err)
 	}
 }
@@ -85,13 +87,13 @@ func TestSQLIsData(t *testing.T) {
 	add(t, f.app, "x")
 	moveAll(t, f.session)
 	for _, odd := range oddTexts[1:] {
-		if got := listTasks(t, f.store, taskfeed.TaskQuery{UserID: odd, Limit: 1}, func() {}); len(got) > 0 {
+		if got := listTasks(t, f.store, history.TaskQuery{UserID: odd, Limit: 1}, func() {}); len(got) > 0 {
 			t.Errorf("tasks of user %q: got %v, want none", odd, taskIDs(got))
 		}
-		if got := listTasks(t, f.store, taskfeed.TaskQuery{Kind: odd, Limit: 1}, func() {}); len(got) > 0 {
+		if got := listTasks(t, f.store, history.TaskQuery{Kind: odd, Limit: 1}, func() {}); len(got) > 0 {
 			t.Errorf("tasks of kind %q: got %v, want none", odd, taskIDs(got))
 		}
-		if got := listEvents(t, f.store, taskfeed.EventQuery{UserID: odd, Types: []taskfeed.Type{taskfeed.Type(odd)}, Limit: 1}, func() {}); len(got) > 0 {
+		if got := listEvents(t, f.store, history.EventQuery{UserID: odd, Types: []taskfeed.Type{taskfeed.Type(odd)}, Limit: 1}, func() {}); len(got) > 0 {
 			t.Errorf("events of user and type %q: got %v, want none", odd, eventIDs(got))
 		}
 		_, err := f.store.TaskEvents(t.Context(), odd, "", 1)
@@ -110,52 +112,52 @@ func TestPageTokens(t *testing.T) {
 	conn := pgtest.Connect(t, url)
 	addMany(t, conn, "t", 5)
 	insertEvents(t, conn, []taskfeed.Event{{ID: 1, TaskID: "t1", Type: "a", Data: []byte("{}"), Timestamp: epoch}, {ID: 2, TaskID: "t1", Type: "a", Data: []byte("{}"), Timestamp: epoch}})
-	own := taskfeed.TaskQuery{Statuses: []taskfeed.Status{"queued", "running"}, UserID: "alice", Created: taskfeed.TimeRange{From: epoch}, Limit: 2}
+	own := history.TaskQuery{Statuses: []taskfeed.Status{"queued", "running"}, UserID: "alice", Created: history.TimeRange{From: epoch}, Limit: 2}
 	page, err := s.ListTasks(t.Context(), own)
 	if err != nil || page.Next == "" {
 		t.Fatalf("first page: got next %q, error %v, want a token", page.Next, err)
 	}
-	events, err := s.ListEvents(t.Context(), taskfeed.EventQuery{Limit: 1})
+	events, err := s.ListEvents(t.Context(), history.EventQuery{Limit: 1})
 	if err != nil || events.Next == "" {
 		t.Fatalf("first page of events: got next %q, error %v, want a token", events.Next, err)
 	}
-	try := func(change func(q *taskfeed.TaskQuery)) error {
+	try := func(change func(q *history.TaskQuery)) error {
 		q := own
 		q.After = page.Next
 		change(&q)
 		_, err := s.ListTasks(t.Context(), q)
 		return err
 	}
-	for name, same := range map[string]func(q *taskfeed.TaskQuery){
-		"another limit":                       func(q *taskfeed.TaskQuery) { q.Limit = 3 },
-		"statuses in another order and twice": func(q *taskfeed.TaskQuery) { q.Statuses = []taskfeed.Status{"running", "queued", "running"} },
-		"a time in another zone":              func(q *taskfeed.TaskQuery) { q.Created.From = epoch.In(time.FixedZone("", 3600)) },
-		"the default sort by name":            func(q *taskfeed.TaskQuery) { q.Sort = taskfeed.SortCreatedDesc },
+	for name, same := range map[string]func(q *history.TaskQuery){
+		"another limit":                       func(q *history.TaskQuery) { q.Limit = 3 },
+		"statuses in another order and twice": func(q *history.TaskQuery) { q.Statuses = []taskfeed.Status{"running", "queued", "running"} },
+		"a time in another zone":              func(q *history.TaskQuery) { q.Created.From = epoch.In(time.FixedZone("", 3600)) },
+		"the default sort by name":            func(q *history.TaskQuery) { q.Sort = history.SortCreatedDesc },
 	} {
 		if err := try(same); err != nil {
 			t.Errorf("%s: got %v, want no error", name, err)
 		}
 	}
-	for name, other := range map[string]func(q *taskfeed.TaskQuery){
-		"another user":       func(q *taskfeed.TaskQuery) { q.UserID = "bob" },
-		"fewer statuses":     func(q *taskfeed.TaskQuery) { q.Statuses = q.Statuses[:1] },
-		"another range":      func(q *taskfeed.TaskQuery) { q.Created.To = epoch.AddDate(1, 0, 0) },
-		"the other range":    func(q *taskfeed.TaskQuery) { q.Created, q.Updated = q.Updated, q.Created },
-		"another sort":       func(q *taskfeed.TaskQuery) { q.Sort = taskfeed.SortUpdatedDesc },
-		"another direction":  func(q *taskfeed.TaskQuery) { q.Sort = taskfeed.SortCreated },
-		"another text":       func(q *taskfeed.TaskQuery) { q.Text = "x" },
-		"a token of events":  func(q *taskfeed.TaskQuery) { q.After = events.Next },
-		"padding":            func(q *taskfeed.TaskQuery) { q.After += "=" },
-		"a letter too many":  func(q *taskfeed.TaskQuery) { q.After += "A" },
-		"half a token":       func(q *taskfeed.TaskQuery) { q.After = q.After[:len(q.After)/2] },
-		"a line break in it": func(q *taskfeed.TaskQuery) { q.After = q.After[:8] + "\n" + q.After[8:] },
+	for name, other := range map[string]func(q *history.TaskQuery){
+		"another user":       func(q *history.TaskQuery) { q.UserID = "bob" },
+		"fewer statuses":     func(q *history.TaskQuery) { q.Statuses = q.Statuses[:1] },
+		"another range":      func(q *history.TaskQuery) { q.Created.To = epoch.AddDate(1, 0, 0) },
+		"the other range":    func(q *history.TaskQuery) { q.Created, q.Updated = q.Updated, q.Created },
+		"another sort":       func(q *history.TaskQuery) { q.Sort = history.SortUpdatedDesc },
+		"another direction":  func(q *history.TaskQuery) { q.Sort = history.SortCreated },
+		"another text":       func(q *history.TaskQuery) { q.Text = "x" },
+		"a token of events":  func(q *history.TaskQuery) { q.After = events.Next },
+		"padding":            func(q *history.TaskQuery) { q.After += "=" },
+		"a letter too many":  func(q *history.TaskQuery) { q.After += "A" },
+		"half a token":       func(q *history.TaskQuery) { q.After = q.After[:len(q.After)/2] },
+		"a line break in it": func(q *history.TaskQuery) { q.After = q.After[:8] + "\n" + q.After[8:] },
 	} {
 		wantRefused(t, name, "after", try(other))
 	}
 	t.Run("an altered token is refused or leads elsewhere", rapid.MakeCheck(func(t *rapid.T) {
 		token, _ := base64.RawURLEncoding.DecodeString(page.Next)
 		token = slices.Replace(token, rapid.IntRange(0, len(token)).Draw(t, "from"), len(token), rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "rest")...)
-		err := try(func(q *taskfeed.TaskQuery) { q.After = base64.RawURLEncoding.EncodeToString(token) })
+		err := try(func(q *history.TaskQuery) { q.After = base64.RawURLEncoding.EncodeToString(token) })
 		if err != nil && taskfeed.CodeOf(err) != taskfeed.CodeBadRequest {
 			t.Fatalf("got %v, want no error or %s", err, taskfeed.CodeBadRequest)
 		}
@@ -176,13 +178,13 @@ func TestPagesAreStable(t *testing.T) {
 	}
 	exec(t, f.app, "INSERT INTO taskfeed.tasks (id, user_id, status, created_at) "+kept)
 	moveAll(t, f.session)
-	for _, q := range []taskfeed.TaskQuery{{}, {UserID: "alice"}, {Statuses: []taskfeed.Status{"running", "queued"}}, {Sort: taskfeed.SortCreated},
-		{Text: "e", Sort: taskfeed.SortCreated}, {Created: taskfeed.TimeRange{From: epoch}}} {
+	for _, q := range []history.TaskQuery{{}, {UserID: "alice"}, {Statuses: []taskfeed.Status{"running", "queued"}}, {Sort: history.SortCreated},
+		{Text: "e", Sort: history.SortCreated}, {Created: history.TimeRange{From: epoch}}} {
 		q.Limit = 9
 		wantOnce(t, fmt.Sprintf("%+v", q), 40, taskIDs(listTasks(t, f.store, q, churn)))
 	}
 	moveAll(t, f.session)
-	for _, q := range []taskfeed.EventQuery{{}, {Sort: taskfeed.SortID}, {UserID: "alice", IncludeBroadcast: true}, {Time: taskfeed.TimeRange{From: epoch.AddDate(-1, 0, 0)}}} {
+	for _, q := range []history.EventQuery{{}, {Sort: history.SortID}, {UserID: "alice", IncludeBroadcast: true}, {Time: history.TimeRange{From: epoch.AddDate(-1, 0, 0)}}} {
 		q.Limit, q.Types = 50, []taskfeed.Type{taskfeed.TypeTaskQueued, taskfeed.TypeTaskStarted}
 		wantOnce(t, fmt.Sprintf("%+v", q), 40, tasks(listEvents(t, f.store, q, func() {
 			exec(t, f.app, "SELECT taskfeed.broadcast('notice') FROM generate_series(1, 3)")
@@ -220,7 +222,7 @@ func TestLargeItems(t *testing.T) {
 		FROM generate_series(1, 9) AS i`)
 	pages := 0
 	all := allPages(t, 500, func() {}, func(after string) ([]taskfeed.Task, string, error) {
-		page, err := f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Sort: taskfeed.SortCreated, After: after, Limit: 500})
+		page, err := f.store.ListTasks(t.Context(), history.TaskQuery{Sort: history.SortCreated, After: after, Limit: 500})
 		bytes := 0
 		for _, task := range page.Items[:max(len(page.Items)-1, 0)] {
 			bytes += len(task.Result)
@@ -234,7 +236,7 @@ func TestLargeItems(t *testing.T) {
 	if ids := strings.Join(taskIDs(all), ""); ids != "123456789" || pages < 2 {
 		t.Errorf("got tasks %s in %d pages, want 123456789 in several", ids, pages)
 	}
-	if got := taskIDs(exported(t, f.store.ExportTasks(t.Context(), taskfeed.TaskQuery{Sort: taskfeed.SortCreated}))); strings.Join(got, "") != "123456789" {
+	if got := taskIDs(exported(t, f.store.ExportTasks(t.Context(), history.TaskQuery{Sort: history.SortCreated}))); strings.Join(got, "") != "123456789" {
 		t.Errorf("export: got %q, want 123456789", got)
 	}
 }
@@ -269,7 +271,7 @@ func TestLargeFieldsInLists(t *testing.T) {
 		if err != nil || whole.Truncated != nil {
 			t.Fatalf("task %s: truncated %q, error %v, want it whole", id, whole.Truncated, err)
 		}
-		page, err := f.store.ListTasks(t.Context(), taskfeed.TaskQuery{Limit: 1})
+		page, err := f.store.ListTasks(t.Context(), history.TaskQuery{Limit: 1})
 		if err != nil || len(page.Items) != 1 || page.Items[0].ID != id {
 			t.Fatalf("list: got %d tasks, error %v, want task %s", len(page.Items), err, id)
 		}
@@ -311,7 +313,7 @@ func TestLateReads(t *testing.T) {
 		s := openStore(t, cfg)
 		var read []taskfeed.Task
 		var late error
-		for task, err := range s.ExportTasks(t.Context(), taskfeed.TaskQuery{}) {
+		for task, err := range s.ExportTasks(t.Context(), history.TaskQuery{}) {
 			if late = err; err != nil {
 				break
 			}
@@ -325,7 +327,7 @@ func TestLateReads(t *testing.T) {
 			t.Fatalf("%s: got %v after %d tasks, want %s with advice", name, late, len(read), taskfeed.CodeUnavailable)
 		}
 		after, _, _ = strings.Cut(after, ":")
-		read = append(read, exported(t, openStore(t, store.Config{URL: url}).ExportTasks(t.Context(), taskfeed.TaskQuery{After: after}))...)
+		read = append(read, exported(t, openStore(t, store.Config{URL: url}).ExportTasks(t.Context(), history.TaskQuery{After: after}))...)
 		if ids := slices.Compact(slices.Sorted(slices.Values(taskIDs(read)))); len(ids) != store.ExportLimit+10 || len(read) != len(ids) {
 			t.Errorf("%s: got %d tasks, %d different ones, when gone on, want %d", name, len(read), len(ids), store.ExportLimit+10)
 		}

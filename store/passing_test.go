@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -28,27 +30,27 @@ func TestListsThatFindLittle(t *testing.T) {
 	s.SetListScan(scan)
 	nothing, rare := []taskfeed.Type{"nothing"}, []taskfeed.Type{"rare", "nothing"}
 	now := value[time.Time](t, f.app, "SELECT now()")
-	ever := taskfeed.TimeRange{To: now.Add(time.Hour)}
-	never := taskfeed.TimeRange{From: now.Add(time.Hour)}
+	ever := history.TimeRange{To: now.Add(time.Hour)}
+	never := history.TimeRange{From: now.Add(time.Hour)}
 	for name, c := range map[string]struct {
-		q     taskfeed.EventQuery
+		q     history.EventQuery
 		pages int // at most
 		rows  int // of one statement, in times of scan
 	}{
-		"no such type":                 {taskfeed.EventQuery{Types: nothing}, 26, 1},
-		"a rare type":                  {taskfeed.EventQuery{Types: rare}, 26, 1},
-		"a rare type from the oldest":  {taskfeed.EventQuery{Types: rare, Sort: taskfeed.SortID}, 26, 1},
-		"no such type of a user":       {taskfeed.EventQuery{UserID: "alice", Types: nothing}, 6, 1},
-		"a rare type and broadcasts":   {taskfeed.EventQuery{UserID: "bob", IncludeBroadcast: true, Types: rare}, 22, 2},
-		"no such type of a task":       {taskfeed.EventQuery{TaskID: "secret", Types: nothing}, 6, 1},
-		"another's task":               {taskfeed.EventQuery{TaskID: "secret", UserID: "bob", Types: rare}, 1, 0},
-		"another's task of a time":     {taskfeed.EventQuery{TaskID: "secret", UserID: "bob", Time: ever}, 1, 0},
-		"a rare type of a time":        {taskfeed.EventQuery{Types: rare, Time: ever}, 26, 1},
-		"a time without any":           {taskfeed.EventQuery{Time: never}, 1, 0},
-		"a user who has much, by time": {taskfeed.EventQuery{UserID: "alice", Types: rare, Time: ever}, 26, 1},
-		"a user who has little":        {taskfeed.EventQuery{UserID: "bob", Types: rare, Time: ever}, 1, 0},
-		"a task that has much":         {taskfeed.EventQuery{TaskID: "secret", Types: nothing, Time: ever, Sort: taskfeed.SortID}, 26, 1},
-		"broadcasts, by time":          {taskfeed.EventQuery{UserID: "bob", IncludeBroadcast: true, Types: rare, Time: ever}, 26, 1},
+		"no such type":                 {history.EventQuery{Types: nothing}, 26, 1},
+		"a rare type":                  {history.EventQuery{Types: rare}, 26, 1},
+		"a rare type from the oldest":  {history.EventQuery{Types: rare, Sort: history.SortID}, 26, 1},
+		"no such type of a user":       {history.EventQuery{UserID: "alice", Types: nothing}, 6, 1},
+		"a rare type and broadcasts":   {history.EventQuery{UserID: "bob", IncludeBroadcast: true, Types: rare}, 22, 2},
+		"no such type of a task":       {history.EventQuery{TaskID: "secret", Types: nothing}, 6, 1},
+		"another's task":               {history.EventQuery{TaskID: "secret", UserID: "bob", Types: rare}, 1, 0},
+		"another's task of a time":     {history.EventQuery{TaskID: "secret", UserID: "bob", Time: ever}, 1, 0},
+		"a rare type of a time":        {history.EventQuery{Types: rare, Time: ever}, 26, 1},
+		"a time without any":           {history.EventQuery{Time: never}, 1, 0},
+		"a user who has much, by time": {history.EventQuery{UserID: "alice", Types: rare, Time: ever}, 26, 1},
+		"a user who has little":        {history.EventQuery{UserID: "bob", Types: rare, Time: ever}, 1, 0},
+		"a task that has much":         {history.EventQuery{TaskID: "secret", Types: nothing, Time: ever, Sort: history.SortID}, 26, 1},
+		"broadcasts, by time":          {history.EventQuery{UserID: "bob", IncludeBroadcast: true, Types: rare, Time: ever}, 26, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.q.Limit = limit
@@ -63,7 +65,7 @@ func TestListsThatFindLittle(t *testing.T) {
 		})
 	}
 	t.Run("an export goes on over pages without any", func(t *testing.T) {
-		q := taskfeed.EventQuery{Types: rare}
+		q := history.EventQuery{Types: rare}
 		if got, want := eventIDs(exported(t, s.ExportEvents(t.Context(), q))), selected(t, f.app, q); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
@@ -71,7 +73,7 @@ func TestListsThatFindLittle(t *testing.T) {
 }
 
 // selected returns what q selects, in its order, by one plain SELECT.
-func selected(t *testing.T, conn *pgx.Conn, q taskfeed.EventQuery) []taskfeed.Cursor {
+func selected(t *testing.T, conn *pgx.Conn, q history.EventQuery) []taskfeed.Cursor {
 	t.Helper()
 	types := []string{}
 	for _, k := range q.Types {
@@ -94,7 +96,7 @@ func selected(t *testing.T, conn *pgx.Conn, q taskfeed.EventQuery) []taskfeed.Cu
 	if err != nil {
 		t.Fatalf("select: %v", err)
 	}
-	if q.Sort != taskfeed.SortID {
+	if q.Sort != history.SortID {
 		slices.Reverse(ids)
 	}
 	return ids

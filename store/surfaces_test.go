@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 )
 
@@ -131,7 +133,7 @@ func listSurfaces() (all []surface) {
 			if err != nil {
 				return nil, err
 			}
-			for _, err = range w.store.TaskText(ctx, &task, taskfeed.LargeField{Name: "result", Mark: 1}) {
+			for _, err = range w.store.TaskText(ctx, &task, history.LargeField{Name: "result", Mark: 1}) {
 				break // there is no text with this mark
 			}
 			return taskfeed.CodeOf(err), nil
@@ -156,18 +158,18 @@ func listSurfaces() (all []surface) {
 			return fmt.Sprint(len(stalled)), err
 		}},
 		surface{"export of tasks", func(ctx context.Context, w *world) (any, error) {
-			return drained(w.store.ExportTasks(ctx, taskfeed.TaskQuery{UserID: zoe}))
+			return drained(w.store.ExportTasks(ctx, history.TaskQuery{UserID: zoe}))
 		}},
 		surface{"export of events", func(ctx context.Context, w *world) (any, error) {
-			return drained(w.store.ExportEvents(ctx, taskfeed.EventQuery{UserID: zoe}))
+			return drained(w.store.ExportEvents(ctx, history.EventQuery{UserID: zoe}))
 		}})
 }
 
-func taskQueries() (queries []taskfeed.TaskQuery) {
-	for _, sort := range []taskfeed.Sort{taskfeed.SortCreated, taskfeed.SortCreatedDesc, taskfeed.SortUpdated, taskfeed.SortUpdatedDesc} {
-		for _, q := range []taskfeed.TaskQuery{
+func taskQueries() (queries []history.TaskQuery) {
+	for _, sort := range []history.Sort{history.SortCreated, history.SortCreatedDesc, history.SortUpdated, history.SortUpdatedDesc} {
+		for _, q := range []history.TaskQuery{
 			{}, {UserID: zoe}, {Statuses: []taskfeed.Status{taskfeed.StatusCompleted, taskfeed.StatusQueued}}, {UserID: zoe, Statuses: []taskfeed.Status{taskfeed.StatusCompleted}},
-			{Kind: "käse", Text: "€"}, {Created: taskfeed.TimeRange{From: time.Unix(1, 0)}},
+			{Kind: "käse", Text: "€"}, {Created: history.TimeRange{From: time.Unix(1, 0)}},
 		} {
 			q.Sort, q.Limit = sort, 2
 			queries = append(queries, q)
@@ -176,9 +178,9 @@ func taskQueries() (queries []taskfeed.TaskQuery) {
 	return queries
 }
 
-func eventQueries() (queries []taskfeed.EventQuery) {
-	for _, sort := range []taskfeed.Sort{taskfeed.SortID, taskfeed.SortIDDesc} {
-		for _, q := range []taskfeed.EventQuery{
+func eventQueries() (queries []history.EventQuery) {
+	for _, sort := range []history.Sort{history.SortID, history.SortIDDesc} {
+		for _, q := range []history.EventQuery{
 			{}, {UserID: zoe, IncludeBroadcast: true}, {TaskID: "t €"}, {TaskID: "t €", UserID: zoe}, {Types: []taskfeed.Type{taskfeed.TypeTaskProgress}},
 		} {
 			q.Sort, q.Limit = sort, 2

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
@@ -37,36 +39,36 @@ func mark(name string) string {
 // FindTask returns a task as its row stands now; what is large of it is left to
 // TaskText. It returns CodeNotFound when there is none with this id. It does not
 // ask whose task it is.
-func (s *Store) FindTask(ctx context.Context, id string) (taskfeed.WholeTask, error) {
+func (s *Store) FindTask(ctx context.Context, id string) (history.WholeTask, error) {
 	return s.findTask(ctx, sqlFindTask, pgx.NamedArgs{"id": id})
 }
 
 // FindUserTask is FindTask for the tasks of one user: there are no others.
-func (s *Store) FindUserTask(ctx context.Context, userID, id string) (taskfeed.WholeTask, error) {
+func (s *Store) FindUserTask(ctx context.Context, userID, id string) (history.WholeTask, error) {
 	return s.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "user_id": userID})
 }
 
-func (s *Store) findTask(ctx context.Context, statement string, args pgx.NamedArgs) (taskfeed.WholeTask, error) {
+func (s *Store) findTask(ctx context.Context, statement string, args pgx.NamedArgs) (history.WholeTask, error) {
 	bounded, cancel := s.reading(ctx)
 	defer cancel()
-	var t taskfeed.WholeTask
+	var t history.WholeTask
 	err := s.rest.do(bounded, func(db asked) (err error) {
 		t, err = pgx.CollectExactlyOneRow(query(bounded, db, statement, args), scanFoundTask)
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return taskfeed.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
+		return history.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
 	}
 	return t, s.late(ctx, "find task", err)
 }
 
 // scanFoundTask takes the columns of sqlFindTask.
-func scanFoundTask(row pgx.CollectableRow) (t taskfeed.WholeTask, err error) {
+func scanFoundTask(row pgx.CollectableRow) (t history.WholeTask, err error) {
 	var marks []*int64
 	t.Task, err = scanWholeTask(row, &marks)
 	for i, m := range marks {
 		if m != nil {
-			t.Large = append(t.Large, taskfeed.LargeField{Name: largeFields[i], Mark: *m})
+			t.Large = append(t.Large, history.LargeField{Name: largeFields[i], Mark: *m})
 		}
 	}
 	t.Truncated = nil
@@ -100,7 +102,7 @@ var errTaskChanged = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 // time. Each piece has Postgres make the whole text again: that is what the
 // memory costs. It ends with the first error, CodeUnavailable when the field has
 // another text by now.
-func (s *Store) TaskText(ctx context.Context, t *taskfeed.WholeTask, f taskfeed.LargeField) iter.Seq2[string, error] {
+func (s *Store) TaskText(ctx context.Context, t *history.WholeTask, f history.LargeField) iter.Seq2[string, error] {
 	statement := strings.ReplaceAll(sqlTaskText, "{field}", pgx.Identifier{f.Name}.Sanitize())
 	return func(yield func(string, error) bool) {
 		for at, length := 1, 1; at <= length; {

@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store"
 )
 
 // readText reads a field that a task was found without.
-func readText(t *testing.T, f *fixture, task *taskfeed.WholeTask, field int) string {
+func readText(t *testing.T, f *fixture, task *history.WholeTask, field int) string {
 	t.Helper()
 	var text strings.Builder
 	for piece, err := range f.store.TaskText(t.Context(), task, task.Large[field]) {
@@ -45,7 +47,7 @@ func TestFindTask(t *testing.T) {
 	got.CreatedAt, got.UpdatedAt = time.Time{}, time.Time{}
 	want := taskfeed.Task{ID: "full", UserID: "bob", Kind: "video", Status: taskfeed.StatusFailed, Progress: 41, Message: "half",
 		Result: []byte(`{"a": [1, null]}`), Error: "boom", Version: 2}
-	if !reflect.DeepEqual(got, taskfeed.WholeTask{Task: want}) {
+	if !reflect.DeepEqual(got, history.WholeTask{Task: want}) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	bare, err := f.store.FindTask(t.Context(), "bare")

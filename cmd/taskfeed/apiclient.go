@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/internal/cli"
@@ -148,7 +150,7 @@ func said(member any) string {
 }
 
 // maxPage is the most items that a page may have.
-const maxPage = taskfeed.MaxPageLimit
+const maxPage = history.MaxPageLimit
 
 // pages reads a list page by page, at most limit items of it, all of them when
 // limit is negative, and hands each page on as it came.

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
@@ -36,7 +38,7 @@ func eventsCommand(in *cli.Invocation) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := given(map[string]string{"user_id": user, "task_id": task, "type": strings.Join(types, ",")})
 		if oldestFirst {
-			query.Set("sort", string(taskfeed.SortID))
+			query.Set("sort", string(history.SortID))
 		}
 		client, err := f.complete(in, query)
 		if err != nil {

@@ -32,7 +32,7 @@ func (v view) show(tasks []taskfeed.Task) {
 	}
 }
 
-// apply follows the rule of taskfeed.TaskPage.
+// apply follows the rule of history.TaskPage.
 func (v view) apply(t *testing.T, e *taskfeed.Event) {
 	t.Helper()
 	task, known := v[e.TaskID]

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/taskfeed/taskfeed/store/history"
+
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
@@ -144,7 +146,7 @@ func tasksListCommand(in *cli.Invocation) *cobra.Command {
 	f.moment(cmd, "updated-after", "changed last at this time or later")
 	f.moment(cmd, "updated-before", "changed last before this time")
 	cli.CompleteFlag(cmd, "status", words(taskfeed.Statuses))
-	cli.CompleteFlag(cmd, "sort", words([]taskfeed.Sort{taskfeed.SortCreatedDesc, taskfeed.SortCreated, taskfeed.SortUpdatedDesc, taskfeed.SortUpdated}))
+	cli.CompleteFlag(cmd, "sort", words([]history.Sort{history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated}))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		query := given(map[string]string{"user_id": user, "kind": kind, "q": contains, "sort": sort, "status": strings.Join(statuses, ",")})
 		client, err := f.complete(in, query)

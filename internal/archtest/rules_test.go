@@ -19,9 +19,11 @@ var mayImport = map[string][]string{
 	"hub":        {root, "internal/fair"},
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
-	"store":      {root, "migrations", "internal/dial", "internal/locks", "internal/pause"},
-	"httpapi":    {root, "hub", "auth", "internal/fair", "internal/logs", "internal/pause"},
+	"store":      {root, "migrations", "store/history", "internal/dial", "internal/locks", "internal/pause"},
+	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "internal/logs", "internal/pause"}, // of store/history the queries and their answers
 	"web":        {},
+
+	"store/history": {root},
 
 	"cmd/taskfeed":     {anywhere},
 	"cmd/taskfeed-lab": {anywhere},

@@ -1,6 +1,12 @@
-package taskfeed
+// Package history is the reading side of taskfeed: lists of tasks and of events,
+// the timeline of a task, and statistics.
+package history
 
-import "time"
+import (
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+)
 
 // MaxPageLimit is the most items that a page may be asked to hold.
 const MaxPageLimit = 500
@@ -24,7 +30,7 @@ type TimeRange struct{ From, To time.Time }
 // TaskQuery selects tasks. Empty fields select all.
 type TaskQuery struct {
 	UserID   string
-	Statuses []Status // any of these
+	Statuses []taskfeed.Status // any of these
 	Kind     string
 	Created  TimeRange
 	Updated  TimeRange
@@ -39,7 +45,7 @@ type TaskQuery struct {
 // pages show every task once that is there throughout. Sorted by updated, a task
 // that changes meanwhile moves, and may be shown twice or not at all.
 type TaskPage struct {
-	Items []Task
+	Items []taskfeed.Task
 	Next  string
 	// Cursor is set for the first page: every change of the tasks that this page
 	// and later ones do not show has an event after it. Who shows the tasks,
@@ -48,12 +54,12 @@ type TaskPage struct {
 	// deleted, arrives at what the table holds. An event of type task_progress
 	// does not make an unknown task known. This asks for a sort by created and
 	// for no filter by Updated or Text, which progress may enter and leave.
-	Cursor Cursor
+	Cursor taskfeed.Cursor
 }
 
 // WholeTask is a task with what is too large to be held: those fields are empty.
 type WholeTask struct {
-	Task
+	taskfeed.Task
 	Large []LargeField
 }
 
@@ -71,7 +77,7 @@ type EventQuery struct {
 	UserID           string
 	IncludeBroadcast bool // with UserID: what the user was told, broadcasts among it
 	TaskID           string
-	Types            []Type
+	Types            []taskfeed.Type
 	Time             TimeRange
 	Sort             Sort   // SortID or SortIDDesc; default SortIDDesc
 	After            string // Next of the page before; empty for the first page
@@ -82,7 +88,7 @@ type EventQuery struct {
 // large, and fewer or none when the query leaves out much of what lies in between;
 // Next is empty on the last page, and only there.
 type EventPage struct {
-	Items []Event
+	Items []taskfeed.Event
 	Next  string
 }
 
@@ -105,7 +111,7 @@ type TaskSummary struct {
 
 // StatusCount is how many tasks of a kind have a status.
 type StatusCount struct {
-	Status Status
+	Status taskfeed.Status
 	Kind   string
 	Count  int64
 }
@@ -119,6 +125,6 @@ type MinuteCount struct {
 // Stats is an overview of the tasks and of the log.
 type Stats struct {
 	Counts        []StatusCount
-	PerMinute     []MinuteCount // the last hour, oldest first, empty minutes among them
-	OldestRunning *Task         // the one created first; nil when none runs
+	PerMinute     []MinuteCount  // the last hour, oldest first, empty minutes among them
+	OldestRunning *taskfeed.Task // the one created first; nil when none runs
 }
