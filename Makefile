@@ -12,16 +12,16 @@ run: ## start a server with a private Postgres and a demo; Ctrl-C ends both
 	exec bin/taskfeed dev
 
 .PHONY: test
-test: ## run all tests: Go's, and those of client and console; what they need is fetched meanwhile
+test: ## run all tests: Go's, and those of client and console
 	@$(MAKE) --no-print-directory --jobs=2 test-go test-web-setup
 	@$(MAKE) --no-print-directory test-web
 
 .PHONY: test-go
-test-go: ## run Go's tests, with a real Postgres and the race detector; lint vets what they are made of
+test-go: ## run Go's tests, with a real Postgres and the race detector; "make lint" runs vet
 	$(GO) test -race -vet=off -timeout 9m ./...
 
 .PHONY: test-hostile
-test-hostile: ## run the tests with Postgres over a public schema that catches statements which look there
+test-hostile: ## run the tests of Postgres with a public schema that catches statements which bind to it
 	TASKFEED_TEST_HOSTILE=yes $(GO) test -p 1 -timeout 20m ./store ./listener ./migrations ./internal/dial ./lab/pgtest ./cmd/taskfeed
 
 .PHONY: check
@@ -39,7 +39,7 @@ lint: ## formatting, vet, static analysis, and the rules for migrations
 FUZZTIME ?= 30s
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME, 30s by default; what fails is kept in its testdata/fuzz
+fuzz: ## run every fuzz target for FUZZTIME, 30s by default; failing inputs are kept in its testdata/fuzz
 	@set -e; for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$file); do \
 			echo "$$target in ./$$(dirname $$file)"; \
@@ -54,15 +54,15 @@ build: ## build bin/taskfeed and bin/taskfeed-lab
 VERIFY_SEED ?= 1
 
 .PHONY: verify
-verify: build ## prove that nothing is lost: one round of every fault, about five minutes
+verify: build ## check that nothing is lost: one round of every fault, about five minutes
 	bin/taskfeed-lab verify --seed $(VERIFY_SEED) --duration 10s
 
 .PHONY: verify-long
-verify-long: build ## the same for a night: rounds of the clock's seed, with more at once for longer
+verify-long: build ## the same all night: 40 rounds of 8 minutes, seeded by the clock
 	bin/taskfeed-lab verify --rounds 40 --duration 8m
 
 .PHONY: verify-planted
-verify-planted: build ## see that verify catches every mistake of lab/mutations, about eight minutes
+verify-planted: build ## check that verify catches every mistake of lab/mutations, about eight minutes
 	bin/taskfeed-lab verify --planted all --quiet
 
 .PHONY: bench
@@ -70,7 +70,7 @@ bench: build ## measure this machine and write docs/BENCHMARKS.md
 	bin/taskfeed-lab bench --report docs/BENCHMARKS.md
 
 .PHONY: clean
-clean: ## remove what the build made
+clean: ## remove build output
 	rm -rf bin dist
 
 .PHONY: web
@@ -78,11 +78,11 @@ web: web/node_modules ## build the client and the console from their sources, in
 	cd web && npm run build -w client -w console
 
 .PHONY: web-check
-web-check: web/node_modules ## that the committed web/*/dist are what their sources build to, and small
+web-check: web/node_modules ## check that the committed web/*/dist match their sources and stay within their size budget
 	cd web && npm run types -w client -w console && npm run check -w client -w console
 
 .PHONY: test-web
-test-web: test-web-setup ## test the client and the console, by themselves, against servers and in a browser
+test-web: test-web-setup ## test the client and the console: alone, against servers and in a browser
 	$(GO) build -race -o bin/taskfeed-race ./cmd/taskfeed
 	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed-race npm test --workspaces
 
@@ -91,11 +91,11 @@ test-web-setup: web/node_modules
 	web/browser/setup
 
 .PHONY: pictures
-pictures: test-web-setup ## take the pictures of the console for the README
+pictures: test-web-setup ## take the README's screenshots of the console
 	$(GO) build -o bin/taskfeed ./cmd/taskfeed
 	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed npm run pictures -w browser
 
-# One install for client, console and browser tests; again when the lock changes.
+# One install for client, console and browser tests, repeated when the lock file changes.
 web/node_modules: web/package-lock.json
 	@command -v npm >/dev/null || { echo "the client and the console need Node 20 and npm; make test-go tests Go alone"; exit 1; }
 	cd web && npm ci --loglevel error
