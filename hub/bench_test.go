@@ -8,7 +8,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// connect subscribes n users with one parked subscriber each.
+// connect makes n users with one parked subscriber each.
 func connect(b *testing.B, r *rig, n int, wake func(*Subscriber)) []*Subscriber {
 	b.Helper()
 	subs := make([]*Subscriber, n)
@@ -23,7 +23,7 @@ func connect(b *testing.B, r *rig, n int, wake func(*Subscriber)) []*Subscriber 
 	return subs
 }
 
-// park takes all there is.
+// park reads until the subscriber is parked.
 func park(b *testing.B, s *Subscriber) {
 	b.Helper()
 	for {
@@ -38,7 +38,7 @@ func park(b *testing.B, s *Subscriber) {
 }
 
 // BenchmarkIdleSubscribers reports the memory of a parked subscriber with its
-// reservation, each of a user of its own, after one event for each and one for all.
+// reservation, one for each user, after one event for each user and one for all.
 func BenchmarkIdleSubscribers(b *testing.B) {
 	const n = 20_000
 	for b.Loop() {
@@ -101,8 +101,8 @@ func BenchmarkPublishNobody(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(batch)), "ns/event")
 }
 
-// BenchmarkBroadcast10k is one event to 10,000 subscribers: the publisher's part
-// alone, and with the part of the subscribers.
+// BenchmarkBroadcast10k sends one event to 10,000 subscribers: the publisher's part
+// alone, and together with the subscribers' part.
 func BenchmarkBroadcast10k(b *testing.B) {
 	for _, taken := range []bool{false, true} {
 		b.Run(fmt.Sprintf("taken=%t", taken), func(b *testing.B) {

@@ -5,23 +5,22 @@ import "fmt"
 // Config holds the hub's limits. Zero means the default. A negative MaxPerUser
 // or MaxTotal means no limit; New refuses the other fields when they are negative.
 type Config struct {
-	// FeedBytes bounds the recent frames kept for one user, and likewise those
-	// kept of the broadcasts and of the feed of all users. What a slow subscriber has
-	// not taken beyond it is read from the log again. Too small a bound (under
-	// 300,000, a frame of the greatest size) turns live events into queries.
-	// Default 1 MiB.
+	// FeedBytes bounds the recent frames kept for one user, for the broadcasts, and
+	// for the feed of all users, each. A slow subscriber reads frames that were
+	// dropped for it from the log. A bound below 300,000, the size of the largest
+	// frame, turns live events into queries. Default 1 MiB.
 	FeedBytes int
-	// RecentBytes bounds the recent frames of all feeds together. The feed that
-	// has made no progress for the longest time gives way first. Default 64 MiB.
+	// RecentBytes bounds the recent frames of all feeds together. The feed that has
+	// gone longest without progress loses its frames first. Default 64 MiB.
 	RecentBytes int
 	// ReplayPage is how many events one read of the log asks for. Default 500.
 	ReplayPage int
-	// MaxReplays bounds the reads of the log that run at the same time; the
-	// others wait in line, each user by turns. One user has at most half of them.
-	// It must leave connections of the database pool to others. Default 16.
+	// MaxReplays bounds the reads of the log that run at the same time. The others
+	// wait, and users take turns. One user has at most half of the reads. Keep it
+	// below the size of the database pool, which others need too. Default 16.
 	MaxReplays int
-	// ReplayBytes bounds the pages of the log that are held until their subscribers
-	// come for the next one. One user has at most half of it. Default 64 MiB.
+	// ReplayBytes bounds the pages of the log in memory. A page is held until its
+	// subscriber asks for the next one. One user has at most half. Default 64 MiB.
 	ReplayBytes int
 	// MaxPerUser bounds the reservations of one user. Default 20.
 	MaxPerUser int

@@ -10,12 +10,12 @@ import (
 // feed keeps the recent frames of one user, of the broadcasts, or of all users,
 // for the subscribers that read from it. The hub's mutex guards it.
 //
-// While it has subscribers, every one of its events with floor < id <= head has
-// an entry. A feed without subscribers has no entries and means nothing by its floor.
+// While it has subscribers, each of its events with floor < id <= head has an
+// entry. A feed without subscribers has no entries, and its floor has no meaning.
 type feed struct {
 	user     string // empty for the broadcasts and for all users
 	reserved int    // reservations of the user
-	conns    int    // subscribers of the user, whoever's feed they read
+	conns    int    // the user's subscribers, also those that read another user's feed
 	floor    taskfeed.Cursor
 	subs     []*Subscriber
 	entries  []entry // ascending by id
@@ -24,9 +24,9 @@ type feed struct {
 	newer, older *feed // in feedList, while there are entries
 }
 
-// entry is a recent frame and how many subscribers' cursors are before it. The
-// count never falls from one entry to the next, so the first to reach zero is
-// always the oldest.
+// entry is a recent frame and the number of subscribers whose cursor is before it.
+// That number never decreases from an entry to a later one, so the oldest entry is
+// always the first to reach zero.
 type entry struct {
 	frame   *Frame
 	waiting int
@@ -44,9 +44,9 @@ func (f *feed) after(c taskfeed.Cursor) []entry {
 	return f.entries[i:]
 }
 
-// offer gives the feed its next event, whose id is above the head. A nil frame means
-// that the event was not encoded because the feed had no subscriber just
-// before; those it has by now read the event from the log.
+// offer gives the feed its next event, whose id is above the head. A nil frame
+// means that the event was not encoded because the feed had no subscriber a moment
+// ago; subscribers that have come since read the event from the log.
 func (h *Hub) offer(f *feed, e *taskfeed.Event, frame *Frame) {
 	if len(f.subs) == 0 {
 		return
@@ -103,13 +103,13 @@ func (h *Hub) tidy(f *feed) bool {
 	return n > 0
 }
 
-// shed drops the oldest n entries though somebody still waits for them.
+// shed drops the oldest n entries although subscribers have not passed them.
 func (h *Hub) shed(f *feed, n int) {
 	h.stats.Shed += uint64(n)
 	h.drop(f, n)
 }
 
-// drop forgets the oldest n entries; the log alone has them from now on.
+// drop removes the oldest n entries; from now on only the log has them.
 func (h *Hub) drop(f *feed, n int) {
 	if n == 0 {
 		return

@@ -19,17 +19,17 @@ type Frame struct {
 	TaskID string
 	// Timestamp is when the change was captured; zero in a protocol frame.
 	Timestamp time.Time
-	// Replayed means that the frame was read from the log, so that the time
-	// since Timestamp says nothing about the latency of live delivery.
+	// Replayed means that the frame was read from the log, so the time since
+	// Timestamp is not the latency of live delivery.
 	Replayed bool
 	// Bytes is the frame as JSON, without a line end.
 	Bytes []byte
 }
 
 const (
-	// frameOverhead is about what a recent frame costs beside its bytes.
+	// frameOverhead is about the memory of a recent frame besides its bytes.
 	frameOverhead = 128
-	// envelopeBytes is about what AppendFrame adds to an event's own strings.
+	// envelopeBytes is about what AppendFrame adds to an event's strings.
 	envelopeBytes = 128
 )
 

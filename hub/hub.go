@@ -4,16 +4,16 @@
 // # Model
 //
 // A subscriber is a cursor over the log, not a queue. [Hub.Publish] announces
-// events that are in the log; the hub keeps their frames, each encoded once and
-// shared, until every subscriber concerned has passed them or a bound in bytes
-// is met. [Subscriber.Next] takes what comes after its cursor: from the shared
-// frames while it is close to the head, else from the log. Both are one loop
-// over one cursor, so there is no hand-over between replay and live, no queue to
-// overflow, and a slow subscriber costs nobody else anything.
+// events that are in the log. The hub encodes each event into one shared frame and
+// keeps it until every subscriber of its feed has passed it or a bound in bytes is
+// reached. [Subscriber.Next] returns what comes after the cursor: from the shared
+// frames while it is close to the head, else from the log. Both are one loop over
+// one cursor. So there is no hand-over between replay and live and no queue that
+// can overflow, and a slow subscriber does not slow others.
 //
-// The hub keeps one number beside each set of recent frames, its floor: above it
-// and up to the head the frames are complete. A subscriber below the floor reads
-// the log. Dropping frames, or a head that jumps, only ever raises a floor.
+// The hub keeps a number with each set of recent frames, its floor: the frames
+// above the floor and up to the head are complete. A subscriber below the floor
+// reads the log. Dropping frames, or a jump of the head, only raises a floor.
 //
 // A subscriber with nothing to read is parked: it has no goroutine, only a
 // function to call when there is more. The check and the parking are one step, so
@@ -21,17 +21,16 @@
 //
 // # What it promises
 //
-// To each subscriber: the events its filter selects after its cursor, in
+// Each subscriber gets the events after its cursor that its filter selects, in
 // ascending order, each once, or a feed_reset frame that says that some are gone.
-// A feed_live or feed_reset frame's cursor is true: no event at or below it
-// follows.
+// After a feed_live or feed_reset frame no event at or below its cursor follows.
 //
-// # What it does not
+// # What it does not do
 //
 // It never writes to a connection, starts no goroutine and has no clock. It does
-// not know who may subscribe to what: its caller has verified the principal. It
-// trusts the log to show events in the order of their ids, and its publisher to
-// announce only what the log already holds.
+// not decide who may subscribe to what: its caller has verified the principal. It
+// relies on the log to show events in the order of their ids, and on its publisher
+// to announce only events that the log holds.
 package hub
 
 import (
@@ -45,29 +44,30 @@ import (
 
 // Log is the part of the event log the hub needs; *store.Store provides it.
 type Log interface {
-	// After returns at most limit events that match f after the cursor, oldest
-	// first. When there may be more, no other up to through, which is beyond the
-	// cursor, matches; else the log holds no other that was announced before. It may
-	// find none and still say that there may be more. It returns CodeGone when the cursor is older than the log keeps; a
-	// cursor of 0 is never gone: it means all that is kept.
+	// After returns at most limit events after the cursor that match f, oldest
+	// first. With more, the page is complete up to through, which is beyond the
+	// cursor, and there may be matching events after that; a page can then even be
+	// empty. Without more, it has every matching event announced before the call. It
+	// returns CodeGone when the cursor is older than the log keeps. A cursor of 0 is
+	// never gone: it means everything that is kept.
 	After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error)
 
-	// Head returns an id that is not lower than that of any event in the log.
+	// Head returns an id that no event in the log exceeds.
 	Head(ctx context.Context) (taskfeed.Cursor, error)
 }
 
-// publishChunk is how many events are placed under one hold of the mutex.
+// publishChunk is how many events Publish places while it holds the mutex once.
 const publishChunk = 256
 
 // Hub is the registry of subscribers and the fan-out. It is safe for concurrent
-// use; only Publish wants one caller at a time. It needs no closing.
+// use, but for Publish, which takes one caller at a time. It needs no closing.
 type Hub struct {
 	log   Log
 	cfg   Config
 	turns *fair.Budget // reads of the log, by user
 	pages *fair.Budget // bytes of pages of the log that are being written
 
-	mu    sync.Mutex // never held while the log is read, a frame encoded or Wake called
+	mu    sync.Mutex // not held while the log is read, a frame is encoded or Wake is called
 	ready bool       // SetHead has been called
 	head  taskfeed.Cursor
 	floor taskfeed.Cursor // of all feeds: where the head last jumped to
@@ -101,16 +101,15 @@ func New(log Log, cfg Config) (*Hub, error) {
 	}, nil
 }
 
-// SetHead says where the log ends; live subscribers start there. It must be
-// called before Publish, and again when ids have jumped: it only ever raises the
-// head. Every event at or below head must be in the log by then, visible to After.
-// Those that were not published are read from the log by the subscribers
-// concerned, so a jump over nothing is a waste: each subscriber reads the log once.
+// SetHead says where the log ends; live subscribers start there. It must be called
+// before Publish, and again when ids have jumped. It only raises the head. Every
+// event up to head must be visible to After by then. Subscribers read those that
+// were not published from the log: each call makes each subscriber read once.
 func (h *Hub) SetHead(head taskfeed.Cursor) {
 	h.mu.Lock()
 	h.ready = true
 	if head > h.head {
-		for _, f := range []*feed{&h.cast, &h.all} { // between them they have every subscriber
+		for _, f := range []*feed{&h.cast, &h.all} { // every subscriber reads one of them
 			for _, s := range f.subs {
 				s.unpark(head)
 			}
@@ -120,10 +119,10 @@ func (h *Hub) SetHead(head taskfeed.Cursor) {
 	h.unlockAndWake()
 }
 
-// Publish announces events that the log holds, by ascending id and without a gap
-// among those above the head. Events at or below the head are skipped. One caller
-// at a time. It never blocks on a subscriber, but calls the Wake of those that
-// were parked and are concerned.
+// Publish announces events of the log by ascending id. Above the head there must be
+// no gap; events up to the head are skipped. It takes one caller at a time. It never
+// blocks on a subscriber; it calls Wake for those that were parked and have more to
+// read.
 func (h *Hub) Publish(events []taskfeed.Event) {
 	for chunk := range slices.Chunk(events, publishChunk) {
 		h.publish(chunk)
@@ -140,7 +139,7 @@ func (h *Hub) publish(events []taskfeed.Event) {
 	h.unlockAndWake()
 }
 
-// encode makes the frames of those events that somebody is there for.
+// encode makes the frames of those events that a subscriber may want.
 func (h *Hub) encode(events []taskfeed.Event, frames *[publishChunk]*Frame) {
 	var wanted [publishChunk]bool
 	h.mu.Lock()
@@ -164,8 +163,8 @@ func (h *Hub) wanted(e *taskfeed.Event) bool {
 	return f != nil && len(f.subs) > 0
 }
 
-// feedOf returns the feed, beside that of all users, that the event belongs to.
-// It is nil for a user who is not connected.
+// feedOf returns the feed of the event's user, or that of the broadcasts. It is nil
+// for a user without a connection.
 func (h *Hub) feedOf(e *taskfeed.Event) *feed {
 	if e.Broadcast() {
 		return &h.cast
@@ -186,7 +185,7 @@ func (h *Hub) place(e *taskfeed.Event, frame *Frame) {
 	h.stats.Published++
 }
 
-// unlockAndWake frees the mutex and then wakes whom unpark has noted.
+// unlockAndWake frees the mutex, then calls Wake for those that unpark has noted.
 func (h *Hub) unlockAndWake() {
 	wakes := h.wakes
 	h.wakes = nil
@@ -200,7 +199,7 @@ func (h *Hub) unlockAndWake() {
 	clear(wakes)
 	h.mu.Lock()
 	if h.wakes == nil {
-		h.wakes = wakes[:0] // use the memory again
+		h.wakes = wakes[:0] // reuse the memory
 	}
 	h.mu.Unlock()
 }

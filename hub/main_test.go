@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// memLog is a log in memory. A test may commit to it without telling the hub:
-// that is a server that hears of events late.
+// memLog is a log in memory. A test may commit to it without telling the hub, as on
+// a server that hears of events late.
 type memLog struct {
 	// asked runs before and answered after a read has seen the log; both without
 	// its lock.
@@ -32,10 +32,10 @@ type memLog struct {
 	said answers
 }
 
-// answers is what the log has said last.
+// answers are the last answers of the log.
 type answers struct {
 	head taskfeed.Cursor // when asked for its head
-	lost taskfeed.Cursor // what was lost when it was asked for all that is kept
+	lost taskfeed.Cursor // what was lost when everything kept was read
 	gone taskfeed.Cursor // the cursor that it refused
 }
 
@@ -148,7 +148,7 @@ func (r *rig) announce(events ...taskfeed.Event) {
 	r.Publish(events)
 }
 
-// tap is a subscriber and how often it was woken.
+// tap is a subscriber and the number of times it was woken.
 type tap struct {
 	*Subscriber
 	wakes int
@@ -167,7 +167,7 @@ func (r *rig) tap(t testing.TB, opts SubscribeOptions) *tap {
 	return tp
 }
 
-// live taps the events of one user from now on and parks.
+// live returns a parked subscriber of one user, from the head on.
 func (r *rig) live(t testing.TB, user string) *tap {
 	t.Helper()
 	tp := r.tap(t, SubscribeOptions{Filter: of(user)})
@@ -188,7 +188,7 @@ func broadcast(id taskfeed.Cursor) taskfeed.Event {
 	return taskfeed.Event{ID: id, Type: "maintenance", Data: []byte(`{}`), Timestamp: time.Unix(1_800_000_000, 0)}
 }
 
-// show prints frames in short: an event's id, live@cursor, expired@cursor.
+// show abbreviates frames: an event's id, live@cursor, expired@cursor.
 func show(t testing.TB, frames []*Frame) []string {
 	t.Helper()
 	var out []string

@@ -11,9 +11,9 @@ import (
 )
 
 // TestHubAgainstAModel runs the hub through random publishing, lag, retention,
-// jumps of the head, subscribers and interleavings with reads of the log. The
-// model is the log and, for each subscriber, the id up to which everything has
-// been accounted for: delivered, or given up by a feed_reset.
+// jumps of the head, subscribers and interleavings with reads of the log. The model
+// is the log and, for each subscriber, the id up to which every event was either
+// delivered or skipped by a feed_reset.
 func TestHubAgainstAModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -95,7 +95,7 @@ func (m *model) publish(t *rapid.T) {
 	m.published += n
 }
 
-// jump moves the head beyond all that is committed.
+// jump moves the head beyond every committed event.
 func (m *model) jump(t *rapid.T) {
 	head := m.log.last() + rapid.SampledFrom([]taskfeed.Cursor{0, 3, 100}).Draw(t, "by")
 	m.nextID = max(m.nextID, head+1)
@@ -313,7 +313,7 @@ func (m *model) acceptReset(t *rapid.T, s *modelSub, f taskfeed.Frame) {
 	s.pos = f.Cursor
 }
 
-// account moves the position of s, over nothing that it should have been given.
+// account moves the position of s and fails if that skips an event it should get.
 func (m *model) account(t *rapid.T, s *modelSub, to taskfeed.Cursor, what string) {
 	for i := range m.log.events {
 		if e := &m.log.events[i]; e.ID > max(s.pos, s.forgiven) && e.ID <= to && s.opts.Filter.Match(e) {

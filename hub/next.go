@@ -16,13 +16,13 @@ const (
 )
 
 // Next returns the frames after the cursor, oldest first, and moves the cursor
-// beyond them: the caller writes them all or closes the connection. No frames
-// and no error means that the subscriber is at the head and parked: Wake is
-// called once when there is more. Next may be called before that, too.
+// beyond them: the caller writes them all or closes the connection. No frames and
+// no error means that the subscriber is at the head and parked: Wake is called once
+// when there is more. Next may also be called before that.
 //
 // It waits for the log, and for its turn to read it, until ctx is done. After an
 // error other than ErrClosed nothing has been skipped and Next may be called
-// again. A cursor that the log no longer keeps is no error but a feed_reset frame.
+// again. A cursor older than the log keeps gives a feed_reset frame, not an error.
 func (s *Subscriber) Next(ctx context.Context) ([]*Frame, error) {
 	for {
 		frames, done, err := s.take()
@@ -36,7 +36,7 @@ func (s *Subscriber) Next(ctx context.Context) ([]*Frame, error) {
 	}
 }
 
-// take returns shared frames or parks. It is not done when the log must be asked.
+// take returns shared frames or parks. Without done, the log must be read.
 func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	h := s.hub
 	h.mu.Lock()
@@ -45,7 +45,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 		return nil, false, ErrClosed
 	}
 	s.parked = false
-	s.keep(nil) // who asks again has written the last page
+	s.keep(nil) // a caller that asks again has written the last page
 	s.unverified = s.unverified && s.cursor > h.head
 	if s.unverified || s.cursor < s.floor() {
 		return nil, false, nil
@@ -61,7 +61,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 }
 
 // collect takes a page of the shared frames and reports whether it ends at the
-// head. Its feeds have no event in common, so it merges them by id.
+// head. It merges the feeds of s by id; they have no event in common.
 func (s *Subscriber) collect() (page []*Frame, drained bool) {
 	var rest [len(s.seats)][]entry
 	for i, p := range s.seats {
@@ -89,7 +89,7 @@ func (s *Subscriber) collect() (page []*Frame, drained bool) {
 	return page, drained
 }
 
-// lowest takes the frame with the lowest id off its list.
+// lowest removes and returns the frame with the lowest id.
 func lowest(lists *[2][]entry) *Frame {
 	i := 0
 	if len(lists[0]) == 0 || len(lists[1]) > 0 && lists[1][0].frame.ID < lists[0][0].frame.ID {
@@ -103,8 +103,8 @@ func lowest(lists *[2][]entry) *Frame {
 	return frame
 }
 
-// read returns a page of the log, or a feed_reset frame. Without either it has
-// moved the cursor, or somebody else has.
+// read returns a page of the log, or a feed_reset frame. If it returns neither, the
+// cursor has moved, by this call or another.
 func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	page, err := s.hub.pages.Take(ctx, s.reader(), replayBytes)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 		return nil, fmt.Errorf("read events after %s: %w", cursor, err)
 	}
 	if more {
-		head = min(head, through) // the page says nothing of what is beyond it
+		head = min(head, through) // the page is complete only up to there
 	}
 	frames, err := s.replay(cursor, head, replayFrames(events))
 	if kept = len(frames) > 0; kept {
@@ -146,11 +146,11 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	return frames, err
 }
 
-// replayBytes is what a page of the log may take, as it is read and as frames. A
-// page of the log holds half a megabyte and one event.
+// replayBytes bounds the memory of a page of the log, as events and as frames. A
+// page holds half a megabyte and at most one event more.
 const replayBytes = 2 << 20
 
-// size is what the frames take until they are written.
+// size is the memory that the frames take until they are written.
 func size(frames []*Frame) (sum int64) {
 	for _, f := range frames {
 		sum += int64(f.cost())
@@ -158,7 +158,7 @@ func size(frames []*Frame) (sum int64) {
 	return sum
 }
 
-// reader is whose turn a read of the log is.
+// reader is the user whose turn a read of the log counts as.
 func (s *Subscriber) reader() string {
 	if s.user == nil {
 		return ""
@@ -166,8 +166,8 @@ func (s *Subscriber) reader() string {
 	return s.user.user
 }
 
-// hold keeps the page's share of the memory until the next page, or gives it back
-// if the subscriber has been closed.
+// hold keeps the page's share of the memory until the next page, or releases it if
+// the subscriber has been closed.
 func (s *Subscriber) hold(page *fair.Share) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -178,7 +178,7 @@ func (s *Subscriber) hold(page *fair.Share) {
 	s.keep(page)
 }
 
-// keep puts the share in the place of the one before. The caller holds the mutex.
+// keep replaces the share that is held. The caller holds the mutex.
 func (s *Subscriber) keep(page *fair.Share) {
 	if s.page != nil {
 		s.page.Release()
@@ -186,8 +186,8 @@ func (s *Subscriber) keep(page *fair.Share) {
 	s.page = page
 }
 
-// beforeRead returns the head as it is before the log is asked: whatever the
-// answer does not show up to it is not there.
+// beforeRead returns the cursor, and the head as it is before the log is read: a
+// page of the log is complete up to that head.
 func (s *Subscriber) beforeRead() (cursor, head taskfeed.Cursor, unverified bool, err error) {
 	h := s.hub
 	h.mu.Lock()
@@ -200,7 +200,7 @@ func (s *Subscriber) beforeRead() (cursor, head taskfeed.Cursor, unverified bool
 }
 
 // replay moves the cursor beyond a page of the log that was read from cursor on,
-// and up to head: there is nothing else up to there.
+// and up to head at least: there is nothing else up to there.
 func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Frame, error) {
 	to := max(cursor, head)
 	if len(page) > 0 {
@@ -218,7 +218,7 @@ func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Fra
 	return page, nil
 }
 
-// verify asks the log whether a cursor above the head is ahead of the log, too.
+// verify asks the log whether a cursor above the head is also ahead of the log.
 func (s *Subscriber) verify(ctx context.Context, cursor taskfeed.Cursor) ([]*Frame, error) {
 	head, err := s.hub.log.Head(ctx)
 	if err != nil {
@@ -233,7 +233,7 @@ func (s *Subscriber) verify(ctx context.Context, cursor taskfeed.Cursor) ([]*Fra
 	return nil, nil
 }
 
-// reset gives up what is between the cursor and the head and goes on from there.
+// reset skips what is between the cursor and the head and goes on from the head.
 func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) ([]*Frame, error) {
 	h := s.hub
 	h.mu.Lock()
@@ -244,7 +244,7 @@ func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) 
 	to := h.head
 	switch reason {
 	case taskfeed.ResetExpired:
-		to = max(to, cursor) // what has been handed out does not come again
+		to = max(to, cursor) // what was returned is not returned again
 	case taskfeed.ResetAhead:
 		if cursor <= h.head {
 			return nil, nil // the head has reached it meanwhile
@@ -255,8 +255,8 @@ func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) 
 	return []*Frame{resetFrame(reason, to)}, nil
 }
 
-// stillAt reports whether the cursor is where a read of the log began. It is not
-// when another Next went on meanwhile; the answer is then dropped.
+// stillAt reports whether the cursor is still where a read of the log began. If
+// another Next has moved it meanwhile, the result of the read is dropped.
 func (s *Subscriber) stillAt(cursor taskfeed.Cursor) (bool, error) {
 	if s.closed {
 		return false, ErrClosed

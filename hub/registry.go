@@ -8,10 +8,10 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Reserve counts a connection of the user that is about to be made. It returns
-// CodeTooManyConnections when the user has as many as allowed, and
-// CodeUnavailable when the server has or when it has not reached the log yet.
-// Else release gives the place back; calls after the first do nothing.
+// Reserve counts a connection that the user is about to make. It returns
+// CodeTooManyConnections when the user has as many as allowed, and CodeUnavailable
+// when the server has, or has not reached the log yet. Otherwise release gives the
+// reservation back; calls after the first do nothing.
 func (h *Hub) Reserve(userID string) (release func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -25,7 +25,7 @@ func (h *Hub) Reserve(userID string) (release func(), err error) {
 	return r.release, nil
 }
 
-// mayReserve leaves no trace of a user who is refused.
+// mayReserve checks the limits. It keeps nothing of a user who is refused.
 func (h *Hub) mayReserve(userID string) error {
 	if !h.ready {
 		return errNotReady
@@ -67,21 +67,21 @@ func (r *reservation) release() {
 func (h *Hub) enter(userID string) *feed {
 	f := h.users[userID]
 	if f == nil {
-		f = &feed{user: strings.Clone(userID)} // the caller's may hang on a whole request
+		f = &feed{user: strings.Clone(userID)} // the caller's string may keep a whole request in memory
 		h.users[f.user] = f
 	}
 	return f
 }
 
-// leave forgets a user for whom nothing is counted and whose feed nobody reads.
+// leave removes a user without reservations, connections and readers.
 func (h *Hub) leave(f *feed) {
 	if f.reserved == 0 && f.conns == 0 && len(f.subs) == 0 {
 		delete(h.users, f.user)
 	}
 }
 
-// admit counts a new subscriber as a connection of its owner, and keeps the feed of
-// the user whose events it reads. Who reads the events of another is not that user.
+// admit counts a new subscriber as a connection of its owner, and keeps the feed
+// that it reads. A reader of another user's feed does not count as that user.
 func (h *Hub) admit(s *Subscriber, owner string) {
 	if s.filter.UserID != "" {
 		s.user = h.enter(s.filter.UserID)
@@ -152,7 +152,7 @@ type UserCount struct {
 }
 
 // Users returns every user who has a subscriber, by ascending UserID. It copies
-// them all: it is for a request of an operator, not of a user.
+// them all: call it for operators' requests, not for users'.
 func (h *Hub) Users() []UserCount {
 	users := h.listUsers()
 	slices.SortFunc(users, func(a, b UserCount) int { return strings.Compare(a.UserID, b.UserID) })

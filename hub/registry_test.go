@@ -155,8 +155,8 @@ func TestUsersAndCounts(t *testing.T) {
 	}
 }
 
-// TestWatchersCountAsThemselves: an admin who watched alice counted as alice, who
-// seemed to be connected, in health checks and metrics, and was not.
+// Once, an admin who watched alice counted as alice: health checks and metrics
+// showed her as connected although she was not.
 func TestWatchersCountAsThemselves(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{})

@@ -54,7 +54,7 @@ func TestAtTheHeadTheLogIsNotAsked(t *testing.T) {
 	}
 }
 
-// A page that is not full is all there is: no second read has to find that out.
+// A page that is not full ends the log: no second read is needed.
 func TestAReplayOfOnePageReadsTheLogOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{})
@@ -68,7 +68,7 @@ func TestAReplayOfOnePageReadsTheLogOnce(t *testing.T) {
 	expect(t, s, "14")
 }
 
-// Otherwise a user with steady events would wait for feed_live for ever.
+// Otherwise a user with a steady flow of events would never get feed_live.
 func TestFeedLiveComesWithThePageThatReachesTheHead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{})
@@ -93,7 +93,7 @@ func TestFeedLiveDoesNotComeWithAFullPage(t *testing.T) {
 	expect(t, s, last.String(), "live@"+last.String())
 }
 
-// The log has been read up to the head as it was before, not as it is after.
+// A page of the log is complete up to the head before the read, not after it.
 func TestEventPublishedWhileTheLogIsRead(t *testing.T) {
 	t.Parallel()
 	for _, feedBytes := range []int{0, 1} {
@@ -125,7 +125,7 @@ func TestReplayedFramesSaySo(t *testing.T) {
 	}
 }
 
-// The log knows of events before this server is told of them.
+// Events can be in the log before this server is told of them.
 func TestLogAheadOfTheHubDoublesNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{})
@@ -222,7 +222,7 @@ func TestRetentionOvertakesAReplay(t *testing.T) {
 	expect(t, s, "expired@13", "live@13")
 }
 
-// Reading may go on where the hub has not yet been told of events.
+// A replay may read beyond the events that the hub has been told of.
 func TestReadingAboveTheHeadDoesNotGoBack(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{ReplayPage: 1})
@@ -242,8 +242,8 @@ func TestReadingAboveTheHeadDoesNotGoBack(t *testing.T) {
 	expect(t, s, "15")
 }
 
-// mustRead has s read the log though it is at the head, as happens when two calls
-// of Next overlap.
+// mustRead makes s read the log although it is at the head, as happens when two
+// calls of Next overlap.
 func (s *Subscriber) mustRead(t *testing.T, want string) {
 	t.Helper()
 	frames, err := s.read(t.Context())
@@ -278,7 +278,7 @@ func TestHeadJumps(t *testing.T) {
 	expectWakes(t, parked, 2)
 }
 
-// A subscriber who has been idle for longer than the log keeps has missed nothing.
+// A subscriber that was idle for longer than the log keeps has missed nothing.
 func TestHeadJumpAfterRetentionIsNoReset(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Config{})

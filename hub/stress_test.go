@@ -59,7 +59,7 @@ func stressFilter(i int) taskfeed.Filter {
 	return taskfeed.Filter{UserID: fmt.Sprint("user-", i%stressUsers), All: i%10 == 0}
 }
 
-// wobble waits for up to most.
+// wobble waits for a random time up to most.
 func wobble(most time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error {
 		select {
@@ -71,8 +71,8 @@ func wobble(most time.Duration) func(context.Context) error {
 	}
 }
 
-// publishAll writes the log and tells the hub, often late and in one go. Now and
-// then it skips ahead as a new sequencer does.
+// publishAll writes the log and tells the hub, often late and in one batch.
+// Sometimes ids jump, as with a new sequencer.
 func publishAll(t *testing.T, r *rig) {
 	pause := wobble(3 * time.Millisecond)
 	id := taskfeed.Cursor(10)
@@ -104,7 +104,7 @@ func publishAll(t *testing.T, r *rig) {
 	r.Publish(r.log.events[told:])
 }
 
-// watch reads what an operator reads.
+// watch calls what operators' requests call.
 func watch(ctx context.Context, r *rig) {
 	pause := wobble(5 * time.Millisecond)
 	for pause(ctx) == nil {
@@ -113,7 +113,7 @@ func watch(ctx context.Context, r *rig) {
 	}
 }
 
-// stressClient connects over and over until it has seen the last event.
+// stressClient connects again and again until it has seen the last event.
 type stressClient struct {
 	*rig
 	filter taskfeed.Filter

@@ -22,20 +22,19 @@ type SubscribeOptions struct {
 	// Filter selects the events. It needs a UserID or All; with both, it selects
 	// the events of all users for a connection of that user.
 	Filter taskfeed.Filter
-	// Owner is whose connection it is, where that is not the filter's user: an
-	// admin who watches another. It counts as the owner's.
+	// Owner is the user whose connection it is when that is not the filter's user,
+	// as for an admin who watches another user. The connection counts as the owner's.
 	Owner string
 	// After is the cursor to go on from, 0 for all that the log keeps. Nil means
 	// live only: from the head at the time of Subscribe.
 	After *taskfeed.Cursor
 	// WantLive asks for one feed_live frame when the subscriber first reaches the
-	// head of the log. It is given once, also when a feed_reset comes before it.
+	// head of the log, even after a feed_reset.
 	WantLive bool
 	// Wake is called once after a Next that returned nothing, when there may be
 	// more. It runs on the publisher's goroutine and must not block; it may call
-	// the subscriber's methods. It can come before that Next has returned to its
-	// caller, and once after Close. What it refers to lives as long as the
-	// subscriber.
+	// the subscriber's methods. It can be called before that Next has returned, and
+	// once after Close. The subscriber keeps what it refers to alive.
 	Wake func()
 }
 
@@ -55,21 +54,21 @@ func (o *SubscribeOptions) validate() error {
 // when two calls of Next overlap, each frame goes to one of them.
 type Subscriber struct {
 	hub    *Hub
-	owner  *feed // of whose connections this is one; nil when nobody is named
-	user   *feed // whose feed it reads; nil when the filter names nobody
+	owner  *feed // of the user whose connection this is; nil when no user is named
+	user   *feed // the feed that it reads; nil when the filter names no user
 	filter taskfeed.Filter
 	wake   func()
-	seats  [2]seat // the feeds it reads from; one of all users has but the first
+	seats  [2]seat // the feeds it reads from; a subscriber of all users has only the first
 
-	// The hub's mutex guards what follows. Everything up to the cursor has been
-	// handed out; while parked, so has everything up to the head.
+	// Guarded by the hub's mutex. Everything up to the cursor has been returned by
+	// Next; while parked, so has everything up to the head.
 	cursor     taskfeed.Cursor
 	parked     bool // at the head; Wake is due
 	closed     bool
 	owesLive   bool
-	unverified bool // the cursor was ahead of the head; only the log knows if it is real
+	unverified bool // the cursor was ahead of the head; only the log can say whether it exists
 
-	page *fair.Share // what the last page of the log takes; nil for shared frames
+	page *fair.Share // the memory of the last page of the log; nil for shared frames
 }
 
 // seat is where a subscriber stands in a feed's list.
@@ -80,14 +79,14 @@ type seat struct {
 
 // Subscribe adds a subscriber. Its owner calls Next until it returns nothing,
 // then again after each Wake, and Close in the end. It returns CodeUnavailable
-// before the first SetHead and CodeBadCursor for a negative cursor. Whether the
-// cursor lies within the log is found out by Next.
+// before the first SetHead and CodeBadCursor for a negative cursor. Next finds out
+// whether the cursor lies within the log.
 func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
 	s := &Subscriber{hub: h, filter: opts.Filter, wake: opts.Wake, owesLive: opts.WantLive}
-	s.filter.Types = slices.Clone(opts.Filter.Types) // the caller's memory may hang on a whole request
+	s.filter.Types = slices.Clone(opts.Filter.Types) // the caller's strings may keep a whole request in memory
 	s.filter.TaskID = strings.Clone(opts.Filter.TaskID)
 
 	h.mu.Lock()
@@ -126,35 +125,16 @@ func (s *Subscriber) Close() {
 	h.dismiss(s)
 }
 
-// Cursor returns the id of the last event handed out by Next, or a later one
-// when there is nothing for this subscriber up to it.
+// Cursor returns the id of the last event that Next returned, or a later one when
+// there is nothing for this subscriber up to it.
 func (s *Subscriber) Cursor() taskfeed.Cursor {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return s.position()
 }
 
-// Snapshot is where a subscriber stands at one moment.
-type Snapshot struct {
-	UserID string // empty when the filter names nobody
-	All    bool   // reads the events of all users
-	Cursor taskfeed.Cursor
-	Behind bool // has not taken all there is
-}
-
-// Snapshot returns where the subscriber stands. It reads nothing from the log.
-func (s *Subscriber) Snapshot() Snapshot {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	behind := s.unverified || s.position() < s.floor()
-	for _, p := range s.seats {
-		behind = behind || p.feed != nil && len(p.feed.after(s.cursor)) > 0
-	}
-	return Snapshot{s.filter.UserID, s.filter.All, s.position(), behind && !s.closed}
-}
-
-// position is the cursor, brought up to date. The caller holds the mutex, as in
-// all that follows.
+// position is the up-to-date cursor. The caller holds the mutex, as for all methods
+// below.
 func (s *Subscriber) position() taskfeed.Cursor {
 	if s.parked {
 		return max(s.cursor, s.hub.head)
@@ -162,7 +142,7 @@ func (s *Subscriber) position() taskfeed.Cursor {
 	return s.cursor
 }
 
-// floor is the id down to which the shared frames are complete for s.
+// floor is the id above which the shared frames are complete for s.
 func (s *Subscriber) floor() taskfeed.Cursor {
 	floor := s.hub.floor
 	for _, p := range s.seats {
@@ -183,8 +163,8 @@ func (s *Subscriber) advance(to taskfeed.Cursor) {
 	s.cursor = to
 }
 
-// arrive tells s of the next event of one of its feeds and reports whether the
-// event is beyond its cursor. If parked, it passes what it does not want at once.
+// arrive tells s of the next event of one of its feeds and reports whether s still
+// has to pass it. A parked subscriber passes events that it does not want at once.
 func (s *Subscriber) arrive(e *taskfeed.Event) bool {
 	if s.parked && e.ID > s.cursor {
 		if !s.filter.Match(e) {
@@ -196,8 +176,8 @@ func (s *Subscriber) arrive(e *taskfeed.Event) bool {
 	return e.ID > s.cursor
 }
 
-// unpark has a parked subscriber woken when the head is about to move to head,
-// beyond its cursor.
+// unpark wakes a parked subscriber because the head is about to move beyond its
+// cursor, to head.
 func (s *Subscriber) unpark(head taskfeed.Cursor) {
 	if !s.parked || s.cursor >= head {
 		return
@@ -225,7 +205,7 @@ func (h *Hub) attach(s *Subscriber, slot int, f *feed) {
 	}
 }
 
-// detach undoes attach; the last subscriber in the list takes the place of s.
+// detach undoes attach; the last subscriber of the list takes the seat of s.
 func (h *Hub) detach(s *Subscriber, slot int) {
 	f, i := s.seats[slot].feed, s.seats[slot].index
 	if f == nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// TestTurnsAtTheLog: a user who replayed a long log over twenty connections, again
-// and again, had twenty turns at it for each of anybody else's.
+// Once, a user who replayed a long log over twenty connections had twenty turns for
+// each turn of another user.
 func TestTurnsAtTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -76,8 +76,7 @@ func TestTurnsAtTheLog(t *testing.T) {
 
 type turnKey struct{}
 
-// TestPagesOfTheLogAreBounded: pages that slow connections were writing took as
-// much memory as there were connections.
+// Once, nothing bounded the memory of the pages that slow connections were writing.
 func TestPagesOfTheLogAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
