@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/wstest"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // TestBadInput is rows 43 to 50 of the catalogue of bad input, as far as they do

@@ -5,12 +5,11 @@ import (
 	"iter"
 	"strconv"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func (s *Server) handleEvents(c echo.Context, p auth.Principal) error {

@@ -15,10 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/wstest"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func TestExport(t *testing.T) {

@@ -14,12 +14,11 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/lab/wstest"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // inbound is what a server makes of the bytes that a client sends.

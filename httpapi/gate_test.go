@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // slowHistory is a history whose lists wait for release.

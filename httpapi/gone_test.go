@@ -8,10 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // patient is a verifier, and a history, that goes on until its caller is gone.

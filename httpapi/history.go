@@ -8,11 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // History is what the URLs of tasks and events read; *store.Store provides it.

@@ -9,11 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // all calls ask n times at once and waits for all.

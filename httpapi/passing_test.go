@@ -6,9 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // TestEmptyPage: a page that found nothing yet is no last page. The list in it is

@@ -16,12 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // fakeHistory answers with what its fields say and keeps what it was asked.

@@ -9,12 +9,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func (s *Server) handleTask(c echo.Context, _ auth.Principal) error {

@@ -7,12 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func (s *Server) handleTasks(c echo.Context, p auth.Principal) error {

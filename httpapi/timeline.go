@@ -4,12 +4,11 @@ import (
 	"context"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // step is an event in the timeline of a task.

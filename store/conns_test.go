@@ -6,11 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // Bad input 134. After a column's type had changed, each connection of the pool answered 500 once:

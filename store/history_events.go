@@ -10,11 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // eventList is a query for events in normal form, checked, and how it is read.

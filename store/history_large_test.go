@@ -12,13 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // largePartitions is how many partitions a large log has.

@@ -11,14 +11,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 	"pgregory.net/rapid"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // What lists show is compared with a plain model: all rows in memory, filtered

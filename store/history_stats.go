@@ -4,11 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 const (

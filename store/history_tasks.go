@@ -7,11 +7,10 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // An hour is indexed because updated_at itself changes with every progress

@@ -8,12 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // sqlOwned gives the task secret so many events more, nearly all of them alice's;

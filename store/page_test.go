@@ -10,13 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"pgregory.net/rapid"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // TestBadQueries is bad input 43, 45 and 47: each is refused with the name of

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // A surface is one thing that the store does; it ends with what it read, in a form

@@ -8,11 +8,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // What is too large of a task is left out here as it is in lists, and read in

@@ -6,10 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // readText reads a field that a task was found without.

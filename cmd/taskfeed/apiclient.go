@@ -13,12 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/terminal"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // apiTimeout bounds one request of a command to the API. The server may take 30 s

@@ -6,12 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func eventsCommand(in *cli.Invocation) *cobra.Command {

@@ -12,12 +12,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/taskfeed/taskfeed/store/history"
-
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func tasksCommand(in *cli.Invocation) *cobra.Command {
