@@ -1,21 +1,19 @@
 // Package auth turns a token into a [Principal], or refuses it.
 //
-// A token is a signed JWT (RFC 7519). Its signature is checked with keys that
-// the configuration names: a shared secret, public key files, or a key set at a
-// URL (JWKS). Which algorithms are allowed follows from the kinds of those keys
-// and never from the token, so an unsigned token or one that presents a public
-// key as a shared secret has nothing to be checked with and is refused. Nothing
-// in a token makes the server fetch anything; an unknown key id may make it
-// read the configured key set again, at most every ten seconds.
+// A token is a signed JWT (RFC 7519). Its signature is checked with the keys of the
+// configuration: a shared secret, public key files, or a key set at a URL (JWKS).
+// The kinds of those keys decide which algorithms are allowed, never the token. So
+// an unsigned token, or one that uses a public key as a shared secret, matches no
+// key and is refused. No token makes the server fetch from another place; an unknown
+// key id can make it fetch the configured key set again, at most every ten seconds.
 //
-// A refusal is a *taskfeed.Error with CodeBadToken. It says what is wrong in
-// general and repeats nothing of the token, neither to the caller nor for the
-// log. A token that cannot be judged because the key set cannot be fetched is
-// CodeUnavailable instead: the same token may be good a moment later.
+// A refusal is a *taskfeed.Error with CodeBadToken. It says in general what is wrong
+// and repeats nothing of the token, neither to the caller nor in the log. When a key
+// set cannot be fetched and may have the key of the token, the error is
+// CodeUnavailable instead: the same token may be accepted a moment later.
 //
-// The package does not promise that a token can be taken back: it holds until
-// it expires or its key leaves the key set. It reads no encrypted tokens and
-// looks nothing up about the user.
+// The package cannot revoke a token: it is valid until it expires or its key leaves
+// the key set. It does not read encrypted tokens and looks up nothing about the user.
 package auth
 
 import (
@@ -31,23 +29,23 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// RoleAdmin is the role that may see everything. No other role has a meaning.
+// RoleAdmin is the role that may see everything. Other roles have no meaning.
 const RoleAdmin = "admin"
 
-// Principal is the authenticated caller, as a verified token names them. A
-// Principal with an empty UserID is nobody.
+// Principal is the authenticated caller, as named by a verified token. The zero
+// value is nobody.
 type Principal struct {
 	// UserID is the token's sub, byte for byte: no trimming, folding or Unicode
 	// normalisation. It has 1 to 255 bytes and no control characters.
 	UserID string
-	// Role is the role claim where that is a string, else empty.
+	// Role is the role claim if that is a string, otherwise empty.
 	Role string
 	// ExpiresAt is the instant from which the token is refused: its exp plus
 	// the leeway. Wall-clock time.
 	ExpiresAt time.Time
 }
 
-// Admin reports whether the principal has the role "admin", spelled just so.
+// Admin reports whether the principal has the role "admin", in exactly this spelling.
 func (p Principal) Admin() bool { return p.Role == RoleAdmin }
 
 // LogValue names the principal in a log line.
@@ -60,15 +58,14 @@ type Verifier struct {
 	cfg        Config
 	algorithms []string // those allowed
 	parser     *jwt.Parser
-	keys       []key // the shared secret and the public key files
+	keys       []key // the shared secret and the keys of the files
 	keySet     *keySet
 }
 
-// New returns a verifier for the configuration. It reads the public key files
-// and fetches nothing. The error joins everything that is wrong with the
-// configuration; each line begins with the name of a setting.
+// New returns a verifier for the configuration. It reads the public key files and
+// fetches nothing. Its error joins a *FieldError for each problem.
 func New(cfg Config) (*Verifier, error) {
-	knowFullySpecified()
+	registerEd25519()
 	cfg = cfg.withDefaults()
 	keys, keysErr := cfg.staticKeys()
 	err := errors.Join(cfg.validate(), keysErr)
@@ -90,11 +87,11 @@ func New(cfg Config) (*Verifier, error) {
 	return v, nil
 }
 
-// Verify returns whom the token speaks for. It refuses with CodeBadToken, or
-// with CodeUnavailable when the key that the token names is not known and the
-// key set cannot be fetched. An unknown key id may make it wait for the key set,
-// for 5 seconds at most; the caller that fetches does not stop when ctx is done,
-// because others wait for what it fetches.
+// Verify returns the principal that the token names. It refuses with CodeBadToken,
+// or with CodeUnavailable when the token's key is unknown and the key set cannot be
+// fetched. An unknown key id can make it wait for the key set, for 5 seconds at most.
+// A call that fetches does not stop when ctx is done, because others wait for the
+// same fetch.
 func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
 	if err := checkShape(token); err != nil {
 		return Principal{}, err
@@ -106,9 +103,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	return v.principal(parsed)
 }
 
-// Run keeps the key set fresh until ctx is done and returns nil then; without a
-// key set it only waits. One call at a time. Verify works without it, but
-// notices only new keys by itself, never removed ones.
+// Run refreshes the key set until ctx is done and returns nil then; without a key
+// set it only waits. It takes one call at a time. Without it, Verify finds new keys
+// and never notices removed ones.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.keySet != nil {
 		v.keySet.run(ctx)
@@ -117,15 +114,15 @@ func (v *Verifier) Run(ctx context.Context) error {
 	return nil
 }
 
-// candidates returns the keys that may have signed the token. Shared secrets
-// serve HS algorithms; public keys, from files or from the key set, the others.
+// candidates returns the keys that may have signed the token: the shared secret for
+// HS algorithms, public keys from files or the key set for the others.
 func (v *Verifier) candidates(ctx context.Context, t *jwt.Token) (any, error) {
 	kid, err := checkHeader(t.Header)
 	if err != nil {
 		return nil, err
 	}
 	algorithm := t.Method.Alg()
-	keys := fitting(v.keys, algorithm)
+	keys := supporting(v.keys, algorithm)
 	if v.keySet != nil && !strings.HasPrefix(algorithm, "HS") {
 		if keys, err = v.keySet.find(ctx, kid, algorithm); err != nil {
 			return nil, err
@@ -134,8 +131,8 @@ func (v *Verifier) candidates(ctx context.Context, t *jwt.Token) (any, error) {
 	return verificationKeys(keys), nil
 }
 
-// refusal turns what the parser says into what the caller may know. The
-// parser's own words are dropped: they may quote the token.
+// refusal turns an error of the parser into one for the caller. The parser's text is
+// dropped: it may quote the token.
 func (v *Verifier) refusal(t *jwt.Token, err error) error {
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok {
 		return e

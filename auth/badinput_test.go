@@ -14,7 +14,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// refusal is a token and why it is refused.
+// refusal is a token and the error that refuses it.
 type refusal struct {
 	name  string
 	token string
@@ -142,7 +142,7 @@ func TestBadInput54Encoding(t *testing.T) {
 	})
 }
 
-// nextLetter changes the unused bits of a last letter that has some.
+// nextLetter changes the unused bits of the last letter.
 func nextLetter(letter byte) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	return letters[strings.IndexByte(letters, letter)+1:][:1]
@@ -189,7 +189,7 @@ func TestBadInput56Expiry(t *testing.T) {
 	})
 }
 
-// A token is good until the last nanosecond before exp plus leeway.
+// A token is valid until the last nanosecond before exp plus leeway.
 func TestBadInput56ExpiryBoundary(t *testing.T) {
 	t.Parallel()
 	exp := noon.Add(time.Hour)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// MinSecretBytes is the least length of a shared secret: as many bytes as
-// HS256 has output, so that guessing it is no easier than forging a signature.
+// MinSecretBytes is the least length of a shared secret: the length of an HS256
+// signature, so that guessing the secret is no easier than forging a signature.
 const MinSecretBytes = 32
 
 const (
@@ -22,57 +22,52 @@ const (
 	minJWKSRefresh     = 10 * time.Second
 )
 
-// Config says whose tokens are good. At least one of Secret, PublicKeyFiles and
-// JWKSURL is needed. A secret may stand beside either of the others; files and
-// a URL exclude each other, so that each algorithm has one source of keys. The
-// zero value of any other field means its default.
+// Config says which tokens are accepted. At least one of Secret, PublicKeyFiles and
+// JWKSURL is needed. Secret can be combined with either of the others; files and a
+// URL exclude each other, so that each algorithm has one source of keys. The zero
+// value of any other field means its default.
 type Config struct {
-	// Secret is the key shared with the issuer, for HS256, HS384 and HS512; at
-	// least MinSecretBytes random bytes. Whoever holds it can issue tokens for
-	// anybody. TASKFEED_JWT_SECRET.
+	// Secret is the key shared with the issuer, for HS256, HS384 and HS512: at least
+	// MinSecretBytes random bytes. Whoever has it can issue tokens for any user.
 	Secret []byte
 	// PublicKeyFiles are the paths of PEM files, each with one public key (PKIX
-	// or PKCS #1) or one certificate, for RS, PS, ES and EdDSA algorithms. They
-	// are read once, by New. Of a certificate only the key counts, not its
-	// dates or its issuer. A token's key id is not looked at. TASKFEED_JWT_PUBLIC_KEY_FILE.
+	// or PKCS #1) or one certificate, for RS, PS, ES and EdDSA algorithms. New reads
+	// them once. Of a certificate only the key is used, not its dates or its issuer.
+	// A token's key id is ignored.
 	PublicKeyFiles []string
-	// JWKSURL is where the issuer publishes its key set, for RS, PS, ES and
-	// EdDSA algorithms; https, or http inside a network that you trust, for
-	// whoever can answer in its place chooses the keys. Redirects are not
-	// followed. While it is down the keys last fetched stay good, however old.
-	// TASKFEED_JWKS_URL.
+	// JWKSURL is where the issuer publishes its key set, for RS, PS, ES and EdDSA
+	// algorithms. Use https, or http inside a network that you trust: whoever can
+	// answer instead of the issuer chooses the keys. Redirects are not followed.
+	// While the URL is down, the keys of the last fetch stay valid, however old.
 	JWKSURL string
-	// JWKSRefresh is the time between two fetches of the key set, plus or minus
-	// a tenth, and so how long a removed key stays good. Default 15 minutes, at
-	// least 10 seconds.
+	// JWKSRefresh is the time between two fetches of the key set, plus or minus a
+	// tenth. A removed key stays valid for that long. Default 15 minutes, at least 10
+	// seconds.
 	JWKSRefresh time.Duration
 
-	// Algorithms narrows what is allowed, for example to RS256. Default: all
-	// that the configured keys can serve. Ed25519 is another name for EdDSA.
-	// TASKFEED_JWT_ALGORITHMS.
+	// Algorithms are the only algorithms allowed, for example RS256. Default: all
+	// that the configured keys support. Ed25519 is another name for EdDSA.
 	Algorithms []string
 	// Issuer is the only iss accepted, compared byte for byte. Default: any or
-	// none. TASKFEED_JWT_ISSUER.
+	// none.
 	Issuer string
-	// Audience must be the aud or among its elements. Without it, tokens that
-	// the issuer made for other services are good here too. Default: any or
-	// none. TASKFEED_JWT_AUDIENCE.
+	// Audience must be the aud or one of its elements. Without it, tokens that the
+	// issuer made for other services are accepted too. Default: any or none.
 	Audience string
-	// Type must be the typ of the header or of the claims, whatever its case;
-	// "at+jwt" or "Bearer" keeps ID and refresh tokens of the same issuer out.
-	// Default: any or none. TASKFEED_JWT_TYPE.
+	// Type must be the typ of the header or of the claims, in any case; "at+jwt" or
+	// "Bearer" refuses ID and refresh tokens of the same issuer. Default: any or none.
 	Type string
 	// RoleClaim names the top-level claim that holds the role, a string. Default
-	// "role". TASKFEED_JWT_ROLE_CLAIM.
+	// "role".
 	RoleClaim string
-	// Leeway is how far the clocks of issuer and server may differ: exp, nbf
-	// and iat are that much softer. Default 30 seconds; negative means none; at
-	// most 10 minutes. TASKFEED_JWT_LEEWAY.
+	// Leeway is how far the clocks of issuer and server may differ; it is added to
+	// exp and subtracted from nbf and iat. Default 30 seconds; negative means none; at
+	// most 10 minutes.
 	Leeway time.Duration
 
 	// Now is the wall clock. Default time.Now.
 	Now func() time.Time
-	// Logger is told by Run when the key set cannot be fetched. Default
+	// Logger is where Run logs that the key set cannot be fetched. Default
 	// slog.Default().
 	Logger *slog.Logger
 }
@@ -91,7 +86,7 @@ func (c Config) withDefaults() Config {
 	c.Leeway = max(c.Leeway, 0)
 	c.Algorithms = slices.Clone(c.Algorithms)
 	for i, name := range c.Algorithms {
-		c.Algorithms[i] = oneName(name)
+		c.Algorithms[i] = canonicalName(name)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -102,8 +97,21 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// validate returns all that is wrong, by the names that the environment has for
-// the settings. It repeats neither the secret nor the URL.
+// FieldError says what is wrong with fields of a Config. It repeats neither the
+// secret nor the URL.
+type FieldError struct {
+	Fields  []string // names of the fields
+	Problem string   // what is wrong with them and what to do; it may name other fields
+}
+
+// Error returns the names of the fields, and the problem.
+func (e *FieldError) Error() string { return strings.Join(e.Fields, ", ") + ": " + e.Problem }
+
+func fieldError(field, format string, args ...any) error {
+	return &FieldError{Fields: []string{field}, Problem: fmt.Sprintf(format, args...)}
+}
+
+// validate returns a FieldError for each problem, joined.
 func (c Config) validate() error {
 	return errors.Join(
 		c.checkSources(),
@@ -118,11 +126,11 @@ func (c Config) validate() error {
 func (c Config) checkSources() error {
 	switch {
 	case len(c.Secret) == 0 && len(c.PublicKeyFiles) == 0 && c.JWKSURL == "":
-		return errors.New("TASKFEED_JWT_SECRET, TASKFEED_JWT_PUBLIC_KEY_FILE or TASKFEED_JWKS_URL: " +
-			"one is needed, else no token can be checked; for a shared secret: openssl rand -base64 48")
+		return &FieldError{[]string{"Secret", "PublicKeyFiles", "JWKSURL"},
+			"set one of them, otherwise no token can be checked; to make a shared secret: openssl rand -base64 48"}
 	case len(c.PublicKeyFiles) > 0 && c.JWKSURL != "":
-		return errors.New("TASKFEED_JWT_PUBLIC_KEY_FILE and TASKFEED_JWKS_URL: set one of them, not both; " +
-			"a key of a file can be added to the key set")
+		return &FieldError{[]string{"PublicKeyFiles", "JWKSURL"},
+			"set one of them, not both; the key of a file can be added to the key set"}
 	}
 	return nil
 }
@@ -132,10 +140,10 @@ func (c Config) checkSecret() error {
 	case len(c.Secret) == 0:
 		return nil
 	case bytes.Contains(c.Secret, []byte("-----BEGIN")):
-		return errors.New("TASKFEED_JWT_SECRET: this is a PEM key or certificate, not a shared secret; " +
-			"put the public key into a file and name that in TASKFEED_JWT_PUBLIC_KEY_FILE")
+		return fieldError("Secret", "this is a PEM key or certificate, not a shared secret; "+
+			"put the public key into a file and set PublicKeyFiles to its path")
 	case len(c.Secret) < MinSecretBytes:
-		return fmt.Errorf("TASKFEED_JWT_SECRET: %d bytes are too few, at least %d are needed; "+
+		return fieldError("Secret", "%d bytes are too few, at least %d are needed; "+
 			"make one with: openssl rand -base64 48", len(c.Secret), MinSecretBytes)
 	}
 	return nil
@@ -147,10 +155,10 @@ func (c Config) checkURL() error {
 	}
 	u, err := url.Parse(c.JWKSURL)
 	if err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return errors.New("TASKFEED_JWKS_URL: not an https or http URL such as https://issuer.example/.well-known/jwks.json")
+		return fieldError("JWKSURL", "not an https or http URL such as https://issuer.example/.well-known/jwks.json")
 	}
 	if u.User != nil {
-		return errors.New("TASKFEED_JWKS_URL: a user name or password in the URL is not supported; a key set is public")
+		return fieldError("JWKSURL", "a user name or password in the URL is not supported; a key set is public")
 	}
 	return nil
 }
@@ -159,35 +167,35 @@ func (c Config) checkAlgorithmNames() error {
 	var errs []error
 	for _, name := range c.Algorithms {
 		if !slices.Contains(allAlgorithms, name) {
-			errs = append(errs, fmt.Errorf("TASKFEED_JWT_ALGORITHMS: %q is not one of %s", name, strings.Join(allAlgorithms, ", ")))
+			errs = append(errs, fieldError("Algorithms", "%q is not one of %s", name, strings.Join(allAlgorithms, ", ")))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkAlgorithmsHaveKeys refuses an algorithm that no configured key can
-// serve: every token that the operator expects would be refused.
+// checkAlgorithmsHaveKeys refuses an algorithm that no configured key supports:
+// every token with it would be refused.
 func (c Config) checkAlgorithmsHaveKeys(keys []key) error {
 	var errs []error
 	for _, name := range c.Algorithms {
-		if !slices.Contains(c.servedAlgorithms(keys), name) {
-			errs = append(errs, fmt.Errorf("TASKFEED_JWT_ALGORITHMS: no configured key can check %s", name))
+		if !slices.Contains(c.supportedAlgorithms(keys), name) {
+			errs = append(errs, fieldError("Algorithms", "no configured key can check %s", name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// allowedAlgorithms returns what the keys can serve, narrowed by Algorithms.
+// allowedAlgorithms returns Algorithms, or without it all that the keys support.
 func (c Config) allowedAlgorithms(keys []key) []string {
 	if len(c.Algorithms) > 0 {
 		return slices.Clone(c.Algorithms)
 	}
-	return c.servedAlgorithms(keys)
+	return c.supportedAlgorithms(keys)
 }
 
-// servedAlgorithms returns the algorithms that the keys can serve. A key set
-// may come to hold keys of any public kind.
-func (c Config) servedAlgorithms(keys []key) (names []string) {
+// supportedAlgorithms returns the algorithms that the keys support. A key set may
+// hold keys of any public kind.
+func (c Config) supportedAlgorithms(keys []key) (names []string) {
 	for _, k := range keys {
 		names = append(names, k.algorithms...)
 	}
@@ -197,11 +205,11 @@ func (c Config) servedAlgorithms(keys []key) (names []string) {
 	return names
 }
 
-// checkRoleClaim keeps the role apart from claims with a meaning of their own:
-// with "sub", a user who is named admin would be one.
+// checkRoleClaim refuses claims that have another meaning: with "sub", a user with
+// the name admin would be an admin.
 func (c Config) checkRoleClaim() error {
 	if slices.Contains([]string{"sub", "iss", "aud", "exp", "nbf", "iat", "jti", "typ"}, c.RoleClaim) {
-		return fmt.Errorf("TASKFEED_JWT_ROLE_CLAIM: %s has another meaning in a token; name the claim that holds the role", c.RoleClaim)
+		return fieldError("RoleClaim", "%s has another meaning in a token; name the claim that holds the role", c.RoleClaim)
 	}
 	return nil
 }
@@ -209,10 +217,10 @@ func (c Config) checkRoleClaim() error {
 func (c Config) checkDurations() error {
 	var errs []error
 	if c.Leeway > maxLeeway {
-		errs = append(errs, fmt.Errorf("TASKFEED_JWT_LEEWAY: %v is more than %v; set the clocks right instead", c.Leeway, maxLeeway))
+		errs = append(errs, fieldError("Leeway", "%v is more than %v; set the clocks right instead", c.Leeway, maxLeeway))
 	}
 	if c.JWKSRefresh < minJWKSRefresh {
-		errs = append(errs, fmt.Errorf("JWKSRefresh: %v is less than %v", c.JWKSRefresh, minJWKSRefresh))
+		errs = append(errs, fieldError("JWKSRefresh", "%v is less than %v", c.JWKSRefresh, minJWKSRefresh))
 	}
 	return errors.Join(errs...)
 }

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// wantConfigError checks the lines of New's error: how each begins and what
-// else it says.
+// wantConfigError checks the lines of New's error. Each wanted line is how it begins
+// and, after a |, what else it says.
 func wantConfigError(t *testing.T, cfg Config, want ...string) {
 	t.Helper()
 	_, err := New(cfg)
@@ -47,31 +47,31 @@ func TestBadInput65Configuration(t *testing.T) {
 		cfg  Config
 		want []string
 	}{
-		{"no source", Config{}, []string{"TASKFEED_JWT_SECRET, TASKFEED_JWT_PUBLIC_KEY_FILE or TASKFEED_JWKS_URL:|one is needed"}},
-		{"secret of 31 bytes", Config{Secret: secret[:31]}, []string{"TASKFEED_JWT_SECRET:|31 bytes"}},
-		{"PEM pasted as secret", Config{Secret: []byte(pemText)}, []string{"TASKFEED_JWT_SECRET:|PEM"}},
-		{"PEM pasted as path", Config{PublicKeyFiles: []string{pemText}}, []string{"TASKFEED_JWT_PUBLIC_KEY_FILE:|not the path of a file"}},
-		{"file and URL", Config{PublicKeyFiles: []string{rsaFile}, JWKSURL: url}, []string{"TASKFEED_JWT_PUBLIC_KEY_FILE and TASKFEED_JWKS_URL:|one of them"}},
-		{"URL without scheme", Config{JWKSURL: "issuer.example/keys"}, []string{"TASKFEED_JWKS_URL:|https"}},
-		{"URL of a file", Config{JWKSURL: "file:///etc/keys"}, []string{"TASKFEED_JWKS_URL:|https"}},
-		{"URL without host", Config{JWKSURL: "https:///keys"}, []string{"TASKFEED_JWKS_URL:|https"}},
-		{"URL that cannot be parsed", Config{JWKSURL: "https://issuer.example:port/" + canary}, []string{"TASKFEED_JWKS_URL:|https"}},
-		{"URL with a password", Config{JWKSURL: "https://user:" + canary + "@issuer.example/keys"}, []string{"TASKFEED_JWKS_URL:|password"}},
-		{"algorithm none", Config{Secret: secret, Algorithms: []string{"none"}}, []string{"TASKFEED_JWT_ALGORITHMS:|none"}},
-		{"algorithm in lower case", Config{Secret: secret, Algorithms: []string{"HS256", "hs384"}}, []string{"TASKFEED_JWT_ALGORITHMS:|hs384"}},
-		{"algorithm without a key", Config{Secret: secret, Algorithms: []string{"HS256", "RS256"}}, []string{"TASKFEED_JWT_ALGORITHMS:|check RS256"}},
-		{"secret algorithm for a URL", Config{JWKSURL: url, Algorithms: []string{"HS256"}}, []string{"TASKFEED_JWT_ALGORITHMS:|check HS256"}},
-		{"role claim sub", Config{Secret: secret, RoleClaim: "sub"}, []string{"TASKFEED_JWT_ROLE_CLAIM:|sub"}},
-		{"leeway of an hour", Config{Secret: secret, Leeway: time.Hour}, []string{"TASKFEED_JWT_LEEWAY:|1h0m0s"}},
+		{"no source", Config{}, []string{"Secret, PublicKeyFiles, JWKSURL:|set one of them"}},
+		{"secret of 31 bytes", Config{Secret: secret[:31]}, []string{"Secret:|31 bytes"}},
+		{"PEM pasted as secret", Config{Secret: []byte(pemText)}, []string{"Secret:|PEM"}},
+		{"PEM pasted as path", Config{PublicKeyFiles: []string{pemText}}, []string{"PublicKeyFiles:|not the path of a file"}},
+		{"file and URL", Config{PublicKeyFiles: []string{rsaFile}, JWKSURL: url}, []string{"PublicKeyFiles, JWKSURL:|one of them"}},
+		{"URL without scheme", Config{JWKSURL: "issuer.example/keys"}, []string{"JWKSURL:|https"}},
+		{"URL of a file", Config{JWKSURL: "file:///etc/keys"}, []string{"JWKSURL:|https"}},
+		{"URL without host", Config{JWKSURL: "https:///keys"}, []string{"JWKSURL:|https"}},
+		{"URL that cannot be parsed", Config{JWKSURL: "https://issuer.example:port/" + canary}, []string{"JWKSURL:|https"}},
+		{"URL with a password", Config{JWKSURL: "https://user:" + canary + "@issuer.example/keys"}, []string{"JWKSURL:|password"}},
+		{"algorithm none", Config{Secret: secret, Algorithms: []string{"none"}}, []string{"Algorithms:|none"}},
+		{"algorithm in lower case", Config{Secret: secret, Algorithms: []string{"HS256", "hs384"}}, []string{"Algorithms:|hs384"}},
+		{"algorithm without a key", Config{Secret: secret, Algorithms: []string{"HS256", "RS256"}}, []string{"Algorithms:|check RS256"}},
+		{"secret algorithm for a URL", Config{JWKSURL: url, Algorithms: []string{"HS256"}}, []string{"Algorithms:|check HS256"}},
+		{"role claim sub", Config{Secret: secret, RoleClaim: "sub"}, []string{"RoleClaim:|sub"}},
+		{"leeway of an hour", Config{Secret: secret, Leeway: time.Hour}, []string{"Leeway:|1h0m0s"}},
 		{"refresh each second", Config{JWKSURL: url, JWKSRefresh: time.Second}, []string{"JWKSRefresh:|1s"}},
 		{"refresh never", Config{JWKSURL: url, JWKSRefresh: -1}, []string{"JWKSRefresh:|-1ns"}},
 		{"everything at once", Config{
 			Secret: []byte(canary), PublicKeyFiles: []string{"/none/a", "/none/b"}, JWKSURL: canary,
 			Algorithms: []string{"x", "y"}, RoleClaim: "exp", Leeway: time.Hour, JWKSRefresh: 1,
 		}, []string{
-			"TASKFEED_JWT_PUBLIC_KEY_FILE and TASKFEED_JWKS_URL:", "TASKFEED_JWT_SECRET:", "TASKFEED_JWKS_URL:",
-			"TASKFEED_JWT_ALGORITHMS:|x", "TASKFEED_JWT_ALGORITHMS:|y", "TASKFEED_JWT_ROLE_CLAIM:", "TASKFEED_JWT_LEEWAY:",
-			"JWKSRefresh:", "TASKFEED_JWT_PUBLIC_KEY_FILE:|/none/a", "TASKFEED_JWT_PUBLIC_KEY_FILE:|/none/b",
+			"PublicKeyFiles, JWKSURL:", "Secret:", "JWKSURL:",
+			"Algorithms:|x", "Algorithms:|y", "RoleClaim:", "Leeway:",
+			"JWKSRefresh:", "PublicKeyFiles:|/none/a", "PublicKeyFiles:|/none/b",
 		}},
 	} {
 		t.Run("bad input 65: "+c.name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestBadInput65KeyFiles(t *testing.T) {
 		return pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(key.Public()))}
 	}
 	sec1 := must(x509.MarshalECPrivateKey(ecKey()))
-	private := "a private key has no place"
+	private := "this is a private key"
 	for _, c := range []struct{ name, path, says string }{
 		{"private key, PKCS #8", pemFile(t, pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(rsaKey()))}), private},
 		{"private key, PKCS #1", pemFile(t, pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(rsaKey())}), private},
@@ -113,12 +113,12 @@ func TestBadInput65KeyFiles(t *testing.T) {
 	} {
 		t.Run("bad input 65: key file: "+c.name, func(t *testing.T) {
 			t.Parallel()
-			wantConfigError(t, Config{PublicKeyFiles: []string{c.path}}, "TASKFEED_JWT_PUBLIC_KEY_FILE: |"+c.says)
+			wantConfigError(t, Config{PublicKeyFiles: []string{c.path}}, "PublicKeyFiles: |"+c.says)
 		})
 	}
 }
 
-// shortRSAKey makes a key that crypto/rsa would not make any more.
+// shortRSAKey makes a key that crypto/rsa refuses to make.
 func shortRSAKey() crypto.Signer {
 	n := new(big.Int).Lsh(big.NewInt(1), 1023)
 	return &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537}}
@@ -139,7 +139,7 @@ func TestAlgorithms(t *testing.T) {
 			if !ok {
 				key = private[algorithm[:2]]
 			}
-			token := signedWith(algorithm, key, object{"kid": "is not looked at"}, claims())
+			token := signedWith(algorithm, key, object{"kid": "is ignored"}, claims())
 			wantAccepted(t, v, token, "alice")
 
 			allowed := slices.DeleteFunc(slices.Clone(allAlgorithms), func(name string) bool { return name == algorithm })
@@ -161,7 +161,7 @@ func TestSeveralKeysOfOneKind(t *testing.T) {
 
 func TestKeyFileKinds(t *testing.T) {
 	t.Parallel()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: noon.Add(-time.Hour)} // its dates do not count
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: noon.Add(-time.Hour)} // its dates are ignored
 	certificate := must(x509.CreateCertificate(rand.Reader, template, template, rsaKey().Public(), rsaKey()))
 	pkcs1 := x509.MarshalPKCS1PublicKey(&rsaKey().PublicKey)
 	for name, path := range map[string]string{

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestEd25519 (bad input 104): jose 6 and other libraries name the algorithm Ed25519, by RFC 9864,
-// and their tokens were refused.
+// TestEd25519 is bad input 104: jose 6 and other libraries call the algorithm Ed25519,
+// as RFC 9864 says. Once, their tokens were refused.
 func TestEd25519(t *testing.T) {
 	t.Parallel()
 	newer := object{"alg": "Ed25519"}

@@ -10,8 +10,8 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// FuzzVerify: whatever a stranger sends is refused with CodeBadToken, or is a
-// token that the issuer signed. The corpus holds both.
+// FuzzVerify: every input is refused with CodeBadToken or is a token that the issuer
+// signed. The corpus has both.
 func FuzzVerify(f *testing.F) {
 	v := fuzzVerifier(f)
 	f.Fuzz(func(t *testing.T, token string) {
@@ -19,8 +19,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzVerifySigned: the same for a header and claims that a careless issuer
-// signed; without the signature, chance would hardly get as far as the claims.
+// FuzzVerifySigned is FuzzVerify for a header and claims that are signed; random
+// input without a valid signature would hardly get as far as the claims.
 func FuzzVerifySigned(f *testing.F) {
 	v := fuzzVerifier(f)
 	f.Fuzz(func(t *testing.T, header, claims string) {
@@ -28,8 +28,8 @@ func FuzzVerifySigned(f *testing.F) {
 	})
 }
 
-// FuzzKeySet: whatever an issuer publishes, no key serves a secret algorithm and
-// none panics when it checks a signature.
+// FuzzKeySet: whatever an issuer publishes, no key supports a secret algorithm and no
+// key panics when it checks a signature.
 func FuzzKeySet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		keys, _ := parseKeySet(text)

@@ -25,7 +25,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// canary stands in claims and headers, and must never come out again.
+// canary is text in claims and headers that no error and no log may show.
 const canary = "canary-in-a-claim"
 
 var (
@@ -49,7 +49,7 @@ func newECKey(curve elliptic.Curve) *ecdsa.PrivateKey {
 
 type object = map[string]any
 
-// claims returns good claims at noon, with changes; a nil value takes one away.
+// claims returns claims that are valid at noon, with changes; a nil value removes one.
 func claims(changes ...object) object {
 	good := object{"sub": "alice", "exp": noon.Add(time.Hour).Unix(), "note": canary}
 	return changed(good, changes...)
@@ -105,7 +105,7 @@ func wantAccepted(t *testing.T, v *Verifier, token, userID string) Principal {
 	return p
 }
 
-// wantRefused also checks that the refusal says nothing of the token.
+// wantRefused also checks that the error shows nothing of the token.
 func wantRefused(t *testing.T, v *Verifier, token string, want *taskfeed.Error) {
 	t.Helper()
 	p, err := v.Verify(t.Context(), token)
@@ -135,7 +135,7 @@ func wantNothingOf(t *testing.T, token string, err error) {
 	}
 }
 
-// publicPEM writes the public key to a file of its own and returns the path.
+// publicPEM writes the public key to a file and returns its path.
 func publicPEM(t *testing.T, private crypto.Signer) string {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(private.Public())

@@ -11,12 +11,12 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Issue returns a token for the user that a verifier with the same Config
-// accepts until ttl has passed: signed with Config.Secret by HS256 (or the first
-// HS algorithm that Config.Algorithms leaves), with Issuer, Audience and Type as
-// configured. An empty role leaves the role out. ttl is at least a second and
-// counts in whole seconds. It is for tools, development and tests; the error
-// names what is wrong with the arguments or the setting.
+// Issue returns a token for the user that a verifier with the same Config accepts
+// until ttl has passed. It is signed with Config.Secret by HS256, or by the first HS
+// algorithm in Config.Algorithms, and has Issuer, Audience and Type as configured.
+// An empty role leaves the role claim out. ttl is at least a second; fractions of a
+// second are dropped. It is for tools, development and tests. What is wrong with the
+// Config is a *FieldError.
 func Issue(cfg Config, userID, role string, ttl time.Duration) (string, error) {
 	cfg = cfg.withDefaults()
 	method, err := cfg.issuingMethod()
@@ -39,10 +39,10 @@ func Issue(cfg Config, userID, role string, ttl time.Duration) (string, error) {
 	return token.SignedString(cfg.Secret)
 }
 
-// issuingMethod returns the method to sign with, if the configuration has one.
+// issuingMethod returns the method to sign with.
 func (c Config) issuingMethod() (jwt.SigningMethod, error) {
 	if len(c.Secret) == 0 {
-		return nil, errors.New("TASKFEED_JWT_SECRET: tokens can be issued with a shared secret only; ask your issuer for one")
+		return nil, fieldError("Secret", "tokens can only be issued with a shared secret; ask your issuer for a token")
 	}
 	if err := errors.Join(c.checkSecret(), c.checkRoleClaim()); err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (c Config) issuingMethod() (jwt.SigningMethod, error) {
 			return jwt.GetSigningMethod(name), nil
 		}
 	}
-	return nil, fmt.Errorf("TASKFEED_JWT_ALGORITHMS: none of %s is allowed, so no token can be issued", strings.Join(secretAlgorithms, ", "))
+	return nil, fieldError("Algorithms", "none of %s is allowed, so no token can be issued", strings.Join(secretAlgorithms, ", "))
 }
 
 func (c Config) claims(userID, role string, now, expires time.Time) jwt.MapClaims {

@@ -51,10 +51,10 @@ func TestIssueRefuses(t *testing.T) {
 		ttl          time.Duration
 		says         string
 	}{
-		{"no secret", Config{JWKSURL: "https://issuer.example/keys"}, "alice", "", time.Hour, "TASKFEED_JWT_SECRET"},
-		{"short secret", Config{Secret: secret[:31]}, "alice", "", time.Hour, "TASKFEED_JWT_SECRET"},
-		{"role claim with a meaning of its own", Config{Secret: secret, RoleClaim: "sub"}, "alice", "admin", time.Hour, "TASKFEED_JWT_ROLE_CLAIM"},
-		{"no algorithm for a secret", Config{Secret: secret, Algorithms: []string{"RS256"}}, "alice", "", time.Hour, "TASKFEED_JWT_ALGORITHMS"},
+		{"no secret", Config{JWKSURL: "https://issuer.example/keys"}, "alice", "", time.Hour, "Secret: "},
+		{"short secret", Config{Secret: secret[:31]}, "alice", "", time.Hour, "Secret: "},
+		{"role claim with another meaning", Config{Secret: secret, RoleClaim: "sub"}, "alice", "admin", time.Hour, "RoleClaim: "},
+		{"no algorithm for a secret", Config{Secret: secret, Algorithms: []string{"RS256"}}, "alice", "", time.Hour, "Algorithms: "},
 		{"empty user id", good, "", "", time.Hour, "user id"},
 		{"long user id", good, strings.Repeat("a", 256), "", time.Hour, "user id"},
 		{"user id with a line break", good, "alice\n", "", time.Hour, "user id"},
@@ -74,7 +74,7 @@ func TestIssueRefuses(t *testing.T) {
 	}
 }
 
-// Whatever user id the schema takes survives a token byte for byte.
+// Every user id that the schema accepts comes out of a token byte for byte.
 func TestIssueKeepsUserID(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Secret: secret, Now: func() time.Time { return noon }}

@@ -21,8 +21,8 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// issuer publishes a key set and counts how often it is asked for it. It lives
-// in a synctest bubble: its connections are pipes, and time is the bubble's.
+// issuer publishes a key set and counts its fetches. It runs in a synctest bubble:
+// its connections are pipes, and the time is the bubble's.
 type issuer struct {
 	fetches atomic.Int64
 	server  *httptest.Server
@@ -87,7 +87,7 @@ func (i *issuer) wantFetches(t *testing.T, want int64) {
 	}
 }
 
-// pipeListener accepts connections in memory, which synctest can follow.
+// pipeListener accepts connections in memory, as synctest needs them.
 type pipeListener struct {
 	connections chan net.Conn
 	closed      chan struct{}
@@ -122,7 +122,7 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
-// jwk returns the public key as it stands in a key set, with changes.
+// jwk returns the public key in the form of a key set, with changes.
 func jwk(kid string, private crypto.Signer, changes ...object) object {
 	m := must(jwkset.NewJWKFromKey(private.Public(), jwkset.JWKOptions{})).Marshal()
 	var set object
@@ -132,7 +132,7 @@ func jwk(kid string, private crypto.Signer, changes ...object) object {
 	return changed(set, append([]object{{"kid": kid}}, changes...)...)
 }
 
-// tokenOf returns a token that is good for a thousand days.
+// tokenOf returns a token that is valid for a thousand days.
 func tokenOf(kid string, private *ecdsa.PrivateKey) string {
 	var header object
 	if kid != "" {

@@ -22,28 +22,33 @@ import (
 )
 
 const (
-	fetchTimeout     = 4 * time.Second // connect to last byte; who waits for a token has a second more
+	fetchTimeout     = 4 * time.Second // connect to last byte; callers of Verify have a second more
 	fetchCooldown    = 10 * time.Second
 	maxKeySetBytes   = 1 << 20
-	maxKeySetKeys    = 100 // a token without a key id is tried with each
+	maxKeySetKeys    = 100 // a token without a key id is checked with each
 	firstFetchRetry  = time.Second
 	longestFetchWait = time.Minute
 )
 
-// keySet holds the keys that an issuer publishes at a URL. Each good fetch
-// replaces them all, so that a key that was removed stops working; a failed one
-// leaves them as they are. Fetches never overlap.
+// keySet holds the keys that an issuer publishes at a URL. Each successful fetch
+// replaces all of them, so that a removed key stops working; a failed fetch keeps
+// them. Fetches never overlap.
 type keySet struct {
-	url      *url.URL // logs and errors name its host alone; the rest may be confidential
+	url      *url.URL // logs and errors show only its host; the rest may be confidential
 	interval time.Duration
 	client   *http.Client
 	log      *slog.Logger
 
-	mu      sync.Mutex
-	keys    []key         // of the last good fetch
-	err     error         // of the last fetch
-	tried   time.Time     // when the last fetch began
-	fetches chan struct{} // closed when the fetch under way ends; nil: none is
+	mu   sync.Mutex
+	keys []key  // of the last successful fetch
+	last *fetch // the latest fetch, under way or ended; nil before the first
+}
+
+// fetch is one fetch of the key set, shared by all callers that need it.
+type fetch struct {
+	began time.Time
+	ended chan struct{} // closed when it has ended
+	err   error         // set before ended is closed
 }
 
 func newKeySet(cfg Config) *keySet {
@@ -62,7 +67,7 @@ func newKeySet(cfg Config) *keySet {
 	}
 }
 
-// run fetches at once and then each interval until ctx is done; after a failure
+// run fetches at once and then once per interval until ctx is done. After a failure
 // it tries again sooner.
 func (s *keySet) run(ctx context.Context) {
 	s.warnWithoutTLS()
@@ -91,20 +96,19 @@ func (s *keySet) run(ctx context.Context) {
 func (s *keySet) warnWithoutTLS() {
 	ip, _ := netip.ParseAddr(s.url.Hostname())
 	if s.url.Scheme == "http" && s.url.Hostname() != "localhost" && !ip.IsLoopback() {
-		s.log.Warn("key set comes without tls: whoever can answer in its place chooses the keys", "host", s.url.Host)
+		s.log.Warn("key set is fetched without tls: whoever can answer instead of the issuer chooses the keys", "host", s.url.Host)
 	}
 }
 
-// find returns the keys with the id that can serve the algorithm; without an id
-// all that can. When the id is unknown it fetches the set, unless that was tried
-// less than fetchCooldown ago. It refuses with CodeBadToken, or with
-// CodeUnavailable when that fetch failed or ctx ended first, so that the key may
-// exist.
+// find returns the keys with the id that support the algorithm, or without an id all
+// that do. When the id is unknown it fetches the set, at most every fetchCooldown. It
+// refuses with CodeBadToken, or with CodeUnavailable when that fetch failed or ctx
+// ended first: the key may exist then.
 func (s *keySet) find(ctx context.Context, kid, algorithm string) ([]key, error) {
 	keys := s.named(kid)
 	if len(keys) == 0 {
-		// Not cancelled with ctx: others may wait for this fetch, and a caller
-		// that hangs up must not spend the one fetch that the cooldown allows.
+		// The fetch is not cancelled with ctx: others may wait for it, and a caller
+		// that hangs up must not use up the one fetch that the cooldown allows.
 		err := s.refresh(ctx, context.WithoutCancel(ctx), fetchCooldown)
 		if keys = s.named(kid); len(keys) == 0 && err != nil {
 			return nil, &taskfeed.Error{
@@ -114,13 +118,13 @@ func (s *keySet) find(ctx context.Context, kid, algorithm string) ([]key, error)
 			}
 		}
 	}
-	if keys = fitting(keys, algorithm); len(keys) == 0 {
+	if keys = supporting(keys, algorithm); len(keys) == 0 {
 		return nil, errUnknownKey
 	}
 	return keys, nil
 }
 
-// named returns the keys with the id, or all without one.
+// named returns the keys with the id, or all keys for an empty id.
 func (s *keySet) named(kid string) (keys []key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,61 +139,72 @@ func (s *keySet) named(kid string) (keys []key) {
 	return keys
 }
 
-// refresh fetches the set, or waits until wait is done for the fetch under way.
-// It does nothing when the last fetch began less than cooldown ago. It returns
-// the error of the last fetch, or why it did not wait for it.
-func (s *keySet) refresh(wait, fetch context.Context, cooldown time.Duration) error {
-	s.mu.Lock()
-	if s.fetches != nil {
-		fetches := s.fetches
-		s.mu.Unlock()
-		return s.join(wait, fetches)
+// refresh fetches the set within work and returns the fetch's error. When a fetch is
+// under way, or began less than cooldown ago, it returns that one's error instead,
+// and waits for it until wait is done.
+//
+// singleflight is no shorter here: its Do does not let a caller stop waiting, its
+// DoChan leaves a goroutine that nobody waits for, and the cooldown needs the state
+// anyway.
+func (s *keySet) refresh(wait, work context.Context, cooldown time.Duration) error {
+	f, isNew := s.join(cooldown)
+	if isNew {
+		f.err = s.fetch(work)
+		close(f.ended)
+		return f.err
 	}
-	if !s.tried.IsZero() && time.Since(s.tried) < cooldown {
-		defer s.mu.Unlock()
-		return s.err
-	}
-	s.tried = time.Now()
-	s.fetches = make(chan struct{})
-	s.mu.Unlock()
-
-	keys, err := s.fetch(fetch)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		s.keys = keys
-	}
-	s.err = err
-	close(s.fetches)
-	s.fetches = nil
-	return err
+	return f.wait(wait)
 }
 
-// join waits for a fetch under way and returns its error.
-func (s *keySet) join(wait context.Context, fetches <-chan struct{}) error {
+// join returns the latest fetch if it can be shared, or a new one for the caller to
+// make.
+func (s *keySet) join(cooldown time.Duration) (f *fetch, isNew bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last != nil && (s.last.running() || time.Since(s.last.began) < cooldown) {
+		return s.last, false
+	}
+	s.last = &fetch{began: time.Now(), ended: make(chan struct{})}
+	return s.last, true
+}
+
+// wait returns the error of the fetch once it has ended, or why ctx ended first.
+func (f *fetch) wait(ctx context.Context) error {
+	if f.running() {
+		select {
+		case <-f.ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return f.err
+}
+
+func (f *fetch) running() bool {
 	select {
-	case <-fetches:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.err
-	case <-wait.Done():
-		return context.Cause(wait)
+	case <-f.ended:
+		return false
+	default:
+		return true
 	}
 }
 
 // fetch reads the set from the URL within fetchTimeout and maxKeySetBytes.
-func (s *keySet) fetch(ctx context.Context) (keys []key, err error) {
+func (s *keySet) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	text, err := s.download(ctx)
+	var keys []key
 	if err == nil {
 		keys, err = parseKeySet(text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fetch the key set from %s: %w", s.url.Host, err)
+		return fmt.Errorf("fetch the key set from %s: %w", s.url.Host, err)
 	}
-	return keys, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = keys
+	return nil
 }
 
 func (s *keySet) download(ctx context.Context) ([]byte, error) {
@@ -216,8 +231,8 @@ func (s *keySet) download(ctx context.Context) ([]byte, error) {
 	return text, err
 }
 
-// parseKeySet reads a JWK Set (RFC 7517). Keys that cannot check a token are
-// left out, as the RFC asks. A set without keys is good: the issuer took all back.
+// parseKeySet reads a JWK Set (RFC 7517). Keys that cannot check a token are left
+// out, as the RFC says. A set without keys is valid: the issuer has revoked all.
 func parseKeySet(text []byte) ([]key, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -240,8 +255,8 @@ func parseKeySet(text []byte) ([]key, error) {
 	return keys, nil
 }
 
-// parseKey reads one public signing key. A shared or private one is no use: all
-// the world can read it. (jwkset reads no shared ones unless told to.)
+// parseKey reads one public signing key. A shared or private key is useless because
+// everybody can read it. (jwkset reads shared keys only when told to.)
 func parseKey(text []byte) (key, bool) {
 	var m jwkset.JWKMarshal
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -251,7 +266,7 @@ func parseKey(text []byte) (key, bool) {
 		len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify) {
 		return key{}, false
 	}
-	m.ALG = jwkset.ALG(oneName(m.ALG.String()))
+	m.ALG = jwkset.ALG(canonicalName(m.ALG.String()))
 	m.X5U, m.X5C, m.X5T, m.X5TS256 = "", nil, "", "" // jwkset would fetch x5u
 	jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {

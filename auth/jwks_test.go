@@ -18,7 +18,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Over real sockets, without Run: the first token brings the keys.
+// Over real sockets and without Run, the first token fetches the keys.
 func TestKeySetOverHTTP(t *testing.T) {
 	t.Parallel()
 	var i issuer
@@ -49,7 +49,7 @@ func TestKeySetRotation(t *testing.T) {
 		i.wantFetches(t, 2)
 
 		i.publish(jwk("second", second))
-		wantAccepted(t, v, tokenOf("first", first), "alice") // nobody has looked yet
+		wantAccepted(t, v, tokenOf("first", first), "alice") // the set has not been fetched since
 		time.Sleep(defaultJWKSRefresh * 11 / 10)
 		wantRefused(t, v, tokenOf("first", first), errUnknownKey)
 		wantAccepted(t, v, tokenOf("second", second), "alice")
@@ -64,9 +64,9 @@ func TestKeySetStaleWhileDown(t *testing.T) {
 		i.down()
 		time.Sleep(12 * time.Hour)
 		wantAccepted(t, v, tokenOf("one", ecKey()), "alice")
-		// The key may exist by now: nobody can tell before the set is fetched.
+		// The key may exist by now; that is unknown until the set is fetched.
 		wantUnavailable(t, v, tokenOf("two", ecKey()))
-		// A known key needs no fetch to tell that the signature is bad.
+		// With a known key, a bad signature is refused without a fetch.
 		wantRefused(t, v, tokenOf("one", newECKey(elliptic.P256())), errUnknownKey)
 
 		i.publish(jwk("two", ecKey()))
@@ -86,7 +86,7 @@ func TestKeySetNeverFetched(t *testing.T) {
 			wantUnavailable(t, v, tokenOf("", ecKey()))
 		}
 		i.wantFetches(t, 1)
-		wantRefused(t, v, signed(nil, claims()), errAlgorithm) // no key set would help
+		wantRefused(t, v, signed(nil, claims()), errAlgorithm) // refused without a key set
 
 		i.publish(jwk("one", ecKey()))
 		wantUnavailable(t, v, tokenOf("one", ecKey()))
@@ -110,7 +110,7 @@ func TestBadInput55UnknownKeyIDs(t *testing.T) {
 		i := newIssuer(t, jwk("one", ecKey()))
 		v := i.verifier(t, Config{})
 		wantAccepted(t, v, tokenOf("one", ecKey()), "alice")
-		for round := range int64(3) { // one fetch each ten seconds
+		for round := range int64(3) { // one fetch every ten seconds
 			for _, kid := range []string{
 				"../../x", "' OR 1=1; --", "https://evil.example/keys", "file:///etc/passwd", "unknown", "ONE", "one\x00",
 				strings.Repeat("k", 4<<10),
@@ -166,7 +166,7 @@ func TestKeySetWithoutKeyID(t *testing.T) {
 	})
 }
 
-// An answer that is no key set leaves the keys as they are.
+// An answer that is not a key set does not change the keys.
 func TestKeySetBadAnswers(t *testing.T) {
 	many := `{"keys":[{}` + strings.Repeat(`,{}`, maxKeySetKeys) + `]}`
 	for name, answer := range map[string]http.HandlerFunc{
@@ -220,7 +220,7 @@ func writeForever(w http.ResponseWriter, r *http.Request, size int, pause time.D
 	}
 }
 
-// An empty set is an answer: the issuer took all keys back.
+// An empty set is valid: the issuer has revoked all keys.
 func TestKeySetEmptied(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		i := newIssuer(t, jwk("one", ecKey()))
@@ -234,7 +234,7 @@ func TestKeySetEmptied(t *testing.T) {
 	})
 }
 
-// A key that is no use here leaves the others good.
+// A key that cannot be used does not affect the others.
 func TestKeySetUselessKeys(t *testing.T) {
 	oct := object{"kty": "oct", "kid": "bad", "k": encode(string(secret)), "alg": "HS256"}
 	for name, bad := range map[string]object{
@@ -284,8 +284,8 @@ func TestKeySetKeyDetails(t *testing.T) {
 	})
 }
 
-// A caller that hangs up cannot be told that the key does not exist, though the
-// last fetch was good.
+// A caller that stops waiting gets CodeUnavailable although the last fetch succeeded:
+// the key may exist.
 func TestKeySetWaiterHangsUp(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		i := newIssuer(t, jwk("one", ecKey()))
@@ -306,7 +306,7 @@ func TestKeySetWaiterHangsUp(t *testing.T) {
 	})
 }
 
-// The caller that fetches may hang up: the fetch goes on for those who wait.
+// The fetch goes on for those who wait when the caller that began it hangs up.
 func TestKeySetCallersHangUp(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		i := newIssuer(t, jwk("one", ecKey()))

@@ -15,11 +15,11 @@ import (
 const (
 	maxTokenBytes  = 8 << 10
 	maxUserIDBytes = 255             // as the schema allows
-	maxSeconds     = 253_402_300_799 // the end of the year 9999; milliseconds are far beyond
+	maxSeconds     = 253_402_300_799 // the end of the year 9999; a time in milliseconds exceeds it
 )
 
-// Every refusal. None quotes the token: what a stranger sends must not reach a
-// log, and what an issuer puts into a token is nobody's business here.
+// The refusals. None quotes the token: text from strangers must not reach the log,
+// and the contents of tokens are private.
 var (
 	errMissing     = refused("a token is needed")
 	errTooLong     = refused("the token is longer than 8192 bytes")
@@ -43,8 +43,8 @@ func refused(message string) *taskfeed.Error {
 	return &taskfeed.Error{Code: taskfeed.CodeBadToken, Message: message}
 }
 
-// checkShape refuses what is not worth parsing. Go's base64 skips line breaks
-// even when it is strict, so two spellings of one token would pass.
+// checkShape refuses what need not be parsed. Line breaks are refused here because
+// Go's base64 skips them even in strict mode: one token would have two spellings.
 func checkShape(token string) error {
 	switch {
 	case token == "":
@@ -57,7 +57,7 @@ func checkShape(token string) error {
 	return nil
 }
 
-// checkHeader returns the key id, empty where there is none.
+// checkHeader returns the key id, or "" without one.
 func checkHeader(header map[string]any) (kid string, err error) {
 	for _, name := range []string{"jku", "x5u", "jwk", "crit"} {
 		if _, ok := header[name]; ok {
@@ -74,7 +74,7 @@ func checkHeader(header map[string]any) (kid string, err error) {
 	return kid, nil
 }
 
-// principal checks the claims of a token whose signature is good.
+// principal checks the claims of a token whose signature is valid.
 func (v *Verifier) principal(t *jwt.Token) (Principal, error) {
 	claims, _ := t.Claims.(jwt.MapClaims)
 	if !v.typeAccepted(t.Header["typ"], claims["typ"]) {
@@ -98,7 +98,7 @@ func (v *Verifier) principal(t *jwt.Token) (Principal, error) {
 	return Principal{UserID: sub, Role: role, ExpiresAt: expires}, nil
 }
 
-// typeAccepted looks at both places where issuers write the type: the header
+// typeAccepted checks both places in which issuers write the type: the header
 // (RFC 9068: "at+jwt") and the claims (Keycloak: "Bearer", "ID", "Refresh").
 func (v *Verifier) typeAccepted(types ...any) bool {
 	return v.cfg.Type == "" || slices.ContainsFunc(types, func(value any) bool {
@@ -107,7 +107,7 @@ func (v *Verifier) typeAccepted(types ...any) bool {
 	})
 }
 
-// mediaType drops the prefix that RFC 7515 lets issuers leave out.
+// mediaType drops the prefix that is optional by RFC 7515.
 func mediaType(name string) string {
 	const prefix = "application/"
 	if len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
@@ -116,9 +116,8 @@ func mediaType(name string) string {
 	return name
 }
 
-// checkTimes returns the instant from which the token is refused. The token is
-// good from nbf and iat minus the leeway, inclusive, to exp plus the leeway,
-// exclusive.
+// checkTimes returns the instant from which the token is refused. The token is valid
+// from nbf and iat minus the leeway, inclusive, to exp plus the leeway, exclusive.
 func (v *Verifier) checkTimes(claims jwt.MapClaims) (expires time.Time, err error) {
 	now := v.cfg.Now()
 	exp, present, ok := instant(claims, "exp")
@@ -142,8 +141,8 @@ func (v *Verifier) checkTimes(claims jwt.MapClaims) (expires time.Time, err erro
 	return expires, nil
 }
 
-// before reports whether now is before the claim minus the leeway, and whether
-// the claim is well formed. A missing claim is.
+// before reports whether now is before the claim minus the leeway, and whether the
+// claim is well formed. A missing claim is well formed and in the past.
 func (v *Verifier) before(now time.Time, claims jwt.MapClaims, name string) (early, ok bool) {
 	at, present, ok := instant(claims, name)
 	return present && now.Before(at.Add(-v.cfg.Leeway)), ok || !present
@@ -197,9 +196,9 @@ func texts(value any) (list []string, ok bool) {
 	}
 }
 
-// validUserID reports whether the schema takes the user id. It also refuses
-// U+FFFD: invalid UTF-8 and lone surrogates decode to it, so that different
-// tokens would speak for one user.
+// validUserID reports whether the schema accepts the user id. It also refuses U+FFFD:
+// invalid UTF-8 and lone surrogates decode to it, so different subjects would become
+// one user.
 func validUserID(id string) bool {
 	return id != "" && len(id) <= maxUserIDBytes &&
 		!strings.ContainsRune(id, utf8.RuneError) &&

@@ -20,7 +20,7 @@ import (
 
 const (
 	minRSABits      = 2048
-	maxRSABits      = 16384 // beyond, one signature costs seconds
+	maxRSABits      = 16384 // checking a signature of a longer key takes seconds
 	maxKeyFileBytes = 64 << 10
 )
 
@@ -32,37 +32,36 @@ var (
 	allAlgorithms    = slices.Concat(secretAlgorithms, publicAlgorithms)
 )
 
-// fullySpecified is what RFC 9864 names EdDSA with Ed25519 keys, which are the only
-// ones here: one algorithm with two names. It has no other new ones for JOSE;
-// those for ECDSA (ESP256 and the like) are of COSE, and JOSE's always named
-// their curve.
+// RFC 9864 renames EdDSA with Ed25519 keys, the only EdDSA keys here, to Ed25519: one
+// algorithm with two names. It renames no other JOSE algorithm that is supported
+// here.
 const (
-	algEdDSA       = "EdDSA"
-	fullySpecified = "Ed25519"
+	algEdDSA   = "EdDSA"
+	algEd25519 = "Ed25519"
 )
 
-// knowFullySpecified has the parser know the newer name.
-var knowFullySpecified = sync.OnceFunc(func() {
-	jwt.RegisterSigningMethod(fullySpecified, func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
+// registerEd25519 makes the parser accept the newer name.
+var registerEd25519 = sync.OnceFunc(func() {
+	jwt.RegisterSigningMethod(algEd25519, func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
 })
 
-// oneName returns the name by which we go for an algorithm.
-func oneName(algorithm string) string {
-	if algorithm == fullySpecified {
+// canonicalName returns the one name that is used here for an algorithm.
+func canonicalName(algorithm string) string {
+	if algorithm == algEd25519 {
 		return algEdDSA
 	}
 	return algorithm
 }
 
-// key is something that can check signatures.
+// key checks signatures.
 type key struct {
 	id         string // the kid in a key set, else empty
 	algorithms []string
 	material   any // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
-// fitting returns the keys that can serve the algorithm.
-func fitting(keys []key, algorithm string) (fit []key) {
+// supporting returns the keys that support the algorithm.
+func supporting(keys []key, algorithm string) (fit []key) {
 	for _, k := range keys {
 		if slices.Contains(k.algorithms, algorithm) {
 			fit = append(fit, k)
@@ -78,7 +77,7 @@ func verificationKeys(keys []key) (set jwt.VerificationKeySet) {
 	return set
 }
 
-// publicKey returns the key with the algorithms that its kind can serve.
+// publicKey returns a key with the algorithms that its kind supports.
 func publicKey(material any) (key, error) {
 	algorithms, err := algorithmsOf(material)
 	return key{algorithms: algorithms, material: material}, err
@@ -103,7 +102,7 @@ func algorithmsOf(material any) ([]string, error) {
 	case ed25519.PublicKey:
 		return []string{algEdDSA}, nil
 	}
-	return nil, errors.New("a key of a kind that signs no tokens; RSA, ECDSA (P-256, P-384, P-521) and Ed25519 keys do")
+	return nil, errors.New("this kind of key cannot sign tokens; RSA, ECDSA (P-256, P-384, P-521) and Ed25519 keys can")
 }
 
 // staticKeys returns the shared secret and the keys of the files.
@@ -116,19 +115,19 @@ func (c Config) staticKeys() ([]key, error) {
 	for _, path := range c.PublicKeyFiles {
 		k, err := readPublicKey(path)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("TASKFEED_JWT_PUBLIC_KEY_FILE: %w", err))
+			errs = append(errs, fieldError("PublicKeyFiles", "%v", err))
 		}
 		keys = append(keys, k)
 	}
 	return keys, errors.Join(errs...)
 }
 
-// readPublicKey reads a file with one public key or certificate. Of several
-// certificates all but the first would be those of authorities, whose keys must
-// not be taken for the issuer's; so a file with more is refused.
+// readPublicKey reads a file with one public key or certificate. A file with several
+// is refused: all certificates but the first would be those of authorities, whose
+// keys are not the issuer's.
 func readPublicKey(path string) (key, error) {
 	if strings.Contains(path, "-----BEGIN") || strings.ContainsAny(path, "\r\n") {
-		return key{}, errors.New("this is not the path of a file; put the public key into a file and name that (never a private key)")
+		return key{}, errors.New("this is not the path of a file; put the public key (never a private one) into a file and give its path")
 	}
 	text, err := readSmallFile(path)
 	if err != nil {
@@ -169,19 +168,19 @@ func readSmallFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// onlyBlock returns the one PEM block of the text.
+// onlyBlock returns the only PEM block of the text.
 func onlyBlock(text []byte) (only *pem.Block, err error) {
 	count := 0
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if strings.Contains(block.Type, "PRIVATE KEY") {
-			return nil, errors.New("a private key has no place on this server; replace it by its public key: " +
+			return nil, errors.New("this is a private key, which does not belong on this server; replace it by its public key: " +
 				"openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem")
 		}
 		only = block
 		count++
 	}
 	if count != 1 {
-		return nil, fmt.Errorf("%d PEM blocks, not one; give each public key or certificate a file of its own", count)
+		return nil, fmt.Errorf("%d PEM blocks instead of one; put each public key or certificate into a file of its own", count)
 	}
 	return only, nil
 }

@@ -62,7 +62,7 @@ func (s *apiSettings) client(env func(string) string, mine bool) (*apiClient, er
 		return nil, errors.New("TASKFEED_TOKEN: it is missing; set it to a token with the role admin, or TASKFEED_JWT_SECRET to the server's secret")
 	default:
 		s.signing.auth.Secret = []byte(s.signing.secret)
-		if s.token, err = auth.Issue(s.signing.auth, cliUser, auth.RoleAdmin, time.Hour); err != nil {
+		if s.token, err = issueToken(s.signing.auth, cliUser, auth.RoleAdmin, time.Hour); err != nil {
 			return nil, err
 		}
 	}

@@ -161,7 +161,7 @@ func (c *config) finish() error {
 		errs = append(errs, errors.New(`TASKFEED_ALLOWED_ORIGINS: "*" lets every web page in; list the origins of your own pages`))
 	}
 	if _, err := auth.New(c.auth); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, inSettings(err))
 	}
 	return errors.Join(errs...)
 }

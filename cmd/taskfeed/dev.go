@@ -174,11 +174,11 @@ func printBanner(w io.Writer, cfg config, private bool) error {
 	if cfg.secret == "" {
 		fmt.Fprintf(&b, "  console  %s/console/  (paste a token of your issuer)\n", base)
 	} else {
-		admin, err := auth.Issue(cfg.auth, "admin", auth.RoleAdmin, devTokenTTL)
+		admin, err := issueToken(cfg.auth, "admin", auth.RoleAdmin, devTokenTTL)
 		if err != nil {
 			return err
 		}
-		alice, err := auth.Issue(cfg.auth, "alice", "", devTokenTTL)
+		alice, err := issueToken(cfg.auth, "alice", "", devTokenTTL)
 		if err != nil {
 			return err
 		}

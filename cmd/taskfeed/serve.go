@@ -82,7 +82,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	}
 	verifier, err := auth.New(cfg.auth)
 	if err != nil {
-		return err
+		return inSettings(err)
 	}
 	hazards := &hazardWatch{look: st.Hazards, logger: logger}
 	hazards.once(ctx) // before anybody is served

@@ -105,7 +105,7 @@ func tailToken(token string, cfg auth.Config, userID string) (client.TokenFunc, 
 	if len(cfg.Secret) == 0 {
 		return nil, errors.New("TASKFEED_TOKEN: it is missing; set it to a token of the user, or TASKFEED_JWT_SECRET to the server's secret")
 	}
-	sign := func() (string, error) { return auth.Issue(cfg, userID, "", tailTokenTTL) }
+	sign := func() (string, error) { return issueToken(cfg, userID, "", tailTokenTTL) }
 	if _, err := sign(); err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
@@ -29,7 +28,7 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 				return cli.Usage(errors.New("--user is missing: whose token shall it be?"))
 			}
 			cfg.auth.Secret = []byte(cfg.secret)
-			token, err := auth.Issue(cfg.auth, user, role, ttl)
+			token, err := issueToken(cfg.auth, user, role, ttl)
 			if err != nil {
 				return cli.Usage(err)
 			}

@@ -39,7 +39,7 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// The checks catch what they are for, and let pass what is allowed.
+// Each check finds what it is for and accepts what is allowed.
 func TestChecks(t *testing.T) {
 	t.Parallel()
 	reminder := "// TO" + "DO: later"
@@ -67,7 +67,7 @@ func TestChecks(t *testing.T) {
 		{"a test importing a sibling", "imports", "hub/a_test.go", importing("hub_test", module+"/store"), "hub/a_test.go:2: package hub may not import store"},
 		{"a test of the listener on the real log", "imports", "listener/a_test.go", importing("listener_test", module+"/store"), ""},
 		{"a module of tests in what is shipped", "imports", "hub/a.go", importing("hub", "pgregory.net/rapid"), "hub/a.go:2: pgregory.net/rapid is not at home in package hub"},
-		{"pgx in a test that has no business with it", "imports", "hub/a_test.go", importing("hub", "github.com/jackc/pgx/v5"), "hub/a_test.go:2: github.com/jackc/pgx/v5 is not at home in package hub"},
+		{"pgx in a test that may not use it", "imports", "hub/a_test.go", importing("hub", "github.com/jackc/pgx/v5"), "hub/a_test.go:2: github.com/jackc/pgx/v5 is not at home in package hub"},
 
 		{"a name that says nothing", "names", "internal/util/strings/a.go", importing("strings"), "internal/util/strings/a.go:1: a directory called util says nothing"},
 		{"a name that contains one", "names", "internal/utility/a.go", importing("utility"), ""},
@@ -92,7 +92,7 @@ func TestChecks(t *testing.T) {
 		{"an open end in SQL", "open ends", "migrations/1.sql", "-- FIX" + "ME\n", "migrations/1.sql:1: FIX" + "ME: do it or file it"},
 		{"a word that contains one", "open ends", "hub/a.go", importing("hub") + "// TO" + "DOS\n", ""},
 		{"an open end in what a tool wrote", "open ends", "web/dist/a.js", reminder, ""},
-		{"an open end in somebody else's code", "open ends", "web/node_modules/x/a.js", reminder, ""},
+		{"an open end in code of others", "open ends", "web/node_modules/x/a.js", reminder, ""},
 	} {
 		t.Run(tt.check+"/"+tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,6 +108,25 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// An outside module that nothing imports any more leaves the table.
+func TestOutsideModulesAreInUse(t *testing.T) {
+	t.Parallel()
+	sources, err := load(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range homes {
+		for _, module := range h.modules {
+			used := slices.ContainsFunc(sources, func(s source) bool {
+				return slices.ContainsFunc(s.imports, func(p place) bool { return within(p.text, module) })
+			})
+			if !used {
+				t.Errorf("%s is in the table of outside modules and no package imports it", module)
+			}
+		}
+	}
+}
+
 func TestLoadRefusesWhatDoesNotParse(t *testing.T) {
 	t.Parallel()
 	if _, err := load(fstest.MapFS{"hub/a.go": {Data: []byte("package")}}); err == nil {
@@ -115,7 +134,7 @@ func TestLoadRefusesWhatDoesNotParse(t *testing.T) {
 	}
 }
 
-// importing is a file of a package with imports, one on each line from the second.
+// importing returns a file of a package with its imports, one a line, from line 2 on.
 func importing(pkg string, imports ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "package %s\n", pkg)
@@ -125,20 +144,20 @@ func importing(pkg string, imports ...string) string {
 	return b.String()
 }
 
-// The server links nothing that only proves or measures it.
+// The server links no package of the laboratory.
 func TestServerLinksNoLaboratory(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/cmd/taskfeed").Output()
 	if err != nil {
-		t.Fatalf("list what the server links: %v", err)
+		t.Fatalf("list the packages that the server links: %v", err)
 	}
 	for dep := range strings.Lines(string(out)) {
 		dep = strings.TrimSpace(dep)
 		if ofLab(strings.TrimPrefix(dep, module+"/")) || dep == "testing" || strings.HasPrefix(dep, "github.com/HdrHistogram/") {
-			t.Errorf("the server links %s, want it in cmd/taskfeed-lab and tests alone", dep)
+			t.Errorf("the server links %s, want it only in cmd/taskfeed-lab and in tests", dep)
 		}
 	}
 	if !strings.Contains(string(out), module+"/store\n") {
-		t.Error("the server does not link the store: this test looks at something else")
+		t.Error("the list does not have the store, want the packages of the server")
 	}
 }

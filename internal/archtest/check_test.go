@@ -14,7 +14,7 @@ import (
 	"strings"
 )
 
-// source is what the checks need to know of one file.
+// source is what the checks know of one file.
 type source struct {
 	path      string
 	pkg       string // its directory; root for the top
@@ -23,8 +23,8 @@ type source struct {
 	lines     int
 	imports   []place // of Go files
 	sleeps    []place // calls of time.Sleep
-	dials     []place // connections to Postgres that nobody configured
-	openEnds  []place // reminders of work not done
+	dials     []place // connections to Postgres that are not set up by internal/dial
+	openEnds  []place // reminders of unfinished work
 }
 
 // place is something found at a line.
@@ -33,14 +33,14 @@ type place struct {
 	text string
 }
 
-// The words are put together here so that this file does not contain them.
+// The words are concatenated so that this file does not contain them.
 var openEnd = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME)\b`)
 
-// byHand are the ends of the names of files that are searched for open ends.
+// byHand are the suffixes of files that are searched for open ends.
 var byHand = []string{".go", ".sql", ".ts", ".tsx", ".js", ".css", ".html", ".sh", "Makefile", "Dockerfile"}
 
-// load reads the tree. Directories that the go command ignores, and what builds
-// and package managers write, are left out.
+// load reads the tree without the directories that the go command ignores and those
+// that builds and package managers write.
 func load(tree fs.FS) ([]source, error) {
 	var sources []source
 	err := fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
@@ -104,7 +104,7 @@ func read(tree fs.FS, name string) (source, error) {
 
 func isSleep(sel *ast.SelectorExpr) bool { return selected(sel) == "time.Sleep" }
 
-// selected is a selector of a package as it is written: "time.Sleep".
+// selected returns a selector as it is written: "time.Sleep".
 func selected(sel *ast.SelectorExpr) string {
 	x, ok := sel.X.(*ast.Ident)
 	if !ok {
@@ -113,12 +113,12 @@ func selected(sel *ast.SelectorExpr) string {
 	return x.Name + "." + sel.Sel.Name
 }
 
-// complain says where and what in the form that editors understand.
+// complain returns a fault with its place, in the form that editors understand.
 func (s *source) complain(line int, format string, args ...any) string {
 	return fmt.Sprintf("%s:%d: ", s.path, line) + fmt.Sprintf(format, args...)
 }
 
-// checkImports finds imports that the tables do not allow.
+// checkImports finds imports that the tables forbid.
 func checkImports(sources []source) (faults []string) {
 	for _, s := range sources {
 		if !strings.HasSuffix(s.path, ".go") {
@@ -137,7 +137,7 @@ func checkImports(sources []source) (faults []string) {
 	return faults
 }
 
-// judge says what is wrong with an import, "" when nothing is.
+// judge returns what is wrong with an import, or "".
 func (s *source) judge(imported string) string {
 	first, _, _ := strings.Cut(imported, "/")
 	switch {
@@ -166,7 +166,7 @@ func (s *source) judgeOurs(imported string) string {
 	return ""
 }
 
-// ofLab reports whether a package proves or measures the product and is no part of
+// ofLab reports whether a package tests or measures the product and is not part of
 // it.
 func ofLab(pkg string) bool { return within(pkg, "lab") || pkg == "cmd/taskfeed-lab" }
 
@@ -197,7 +197,7 @@ func listed(list []string, name string) bool {
 	return slices.Contains(list, name) || slices.Contains(list, anywhere)
 }
 
-// checkNames finds directories of code whose names say nothing.
+// checkNames finds directories of code with a meaningless name.
 func checkNames(sources []source) (faults []string) {
 	for _, s := range sources {
 		for dir := range strings.SplitSeq(s.pkg, "/") {
@@ -219,9 +219,9 @@ func checkLengths(sources []source) (faults []string) {
 	return faults
 }
 
-// checkSleeps finds tests that wait for time to pass, which is either too short
-// on a busy machine or too long on an idle one. The packages that help tests are
-// held to it too. Files with synctest may sleep: a bubble's time is not real.
+// checkSleeps finds tests that sleep: any time is too short on a busy machine or too
+// long on an idle one. The rule is also for packages that help tests. Files with
+// synctest may sleep: time in a bubble is not real.
 func checkSleeps(sources []source) (faults []string) {
 	for _, s := range sources {
 		bubble := slices.ContainsFunc(s.imports, func(p place) bool { return p.text == "testing/synctest" })
@@ -235,9 +235,9 @@ func checkSleeps(sources []source) (faults []string) {
 	return faults
 }
 
-// checkDials finds connections to Postgres that are set up elsewhere than in
-// internal/dial: what a role or a database sets for its sessions, search_path for
-// one, would shape them. Tests speak for apps.
+// checkDials finds connections to Postgres that are not set up by internal/dial:
+// settings of a role or a database, such as search_path, would apply to them. Tests
+// may connect as apps do.
 func checkDials(sources []source) (faults []string) {
 	for _, s := range sources {
 		if s.test || s.pkg == "internal/dial" || slices.Contains(testHelpers, s.pkg) {
@@ -250,7 +250,7 @@ func checkDials(sources []source) (faults []string) {
 	return faults
 }
 
-// checkOpenEnds finds reminders of work not done.
+// checkOpenEnds finds reminders of unfinished work.
 func checkOpenEnds(sources []source) (faults []string) {
 	for _, s := range sources {
 		for _, end := range s.openEnds {

@@ -1,8 +1,8 @@
-// Package archtest holds the shape of the source tree to its rules: which package
-// may import which, which package an outside module lives in, how long a file may
-// grow, and what must not be left lying in it. It reads the source and has nothing
-// to import. The tables in rules_test.go are the rules; a new package or module
-// gets its line there.
+// Package archtest tests the structure of the source tree: which package may import
+// which, which packages may import an outside module, how long a file may be, and
+// that no reminders of unfinished work are left. It has tests only and reads the
+// source. The tables in rules_test.go are the rules; a new package or module needs a
+// line there.
 //
-// It does not judge names, comments or anything that needs types.
+// It does not check comments or anything that needs types.
 package archtest

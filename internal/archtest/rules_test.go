@@ -6,8 +6,8 @@ const module = "github.com/taskfeed/taskfeed"
 // root is the package taskfeed itself, as the tables name it.
 const root = "."
 
-// anywhere in a table's list means every package; what is shipped still imports
-// nothing of the laboratory.
+// anywhere in a list means every package. The product still imports nothing of the
+// laboratory.
 const anywhere = "*"
 
 // mayImport says which of our packages each package may import. Dependencies
@@ -66,25 +66,24 @@ var testsMayImport = map[string][]string{
 	"listener":      {"migrations", "store"},    // the real log
 }
 
-// testHelpers are for tests: what is shipped does not import them, unless
-// mayImport names one.
+// testHelpers are for tests: other code does not import them unless mayImport names
+// one.
 var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/locked", "lab/netfault", "lab/pgtest", "lab/ssetest", "lab/wstest"}
 
-// home says where an outside module may be imported, its subpackages included.
+// home says which packages may import an outside module and its subpackages.
 type home struct {
 	modules []string
 	in      []string // packages
 	tests   []string // packages of which the tests may, too
 }
 
-// homes lists every outside module in use. Packages that measure or check the
-// whole from outside are at home everywhere but with echo.
+// homes lists every outside module in use.
 var homes = []home{
 	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},
-	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/keyfunc/v3", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
+	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model", "github.com/prometheus/common"}, in: []string{"httpapi", "cmd/taskfeed"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
@@ -100,13 +99,13 @@ var homes = []home{
 // what mayImport says, their tests aside.
 var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/proc"}
 
-// unconfigured open a connection to Postgres, or configure one, from a URL alone.
+// unconfigured are the functions that open or configure a connection from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,
 	"pgx.ParseConfigWithOptions": true, "pgxpool.New": true, "pgxpool.ParseConfig": true, "pgconn.Connect": true, "pgconn.ConnectConfig": true,
 	"pgconn.ParseConfig": true, "stdlib.OpenDB": true, "stdlib.GetConnector": true, "sql.Open": true, "sql.OpenDB": true}
 
-// badNames are names of packages that say nothing.
+// badNames are meaningless names of packages.
 var badNames = []string{"pkg", "util", "utils", "common", "models", "helpers", "misc"}
 
-// maxLines is where a file that is not a test stops telling one story.
+// maxLines is how long a file that is not a test may be.
 const maxLines = 500
