@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/logs"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // end begins to close the socket: it gives back its place at once, sends a close
@@ -34,7 +35,7 @@ func (c *socket) cut() {
 	was := c.phase
 	c.phase = phaseCut
 	if was == phaseOpen {
-		c.code = closeAbnormal
+		c.code = wsframe.CloseAbnormal
 	}
 	stopFeed := c.stopFeed
 	c.mu.Unlock()
@@ -74,7 +75,7 @@ func (c *socket) isClosing() bool {
 func (c *socket) catch() {
 	if v := recover(); v != nil {
 		c.server.panicked(c.name(), v)
-		c.end(closeInternal, reasonInternal)
+		c.end(wsframe.CloseInternal, reasonInternal)
 	}
 }
 
@@ -111,7 +112,7 @@ func (s *Server) logClosed(connectionID, userID string, code int, since time.Tim
 		slog.Int64("bytes_sent", sent),
 	}
 	switch code {
-	case closeProtocolError, closeUnsupported, closeInvalidData, closeTooBig, taskfeed.CloseBadToken, taskfeed.CloseForbidden, taskfeed.CloseTooMany:
+	case wsframe.CloseProtocolError, wsframe.CloseUnsupported, wsframe.CloseInvalidData, wsframe.CloseTooBig, taskfeed.CloseBadToken, taskfeed.CloseForbidden, taskfeed.CloseTooMany:
 		attrs = append(attrs, logs.Bounded(codeLabel(code)))
 	}
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "connection closed", attrs...)

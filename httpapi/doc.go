@@ -12,8 +12,8 @@
 // control frames. A socket has no queue: its place in the hub is a cursor, and
 // events that cannot be written yet wait in the log.
 //
-// gorilla/websocket does the handshake. Frames are read and written here
-// (wire.go): gorilla's reader hides empty fragments and close frames of one
+// gorilla/websocket does the handshake. Frames are read and written by
+// internal/wsframe: gorilla's reader hides empty fragments and close frames of one
 // byte, both of which must be answered, and its writer makes one system call of
 // each frame where a replay wants one for many.
 //

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -174,7 +175,7 @@ func TestDeadConnection(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: quick})
 		c := f.dialRaw("alice")
-		if got := c.Read().Op; got != wstest.OpPing {
+		if got := c.Read().Op; got != wsframe.OpPing {
 			t.Errorf("first frame has opcode %#x, want a ping", got)
 		}
 		c.ExpectClose(taskfeed.CloseNoPong)
@@ -185,8 +186,8 @@ func TestDeadConnection(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: Config{PingInterval: 20 * time.Millisecond, PongTimeout: time.Minute}})
 		c := f.dialRaw("alice")
-		for _, answer := range []wstest.Frame{{Fin: true, Op: wstest.OpPong}, wstest.Ping("x"), wstest.Text("hello")} {
-			for c.Read().Op != wstest.OpPing {
+		for _, answer := range []wstest.Frame{{Fin: true, Op: wsframe.OpPong}, wstest.Ping("x"), wstest.Text("hello")} {
+			for c.Read().Op != wsframe.OpPing {
 			}
 			f.eventually("the pong is awaited", func() bool { return f.keepaliveOf("alice").pongBy != 0 })
 			unanswered := f.keepaliveOf("alice").pongBy

@@ -10,6 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -19,7 +20,7 @@ func fragments(pieces ...string) []wstest.Frame {
 	for i, piece := range pieces {
 		f := wstest.Frame{Fin: i == len(pieces)-1, Payload: []byte(piece)}
 		if i == 0 {
-			f.Op = wstest.OpText
+			f.Op = wsframe.OpText
 		}
 		frames = append(frames, f)
 	}
@@ -38,8 +39,8 @@ func TestBadFrames(t *testing.T) {
 		frames []wstest.Frame
 		code   int
 	}{
-		{"bad input 27: binary message", frame(wstest.Frame{Fin: true, Op: wstest.OpBinary, Payload: []byte("a")}), 1003},
-		{"bad input 27: fragmented binary message", frame(wstest.Frame{Op: wstest.OpBinary}), 1003},
+		{"bad input 27: binary message", frame(wstest.Frame{Fin: true, Op: wsframe.OpBinary, Payload: []byte("a")}), 1003},
+		{"bad input 27: fragmented binary message", frame(wstest.Frame{Op: wsframe.OpBinary}), 1003},
 
 		{"bad input 28: invalid UTF-8", frame(wstest.Text("a\xffb")), 1007},
 		{"bad input 28: code point cut off", frame(wstest.Text("a\xe2\x82")), 1007},
@@ -48,36 +49,36 @@ func TestBadFrames(t *testing.T) {
 		{"bad input 28: beyond Unicode", frame(wstest.Text("\xf4\x90\x80\x80")), 1007},
 		{"bad input 28: invalid over two fragments", fragments("\xe2", "\xff"), 1007},
 
-		{"bad input 29: one frame over the limit", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Payload: long}), 1009},
-		{"bad input 29: over the limit, only announced", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Announced: tooLong}), 1009},
+		{"bad input 29: one frame over the limit", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Payload: long}), 1009},
+		{"bad input 29: over the limit, only announced", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Announced: tooLong}), 1009},
 		{"bad input 29: over the limit in 10,000 fragments", fragments(strings.Split(strings.Repeat("1234567,", 10_000), ",")...), 1009},
-		{"bad input 29: length 2^63", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Announced: 1 << 63}), 1009},
-		{"bad input 29: length 2^64-1", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Announced: 1<<64 - 1}), 1009},
-		{"bad input 29: continuation of length 2^63-1", []wstest.Frame{{Op: wstest.OpText, Payload: []byte("a")},
+		{"bad input 29: length 2^63", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Announced: 1 << 63}), 1009},
+		{"bad input 29: length 2^64-1", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Announced: 1<<64 - 1}), 1009},
+		{"bad input 29: continuation of length 2^63-1", []wstest.Frame{{Op: wsframe.OpText, Payload: []byte("a")},
 			{Fin: true, Announced: 1<<63 - 1}}, 1009},
 
-		{"bad input 30: RSV1", frame(wstest.Frame{Fin: true, RSV: 4, Op: wstest.OpText}), 1002},
-		{"bad input 30: RSV2", frame(wstest.Frame{Fin: true, RSV: 2, Op: wstest.OpText}), 1002},
-		{"bad input 30: RSV3", frame(wstest.Frame{Fin: true, RSV: 1, Op: wstest.OpPing}), 1002},
+		{"bad input 30: RSV1", frame(wstest.Frame{Fin: true, RSV: 4, Op: wsframe.OpText}), 1002},
+		{"bad input 30: RSV2", frame(wstest.Frame{Fin: true, RSV: 2, Op: wsframe.OpText}), 1002},
+		{"bad input 30: RSV3", frame(wstest.Frame{Fin: true, RSV: 1, Op: wsframe.OpPing}), 1002},
 		{"bad input 30: opcode 3", frame(wstest.Frame{Fin: true, Op: 3}), 1002},
 		{"bad input 30: opcode 7", frame(wstest.Frame{Fin: true, Op: 7}), 1002},
 		{"bad input 30: opcode 11", frame(wstest.Frame{Fin: true, Op: 11}), 1002},
 		{"bad input 30: opcode 15", frame(wstest.Frame{Fin: true, Op: 15}), 1002},
-		{"bad input 30: unmasked", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Unmasked: true, Payload: []byte("ping")}), 1002},
-		{"bad input 30: unmasked close", frame(wstest.Frame{Fin: true, Op: wstest.OpClose, Unmasked: true}), 1002},
+		{"bad input 30: unmasked", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Unmasked: true, Payload: []byte("ping")}), 1002},
+		{"bad input 30: unmasked close", frame(wstest.Frame{Fin: true, Op: wsframe.OpClose, Unmasked: true}), 1002},
 		{"bad input 30: ping over 125", frame(wstest.Ping(strings.Repeat("a", 126))), 1002},
 		{"bad input 30: close over 125", frame(wstest.Close(1000, strings.Repeat("a", 124))), 1002},
-		{"bad input 30: fragmented ping", frame(wstest.Frame{Op: wstest.OpPing}), 1002},
+		{"bad input 30: fragmented ping", frame(wstest.Frame{Op: wsframe.OpPing}), 1002},
 		{"bad input 30: lone continuation", frame(wstest.Frame{Fin: true, Payload: []byte("a")}), 1002},
 		{"bad input 30: continuation after the end", append(fragments("pi", "ng"), wstest.Frame{Fin: true}), 1002},
-		{"bad input 30: new message inside another", []wstest.Frame{{Op: wstest.OpText}, wstest.Text("a")}, 1002},
-		{"bad input 30: length of 2 bytes for 5", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Payload: []byte("hello"), LengthBytes: 2}), 1002},
-		{"bad input 30: length of 8 bytes for 300", frame(wstest.Frame{Fin: true, Op: wstest.OpText, Payload: long[:300], LengthBytes: 8}), 1002},
+		{"bad input 30: new message inside another", []wstest.Frame{{Op: wsframe.OpText}, wstest.Text("a")}, 1002},
+		{"bad input 30: length of 2 bytes for 5", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Payload: []byte("hello"), LengthBytes: 2}), 1002},
+		{"bad input 30: length of 8 bytes for 300", frame(wstest.Frame{Fin: true, Op: wsframe.OpText, Payload: long[:300], LengthBytes: 8}), 1002},
 
-		{"bad input 31: close frame of one byte", frame(wstest.Frame{Fin: true, Op: wstest.OpClose, Payload: []byte{3}}), 1002},
+		{"bad input 31: close frame of one byte", frame(wstest.Frame{Fin: true, Op: wsframe.OpClose, Payload: []byte{3}}), 1002},
 		{"bad input 31: reason that is not UTF-8", frame(wstest.Close(1000, "\xff")), 1002},
 
-		{"bad input 34: compressed bomb", frame(wstest.Frame{Fin: true, RSV: 4, Op: wstest.OpText, Payload: long[:60_000]}), 1002},
+		{"bad input 34: compressed bomb", frame(wstest.Frame{Fin: true, RSV: 4, Op: wsframe.OpText, Payload: long[:60_000]}), 1002},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -112,11 +113,11 @@ func TestGoodFrames(t *testing.T) {
 		c := f.dialRaw("alice")
 		parts := fragments("p", "", "in", "g")
 		c.Send(parts[0], wstest.Ping("one"))
-		if got := c.Read(); got.Op != wstest.OpPong || string(got.Payload) != "one" {
+		if got := c.Read(); got.Op != wsframe.OpPong || string(got.Payload) != "one" {
 			t.Errorf("frame %#x %q, want a pong with one", got.Op, got.Payload)
 		}
 		c.Send(parts[1:]...)
-		if got := c.Read(); got.Op != wstest.OpText || string(got.Payload) != "pong" {
+		if got := c.Read(); got.Op != wsframe.OpText || string(got.Payload) != "pong" {
 			t.Errorf("frame %#x %q, want the text pong", got.Op, got.Payload)
 		}
 	})
@@ -127,7 +128,7 @@ func TestGoodFrames(t *testing.T) {
 		for _, b := range append(wstest.Ping(strings.Repeat("x", 125)).Bytes(), wstest.Text("ping").Bytes()...) {
 			c.SendBytes([]byte{b})
 		}
-		if got := c.Read(); got.Op != wstest.OpPong || len(got.Payload) != 125 {
+		if got := c.Read(); got.Op != wsframe.OpPong || len(got.Payload) != 125 {
 			t.Errorf("frame %#x with %d bytes, want a pong with 125", got.Op, len(got.Payload))
 		}
 		if got := c.Read(); string(got.Payload) != "pong" {
@@ -171,7 +172,7 @@ func TestGoodFrames(t *testing.T) {
 	t.Run("an empty close frame is answered by one", func(t *testing.T) {
 		t.Parallel()
 		c := f.dialRaw("closer")
-		c.Send(wstest.Frame{Fin: true, Op: wstest.OpClose})
+		c.Send(wstest.Frame{Fin: true, Op: wsframe.OpClose})
 		c.ExpectClose(1005)
 		c.ExpectEnd()
 	})
@@ -181,7 +182,7 @@ func TestBadInput32Floods(t *testing.T) {
 	t.Parallel()
 	for name, frame := range map[string]wstest.Frame{
 		"pings":           wstest.Ping("x"),
-		"pongs":           {Fin: true, Op: wstest.OpPong},
+		"pongs":           {Fin: true, Op: wsframe.OpPong},
 		"empty fragments": {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -189,8 +190,8 @@ func TestBadInput32Floods(t *testing.T) {
 			f := serve(t, setup{})
 			other := f.dial("alice")
 			c := f.dialRaw("alice")
-			if frame.Op == wstest.OpContinuation {
-				c.Send(wstest.Frame{Op: wstest.OpText})
+			if frame.Op == wsframe.OpContinuation {
+				c.Send(wstest.Frame{Op: wsframe.OpText})
 			}
 			id := f.log.add("alice", "hello", `{}`)[0]
 			flood := strings.Repeat(string(frame.Bytes()), 10_000)
@@ -246,7 +247,7 @@ func TestBadInput33Closing(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: quick})
 		c := f.dialRaw("alice")
-		c.Send(wstest.Frame{Fin: true, RSV: 1, Op: wstest.OpText})
+		c.Send(wstest.Frame{Fin: true, RSV: 1, Op: wsframe.OpText})
 		noise := make([]byte, 64<<10)
 		for c.TryBytes(noise) == nil {
 		}

@@ -1,16 +1,11 @@
 package httpapi
 
 import (
-	"bytes"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 	"unicode/utf8"
 
@@ -20,110 +15,6 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 	"github.com/taskfeed/taskfeed/store/history"
 )
-
-// inbound is what a server makes of the bytes that a client sends.
-type inbound struct {
-	messages []string
-	controls []string
-	err      error
-}
-
-// readInbound reads as a socket does, up to the first fault or the end.
-func readInbound(from io.Reader) (in inbound) {
-	r := newFrameReader(from)
-	var message []byte
-	for {
-		h, err := r.next()
-		if err != nil {
-			return inbound{in.messages, in.controls, err}
-		}
-		if h.op.control() {
-			payload, err := r.control(h)
-			if err == nil && h.op == opClose {
-				_, err = parseClose(payload)
-			}
-			if err != nil {
-				return inbound{in.messages, in.controls, err}
-			}
-			in.controls = append(in.controls, string(payload))
-			continue
-		}
-		if h.size > uint64(64<<10-len(message)) {
-			return inbound{in.messages, in.controls, &closeError{closeTooBig, reasonTooBig}}
-		}
-		if message, err = r.payload(message, h); err != nil {
-			return inbound{in.messages, in.controls, err}
-		}
-		if h.fin {
-			in.messages = append(in.messages, string(message))
-			message = nil
-		}
-	}
-}
-
-// FuzzInboundFrames feeds any bytes, all at once and one by one: both come to the
-// same, nothing panics, messages are text, and a fault is one that a close frame
-// can answer.
-func FuzzInboundFrames(f *testing.F) {
-	f.Fuzz(func(t *testing.T, b []byte) {
-		got, slowly := readInbound(bytes.NewReader(b)), readInbound(iotest.OneByteReader(bytes.NewReader(b)))
-		if !slices.Equal(got.messages, slowly.messages) || !slices.Equal(got.controls, slowly.controls) || closeCodeFor(got.err) != closeCodeFor(slowly.err) {
-			t.Errorf("at once: %+v, one by one: %+v; want no difference", got, slowly)
-		}
-		for _, m := range got.messages {
-			if !utf8.ValidString(m) || len(m) > 64<<10 {
-				t.Errorf("message of %d bytes %q, want text of 64 KiB at most", len(m), m)
-			}
-			if kind, token := parseMessage([]byte(m)); kind != messageAuth && token != "" {
-				t.Errorf("message %q: kind %d comes with a token", m, kind)
-			}
-		}
-		for _, payload := range got.controls {
-			if len(payload) > maxControl {
-				t.Errorf("control frame of %d bytes, want at most %d", len(payload), maxControl)
-			}
-		}
-		if e, ok := errors.AsType[*closeError](got.err); ok && (!sendable(e.code) || len(e.reason) > maxReason) {
-			t.Errorf("error %v cannot be sent in a close frame", e)
-		} else if !ok && !errors.Is(got.err, io.EOF) && !errors.Is(got.err, io.ErrUnexpectedEOF) {
-			t.Errorf("error %v, want a close error or the end", got.err)
-		}
-	})
-}
-
-// closeCodeFor is the code that answers an error of a reader, 0 when the bytes
-// just end.
-func closeCodeFor(err error) int {
-	if e, ok := errors.AsType[*closeError](err); ok {
-		return e.code
-	}
-	return 0
-}
-
-// FuzzText proves that text is judged as it arrives just as it is as a whole,
-// wherever it is cut, and with the first byte that shows that it is none.
-func FuzzText(f *testing.F) {
-	f.Fuzz(func(t *testing.T, text string, cut int) {
-		cut = min(max(cut, 0), len(text))
-		frames := append(wstest.Frame{Op: wstest.OpText, Payload: []byte(text[:cut])}.Bytes(),
-			wstest.Frame{Fin: true, Payload: []byte(text[cut:])}.Bytes()...)
-		if got, want := len(readInbound(bytes.NewReader(frames)).messages) == 1, utf8.ValidString(text); len(text) <= 64<<10 && got != want {
-			t.Errorf("%q cut at %d: accepted %v, want %v", text, cut, got, want)
-		}
-		r := frameReader{}
-		for i := range len(text) {
-			may := false // whether some valid text begins with this
-			for _, end := range []string{"", "\x80", "\xa0", "\x90\x80", "\x80\x80", "\xa0\x80", "\x90\x80\x80", "\x80\x80\x80"} {
-				may = may || utf8.ValidString(text[:i+1]+end)
-			}
-			if got := r.text([]byte(text[:i+1]), false); got != may {
-				t.Fatalf("%q: got %v, want %v", text[:i+1], got, may)
-			} else if !got {
-				return
-			}
-		}
-	})
-}
 
 func FuzzOrigin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s, host string) {

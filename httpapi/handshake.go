@@ -16,6 +16,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // Refusals of a handshake, each before the upgrade.
@@ -291,7 +292,7 @@ func (s *Server) start(c echo.Context, hs handshake, sock *socket) error {
 	joined := sock.sub == nil || s.registry.add(hs.id, sock) // before it reads: it may end at once
 	go sock.read()
 	if !joined {
-		sock.end(closeRestart, reasonRestart)
+		sock.end(wsframe.CloseRestart, reasonRestart)
 	}
 	return nil
 }

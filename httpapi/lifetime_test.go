@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -106,12 +107,12 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	t.Run("while it is read", func(t *testing.T) {
 		c := wstest.Dial(t, f.url+"/ws/alice?token=alice", wstest.Options{})
 		c.Send(`{"type":"auth","token":"panic"}`)
-		c.ExpectClose(closeInternal)
+		c.ExpectClose(wsframe.CloseInternal)
 	})
 	t.Run("while it is written", func(t *testing.T) {
 		f.log.add("alice", "hello", `{}`)
 		f.log.failWith(func() error { panic("a fault planted by a test") })
-		wstest.Dial(t, f.url+"/ws/alice?token=alice&after=0", wstest.Options{}).ExpectClose(closeInternal)
+		wstest.Dial(t, f.url+"/ws/alice?token=alice&after=0", wstest.Options{}).ExpectClose(wsframe.CloseInternal)
 		f.log.failWith(nil)
 	})
 	t.Run("in a handler", func(t *testing.T) {
@@ -208,7 +209,7 @@ func TestDrain(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, c := range clients {
 			wg.Go(func() {
-				if code, reason := c.Closed(); code != closeRestart {
+				if code, reason := c.Closed(); code != wsframe.CloseRestart {
 					t.Errorf("close code %d (%s), want 1012", code, reason)
 				}
 			})
@@ -237,7 +238,7 @@ func TestDrain(t *testing.T) {
 		if got.Header.Get("Retry-After") == "" {
 			t.Error("there is no Retry-After")
 		}
-		c.ExpectClose(closeRestart)
+		c.ExpectClose(wsframe.CloseRestart)
 	})
 
 	t.Run("a peer that does not answer holds it up for CloseTimeout only", func(t *testing.T) {
@@ -257,7 +258,7 @@ func TestDrain(t *testing.T) {
 		f.log.failWith(func() error { return errors.New("connection refused") })
 		c := f.dial("alice", "after=0")
 		f.stop()
-		c.ExpectClose(closeRestart)
+		c.ExpectClose(wsframe.CloseRestart)
 		if err := f.wait(); err != nil {
 			t.Errorf("Run returned %v, want nil", err)
 		}

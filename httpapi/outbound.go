@@ -9,6 +9,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // chunkBytes is the most that one write of events holds. The peer has
@@ -143,12 +144,12 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 
 // add puts a text frame into the chunk and writes the chunk whenever it is full.
 func (c *socket) add(b *chunk, payload []byte) error {
-	if len(b.buf)+maxHeader > chunkBytes {
+	if len(b.buf)+wsframe.MaxServerHeader > chunkBytes {
 		if err := c.flush(b, nil); err != nil {
 			return err
 		}
 	}
-	b.buf = appendHeader(b.buf, opText, len(payload))
+	b.buf = wsframe.AppendHeader(b.buf, wsframe.OpText, len(payload))
 	for {
 		n := min(len(payload), chunkBytes-len(b.buf))
 		b.buf = append(b.buf, payload[:n]...)
@@ -286,21 +287,21 @@ func (c *socket) writeControls(owed *controls) {
 
 // appendTo puts the frames into the chunk.
 func (o *controls) appendTo(b *chunk) {
-	frame := func(op opcode, payload []byte) {
-		b.buf = append(appendHeader(b.buf, op, len(payload)), payload...)
+	frame := func(op wsframe.Opcode, payload []byte) {
+		b.buf = append(wsframe.AppendHeader(b.buf, op, len(payload)), payload...)
 		b.ends = append(b.ends, len(b.buf))
 	}
 	if o.pong {
-		frame(opPong, o.payload)
+		frame(wsframe.OpPong, o.payload)
 	}
 	for range o.textPongs {
-		frame(opText, textPong)
+		frame(wsframe.OpText, textPong)
 	}
 	if o.ping {
-		frame(opPing, nil)
+		frame(wsframe.OpPing, nil)
 	}
 	if o.close {
-		b.buf = appendClose(b.buf, o.code, o.reason)
+		b.buf = wsframe.AppendClose(b.buf, o.code, o.reason)
 		b.ends = append(b.ends, len(b.buf))
 	}
 }

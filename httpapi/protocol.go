@@ -7,19 +7,7 @@ import (
 	"strconv"
 
 	"github.com/taskfeed/taskfeed"
-)
-
-// Close codes of RFC 6455; taskfeed's own are in the root package.
-const (
-	closeNormal        = 1000
-	closeProtocolError = 1002
-	closeUnsupported   = 1003
-	closeNoStatus      = 1005 // never sent: the peer's close frame was empty
-	closeAbnormal      = 1006 // never sent: the connection ended without a close frame
-	closeInvalidData   = 1007
-	closeTooBig        = 1009
-	closeInternal      = 1011
-	closeRestart       = 1012
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // Reasons of close frames, each at most 123 bytes.
@@ -31,7 +19,6 @@ const (
 	reasonTooMany      = "too many messages: connect again and send fewer"
 	reasonTooBig       = "the message is too big"
 	reasonBinary       = "only text messages are read"
-	reasonNotUTF8      = "a text message must be UTF-8"
 	reasonRestart      = "the server is restarting: connect again with your cursor"
 	reasonPutOff       = "the server cannot serve the feed now: connect again with your cursor"
 	reasonDisconnected = "an administrator closed this connection"
@@ -39,7 +26,7 @@ const (
 )
 
 // maxReason is the most that the reason of a close frame may hold.
-const maxReason = maxControl - 2
+const maxReason = wsframe.MaxControl - 2
 
 var (
 	textPing = []byte("ping")
@@ -75,11 +62,11 @@ func parseMessage(b []byte) (kind messageKind, token string) {
 }
 
 // closeFor turns the refusal of a token into a close code and a reason. A code
-// that is not the token's fault leads to closeInternal: the client comes back.
+// that is not the token's fault leads to wsframe.CloseInternal: the client comes back.
 func closeFor(err error) (int, string) {
 	e, ok := errors.AsType[*taskfeed.Error](err)
 	if !ok || e.Code != taskfeed.CodeBadToken {
-		return closeInternal, reasonInternal
+		return wsframe.CloseInternal, reasonInternal
 	}
 	return taskfeed.CloseBadToken, clip(e.Message)
 }
@@ -112,4 +99,9 @@ func ours(code int) bool {
 		return true
 	}
 	return false
+}
+
+// closeWith is the error of a reader that a close frame answers.
+func closeWith(code int, reason string) error {
+	return &wsframe.CloseError{Code: code, Reason: reason}
 }

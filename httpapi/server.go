@@ -23,6 +23,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/logs"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -226,7 +227,7 @@ func endEvenly(open []member, spread time.Duration) {
 	for i, m := range open {
 		at := spread / time.Duration(len(open)) * time.Duration(i)
 		time.Sleep(at - time.Since(start))
-		m.end(closeRestart, reasonRestart)
+		m.end(wsframe.CloseRestart, reasonRestart)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // phase is where a socket is in its life. It only grows.
@@ -36,7 +37,7 @@ type socket struct {
 	release func()          // gives back what the socket has reserved
 
 	// The reader's own.
-	frames  frameReader
+	frames  wsframe.Reader
 	inbound allowance
 
 	sent     atomic.Int64 // bytes written
@@ -77,7 +78,7 @@ func (c *socket) attach(conn net.Conn) {
 		_ = tcp.SetWriteBuffer(c.server.cfg.SendBufferBytes) // else the system's own size
 	}
 	c.conn = conn
-	c.frames = newFrameReader(conn)
+	c.frames = wsframe.NewReader(conn, wsframe.FromClient)
 }
 
 // user implements member.
@@ -101,8 +102,8 @@ func (c *socket) read() {
 	defer c.server.registry.leave()
 	err := c.readMessages()
 	answered := false
-	if e, ok := errors.AsType[*closeError](err); ok {
-		c.end(e.code, e.reason)
+	if e, ok := errors.AsType[*wsframe.CloseError](err); ok {
+		c.end(e.Code, e.Reason)
 	} else if code, ok := errors.AsType[peerClose](err); ok {
 		answered = c.isClosing()
 		c.end(int(code), "")
@@ -119,22 +120,22 @@ type peerClose int
 func (e peerClose) Error() string { return "the peer has closed" }
 
 // readMessages reads and obeys messages until the connection ends. The error is
-// a *closeError or a peerClose when a close frame is the answer.
+// a *wsframe.CloseError or a peerClose when a close frame is the answer.
 func (c *socket) readMessages() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.server.panicked(c.name(), v)
-			err = &closeError{closeInternal, reasonInternal}
+			err = closeWith(wsframe.CloseInternal, reasonInternal)
 		}
 	}()
 	var message []byte
 	for {
-		h, err := c.frames.next()
+		h, err := c.frames.Next()
 		if err != nil {
 			return err
 		}
 		c.lastRead.Store(int64(c.server.now()))
-		if h.op.control() {
+		if h.Op.IsControl() {
 			err = c.handleControl(h)
 		} else {
 			message, err = c.handleData(h, message)
@@ -146,13 +147,13 @@ func (c *socket) readMessages() (err error) {
 }
 
 // handleControl reads and answers a control frame.
-func (c *socket) handleControl(h frameHeader) error {
-	payload, err := c.frames.control(h)
+func (c *socket) handleControl(h wsframe.Header) error {
+	payload, err := c.frames.Control(h)
 	if err != nil {
 		return err
 	}
-	if h.op == opClose {
-		code, err := parseClose(payload)
+	if h.Op == wsframe.OpClose {
+		code, _, err := wsframe.ParseClose(payload)
 		if err != nil {
 			return err
 		}
@@ -161,7 +162,7 @@ func (c *socket) handleControl(h frameHeader) error {
 	if err := c.spend(); err != nil {
 		return err
 	}
-	if h.op == opPing {
+	if h.Op == wsframe.OpPing {
 		c.owe(func(owed *controls) { owed.pong, owed.payload = true, append([]byte(nil), payload...) })
 	}
 	return nil
@@ -170,19 +171,19 @@ func (c *socket) handleControl(h frameHeader) error {
 // handleData reads a fragment of a message and obeys the message when it is
 // whole. It returns what there is of an unfinished one. Every message costs
 // allowance, and so does every fragment that brings nothing.
-func (c *socket) handleData(h frameHeader, message []byte) ([]byte, error) {
+func (c *socket) handleData(h wsframe.Header, message []byte) ([]byte, error) {
 	switch {
-	case h.op == opBinary:
-		return nil, &closeError{closeUnsupported, reasonBinary}
-	case h.size > uint64(c.server.cfg.MaxMessageBytes-len(message)):
-		return nil, &closeError{closeTooBig, reasonTooBig}
-	case h.op == opText || h.size == 0:
+	case h.Op == wsframe.OpBinary:
+		return nil, closeWith(wsframe.CloseUnsupported, reasonBinary)
+	case h.Size > uint64(c.server.cfg.MaxMessageBytes-len(message)):
+		return nil, closeWith(wsframe.CloseTooBig, reasonTooBig)
+	case h.Op == wsframe.OpText || h.Size == 0:
 		if err := c.spend(); err != nil {
 			return nil, err
 		}
 	}
-	message, err := c.frames.payload(message, h)
-	if err != nil || !h.fin {
+	message, err := c.frames.Payload(message, h)
+	if err != nil || !h.Fin {
 		return message, err
 	}
 	return nil, c.handleMessage(message)
@@ -194,7 +195,7 @@ func (c *socket) spend() error {
 	if c.inbound.take(c.server.now(), c.server.cfg.MessagesPerMinute) == 0 || c.isClosing() {
 		return nil
 	}
-	return &closeError{taskfeed.CloseTooMany, reasonTooMany}
+	return closeWith(taskfeed.CloseTooMany, reasonTooMany)
 }
 
 // handleMessage obeys a whole text message, which is UTF-8.
@@ -220,12 +221,12 @@ func (c *socket) renew(token string) error {
 	switch {
 	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
 		code, reason := closeFor(err)
-		return &closeError{code, reason}
+		return closeWith(code, reason)
 	case err != nil:
 		c.server.log.Warn("token not renewed", "connection_id", c.name(), "error", err)
 		return nil
 	case p.UserID != c.userID:
-		return &closeError{taskfeed.CloseForbidden, reasonForbidden}
+		return closeWith(taskfeed.CloseForbidden, reasonForbidden)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

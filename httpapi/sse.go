@@ -12,6 +12,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // Server-sent events as the HTML standard has them: each event of the feed is
@@ -38,7 +39,7 @@ func (s *Server) handleStream(c echo.Context) error {
 func putOff(c echo.Context) error {
 	streamHeader(c.Response().Header())
 	c.Response().WriteHeader(http.StatusOK)
-	_, err := c.Response().Write(appendClosed(appendRetry(nil, retryAfter), closeRestart, reasonPutOff))
+	_, err := c.Response().Write(appendClosed(appendRetry(nil, retryAfter), wsframe.CloseRestart, reasonPutOff))
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/lab/ssetest"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
@@ -122,7 +123,7 @@ func TestStream(t *testing.T) {
 		away.Store(true)
 		for range 2 {
 			c.Reconnect() // with a last id: an error would be the end of a browser's EventSource
-			c.ExpectClosed(closeRestart)
+			c.ExpectClosed(wsframe.CloseRestart)
 		}
 		if c.Parser.Retry != retryAfter || c.Parser.LastID != "0" {
 			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, retryAfter)
@@ -237,7 +238,7 @@ func TestStreamEnds(t *testing.T) {
 		c := f.stream(f.token("alice"))
 		c.ExpectLive(0)
 		f.stop()
-		c.ExpectClosed(closeRestart)
+		c.ExpectClosed(wsframe.CloseRestart)
 		if err := f.wait(); err != nil {
 			t.Errorf("Run returned %v, want nil", err)
 		}
@@ -261,7 +262,7 @@ func TestStreamEnds(t *testing.T) {
 		f.log.add("alice", "hello", `{}`)
 		f.log.failWith(func() error { panic("a fault planted by a test") })
 		c := f.stream(f.token("alice"), "after=0")
-		c.ExpectClosed(closeInternal)
+		c.ExpectClosed(wsframe.CloseInternal)
 		f.log.failWith(nil)
 		f.eventually("its place is free again", func() bool { return len(f.Connections()) == 1 && f.hub.Stats().Reserved == 1 })
 		bystander.ExpectEvent(f.log.add("bob", "hello", `{}`)[0])

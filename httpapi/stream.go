@@ -14,6 +14,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // stream is one connection that is sent server-sent events. Its handler's
@@ -61,7 +62,7 @@ func (st *stream) wake() {
 func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	defer st.finish()
 	if !st.server.registry.add(st.id, st) {
-		st.end(closeRestart, reasonRestart)
+		st.end(wsframe.CloseRestart, reasonRestart)
 	}
 	st.tune()
 	streamHeader(response.Header())
@@ -72,7 +73,7 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	st.writer.Lock()
 	defer st.writer.Unlock()
 	st.over = true
-	if code, reason := st.ending(); code != closeAbnormal && code != taskfeed.CloseSlow {
+	if code, reason := st.ending(); code != wsframe.CloseAbnormal && code != taskfeed.CloseSlow {
 		_ = st.write(appendClosed(nil, code, reason)) // the client may be gone
 	}
 }
@@ -126,7 +127,7 @@ func (st *stream) feed(ctx context.Context) {
 func (st *stream) catch() {
 	if v := recover(); v != nil {
 		st.server.panicked(st.name(), v)
-		st.end(closeInternal, reasonInternal)
+		st.end(wsframe.CloseInternal, reasonInternal)
 	}
 }
 
@@ -165,7 +166,7 @@ func (st *stream) comment() {
 		cursor = st.sub.Cursor()
 	}
 	if st.write(appendComment(nil, cursor, st.known)) != nil {
-		st.end(closeAbnormal, "")
+		st.end(wsframe.CloseAbnormal, "")
 		return
 	}
 	st.known = max(st.known, cursor)
@@ -264,7 +265,7 @@ func (st *stream) end(code int, reason string) {
 
 // ending returns why the stream ends: by default because the client is gone.
 func (st *stream) ending() (code int, reason string) {
-	st.end(closeAbnormal, "")
+	st.end(wsframe.CloseAbnormal, "")
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.code, st.reason

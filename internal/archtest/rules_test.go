@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/history", "internal/dial", "internal/locks", "internal/pause"},
-	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "internal/logs", "internal/pause"}, // of store/history the queries and their answers
+	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
 	"web":        {},
 
 	"store/history": {root},
@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/pause":    {},
 	"internal/proc":     {},
 	"internal/terminal": {},
+	"internal/wsframe":  {},
 
 	"lab/bench":        {anywhere},
 	"lab/checkout":     {},
@@ -51,7 +52,7 @@ var mayImport = map[string][]string{
 	"lab/query":        {},
 	"lab/ssetest":      {root},
 	"lab/verify":       {anywhere, "lab/netfault"},
-	"lab/wstest":       {root},
+	"lab/wstest":       {root, "internal/wsframe"},
 
 	"lab/verify/actor":   {"auth", "internal/dial", "internal/pause", "lab/verify/history"},
 	"lab/verify/check":   {"lab/verify/history"},
@@ -61,9 +62,10 @@ var mayImport = map[string][]string{
 // testsMayImport says what the tests of a package may import beyond that. Every
 // test may import its own package, testHelpers and internal/devpg.
 var testsMayImport = map[string][]string{
-	"client":        {"auth", "hub", "httpapi"}, // a real server to talk to
-	"lab/mutations": {"lab/verify/check"},       // the properties that there are
-	"listener":      {"migrations", "store"},    // the real log
+	"client":           {"auth", "hub", "httpapi"},       // a real server to talk to
+	"internal/wsframe": {root, "auth", "hub", "httpapi"}, // the server that the Autobahn cases are played against
+	"lab/mutations":    {"lab/verify/check"},             // the properties that there are
+	"listener":         {"migrations", "store"},          // the real log
 }
 
 // testHelpers are for tests: other code does not import them unless mayImport names
@@ -97,7 +99,7 @@ var homes = []home{
 
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
-var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/proc"}
+var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/proc", "internal/wsframe"}
 
 // unconfigured are the functions that open or configure a connection from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,

@@ -2,6 +2,7 @@ package wstest
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -14,16 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// Opcodes of RFC 6455 section 5.2.
-const (
-	OpContinuation byte = 0x0
-	OpText         byte = 0x1
-	OpBinary       byte = 0x2
-	OpClose        byte = 0x8
-	OpPing         byte = 0x9
-	OpPong         byte = 0xA
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
 // Frame is one frame, valid or not. The zero value of a field is what a client
@@ -31,7 +24,7 @@ const (
 type Frame struct {
 	Fin      bool
 	RSV      byte // the three reserved bits as a number from 0 to 7
-	Op       byte
+	Op       wsframe.Opcode
 	Unmasked bool
 	Payload  []byte
 	// Announced, when it is not zero, is written as the length instead of the
@@ -43,15 +36,17 @@ type Frame struct {
 }
 
 // Text and the functions after it return whole, valid frames.
-func Text(s string) Frame { return Frame{Fin: true, Op: OpText, Payload: []byte(s)} }
+func Text(s string) Frame { return Frame{Fin: true, Op: wsframe.OpText, Payload: []byte(s)} }
 
 // Ping returns a ping frame.
-func Ping(payload string) Frame { return Frame{Fin: true, Op: OpPing, Payload: []byte(payload)} }
+func Ping(payload string) Frame {
+	return Frame{Fin: true, Op: wsframe.OpPing, Payload: []byte(payload)}
+}
 
 // Close returns a close frame with a code and a reason, neither of them checked.
 func Close(code int, reason string) Frame {
 	payload := binary.BigEndian.AppendUint16(nil, uint16(code))
-	return Frame{Fin: true, Op: OpClose, Payload: append(payload, reason...)}
+	return Frame{Fin: true, Op: wsframe.OpClose, Payload: append(payload, reason...)}
 }
 
 // mask is the key that all frames are masked with; RFC 6455 wants a fresh one
@@ -60,42 +55,20 @@ var mask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
 // Bytes returns the frame as it stands on the wire.
 func (f Frame) Bytes() []byte {
-	first := f.RSV<<4 | f.Op
-	if f.Fin {
-		first |= 0x80
+	h := wsframe.Header{Fin: f.Fin, RSV: f.RSV, Op: f.Op, Masked: !f.Unmasked, Size: cmp.Or(f.Announced, uint64(len(f.Payload)))}
+	if h.Masked {
+		h.Mask = mask
 	}
-	b := f.appendLength([]byte{first})
-	if f.Unmasked {
-		return append(b, f.Payload...)
+	var b []byte
+	if f.LengthBytes == 0 {
+		b = h.Append(nil)
+	} else {
+		b = h.AppendWithLength(nil, f.LengthBytes)
 	}
-	b[1] |= 0x80
-	b = append(b, mask[:]...)
 	for i, c := range f.Payload {
-		b = append(b, c^mask[i&3])
+		b = append(b, c^h.Mask[i&3])
 	}
 	return b
-}
-
-func (f Frame) appendLength(b []byte) []byte {
-	n := uint64(len(f.Payload))
-	if f.Announced != 0 {
-		n = f.Announced
-	}
-	extra := f.LengthBytes
-	switch {
-	case extra != 0:
-	case n > 0xffff:
-		extra = 8
-	case n > 125:
-		extra = 2
-	}
-	switch extra {
-	case 8:
-		return binary.BigEndian.AppendUint64(append(b, 127), n)
-	case 2:
-		return binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
-	}
-	return append(b, byte(n))
 }
 
 // Raw is a client that sends what it is told to and answers nothing by itself.
@@ -105,6 +78,7 @@ type Raw struct {
 	Conn *net.TCPConn
 	br   *bufio.Reader
 
+	frames wsframe.Reader
 	closed bool // the server has sent a close frame
 
 	// Response is the answer to the handshake.
@@ -167,7 +141,8 @@ func Connect(t testing.TB, addr string) *Raw {
 		t.Fatalf("connect: %v", err)
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it
-	return &Raw{t: t, Conn: conn.(*net.TCPConn), br: bufio.NewReader(conn)}
+	br := bufio.NewReader(conn)
+	return &Raw{t: t, Conn: conn.(*net.TCPConn), br: br, frames: wsframe.NewReader(br, wsframe.FromServer)}
 }
 
 // ReadResponse reads an HTTP answer into Response.
@@ -226,8 +201,8 @@ func (r *Raw) SendChopped(n int, frames ...Frame) {
 	}
 }
 
-// Read returns the next frame. The test fails when there is none, or when it is
-// masked or follows a close frame, which a server must not do.
+// Read returns the next frame. The test fails when there is none, or when it is one
+// that a server must not send: it breaks RFC 6455, or follows a close frame.
 func (r *Raw) Read() Frame {
 	r.t.Helper()
 	f, err := r.read()
@@ -238,32 +213,23 @@ func (r *Raw) Read() Frame {
 }
 
 func (r *Raw) read() (Frame, error) {
+	r.t.Helper()
 	r.bound()
-	var head [2]byte
-	if _, err := io.ReadFull(r.br, head[:]); err != nil {
+	h, err := r.frames.Next()
+	if err != nil {
 		return Frame{}, err
-	}
-	if head[1]&0x80 != 0 {
-		return Frame{}, errors.New("the server masked a frame")
 	}
 	if r.closed {
 		return Frame{}, errors.New("the server sent a frame after its close frame")
 	}
-	r.closed = head[0]&0x0f == OpClose && r.Response != nil // else it may be an HTTP answer
-	n := uint64(head[1])
-	if n > 125 {
-		long := make([]byte, 8)
-		part := long
-		if n == 126 {
-			part = long[6:]
-		}
-		if _, err := io.ReadFull(r.br, part); err != nil {
-			return Frame{}, err
-		}
-		n = binary.BigEndian.Uint64(long)
+	r.closed = h.Op == wsframe.OpClose
+	f := Frame{Fin: h.Fin, Op: h.Op, Unmasked: true}
+	if h.Op.IsControl() {
+		payload, err := r.frames.Control(h)
+		f.Payload = slices.Clone(payload)
+		return f, err
 	}
-	f := Frame{Fin: head[0]&0x80 != 0, RSV: head[0] >> 4 & 7, Op: head[0] & 0x0f, Unmasked: true, Payload: make([]byte, n)}
-	_, err := io.ReadFull(r.br, f.Payload)
+	f.Payload, err = r.frames.Payload(nil, h)
 	return f, err
 }
 
@@ -276,26 +242,23 @@ func (r *Raw) ExpectClose(code int) string {
 		if err != nil {
 			r.t.Fatalf("%v instead of a close frame with code %d", err, code)
 		}
-		if f.Op != OpClose {
+		if f.Op != wsframe.OpClose {
 			continue
 		}
-		got, reason := 1005, ""
-		if len(f.Payload) >= 2 {
-			got, reason = int(binary.BigEndian.Uint16(f.Payload)), string(f.Payload[2:])
-		}
-		if got != code {
-			r.t.Fatalf("close code %d (%s), want %d", got, reason, code)
+		got, reason, err := wsframe.ParseClose(f.Payload)
+		if err != nil || got != code {
+			r.t.Fatalf("close code %d (%s, %v), want %d", got, reason, err, code)
 		}
 		return reason
 	}
 }
 
-// ExpectEnd skips frames until the server has ended the connection, in order or
-// by a reset. Without that the test fails after Patience.
+// ExpectEnd skips frames, or the rest of an HTTP answer, until the server has ended
+// the connection, in order or by a reset. Without that the test fails after Patience.
 func (r *Raw) ExpectEnd() {
 	r.t.Helper()
 	for {
-		_, err := r.read()
+		err := r.skip()
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -306,4 +269,16 @@ func (r *Raw) ExpectEnd() {
 			r.t.Fatalf("read: %v, want the end of the connection", err)
 		}
 	}
+}
+
+// skip reads a frame, or all that comes where no handshake has succeeded.
+func (r *Raw) skip() error {
+	r.t.Helper()
+	if r.Response != nil && r.Response.StatusCode == http.StatusSwitchingProtocols {
+		_, err := r.read()
+		return err
+	}
+	r.bound()
+	_, err := io.Copy(io.Discard, r.br)
+	return cmp.Or(err, io.EOF)
 }

@@ -1,9 +1,10 @@
-package httpapi
+package wsframe_test
 
 import (
 	"fmt"
 	"testing"
 
+	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -31,14 +32,14 @@ func TestAutobahn06UTF8(t *testing.T) {
 	}
 	for name, s := range map[string]string{"": kosme + surrogate + "edited", " beyond Unicode": kosme + beyond + "edited"} {
 		cases = append(cases,
-			autobahn{"6.3.1 one frame" + name, script(send(text(s))), closeInvalidData, 0},
-			autobahn{"6.3.2 fragments of one octet" + name, script(send(inFragments(s, 1)...)), closeInvalidData, 0})
+			autobahn{"6.3.1 one frame" + name, script(send(text(s))), wsframe.CloseInvalidData, 0},
+			autobahn{"6.3.2 fragments of one octet" + name, script(send(inFragments(s, 1)...)), wsframe.CloseInvalidData, 0})
 	}
 	for i, sequence := range sequences {
 		for j, s := range sequence.texts {
 			tc := autobahn{fmt.Sprintf("%s.%d %+q", sequence.number, j+1, s), script(send(text(s))), alive, 1}
 			if !sequence.valid {
-				tc.end, tc.ignored = closeInvalidData, 0
+				tc.end, tc.ignored = wsframe.CloseInvalidData, 0
 			}
 			if (i+j)%2 == 1 && len(s) > 1 { // every other one in pieces
 				tc.script = script(send(inFragments(s, 1)...))
@@ -58,15 +59,15 @@ func TestAutobahn06FailsFast(t *testing.T) {
 		return act{send: []wstest.Frame{{Fin: f.Fin, Op: f.Op, Payload: f.Payload[:sent], Announced: uint64(len(f.Payload))}}}
 	}
 	playAll(t, []autobahn{
-		{"6.4.1 the second fragment is no text", script(send(begin(kosme)), send(more(beyond))), closeInvalidData, 0},
-		{"6.4.2 the second fragment ends inside what is no code point", script(send(begin(kosme+"\xf4")), send(more("\x90"))), closeInvalidData, 0},
-		{"6.4.3 one frame, cut before its end after what is no code point", script(partly(kosme+beyond+"edited", len(kosme+beyond))), closeInvalidData, 0},
-		{"6.4.4 one frame, cut inside what is no code point", script(partly(kosme+beyond+"edited", len(kosme)+2)), closeInvalidData, 0},
-		{"6.4.4 the same, octet by octet", script(chop(1, partly(kosme+beyond+"edited", len(kosme)+2).send...)), closeInvalidData, 0},
-		{"6.4.4 one frame, cut after a surrogate's second octet", script(partly(kosme+surrogate+"edited", len(kosme)+2)), closeInvalidData, 0},
-		{"6.4.4 one frame, cut after an octet that never occurs", script(partly("\xff"+kosme, 1)), closeInvalidData, 0},
-		{"6.4.1 a last fragment that ends inside a code point", script(send(begin(kosme), last("\xe2\x82"))), closeInvalidData, 0},
-		{"6.4.1 an empty last fragment inside a code point", script(send(begin(kosme+"\xe2\x82"), last(""))), closeInvalidData, 0},
+		{"6.4.1 the second fragment is no text", script(send(begin(kosme)), send(more(beyond))), wsframe.CloseInvalidData, 0},
+		{"6.4.2 the second fragment ends inside what is no code point", script(send(begin(kosme+"\xf4")), send(more("\x90"))), wsframe.CloseInvalidData, 0},
+		{"6.4.3 one frame, cut before its end after what is no code point", script(partly(kosme+beyond+"edited", len(kosme+beyond))), wsframe.CloseInvalidData, 0},
+		{"6.4.4 one frame, cut inside what is no code point", script(partly(kosme+beyond+"edited", len(kosme)+2)), wsframe.CloseInvalidData, 0},
+		{"6.4.4 the same, octet by octet", script(chop(1, partly(kosme+beyond+"edited", len(kosme)+2).send...)), wsframe.CloseInvalidData, 0},
+		{"6.4.4 one frame, cut after a surrogate's second octet", script(partly(kosme+surrogate+"edited", len(kosme)+2)), wsframe.CloseInvalidData, 0},
+		{"6.4.4 one frame, cut after an octet that never occurs", script(partly("\xff"+kosme, 1)), wsframe.CloseInvalidData, 0},
+		{"6.4.1 a last fragment that ends inside a code point", script(send(begin(kosme), last("\xe2\x82"))), wsframe.CloseInvalidData, 0},
+		{"6.4.1 an empty last fragment inside a code point", script(send(begin(kosme+"\xe2\x82"), last(""))), wsframe.CloseInvalidData, 0},
 		{"6.4.1 a code point over a ping", script(send(begin(kosme+"\xe2"), ping("x")), pongs("x"), send(more("\x82"), last("\xac"))), alive, 1},
 	})
 }
