@@ -86,7 +86,7 @@ var homes = []home{
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
-	{modules: []string{"github.com/prometheus/client_golang", "github.com/prometheus/client_model", "github.com/prometheus/common"}, in: []string{"httpapi", "cmd/taskfeed"}},
+	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "cmd/taskfeed"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi"}},
