@@ -20,15 +20,15 @@ import (
 // BareCommand is the hidden subcommand that runs RunBare.
 const BareCommand = "bench-bare"
 
-// What RunBare is told through the environment, beside DATABASE_URL.
+// Environment variables of RunBare, besides DATABASE_URL.
 const (
 	bareAddrEnv    = "TASKFEED_BENCH_ADDR"
 	bareChannelEnv = "TASKFEED_BENCH_CHANNEL"
 )
 
-// bareServer is what people write who do without taskfeed: it LISTENs and writes
-// each payload to the connections of the user that it names, or to all. There is
-// no log, no order, no replay, no token and no regard for slow clients.
+// bareServer is the server that an app would write without taskfeed: it LISTENs
+// and writes each payload to the connections of the user that it names, or to all.
+// It has no log, order, replay or token, and waits for slow clients.
 type bareServer struct {
 	mu    sync.Mutex
 	conns map[string]map[*websocket.Conn]bool // by user
@@ -37,7 +37,7 @@ type bareServer struct {
 // RunBare serves the baseline until ctx is done.
 func RunBare(ctx context.Context, env func(string) string) error {
 	if env(bareAddrEnv) == "" {
-		return errors.New("this command is for taskfeed-lab bench alone")
+		return errors.New("only taskfeed-lab bench runs this command")
 	}
 	db, err := dial.Connect(ctx, dial.Config{URL: env("DATABASE_URL"), Name: "taskfeed-lab bench"}, nil)
 	if err != nil {
@@ -66,7 +66,7 @@ func RunBare(ctx context.Context, env func(string) string) error {
 		if err != nil {
 			return fmt.Errorf("wait for notifications: %w", err)
 		}
-		s.hand([]byte(n.Payload))
+		s.deliver([]byte(n.Payload))
 	}
 }
 
@@ -74,7 +74,7 @@ func RunBare(ctx context.Context, env func(string) string) error {
 func (s *bareServer) handle(w http.ResponseWriter, r *http.Request) {
 	user, ok := strings.CutPrefix(r.URL.Path, "/ws/")
 	if !ok {
-		return // ready
+		return // the probe of awaitReady: 200
 	}
 	upgrader := websocket.Upgrader{}
 	conn, err := upgrader.Upgrade(w, r, nil)
@@ -109,8 +109,8 @@ func (s *bareServer) remove(user string, conn *websocket.Conn) {
 	}
 }
 
-// hand writes the payload to those it is for.
-func (s *bareServer) hand(payload []byte) {
+// deliver writes the payload to the user that it names, or to all.
+func (s *bareServer) deliver(payload []byte) {
 	var event struct {
 		UserID string `json:"user_id"`
 	}
@@ -124,7 +124,7 @@ func (s *bareServer) hand(payload []byte) {
 			user, conns = event.UserID, s.conns[event.UserID]
 		}
 		for conn := range conns {
-			_ = conn.WriteMessage(websocket.TextMessage, payload) // its reader notices
+			_ = conn.WriteMessage(websocket.TextMessage, payload) // the connection's reader sees the error
 		}
 		if user == event.UserID {
 			return

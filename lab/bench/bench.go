@@ -1,18 +1,17 @@
 // Package bench measures taskfeed on the machine at hand.
 //
-// Absolute figures of a shared machine mean little, so a figure stands beside a
-// baseline that was measured in the same run, where possible in turns with it,
-// and what counts is the ratio: the median of the ratios of the rounds.
-// Servers under test are processes of their own, started from the same binary,
-// so that what they use is theirs alone; the load comes from this process and
-// shares the machine with them.
+// Absolute figures of a shared machine mean little. So each figure has a baseline
+// from the same run, measured in turns with it where possible, and the result is
+// the ratio: the median of the ratios of the rounds. Servers under test are
+// separate processes, so that their memory and CPU can be measured; the load comes
+// from this process and shares the machine with them.
 //
 // Load is open-loop: an update is sent when it is due, whether or not earlier
-// ones have come back, and its latency counts from when it was due.
+// ones have arrived, and its latency counts from when it was due.
 //
-// A run in a database of the user's own touches rows of its own alone, names
-// them bench-…, and takes them out in the end. It says nothing about machines
-// other than this one, and nothing about networks.
+// A run in a database of the user's own touches only its own rows, whose ids begin
+// with bench-, and removes them at the end. The results do not apply to other
+// machines or to networks.
 package bench
 
 import (
@@ -37,8 +36,8 @@ import (
 type Config struct {
 	// Binary is the taskfeed executable to start servers from. Required.
 	Binary string
-	// Self is the executable of the baseline's server, and Env what all servers
-	// get besides their settings. Default: this one, nothing.
+	// Self is the executable of the baseline's server, default: this one. Env is
+	// added to the environment of all servers, default: nothing.
 	Self string
 	Env  []string
 	// DatabaseURL is a database of the user's own to measure in, with the schema
@@ -46,36 +45,36 @@ type Config struct {
 	DatabaseURL string
 	// Version of taskfeed and Command that was called, for the report.
 	Version, Command string
-	// Progress is told, a line each, what is being measured. Default: nobody.
+	// Progress gets a line for each step of the run. Default: none.
 	Progress io.Writer
 	// Only names the measurements to make. Default: all.
 	Only []string
-	// Full measures with ten million events in the log, too.
+	// Full also measures with ten million events in the log.
 	Full bool
 	Sizes
 }
 
 // Sizes say how much of everything is measured. Zero means the default.
 type Sizes struct {
-	Step        time.Duration // that one variant of a measurement lasts; default 800 ms
-	Rounds      int           // that the variants take turns; default 5
+	Step        time.Duration // duration of one variant in one round; default 800 ms
+	Rounds      int           // rounds in which the variants take turns; default 5
 	Writers     []int         // connections that update at once; default 1, 4, 16, 64
-	Rows        int           // of each writer's own; default 300
-	Audience    []int         // connections that one event goes to; default 1,000 and 10,000
-	Idle        int           // connections that do nothing; default 10,000
-	IdleTime    time.Duration // for which they do; default 20 s
+	Rows        int           // rows of each writer; default 300
+	Audience    []int         // connections that get one event; default 1,000 and 10,000
+	Idle        int           // idle connections; default 10,000
+	IdleTime    time.Duration // how long their CPU is measured; default 20 s
 	Missed      []int         // events that one client has missed; default 1,000, 10,000, 100,000
-	Returning   int           // clients that come back at once; default 2,000
+	Returning   int           // clients that reconnect at once; default 2,000
 	MissedEach  int           // events that each of them has missed; default 100
 	Logs        []int         // events in the log; default 10,000 and 1,000,000
 	Backlog     int           // changes to drain; default 400,000
-	StreamUsers int           // who get ten events a second each; default 1,000
+	StreamUsers int           // users that get ten events a second each; default 1,000
 }
 
 // fullLog is how many events Config.Full adds to Sizes.Logs.
 const fullLog = 10_000_000
 
-// goalWriters is how many writers the goals are about.
+// goalWriters is the number of writers for which there are goals.
 const goalWriters = 16
 
 func orDefault[T any](list []T, def ...T) []T {
@@ -125,7 +124,7 @@ func (c *Config) validate() error {
 // Validate reports what is wrong with the configuration.
 func (c Config) Validate() error { return c.validate() }
 
-// measurement is one of the things that are measured.
+// measurement is one entry of the list that Only selects from.
 type measurement struct {
 	name    string
 	private string // why it needs a Postgres of its own; "" when it does not
@@ -155,7 +154,7 @@ func Names() []string {
 type bench struct {
 	cfg   Config
 	pg    *devpg.Server // nil in a database of the user's own
-	id    string        // of the run: part of every name it gives
+	id    string        // random; part of every name in the database
 	epoch time.Time     // stamps count from here, by the monotonic clock
 	notes []string
 }
@@ -172,8 +171,8 @@ func (b *bench) note(format string, args ...any) {
 	}
 }
 
-// Run measures and cleans up, also when ctx ends before it does. The report
-// holds what was measured, with an error too.
+// Run measures and cleans up, also when ctx ends early. With an error, the report
+// has the figures measured so far.
 func Run(ctx context.Context, cfg Config) (report Report, err error) {
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return Report{}, err
@@ -199,7 +198,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 		case len(cfg.Only) > 0 && !slices.Contains(cfg.Only, m.name):
 			continue
 		case b.pg == nil && m.private != "":
-			b.note("%s was left out: %s, which only a private Postgres is for", m.name, m.private)
+			b.note("%s was left out: %s, so it runs only in a private Postgres", m.name, m.private)
 			continue
 		}
 		figures, err := b.measure(ctx, m)
@@ -219,7 +218,7 @@ func Run(ctx context.Context, cfg Config) (report Report, err error) {
 	return report, nil
 }
 
-// measure makes one measurement in a place of its own.
+// measure runs one measurement in its own place.
 func (b *bench) measure(ctx context.Context, m *measurement) (figures []Figure, err error) {
 	p, err := b.open(ctx, m.name)
 	if err != nil {

@@ -25,17 +25,17 @@ type place struct {
 }
 
 // Tables that are updated in turns. All have the columns and indexes of
-// taskfeed.tasks. What our triggers check, an app without them checks itself, so
-// these have a CHECK for status and for progress.
+// taskfeed.tasks. An app without our triggers needs constraints for what they
+// check, so these two have a CHECK for status and for progress.
 func (p *place) plain() string  { return p.schema + ".plain" }  // no trigger
 func (p *place) notify() string { return p.schema + ".notify" } // NOTIFY with the row in the payload, for each row
 
-// bare has no trigger and no CHECK: a table that takes what comes.
+// bare has no trigger and no CHECK.
 func (p *place) bare() string { return p.schema + ".bare" }
 
 const oursTable = "taskfeed.tasks"
 
-// tables are those that a comparison is about.
+// tables are the tables that every comparison updates.
 func (p *place) tables() []string { return []string{p.plain(), p.notify(), oursTable} }
 
 // sqlBaselines makes the tables of a schema.
@@ -99,18 +99,18 @@ func (b *bench) open(ctx context.Context, name string) (*place, error) {
 	return p, nil
 }
 
-// sqlUnbound refuses a database where to write and delete tasks, which we do with
-// the rights of the user's role, could run code of others with them.
+// sqlUnbound fails in a database where deleting tasks, which bench does with the
+// rights of the user's role, could run code of other roles.
 const sqlUnbound = "SELECT taskfeed.refuse_bound()"
 
 // cleanTime bounds what runs after a measurement, also when it was cut short.
 const cleanTime = time.Minute
 
-// close removes what the run has written to a database of the user's own. The
-// changes of the removal itself go with it.
+// close removes the run's rows from a database of the user's own, and the changes
+// and events that this removal causes.
 func (p *place) close(ctx context.Context) error {
 	if !p.own {
-		return nil // the private Postgres goes as a whole
+		return nil // the private Postgres is removed as a whole
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanTime)
 	defer cancel()
@@ -135,8 +135,8 @@ INSERT INTO {table} (id, user_id, status, message)
 SELECT '{prefix}w' || w || '-' || i, '{prefix}u' || (w * 31 + i) %% 1000, 'running', 'step'
 FROM generate_series(0, %d) AS w, generate_series(0, %d) AS i`
 
-// fill gives every table the same tasks. A server must run: it takes what
-// capture makes of them.
+// fill gives every table the same tasks. A server must run, to move their changes
+// into the log.
 func (p *place) fill(ctx context.Context, writers, rows int) error {
 	for _, table := range append(p.tables(), p.bare()) {
 		sql := strings.NewReplacer("{table}", table, "{prefix}", p.prefix).Replace(sqlFill)
@@ -147,7 +147,7 @@ func (p *place) fill(ctx context.Context, writers, rows int) error {
 	return p.drained(ctx)
 }
 
-// oneUser is whose tasks fillOne makes.
+// oneUser is the owner of the tasks that fillOne inserts.
 func (p *place) oneUser() string { return p.prefix + "user" }
 
 // fillOne is fill with all tasks of one user.
@@ -186,7 +186,7 @@ func await(ctx context.Context, limit time.Duration, what string, done func() (b
 			return err
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waited %v in vain for %s", limit, what)
+			return fmt.Errorf("waited %v for %s", limit, what)
 		}
 		if err := sleep(ctx, 5*time.Millisecond); err != nil {
 			return err

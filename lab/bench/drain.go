@@ -14,8 +14,8 @@ INSERT INTO taskfeed.tasks (id, user_id)
 SELECT '{prefix}backlog-' || i, '{prefix}u' || i % 1000
 FROM generate_series(1, {changes}) AS i`
 
-// sqlCopy writes the backlog to a table with the log's indexes in one statement:
-// what the move could reach if it had to do nothing else.
+// sqlCopy is the baseline: it writes the backlog to a table with the log's indexes
+// in one statement. A move cannot be faster.
 const sqlCopy = `
 INSERT INTO {schema}.log (id, user_id, task_id, type, version, data, created_at)
 SELECT id, user_id, task_id, type, version, data, created_at
@@ -24,8 +24,8 @@ ORDER BY id`
 
 const sqlDrained = `SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM taskfeed.event_id`
 
-// measureDrain lets changes pile up while no server runs and measures how fast
-// the first one that comes moves them into the log.
+// measureDrain writes changes while no server runs and measures how fast a new
+// server moves them into the log.
 func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	n := b.cfg.Backlog
 	b.say("drain: piling up %d changes", n)
@@ -49,7 +49,7 @@ func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	var done int
 	launched := make(chan error, 1)
 	var s *server
-	go func() { // ready comes only when the backlog is gone
+	go func() { // the server is ready only when the backlog is gone
 		var err error
 		s, err = b.serve(ctx, p)
 		launched <- err
@@ -57,7 +57,7 @@ func measureDrain(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	limit := time.Minute + time.Duration(n)*time.Millisecond
 	waited := await(ctx, limit, "the backlog to be drained", func() (bool, error) {
 		err := conn.QueryRow(ctx, sqlDrained).Scan(&done)
-		if done == 0 { // the clock starts with the first change
+		if done == 0 { // the time starts with the first change
 			began = time.Now()
 		}
 		return done >= n, err

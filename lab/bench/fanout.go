@@ -43,14 +43,14 @@ func measureFanout(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	return append(figures, more...), err
 }
 
-// shots is what several single events to all connections have shown.
+// shots are the results of single events to all connections.
 type shots struct {
-	last []float64 // ms until the last connection had it
-	cpu  []float64 // µs of the server's for each delivery, over all shots
+	last []float64 // ms until the last connection had the event, for each shot
+	cpu  []float64 // µs of server CPU for each delivery, one value over all shots
 }
 
-// shots opens n connections to a server and sends one event to all of them, again
-// and again.
+// shots opens n connections to a server and repeatedly sends one event to all of
+// them.
 func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.Context, *place) (*server, error)) (result shots, err error) {
 	s, err := serve(ctx, p)
 	if err != nil {
@@ -61,7 +61,7 @@ func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.C
 	t := b.newTally()
 	feeds, err := s.openFeeds(ctx, n, func(i int) string {
 		if p.own {
-			return p.prefix + "crowd" // nobody else may hear of this
+			return p.prefix + "crowd" // other users of the database must not get the event
 		}
 		return fmt.Sprint(p.prefix, "c", i)
 	}, t.arrive)
@@ -96,7 +96,7 @@ func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.C
 		}
 	}
 	after, more := s.cpu()
-	if err == nil && more == nil { // else this system does not tell
+	if err == nil && more == nil { // else this system cannot measure it
 		result.cpu = []float64{float64((after - before).Microseconds()) / float64(rounds*n)}
 	}
 	return result, nil

@@ -20,12 +20,12 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-// feed is the client's side of one WebSocket, made to cost the machine as little
-// as possible: what it takes is missing to the server.
+// feed is the client's side of one WebSocket. It uses as little CPU as possible,
+// because the server under test shares the machine.
 type feed struct {
 	conn net.Conn
 	in   *bufio.Reader
-	buf  []byte // of the last frame
+	buf  []byte // payload of the last frame, when it did not fit into in
 }
 
 const dialTime = 30 * time.Second
@@ -58,7 +58,7 @@ func (s *server) tryDial(ctx context.Context, user, query string) (*feed, error)
 }
 
 func (f *feed) upgrade(host, user, query, token string) error {
-	_ = f.conn.SetDeadline(time.Now().Add(dialTime)) // a fresh connection takes one
+	_ = f.conn.SetDeadline(time.Now().Add(dialTime)) // cannot fail on a new connection
 	_, err := fmt.Fprintf(f.conn, "GET /ws/%s?%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer %s\r\n\r\n",
 		url.PathEscape(user), query, host, token)
@@ -79,8 +79,9 @@ func (f *feed) upgrade(host, user, query, token string) error {
 // errStop is what a handler returns to end read.
 var errStop = errors.New("stop")
 
-// read hands on the messages until handle returns an error, which it returns
-// unless it is errStop, or the connection ends. Payloads are valid during handle.
+// read calls handle with each message until the connection ends or handle returns
+// an error. It returns that error, or nil for errStop. A payload is valid only
+// during the call.
 func (f *feed) read(handle func(payload []byte) error) error {
 	for {
 		opcode, payload, err := f.frame()
@@ -123,7 +124,7 @@ func (f *feed) frame() (opcode byte, payload []byte, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if size <= uint64(f.in.Size()) { // mostly: no copy
+	if size <= uint64(f.in.Size()) { // the usual case: no copy
 		payload, err = f.in.Peek(int(size))
 		_, _ = f.in.Discard(len(payload)) // cannot fail
 		return header[0] & 0xf, payload, err
@@ -139,10 +140,10 @@ func (f *feed) frame() (opcode byte, payload []byte, err error) {
 	return header[0] & 0xf, f.buf, err
 }
 
-// spareFiles is how many descriptors a process needs besides its connections.
+// spareFiles is the number of descriptors that a process needs besides its connections.
 const spareFiles = 200
 
-// connections is how many of n connections this process may open.
+// connections returns how many of n connections this process may open.
 func (b *bench) connections(n int) int {
 	if limit, ok := fileLimit(); ok && n > limit-spareFiles {
 		b.note("only %d connections were opened in place of %d: a process may open %d files here (ulimit -n)", limit-spareFiles, n, limit)
@@ -183,7 +184,7 @@ func (fs *feeds) end(err error) {
 	}
 }
 
-// explain adds to an error about events that did not come why feeds have ended.
+// explain adds the reason why feeds have ended to an error about missing events.
 func (fs *feeds) explain(err error) error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -193,7 +194,7 @@ func (fs *feeds) explain(err error) error {
 	return fmt.Errorf("%w; %d connections ended, the first with: %w", err, len(fs.ended), fs.ended[0])
 }
 
-// openFeeds opens n feeds, some at a time, of the users that user names.
+// openFeeds opens n feeds, 32 at a time; feed i is of the user that user(i) names.
 func (s *server) openFeeds(ctx context.Context, n int, user func(i int) string, handle func(payload []byte)) (*feeds, error) {
 	fs := &feeds{all: make([]*feed, n)}
 	group, dialing := errgroup.WithContext(ctx)
@@ -216,10 +217,10 @@ func (s *server) openFeeds(ctx context.Context, n int, user func(i int) string, 
 	return fs, nil
 }
 
-// stamp is when something was due, in a form that is found again in a frame.
+// stamp encodes when something was due as text that since finds in a frame.
 func (b *bench) stamp(due time.Time) string { return fmt.Sprintf("@%d@", due.Sub(b.epoch)) }
 
-// since returns how long ago it was due, by the stamp in a frame.
+// since returns how long ago the stamp in a frame was due.
 func (b *bench) since(payload []byte) (time.Duration, bool) {
 	now := time.Since(b.epoch)
 	_, rest, ok := bytes.Cut(payload, []byte("@"))

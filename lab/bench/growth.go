@@ -14,19 +14,19 @@ const (
 	growthMissed   = 1000 // events that a client has missed, one in growthEvery of the newest
 	growthEvery    = 10
 	growthChunk    = 1_000_000
-	firstPartition = 9_000_000    // events fit into the partition that is there, and some
-	heldChanges    = 20_000       // that pass while a transaction is held open
-	growthDisk     = uint64(1500) // bytes that an event may take with its indexes and its write-ahead log
+	firstPartition = 9_000_000    // events that fit into the first partition, with a margin
+	heldChanges    = 20_000       // changes that pass while a transaction is held open
+	growthDisk     = uint64(1500) // bytes that an event may take, with its indexes and its write-ahead log
 )
 
-// grown is a log of some size, with a server.
+// grown is a database with a log of some size, and a server on it.
 type grown struct {
 	name   string
 	place  *place
 	server *server
 	lat    *latencies
-	cursor int64 // before what a client has missed
-	missed int
+	cursor int64 // of a client that has missed events
+	missed int   // how many
 	p50    []float64
 	replay []float64
 }
@@ -66,7 +66,7 @@ func measureGrowth(ctx context.Context, b *bench, _ *place) (figures []Figure, e
 		return nil, err
 	}
 	defer release()
-	if err := query.Script(ctx, at(held.place.url), "CHECKPOINT"); err != nil { // it, too, would come in the middle
+	if err := query.Script(ctx, at(held.place.url), "CHECKPOINT"); err != nil { // or one would run during the rounds
 		return nil, err
 	}
 	for round := range b.cfg.Rounds + 1 { // the first one warms up
@@ -90,8 +90,8 @@ func measureGrowth(ctx context.Context, b *bench, _ *place) (figures []Figure, e
 
 func (b *bench) diskFree() (uint64, bool) { return diskFree(b.pg.DataDir()) }
 
-// sqlGrow appends events as if they had happened. The newest are a returning
-// client's, one in some.
+// sqlGrow appends events directly. Of the newest ones, one in growthEvery belongs to
+// the client that reconnects.
 const sqlGrow = `
 INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
 SELECT nextval('taskfeed.event_id'),
@@ -100,7 +100,7 @@ SELECT nextval('taskfeed.event_id'),
        clock_timestamp()
 FROM generate_series(%d, %d) AS i`
 
-// grow makes a database with a log of a size and starts a server on it.
+// grow creates a database with a log of the size and starts a server on it.
 func (b *bench) grow(ctx context.Context, name string, size int) (*grown, error) {
 	p, err := b.open(ctx, name)
 	if err != nil {
@@ -108,7 +108,7 @@ func (b *bench) grow(ctx context.Context, name string, size int) (*grown, error)
 	}
 	g := &grown{place: p}
 	if size > firstPartition {
-		s, err := b.serve(ctx, p) // it makes partitions ahead
+		s, err := b.serve(ctx, p) // it creates partitions in advance
 		if err != nil {
 			return nil, err
 		}
@@ -123,7 +123,7 @@ func (b *bench) grow(ctx context.Context, name string, size int) (*grown, error)
 		}
 		b.say("growth: %d of %d events", to, size)
 	}
-	if err := query.Script(ctx, at(p.url), "VACUUM (ANALYZE) taskfeed.events"); err != nil { // or it would come in the middle
+	if err := query.Script(ctx, at(p.url), "VACUUM (ANALYZE) taskfeed.events"); err != nil { // or autovacuum would run during the rounds
 		return nil, err
 	}
 	g.cursor = int64(max(0, size-growthMissed*growthEvery))
@@ -148,8 +148,8 @@ func (g *grown) close() {
 	g.server.stop()
 }
 
-// hold holds a transaction open that has written and seen, and lets many changes
-// pass, so that what is dead of them cannot be cleaned away.
+// hold opens a transaction that has written and holds a snapshot, and then moves
+// many changes, whose dead rows cannot be vacuumed while it is open.
 func (g *grown) hold(ctx context.Context) (release func(), err error) {
 	conn, err := connect(ctx, g.place.url)
 	if err != nil {
@@ -175,7 +175,7 @@ func (g *grown) hold(ctx context.Context) (release func(), err error) {
 	return release, nil
 }
 
-// measure makes one round.
+// measure runs one round and keeps its results if told to.
 func (g *grown) measure(ctx context.Context, keep bool) error {
 	feeds, err := g.server.openFeeds(ctx, 1, func(int) string { return g.place.oneUser() }, g.lat.tally.arrive)
 	if err != nil {

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// settle is how long memory and CPU are watched: garbage of the handshakes goes
-// meanwhile, and the first pings come.
+// settle is how long memory is watched before it counts: the garbage of the
+// handshakes is collected meanwhile, and the first pings are sent.
 const settle = 12 * time.Second
 
-// measureIdle opens many connections that do nothing and measures what the
-// server's process has grown by, and what it does for them.
+// measureIdle opens many idle connections and measures the memory and the CPU that
+// the server's process uses for them.
 func measureIdle(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	n := b.connections(b.cfg.Idle)
 	bare, err := b.idle(ctx, p, b.serveBare, n, 0)
@@ -37,11 +37,12 @@ func measureIdle(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	return []Figure{memory, cpu}, nil
 }
 
-// idleCost is what idle connections take: KB each, and per cent of a core with
-// all of them and with none.
+// idleCost is the cost of idle connections: memory in KB for each, CPU in percent
+// of a core with all connections, and alone, without any.
 type idleCost struct{ memory, cpu, alone float64 }
 
-// idle measures one server with n connections; over no time it leaves the CPU out.
+// idle measures one server with n connections. It measures the CPU for the time
+// over, and not at all if that is 0.
 func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, *place) (*server, error), n int, over time.Duration) (c idleCost, err error) {
 	s, err := serve(ctx, p)
 	if err != nil {
@@ -75,7 +76,7 @@ func (b *bench) idle(ctx context.Context, p *place, serve func(context.Context, 
 	return c, err
 }
 
-// busy returns how many per cent of a core the process uses over a time.
+// busy returns how many percent of a core the process uses during the time.
 func (s *server) busy(ctx context.Context, over time.Duration) (float64, error) {
 	if over <= 0 {
 		return 0, nil
@@ -92,7 +93,7 @@ func (s *server) busy(ctx context.Context, over time.Duration) (float64, error) 
 	return 100 * float64(after-before) / float64(time.Since(began)), err
 }
 
-// leastMemory watches the process for a while.
+// leastMemory returns the smallest memory of the process during the time.
 func (s *server) leastMemory(ctx context.Context, during time.Duration) (least float64, err error) {
 	for began := time.Now(); ; {
 		now, err := s.memory()

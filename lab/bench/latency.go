@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// pace is how fast updates come: so many a second, or as fast as the writers can.
+// pace is the rate of updates: a number per second, or as fast as the writers can.
 type pace struct {
 	rate    int // 0: flat out
 	writers int
@@ -24,10 +24,10 @@ func (r pace) String() string {
 
 var paces = []pace{{rate: 50, writers: 1}, {rate: 1000, writers: 8}, {rate: 0, writers: goalWriters}}
 
-// measureLatency compares the time from the moment at which an update was due to
-// the moment at which its event is in a client's hands: over a connection that
-// LISTENs with the payload inside NOTIFY, over a WebSocket to the server that
-// leads, and over one to a server that follows it. All events are one user's.
+// measureLatency compares the time from when an update was due to when a client
+// has its event: over a connection that LISTENs with the payload inside NOTIFY, over a
+// WebSocket to the leading server, and over one to a following server. All events
+// belong to one user.
 func measureLatency(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	leader, err := b.serve(ctx, p)
 	if err != nil {
@@ -67,7 +67,7 @@ type latencies struct {
 	writers *writers
 }
 
-// through measures with a client of one server.
+// through measures all paces with a client of one server.
 func (l *latencies) through(ctx context.Context, s *server, role string, rounds int) ([]Figure, error) {
 	feeds, err := s.openFeeds(ctx, 1, func(int) string { return l.place.oneUser() }, l.tally.arrive)
 	if err != nil {
@@ -118,7 +118,7 @@ func (l *latencies) compare(ctx context.Context, r pace, rounds int) (quantiles,
 	return q, nil
 }
 
-// once updates for one step and waits until all has arrived.
+// once updates for one step and waits until all events have arrived.
 func (l *latencies) once(ctx context.Context, table string, r pace, step time.Duration) error {
 	l.tally.begin()
 	var sent atomic.Int64
@@ -137,8 +137,8 @@ func (l *latencies) once(ctx context.Context, table string, r pace, step time.Du
 	return l.tally.wait(ctx, int(sent.Load()))
 }
 
-// keep does this writer's part of a pace for one step and returns how many
-// updates that were.
+// keep sends this writer's part of the updates of a pace for one step and returns
+// how many there were.
 func (w *writer) keep(ctx context.Context, b *bench, table string, r pace, start time.Time, step time.Duration) (int, error) {
 	sql := "UPDATE " + table + " SET progress = $1, message = $2 WHERE id = $3"
 	for i := 0; ; i++ {

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// worseBy is how much worse a figure must be to be named: less is noise.
+// worseBy is the part by which a figure must be worse to be reported; less is noise.
 const worseBy = 0.15
 
-// CompareWith names in Worse the figures that are clearly worse than those of an
-// earlier report, as WriteMarkdown wrote it. A report without a table of figures
-// has nothing to compare with.
+// CompareWith lists in Worse the figures that are clearly worse than in an earlier
+// report that WriteMarkdown wrote. A document without a table of figures changes
+// nothing.
 func (r *Report) CompareWith(markdown io.Reader) error {
 	before, err := readMarkdown(markdown)
 	if err != nil {

@@ -14,12 +14,13 @@ import (
 	"github.com/taskfeed/taskfeed/lab/query"
 )
 
-// sqlMiss sends each of some users some events, in turns.
+// sqlMiss sends {events} events to each of {users} users, in turns.
 const sqlMiss = `
 SELECT count(taskfeed.notify('{user}' || u, 'bench.missed', jsonb_build_object('step', i, 'text', 'about as long as the message of a step')))
 FROM generate_series(1, {events}) AS i, generate_series(0, {users} - 1) AS u`
 
-// miss puts events into the log and returns the cursor before them.
+// miss sends events to users that are not connected and returns the cursor before
+// them.
 func (p *place) miss(ctx context.Context, user string, users, events int) (cursor int64, err error) {
 	if err := p.drained(ctx); err != nil {
 		return 0, err
@@ -38,8 +39,8 @@ func (p *place) lastID(ctx context.Context) (int64, error) {
 	return query.One[int64](ctx, at(p.url), "SELECT coalesce(max(id), 0) FROM taskfeed.events")
 }
 
-// measureReplay measures how long clients take to get what they have missed: one
-// client much, and many clients at once some each.
+// measureReplay measures how long clients take to get the events that they have
+// missed: one client many events, and many clients at once some events each.
 func measureReplay(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	s, err := b.serve(ctx, p)
 	if err != nil {
@@ -61,7 +62,7 @@ func measureReplay(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	return append(figures, f), nil
 }
 
-// replayOne has one client come back to n events.
+// replayOne measures one client that has missed n events.
 func (b *bench) replayOne(ctx context.Context, s *server, p *place, n int) (Figure, error) {
 	user := fmt.Sprintf("%sback%d-", p.prefix, n)
 	cursor, err := p.miss(ctx, user, 1, n)
@@ -90,7 +91,7 @@ func (b *bench) replayOne(ctx context.Context, s *server, p *place, n int) (Figu
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// comeBack connects with a cursor, reads until what was missed has come and the
+// comeBack connects with a cursor, reads until the missed events have come and the
 // replay is over, and returns how long that took.
 func (s *server) comeBack(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
 	began := time.Now()
@@ -101,12 +102,12 @@ func (s *server) comeBack(ctx context.Context, user string, cursor int64, want i
 	defer f.conn.Close()
 	stop := context.AfterFunc(ctx, func() { f.conn.Close() })
 	defer stop()
-	_ = f.conn.SetReadDeadline(began.Add(time.Minute)) // a fresh connection takes one
+	_ = f.conn.SetReadDeadline(began.Add(time.Minute)) // cannot fail on a new connection
 	got, live := 0, false
 	err = f.read(func(payload []byte) error {
 		switch {
 		case bytes.HasPrefix(payload, []byte(`{"type":"feed_live"`)):
-			live = true // as far as the server knows: the newest may still come
+			live = true // a server that lags may send the newest events after this
 		case bytes.HasPrefix(payload, []byte(`{"type":"feed_`)):
 			return fmt.Errorf("after %d of %d events came %s", got, want, payload)
 		default:
@@ -132,7 +133,7 @@ FROM taskfeed.events
 WHERE user_id = $1 AND id > $2
 ORDER BY id`
 
-// selectMissed reads the same events as an app would that has no feed.
+// selectMissed reads the same events with a SELECT, as an app without a feed would.
 func (p *place) selectMissed(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
 	began := time.Now()
 	conn, err := connect(ctx, p.url)
@@ -140,7 +141,7 @@ func (p *place) selectMissed(ctx context.Context, user string, cursor int64, wan
 		return 0, err
 	}
 	defer query.Close(conn)
-	rows, _ := conn.Query(ctx, sqlMissed, user, cursor) // rows tell of errors too
+	rows, _ := conn.Query(ctx, sqlMissed, user, cursor) // ForEachRow returns the error
 	var id, version int64
 	var kind, task string
 	var data []byte
@@ -152,8 +153,8 @@ func (p *place) selectMissed(ctx context.Context, user string, cursor int64, wan
 	return time.Since(began), err
 }
 
-// replayMany has many clients come back at the same moment, with something
-// missed and, as the baseline, with nothing.
+// replayMany measures many clients that reconnect at the same moment, with events
+// missed and, as the baseline, with none.
 func (b *bench) replayMany(ctx context.Context, s *server, p *place) (Figure, error) {
 	users, each := b.connections(b.cfg.Returning), b.cfg.MissedEach
 	b.say("replay: %d clients miss %d events each", users, each)

@@ -20,7 +20,7 @@ type Report struct {
 	Postgres string        `json:"postgres"`
 	Go       string        `json:"go"`
 	Took     time.Duration `json:"took_ns"`
-	Notes    []string      `json:"notes,omitempty"` // what a reader must know: what was left out, other load
+	Notes    []string      `json:"notes,omitempty"` // caveats: measurements left out, other load
 	Figures  []Figure      `json:"figures"`
 	Worse    []string      `json:"worse,omitempty"` // than in the report before this one
 }
@@ -42,19 +42,19 @@ type Figure struct {
 	rounds []float64
 }
 
-// compare begins a figure with what the rounds measured.
+// compare returns a figure with the values of the rounds.
 func compare(name, unit string, rounds []float64) Figure {
 	return Figure{Name: name, Unit: unit, Value: median(rounds), rounds: rounds}
 }
 
-// lower says that less is better.
+// lower marks the figure as one for which less is better.
 func (f Figure) lower() Figure {
 	f.Lower = true
 	return f
 }
 
-// beside puts the figure beside what the same rounds measured of a baseline; a
-// baseline of one round is compared with all.
+// beside adds the values of a baseline in the same rounds. A baseline of one round
+// is compared with all rounds.
 func (f Figure) beside(baseline string, rounds []float64) Figure {
 	f.Baseline, f.Base = baseline, median(rounds)
 	ratios := make([]float64, 0, len(f.rounds))
@@ -91,7 +91,7 @@ func atMost(bound float64) goal {
 	return goal{fmt.Sprintf("≤ %g", bound), func(f *Figure) bool { return f.Value <= bound }}
 }
 
-// judge says whether the figure reaches a goal.
+// judge adds the goal, and whether the figure reaches it.
 func (f Figure) judge(g goal) Figure {
 	reached := g.met(&f)
 	f.Goal, f.Reached = g.text, &reached
@@ -110,14 +110,14 @@ func newReport(cfg *Config) Report {
 	return Report{At: time.Now().UTC().Truncate(time.Second), Version: cfg.Version, Command: cfg.Command, Machine: machine(), Go: runtime.Version()}
 }
 
-// busyTime is how long the machine is watched before and after a run.
+// busyTime is how long noteBusy watches the machine.
 const busyTime = time.Second
 
-// noteBusy says so when the machine does other things, before the run has begun
-// or after it has ended.
+// noteBusy adds a note when other programs keep the machine busy; when is "before"
+// or "after".
 func (b *bench) noteBusy(ctx context.Context, when string) {
 	if others, ok := othersBusy(ctx, busyTime); ok && others > 0.1 {
-		b.note("%s the run, other programs kept %.1f of %d processors busy: every figure suffers, and not all alike",
+		b.note("%s the run, other programs kept %.1f of %d processors busy: that distorts the figures, and not all alike",
 			when, others, runtime.NumCPU())
 	}
 }
@@ -140,7 +140,7 @@ func (f *Figure) title() string {
 	return f.Name + " / " + f.Baseline
 }
 
-// headline is the number that counts, with its unit.
+// headline is the number that the goal is about, with its unit.
 func (f *Figure) headline() string {
 	if f.Ratio != 0 && !strings.HasPrefix(f.Goal, "≥") && !strings.HasPrefix(f.Goal, "≤") {
 		return fmt.Sprintf("%.2f (%s beside %s %s)", f.Ratio, number(f.Value), number(f.Base), f.Unit)
@@ -148,7 +148,7 @@ func (f *Figure) headline() string {
 	return number(f.Value) + " " + f.Unit
 }
 
-// heads of the table; Compare finds the columns by them.
+// heads of the table; readMarkdown finds the columns by them.
 var heads = []string{"figure", "unit", "baseline", "base", "taskfeed", "ratio", "of rounds", "goal", "reached"}
 
 func (f *Figure) cells() []string {

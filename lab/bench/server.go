@@ -17,8 +17,8 @@ import (
 	"github.com/taskfeed/taskfeed/internal/proc"
 )
 
-// errNotHere is what memory and cpu return on systems that do not tell.
-var errNotHere = errors.New("what a process uses can be measured on Linux only")
+// errNotHere is what memory and cpu return on systems where they cannot measure.
+var errNotHere = errors.New("the memory and CPU of a process can be measured on Linux only")
 
 const benchSecret = "a secret of the benchmark alone, known to everybody"
 
@@ -67,7 +67,7 @@ func (b *bench) start(ctx context.Context, binary string, args []string, env fun
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}, b.cfg.Env...), env(host, port)...)
 	cmd.Stderr = os.Stderr
-	proc.Attach(cmd, syscall.SIGKILL) // Ctrl-C is for us: we end it when we are done with it
+	proc.Attach(cmd, syscall.SIGKILL) // Ctrl-C reaches only this process, which then stops the child
 	p, err := proc.Start(cmd)
 	if err != nil {
 		return nil, fmt.Errorf("start taskfeed %s: %w", args[0], err)
@@ -80,10 +80,10 @@ func (b *bench) start(ctx context.Context, binary string, args []string, env fun
 	return s, nil
 }
 
-// stop ends the server, by force when it takes long.
+// stop ends the server, and kills it after 10 s.
 func (s *server) stop() { s.proc.Stop(10 * time.Second) }
 
-// client asks the servers. It keeps no connection: each server is asked rarely.
+// client sends requests to the servers. It keeps no connection open: requests are rare.
 var client = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (s *server) awaitReady(ctx context.Context) error {

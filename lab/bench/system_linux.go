@@ -44,7 +44,7 @@ func (s *server) cpu() (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, err
 }
 
-// hardware says what the machine is made of, as far as it can be told.
+// hardware describes the processor, the memory and the kernel, as far as /proc does.
 func hardware() []string {
 	var parts []string
 	if model := lineOf("/proc/cpuinfo", "model name"); model != "" {
@@ -61,7 +61,7 @@ func hardware() []string {
 
 // lineOf returns the value of the first line "key : value" of a file.
 func lineOf(file, key string) string {
-	text, _ := os.ReadFile(file) // a machine that does not tell has no such line
+	text, _ := os.ReadFile(file) // without the file there is no such line
 	for line := range strings.Lines(string(text)) {
 		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == key {
 			return strings.TrimSpace(value)
@@ -70,8 +70,8 @@ func lineOf(file, key string) string {
 	return ""
 }
 
-// othersBusy is how many processors others than this process kept busy, on
-// average over a while; other machines of the same host count too.
+// othersBusy returns how many processors other processes kept busy, on average
+// over the time. Time stolen by other virtual machines of the host counts too.
 func othersBusy(ctx context.Context, during time.Duration) (mean float64, ok bool) {
 	used := func() (time.Duration, bool) {
 		var own syscall.Rusage
@@ -90,7 +90,7 @@ func othersBusy(ctx context.Context, during time.Duration) (mean float64, ok boo
 	return max(0, (after-before).Seconds()/time.Since(start).Seconds()), ok
 }
 
-// busyCPU is the CPU time that the machine has used or was kept from using.
+// busyCPU is the CPU time that the machine has used, and that its host has stolen.
 func busyCPU() (time.Duration, error) {
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -101,7 +101,7 @@ func busyCPU() (time.Duration, error) {
 	return time.Duration(user+nice+system+irq+softirq+steal) * clockTick, err
 }
 
-// diskFree is how many bytes a file system has left.
+// diskFree returns the free bytes of a file system.
 func diskFree(path string) (uint64, bool) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(path, &fs); err != nil {
@@ -110,8 +110,8 @@ func diskFree(path string) (uint64, bool) {
 	return fs.Bavail * uint64(fs.Bsize), true
 }
 
-// fileLimit is how many files this process may have open. Go has raised it as far
-// as it may.
+// fileLimit returns how many files this process may have open. The Go runtime has
+// raised the soft limit to the hard one.
 func fileLimit() (int, bool) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// tally counts arrivals and how long after their time they came. It is safe for
-// concurrent use.
+// tally counts events that arrive and records how long after their due time they
+// came. It is safe for concurrent use.
 type tally struct {
 	bench *bench
 
@@ -19,7 +19,7 @@ type tally struct {
 	got       int
 	last      time.Duration // the longest
 	want      int           // 0 while it is not known
-	all       chan struct{} // closed when all that is wanted has come
+	all       chan struct{} // closed when want events have come
 }
 
 func (b *bench) newTally() *tally {
@@ -28,7 +28,7 @@ func (b *bench) newTally() *tally {
 	return t
 }
 
-// begin forgets what came before.
+// begin resets the tally.
 func (t *tally) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -36,7 +36,7 @@ func (t *tally) begin() {
 	t.got, t.want, t.last, t.all = 0, 0, 0, make(chan struct{})
 }
 
-// arrive notes a message that carries a stamp, and ignores any other.
+// arrive records a message that has a stamp, and ignores any other.
 func (t *tally) arrive(payload []byte) {
 	late, ok := t.bench.since(payload)
 	if !ok {
@@ -60,7 +60,7 @@ func (t *tally) check() {
 // arrivalTime is how long an event may take before it counts as lost.
 const arrivalTime = 30 * time.Second
 
-// wait waits until as many have come since begin, once.
+// wait waits until want events have come since begin. Call it once after begin.
 func (t *tally) wait(ctx context.Context, want int) error {
 	t.mu.Lock()
 	t.want = want
@@ -88,7 +88,7 @@ func (t *tally) quantile(q float64) float64 {
 	return float64(t.histogram.ValueAtQuantile(q)) / 1000
 }
 
-// toLast is the longest time that one took.
+// toLast is the longest time that an event took.
 func (t *tally) toLast() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

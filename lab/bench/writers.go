@@ -17,11 +17,11 @@ import (
 	"github.com/taskfeed/taskfeed/lab/query"
 )
 
-// bulkRows is how many rows a statement of many changes.
+// bulkRows is the number of rows that one bulk statement changes.
 const bulkRows = 100
 
-// workload is what a writer does again and again. Once does it once on a table
-// and returns how many rows it changed; i counts up.
+// workload is what a writer repeats. once runs it once on a table and returns how
+// many rows it changed; i counts up.
 type workload struct {
 	name string
 	unit string
@@ -34,9 +34,9 @@ var (
 	twoUsers  = workload{"transactions for two users", "transactions/s", (*writer).pair}
 )
 
-// measureWriters compares how much many writers get through: with no trigger,
-// with a trigger that notifies at every commit, and with ours while a server
-// serves.
+// measureWriters compares the throughput of writers: without a trigger, with a
+// trigger that notifies at every commit, and with taskfeed's triggers while a server
+// runs.
 func measureWriters(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	s, err := b.serve(ctx, p)
 	if err != nil {
@@ -111,7 +111,7 @@ func (ws *writers) close() {
 	}
 }
 
-// compare has n writers do the same on each table in turns.
+// compare runs the workload with n writers on each table in turns.
 func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure, error) {
 	b, p := ws.bench, ws.place
 	goal := load.name == singleRow.name && n == goalWriters
@@ -153,7 +153,7 @@ func (ws *writers) compare(ctx context.Context, load workload, n int) ([]Figure,
 	return figures, nil
 }
 
-// rate has n writers work for one step and returns how much they did in a second.
+// rate runs n writers for one step and returns how many rows they changed per second.
 func (ws *writers) rate(ctx context.Context, load workload, n int, table string, step time.Duration) (float64, error) {
 	var rows, deadlocks atomic.Int64
 	var stop atomic.Bool
@@ -201,8 +201,8 @@ func (w *writer) many(ctx context.Context, table string, i int) (int, error) {
 	return len(ids), err
 }
 
-// pair changes a task each of two users in any order. The tasks are this
-// writer's own, the users are not: who locks users deadlocks here.
+// pair changes one task of each of two users, in any order. The tasks belong to this
+// writer, but writers share users: a trigger that locked users would deadlock here.
 func (w *writer) pair(ctx context.Context, table string, i int) (int, error) {
 	sql := "UPDATE " + table + " SET progress = $1, message = $2 WHERE id = $3"
 	batch := &pgx.Batch{}
@@ -213,8 +213,8 @@ func (w *writer) pair(ctx context.Context, table string, i int) (int, error) {
 	return 1, w.conn.SendBatch(ctx, batch).Close() // a batch is one transaction
 }
 
-// listenBare hands on the payloads of the plain NOTIFY trigger until stop is
-// called.
+// listenBare calls handle with the payloads of the plain NOTIFY trigger until stop
+// is called.
 func listenBare(ctx context.Context, p *place, handle func(payload string)) (stop func(), err error) {
 	conn, err := connect(ctx, p.url)
 	if err != nil {
