@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/contract"
 	"github.com/taskfeed/taskfeed/lab/contracttest"
 )
 
@@ -26,7 +26,7 @@ var (
 // theContract is loaded once: every answer of every test is held to it.
 func theContract(t testing.TB) *contracttest.Contract {
 	t.Helper()
-	loadContract.Do(func() { loadedContract = contracttest.Load(t, os.DirFS(".")) })
+	loadContract.Do(func() { loadedContract = contracttest.Load(t, contract.Files) })
 	if loadedContract == nil {
 		t.Fatal("the contract could not be loaded")
 	}
@@ -84,7 +84,7 @@ func TestContractIsServed(t *testing.T) {
 		"/openapi.yaml": "application/yaml", "/asyncapi.yaml": "application/yaml", "/schemas/frame.json": "application/schema+json",
 	} {
 		resp, body := f.get(path)
-		file, err := os.ReadFile("." + path)
+		file, err := contract.Files.ReadFile(path[1:])
 		if err != nil || body != string(file) || resp.Header.Get("Content-Type") != want {
 			t.Errorf("%s: %s, %d bytes (%v); want the file as %s", path, resp.Header.Get("Content-Type"), len(body), err, want)
 		}
@@ -158,7 +158,7 @@ func TestDocsPage(t *testing.T) {
 // shows every kind of frame, and that its examples are such frames.
 func TestAsyncAPI(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("asyncapi.yaml")
+	text, err := contract.Files.ReadFile("asyncapi.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestAsyncAPI(t *testing.T) {
 		t.Errorf("version %v, want 3.0.0", doc["asyncapi"])
 	}
 	shown := checkRefs(t, doc, doc)
-	for _, name := range must(fs.Glob(os.DirFS("."), "schemas/*.json")) {
+	for _, name := range must(fs.Glob(contract.Files, "schemas/*.json")) {
 		if !slices.Contains(shown, name) && name != "schemas/frame.json" {
 			t.Errorf("no message shows %s", name)
 		}
@@ -205,7 +205,7 @@ func checkRefs(t *testing.T, doc, node any) (files []string) {
 			pointer, local := strings.CutPrefix(ref, "#/")
 			if !local {
 				files = append(files, ref)
-				if _, err := os.Stat(ref); err != nil {
+				if _, err := fs.Stat(contract.Files, ref); err != nil {
 					t.Errorf("%s leads nowhere", ref)
 				}
 				continue

@@ -1,7 +1,6 @@
 // Package httpapi is the edge of taskfeed: WebSocket, server-sent events, REST,
 // health and metrics over HTTP/1.1, with every URL in routes.go, who may see what
-// in access.go, and the contract with clients in openapi.yaml, asyncapi.yaml and
-// schemas.
+// in access.go, and the contract with clients in package contract.
 //
 // # A socket
 //

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/contract"
 	"github.com/taskfeed/taskfeed/lab/contracttest"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 	"github.com/taskfeed/taskfeed/lab/ssetest"
@@ -44,7 +44,7 @@ var (
 
 func theContract(t testing.TB) *contracttest.Contract {
 	t.Helper()
-	loadContract.Do(func() { loadedContract = contracttest.Load(t, os.DirFS("../../httpapi")) })
+	loadContract.Do(func() { loadedContract = contracttest.Load(t, contract.Files) })
 	if loadedContract == nil {
 		t.Fatal("the contract could not be loaded")
 	}

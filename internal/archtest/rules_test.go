@@ -20,10 +20,13 @@ var mayImport = map[string][]string{
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/history", "internal/dial", "internal/locks", "internal/pause"},
-	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
+	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "httpapi/contract", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
 	"web":        {},
 
 	"store/history": {root},
+
+	"httpapi/contract":          {},
+	"httpapi/contract/generate": {},
 
 	"cmd/taskfeed":     {anywhere},
 	"cmd/taskfeed-lab": {anywhere},
@@ -63,6 +66,7 @@ var mayImport = map[string][]string{
 // test may import its own package, testHelpers and internal/devpg.
 var testsMayImport = map[string][]string{
 	"client":           {"auth", "hub", "httpapi"},       // a real server to talk to
+	"lab/contracttest": {"httpapi/contract"},             // the contract itself
 	"internal/wsframe": {root, "auth", "hub", "httpapi"}, // the server that the Autobahn cases are played against
 	"lab/mutations":    {"lab/verify/check"},             // the properties that there are
 	"listener":         {"migrations", "store"},          // the real log
@@ -94,7 +98,7 @@ var homes = []home{
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
 	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"lab/contracttest"}},
-	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi"}, tests: []string{"cmd/taskfeed"}},
+	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi/contract/generate"}, tests: []string{"cmd/taskfeed", "httpapi"}},
 }
 
 // standardOnly are promised to import nothing but the standard library and

@@ -36,7 +36,7 @@ type Contract struct {
 	bodies map[*openapi3.SchemaRef]*jsonschema.Schema // compiled when first needed
 }
 
-// Load reads openapi.yaml and schemas/frame.json of a tree, httpapi's.
+// Load reads openapi.yaml and schemas/frame.json of a tree, contract.Files for one.
 func Load(t testing.TB, tree fs.FS) *Contract {
 	t.Helper()
 	text, err := fs.ReadFile(tree, "openapi.yaml")

@@ -2,9 +2,9 @@ package contracttest
 
 import (
 	"net/http"
-	"os"
 	"testing"
 
+	"github.com/taskfeed/taskfeed/httpapi/contract"
 	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
@@ -13,7 +13,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // TestFaultsAreFound proves that the check can fail.
 func TestFaultsAreFound(t *testing.T) {
 	t.Parallel()
-	c := Load(t, os.DirFS("../../httpapi"))
+	c := Load(t, contract.Files)
 	const me = `{"user_id":"a","admin":false,"expires_at":"2026-11-22T10:00:00Z"`
 	const refusal = `{"type":"https://x/y#z","title":"t","status":401,"detail":"d","instance":"i","code":"bad_token","request_id":"r"}`
 	answer := func(status int, headers ...string) *http.Response {

@@ -1,7 +1,8 @@
-package httpapi
+package main
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -13,8 +14,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// The page for people is made of the OpenAPI document when the server starts: it
-// needs no script and cannot say anything else than the document.
+// The page for people needs no script and shows the OpenAPI document alone.
+
+//go:embed page.html
+var pageTemplate string
 
 // document is what the page shows of an OpenAPI document.
 type document struct {
@@ -116,7 +119,7 @@ func docsPage(openAPI []byte) ([]byte, error) {
 		"has":        func(list []string, s string) bool { return slices.Contains(list, s) },
 		"upper":      strings.ToUpper,
 		"slug":       func(s string) string { return strings.ReplaceAll(strings.ToLower(s), " ", "-") },
-	}).ParseFS(contract, "docs/page.html")
+	}).Parse(pageTemplate)
 	if err != nil {
 		return nil, err
 	}
