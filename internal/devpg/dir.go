@@ -15,30 +15,30 @@ import (
 	"time"
 )
 
-// What a state directory holds. Reset removes these and nothing else.
+// The contents of a state directory. Reset removes these and nothing else.
 const (
 	lockName     = "lock"       // flocked by the owner
-	ownerName    = "owner.json" // who that is, for the second one who comes
+	ownerName    = "owner.json" // describes the owner to other processes
 	passwordName = "password"
-	logName      = "server.log" // of the present run
+	logName      = "server.log" // of the current run
 	oldLogName   = "server.log.1"
 	dataName     = "data"
 	socketsName  = "run"
-	newSuffix    = ".new" // ends the name of what is being made
+	newSuffix    = ".new" // of a file or directory that is not complete yet
 )
 
-// tempPrefix begins the name of every temporary server's directory.
+// tempPrefix is the prefix of every temporary server's directory.
 const tempPrefix = "taskfeed-pg-"
 
-// maxSocketDir is the longest path of a socket directory: with the socket's name
-// in it, it has to fit in 103 bytes on the strictest systems.
+// maxSocketDir is the longest path of a socket directory: some systems allow 103
+// bytes for the path of a socket.
 const maxSocketDir = 103 - len("/.s.PGSQL.65535")
 
-// InUseError says that another owner, maybe one in this process, runs a server
-// in the directory.
+// InUseError means that another owner, possibly in this process, runs a server in the
+// directory.
 type InUseError struct {
 	Dir  string
-	PID  int    // of the owner, not of Postgres; 0 when it is not known yet
+	PID  int    // of the owner, not of Postgres; 0: not known yet
 	Port int    // 0 while the server is starting
 	URL  string // of the database "postgres", password included; empty while the server is starting
 }
@@ -55,9 +55,9 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("the private Postgres in %s is already run by %s %s; stop that process first, or set DATABASE_URL to use its database", e.Dir, who, where)
 }
 
-// DefaultDir returns the state directory of "taskfeed dev": for root
-// /var/lib/taskfeed/dev, as root's home is closed to the user that Postgres runs
-// as, and for others taskfeed/dev under XDG_DATA_HOME or ~/.local/share.
+// DefaultDir returns the state directory of "taskfeed dev": taskfeed/dev under
+// XDG_DATA_HOME or ~/.local/share. For root it is /var/lib/taskfeed/dev, because the
+// user that Postgres runs as cannot enter root's home.
 func DefaultDir() (string, error) {
 	if os.Geteuid() == 0 {
 		return "/var/lib/taskfeed/dev", nil
@@ -67,15 +67,15 @@ func DefaultDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("find a place for the private Postgres: %w; set XDG_DATA_HOME", err)
+		return "", fmt.Errorf("find a directory for the private Postgres: %w; set XDG_DATA_HOME", err)
 	}
 	return filepath.Join(home, ".local", "share", "taskfeed", "dev"), nil
 }
 
-// Reset removes the server's data, password and logs from a state directory, and
-// the directory itself when nothing else is in it. A Postgres that was left
-// behind there is ended first. It returns *InUseError when a living process owns
-// the directory, and nil when there is no such directory.
+// Reset removes the server's data, password and logs from a state directory, and the
+// directory itself when nothing else is in it. It first ends a Postgres that was left
+// behind there. It returns *InUseError when a live process owns the directory, and
+// nil when the directory does not exist.
 func Reset(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -97,8 +97,8 @@ func Reset(dir string) error {
 	return errors.Join(wipe(dir), unlock(lock))
 }
 
-// wipe removes what is ours; the caller holds the lock, which goes last. Data
-// that is half removed never looks like data.
+// wipe removes the contents listed above, the lock last; the caller holds it. The data
+// directory is renamed first, so that half of it is never taken for data.
 func wipe(dir string) error {
 	data := filepath.Join(dir, dataName)
 	if err := removeAll(data + newSuffix); err != nil {
@@ -117,13 +117,13 @@ func wipe(dir string) error {
 	}
 	err := os.Remove(dir)
 	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EEXIST) {
-		return nil // something in it is not ours
+		return nil // it has other files
 	}
 	return err
 }
 
-// removeAll tries for a while: when Postgres was killed, its last processes still
-// write until they notice, which a busy disk delays.
+// removeAll tries for a while: the last processes of a killed Postgres write until
+// they notice the kill, which a busy disk delays.
 func removeAll(path string) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(pollInterval) {
 		err := os.RemoveAll(path)
@@ -136,14 +136,14 @@ func removeAll(path string) error {
 // stateDir is a directory that this process owns until close.
 type stateDir struct {
 	path    string // absolute
-	sockets string // short: see maxSocketDir
+	sockets string // the socket directory; see maxSocketDir
 	account account
 
 	mu   sync.Mutex
 	lock *os.File // nil after close
 }
 
-// openStateDir makes the directory when it is absent and takes its lock.
+// openStateDir creates the directory if it is absent and takes its lock.
 func openStateDir(cfg Config, a account) (*stateDir, error) {
 	if cfg.Temporary {
 		sweep(cfg.Parent, cfg.Progress)
@@ -154,7 +154,7 @@ func openStateDir(cfg Config, a account) (*stateDir, error) {
 		return nil, err
 	}
 	if err := makeDir(path, a); err != nil {
-		return nil, fmt.Errorf("make the state directory of the private Postgres: %w", err)
+		return nil, fmt.Errorf("create the state directory of the private Postgres: %w", err)
 	}
 	if err := checkOurs(path); err != nil {
 		return nil, err
@@ -166,8 +166,8 @@ func openStateDir(cfg Config, a account) (*stateDir, error) {
 	return newStateDir(path, a, lock), nil
 }
 
-// openTemporary makes a directory that nobody else has. A sweep may take it away
-// before it is locked; then another is made.
+// openTemporary creates a new directory. If a sweep of another process removes it
+// before it is locked, it creates another.
 func openTemporary(parent string, a account) (*stateDir, error) {
 	for {
 		path, err := os.MkdirTemp(parent, tempPrefix)
@@ -196,8 +196,8 @@ func newStateDir(path string, a account, lock *os.File) *stateDir {
 	return &stateDir{path: path, sockets: sockets, account: a, lock: lock}
 }
 
-// checkOurs refuses a directory that holds something but was never locked by us,
-// lest we remove what is not ours.
+// checkOurs refuses a directory that has files and no lock file: they are not of
+// devpg, and must not be removed.
 func checkOurs(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -205,12 +205,12 @@ func checkOurs(dir string) error {
 	}
 	ours := len(entries) == 0 || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lockName })
 	if !ours {
-		return fmt.Errorf("%s is not empty and no private Postgres was ever in it; name another directory", dir)
+		return fmt.Errorf("%s is not empty and not the directory of a private Postgres; name another directory", dir)
 	}
 	return nil
 }
 
-// makeDir makes the directory and its parents so that the account can reach it.
+// makeDir creates the directory and its parents so that the account can enter it.
 func makeDir(path string, a account) error {
 	if err := mkdirAll(filepath.Dir(path)); err != nil {
 		return err
@@ -225,7 +225,7 @@ func makeDir(path string, a account) error {
 	return os.Chmod(path, dirMode(a))
 }
 
-// mkdirAll makes directories that every user can enter, whatever the umask.
+// mkdirAll creates directories that every user can enter, whatever the umask.
 func mkdirAll(path string) error {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return nil
@@ -234,7 +234,7 @@ func mkdirAll(path string) error {
 		return err
 	}
 	err := os.Mkdir(path, 0o755)
-	if errors.Is(err, fs.ErrExist) { // another process made it just now
+	if errors.Is(err, fs.ErrExist) { // another process created it just now
 		return nil
 	}
 	if err != nil {
@@ -243,7 +243,7 @@ func mkdirAll(path string) error {
 	return os.Chmod(path, 0o755)
 }
 
-// dirMode lets another account pass through, which cannot list the directory.
+// dirMode lets another account enter the directory, but not list it.
 func dirMode(a account) fs.FileMode {
 	if a.switched {
 		return 0o711
@@ -251,8 +251,8 @@ func dirMode(a account) fs.FileMode {
 	return 0o700
 }
 
-// lockDir takes the directory's lock without waiting. The lock ends with unlock or
-// with the process; a child does not keep it, as the file is close-on-exec.
+// lockDir takes the directory's lock without waiting. unlock or the end of the process
+// releases it; a child does not keep it, because the file is close-on-exec.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	for {
@@ -270,14 +270,14 @@ func lockDir(dir string) (*os.File, error) {
 		if sameFile(f, path) {
 			return f, nil
 		}
-		if err := unlock(f); err != nil { // a Reset or sweep removed it in between
+		if err := unlock(f); err != nil { // a Reset or a sweep has removed the file meanwhile
 			return nil, err
 		}
 	}
 }
 
-// unlock gives a lock up at once. Closing the file would not do: a child that
-// another goroutine forks just now shares the lock until its exec.
+// unlock releases a lock at once. Closing the file is not enough: a child that another
+// goroutine has just forked shares the lock until its exec.
 func unlock(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
@@ -291,14 +291,14 @@ func sameFile(f *os.File, path string) bool {
 	return err == nil && os.SameFile(have, want)
 }
 
-// owner is what the owner of a directory writes down about itself.
+// owner is how the owner of a directory describes itself.
 type owner struct {
 	PID  int    `json:"pid"`
 	Port int    `json:"port"`
 	URL  string `json:"url"`
 }
 
-// inUse describes the owner of a locked directory as far as it is known.
+// inUse describes the owner of a locked directory as far as possible.
 func inUse(dir string) *InUseError {
 	e := &InUseError{Dir: dir}
 	raw, err := os.ReadFile(filepath.Join(dir, ownerName))
@@ -306,13 +306,13 @@ func inUse(dir string) *InUseError {
 		return e
 	}
 	var o owner
-	if json.Unmarshal(raw, &o) == nil && alive(o.PID) { // else left by an owner before
+	if json.Unmarshal(raw, &o) == nil && alive(o.PID) { // otherwise written by an earlier owner
 		e.PID, e.Port, e.URL = o.PID, o.Port, o.URL
 	}
 	return e
 }
 
-// writeOwner writes this process down as the owner. The URL has the password.
+// writeOwner describes this process as the owner. The URL has the password.
 func (d *stateDir) writeOwner(port int, url string) error {
 	raw, err := json.Marshal(owner{PID: os.Getpid(), Port: port, URL: url})
 	if err != nil {
@@ -321,8 +321,8 @@ func (d *stateDir) writeOwner(port int, url string) error {
 	return replaceFile(filepath.Join(d.path, ownerName), raw)
 }
 
-// replaceFile writes a private file in one step. The caller holds the lock of
-// its directory.
+// replaceFile writes a private file atomically. The caller holds the lock of its
+// directory.
 func replaceFile(path string, content []byte) error {
 	if err := os.WriteFile(path+newSuffix, content, 0o600); err != nil {
 		return err
@@ -340,8 +340,8 @@ func (d *stateDir) rotateLog() error {
 	return err
 }
 
-// prepareSockets makes the socket directory anew: it is ours alone, so whatever
-// is in it was left by a run that was killed.
+// prepareSockets creates an empty socket directory. Files in an old one are of a run
+// that was killed.
 func (d *stateDir) prepareSockets() error {
 	if err := os.RemoveAll(d.sockets); err != nil {
 		return err
@@ -355,7 +355,7 @@ func (d *stateDir) closed() bool {
 	return d.lock == nil
 }
 
-// close gives the directory up, after removing it if told so.
+// close releases the directory, and removes it first if remove is set.
 func (d *stateDir) close(remove bool) error {
 	d.mu.Lock()
 	lock := d.lock
@@ -371,12 +371,12 @@ func (d *stateDir) close(remove bool) error {
 	return errors.Join(append(errs, unlock(lock))...)
 }
 
-// sweep removes from parent the directories of temporary servers whose owner is
-// dead. What it cannot remove it leaves for the next one.
+// sweep removes the directories of temporary servers from parent whose owner is dead.
+// It leaves what it cannot remove to the next sweep.
 func sweep(parent string, progress func(string)) {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
-		progress("look for left-over databases: " + err.Error())
+		progress("search for databases that were left behind: " + err.Error())
 		return
 	}
 	for _, e := range entries {
@@ -385,13 +385,13 @@ func sweep(parent string, progress func(string)) {
 			continue
 		}
 		if err := sweepOne(path); err != nil {
-			progress("remove a left-over database: " + err.Error())
+			progress("remove a database that was left behind: " + err.Error())
 		}
 	}
 }
 
-// oursToSweep reports whether path is a directory of this user that was locked
-// once: one without a lock file is only just being made.
+// oursToSweep reports whether path is a directory of this user with a lock file:
+// without one, it has just been created.
 func oursToSweep(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || !info.IsDir() {
@@ -408,7 +408,7 @@ func oursToSweep(path string) bool {
 func sweepOne(path string) error {
 	lock, err := lockDir(path)
 	if _, inUse := errors.AsType[*InUseError](err); inUse || errors.Is(err, fs.ErrNotExist) {
-		return nil // its owner lives, or another sweep was faster
+		return nil // its owner is alive, or another sweep was faster
 	}
 	if err != nil {
 		return err

@@ -19,16 +19,15 @@ import (
 // minMajor is the oldest version of Postgres that taskfeed works on.
 const minMajor = 14
 
-// ErrNoBinaries says that there is no Postgres on this machine. The error that
-// wraps it says what was looked at and how to install one.
+// ErrNoBinaries means that there is no Postgres on this machine. The error that wraps
+// it says where it was searched for and how to install one.
 var ErrNoBinaries = errors.New("no PostgreSQL server binaries found")
 
-// advice follows ErrNoBinaries.
 const advice = `Install them:
   Debian, Ubuntu:  sudo apt-get install postgresql
   macOS:           brew install postgresql@17
 or set TASKFEED_PG_BIN to the directory that holds initdb and postgres,
-or set DATABASE_URL to use a Postgres that runs already.`
+or set DATABASE_URL to use a running Postgres.`
 
 // binaries is a directory with a usable initdb and postgres.
 type binaries struct {
@@ -37,11 +36,12 @@ type binaries struct {
 	major   int
 }
 
-// finder looks for the binaries. Its fields are the places, for tests to replace.
+// finder searches for the binaries. Its fields are the places to search; tests replace
+// them.
 type finder struct {
-	explicit string   // the only place to look when not empty
+	explicit string   // the only place to search, unless empty
 	path     string   // as in the variable PATH
-	globs    []string // bin directories, in order; of one glob the greatest version first
+	globs    []string // bin directories in order, the newest version of each first
 	npm      npm
 	account  account
 }
@@ -68,7 +68,7 @@ func (f *finder) find(ctx context.Context) (binaries, error) {
 	if f.explicit != "" {
 		b, err := f.check(ctx, f.explicit)
 		if err != nil {
-			return b, fmt.Errorf("TASKFEED_PG_BIN (or --pg-bin): %w", err)
+			return b, fmt.Errorf("TASKFEED_PG_BIN: %w", err)
 		}
 		return b, nil
 	}
@@ -94,7 +94,7 @@ func (f *finder) find(ctx context.Context) (binaries, error) {
 	return binaries{}, fmt.Errorf("%w:\n%s%s", ErrNoBinaries, strings.Join(refused, ""), advice)
 }
 
-// candidates yields directories in the order of preference.
+// candidates yields directories in order of preference.
 func (f *finder) candidates(ctx context.Context) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		if initdb := lookPath(f.path, "initdb"); initdb != "" {
@@ -118,7 +118,7 @@ func (f *finder) candidates(ctx context.Context) iter.Seq[string] {
 	}
 }
 
-// lookPath is exec.LookPath for a given PATH. It returns "" when there is none.
+// lookPath is exec.LookPath for a given PATH. It returns "" for a missing program.
 func lookPath(path, name string) string {
 	for _, dir := range filepath.SplitList(path) {
 		file := filepath.Join(dir, name)
@@ -136,8 +136,8 @@ func executable(file string) bool {
 
 var versionNumber = regexp.MustCompile(`\d+(\.\d+)?`)
 
-// newestFirst lists the matches of a glob by the number that its star stands
-// for, compared as a number: 10 comes before 9.6. Names without one are left out.
+// newestFirst lists the matches of a glob by the version that its star matches, as a
+// number: 10 comes before 9.6. Matches without a version are left out.
 func newestFirst(glob string) []string {
 	before, after, _ := strings.Cut(glob, "*")
 	version := func(dir string) float64 {
@@ -159,11 +159,11 @@ func newestFirst(glob string) []string {
 // "postgres (PostgreSQL) 17.10 (Debian 17.10-1)"; a beta is "18beta1".
 var versionLine = regexp.MustCompile(`\(PostgreSQL\) ((\d+)[.\w]*)`)
 
-// check runs what is in dir as the account that will run it.
+// check runs the binaries in dir as the account that will run the server.
 func (f *finder) check(ctx context.Context, dir string) (binaries, error) {
 	for _, name := range []string{"initdb", "postgres"} {
 		if !executable(filepath.Join(dir, name)) {
-			return binaries{}, fmt.Errorf("%s: there is no program %s", dir, name)
+			return binaries{}, fmt.Errorf("%s: the program %s is missing", dir, name)
 		}
 	}
 	dir, err := filepath.Abs(dir)

@@ -45,7 +45,7 @@ func script(t *testing.T, path, body string) {
 	}
 }
 
-// install puts programs that know their version and nothing else into dir.
+// install writes programs to dir that only print their version.
 func install(t *testing.T, dir, version string) string {
 	t.Helper()
 	script(t, filepath.Join(dir, "initdb"), "exit 1")
@@ -53,7 +53,7 @@ func install(t *testing.T, dir, version string) string {
 	return dir
 }
 
-// nowhere is a finder with no place to look and no package to fetch.
+// nowhere returns a finder without a place to search and without a package.
 func nowhere(t *testing.T) *finder {
 	t.Helper()
 	a, err := findAccount("")
@@ -140,14 +140,14 @@ func TestFindNothing(t *testing.T) {
 		t.Fatalf("error %v, want ErrNoBinaries", err)
 	}
 	for _, want := range []string{"sudo apt-get install postgresql", "brew install postgresql@17", "TASKFEED_PG_BIN", "DATABASE_URL",
-		old + ": PostgreSQL 13.9 is too old", "no Postgres for plan9-mips"} {
+		old + ": PostgreSQL 13.9 is too old", "no Postgres package for plan9-mips"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the message does not say %q:\n%v", want, err)
 		}
 	}
 }
 
-// What somebody names is used or refused, never passed over.
+// A directory that is named explicitly is used or refused; there is no fallback.
 func TestFindExplicit(t *testing.T) {
 	t.Parallel()
 	root := openDir(t)
@@ -157,8 +157,8 @@ func TestFindExplicit(t *testing.T) {
 	install(t, filepath.Join(root, "broken"), "17.1")
 	script(t, filepath.Join(root, "broken", "postgres"), "echo 'libicu is missing' >&2; exit 127")
 	for dir, want := range map[string]string{
-		"absent": "there is no program initdb",
-		"half":   "there is no program postgres",
+		"absent": "the program initdb is missing",
+		"half":   "the program postgres is missing",
 		"old":    "PostgreSQL 9.6.24 is too old, taskfeed needs 14 or newer",
 		"odd":    "postgres --version says",
 		"broken": "exit status 127 libicu is missing",
@@ -173,7 +173,7 @@ func TestFindExplicit(t *testing.T) {
 	}
 }
 
-// The user that Postgres runs as is told which directory keeps it out.
+// The error names the directory that the user cannot enter.
 func TestClosedDirectory(t *testing.T) {
 	t.Parallel()
 	closed := t.TempDir() // only its owner may enter

@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// VersionError says that the data was made by another major version of Postgres
-// than the binaries have.
+// VersionError means that the data belongs to another major version of Postgres than
+// the binaries.
 type VersionError struct {
 	Dir    string // the state directory
 	Data   int    // major version of the data
@@ -21,14 +21,14 @@ type VersionError struct {
 	BinDir string
 }
 
-// Error names both versions and the two ways out.
+// Error names both versions and what to do.
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("the data in %s belongs to PostgreSQL %d, but %s is PostgreSQL %d; set TASKFEED_PG_BIN to the binaries of version %d, or wipe the data with --reset",
+	return fmt.Sprintf("the data in %s belongs to PostgreSQL %d, but %s is PostgreSQL %d; set TASKFEED_PG_BIN to the binaries of version %d, or delete the data with --reset",
 		e.Dir, e.Data, e.BinDir, e.Binary, e.Data)
 }
 
-// prepareData makes the data directory unless there is one of the right version.
-// It returns the superuser's password.
+// prepareData creates the data directory unless there is one of the right version. It
+// returns the superuser's password.
 func (s *Server) prepareData(ctx context.Context) (password string, err error) {
 	raw, err := os.ReadFile(filepath.Join(s.dir.data(), "PG_VERSION"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,25 +39,26 @@ func (s *Server) prepareData(ctx context.Context) (password string, err error) {
 	}
 	major, err := strconv.Atoi(strings.TrimSpace(string(raw)))
 	if err != nil {
-		return "", fmt.Errorf("%s/PG_VERSION is no version: %w; wipe the data with --reset", s.dir.data(), err)
+		return "", fmt.Errorf("%s/PG_VERSION is not a version: %w; delete the data with --reset", s.dir.data(), err)
 	}
 	if major != s.bin.major {
 		return "", &VersionError{Dir: s.dir.path, Data: major, Binary: s.bin.major, BinDir: s.bin.dir}
 	}
 	raw, err = os.ReadFile(s.passwordFile())
 	if err != nil {
-		return "", fmt.Errorf("read the password of the private Postgres: %w; wipe the data with --reset", err)
+		return "", fmt.Errorf("read the password of the private Postgres: %w; delete the data with --reset", err)
 	}
 	return strings.TrimSpace(string(raw)), nil
 }
 
 func (s *Server) passwordFile() string { return filepath.Join(s.dir.path, passwordName) }
 
-// initdb makes a new cluster and its password, beside the place where it belongs
-// until it is complete. What an interrupted one left there is removed.
+// initdb makes a new cluster and its password. It works in a directory beside the
+// data directory and renames that when it is complete. What an interrupted run left
+// there is removed.
 func (s *Server) initdb(ctx context.Context) (password string, err error) {
 	if _, err := os.Lstat(s.dir.data()); err == nil {
-		return "", fmt.Errorf("%s is there but has no file PG_VERSION; move it away, or wipe it with --reset", s.dir.data())
+		return "", fmt.Errorf("%s exists but has no file PG_VERSION; move it away, or delete it with --reset", s.dir.data())
 	}
 	fresh := s.dir.data() + newSuffix
 	if err := removeAll(fresh); err != nil {

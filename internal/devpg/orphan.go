@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pidFile is what Postgres writes to postmaster.pid.
+// pidFile is the content of postmaster.pid.
 type pidFile struct {
 	pid    int
 	status string // "ready" once connections are accepted
@@ -39,16 +39,15 @@ func readPIDFile(dataDir string) (pidFile, error) {
 
 func pidFilePath(dataDir string) string { return filepath.Join(dataDir, "postmaster.pid") }
 
-// endOrphan ends a Postgres that works in dataDir though its owner is dead, and
-// sees to it that a stale pid file does not hinder the next start. The caller
-// holds the directory's lock. An ordered stop is given patience to succeed; none
-// is tried when that is zero.
+// endOrphan ends a Postgres that runs in dataDir although its owner is dead, and makes
+// sure that a stale pid file does not prevent the next start. The caller holds the
+// directory's lock. patience bounds an ordered stop; zero means an immediate one.
 func endOrphan(dataDir string, patience time.Duration) error {
 	f, err := readPIDFile(dataDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	case errors.Is(err, errBadPIDFile): // cut short by a crash of the machine
+	case errors.Is(err, errBadPIDFile): // truncated by a crash of the machine
 		return os.Remove(pidFilePath(dataDir))
 	case err != nil:
 		return err
@@ -60,11 +59,11 @@ func endOrphan(dataDir string, patience time.Duration) error {
 }
 
 func endPostmaster(pid int, dataDir string, patience time.Duration) error {
-	proc, err := os.FindProcess(pid) // before the check: the handle keeps the pid from being another's
+	proc, err := os.FindProcess(pid) // before the check: with a handle the pid cannot be reused
 	if err != nil {
 		return err
 	}
-	defer func() { _ = proc.Release() }() // frees the handle; there is nothing to do about a failure
+	defer func() { _ = proc.Release() }() // a failure has no consequence
 	if !isPostmaster(pid, dataDir) {
 		return nil
 	}
@@ -88,10 +87,10 @@ func endPostmaster(pid int, dataDir string, patience time.Duration) error {
 	return nil
 }
 
-// disown deals with a pid file that names a living process which is no Postgres
-// of ours, as the kernel gives numbers out again: Postgres would refuse to start.
-// The file stays, with a number that no process has, for it also names the shared
-// memory by which Postgres knows that the last processes of the run before are gone.
+// disown handles a pid file whose pid now belongs to another program, because the
+// kernel reuses pids: Postgres would refuse to start. It replaces the pid by one that
+// no process has. It keeps the file, which also names the shared memory by which
+// Postgres knows whether the processes of the last run are gone.
 func disown(dataDir string) error {
 	f, err := readPIDFile(dataDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,12 +99,12 @@ func disown(dataDir string) error {
 	if err != nil || !alive(f.pid) {
 		return err
 	}
-	const nobody = 1<<31 - 1 // beyond the greatest pid of any system
-	f.lines[0] = strconv.Itoa(nobody)
+	const unusedPID = 1<<31 - 1 // above the greatest pid of any system
+	f.lines[0] = strconv.Itoa(unusedPID)
 	return os.WriteFile(pidFilePath(dataDir), []byte(strings.Join(f.lines, "\n")), 0o600) // keeps the file's owner
 }
 
-// alive reports whether there is a process of that number, be it a zombie.
+// alive reports whether a process has the pid, even as a zombie.
 func alive(pid int) bool {
 	return pid > 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }

@@ -64,7 +64,7 @@ func TestSecondOwner(t *testing.T) {
 	}
 }
 
-// A kill -9 of "taskfeed dev" leaves nothing that hinders the next start.
+// A kill -9 of "taskfeed dev" leaves nothing that prevents the next start.
 func TestOwnerIsKilled(t *testing.T) {
 	t.Parallel()
 	t.Run("its data is kept", func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestReset(t *testing.T) {
 			t.Error("a table has outlived Reset")
 		}
 	})
-	t.Run("what is not ours stays", func(t *testing.T) {
+	t.Run("other files stay", func(t *testing.T) {
 		t.Parallel()
 		dir := freshDir(t)
 		notes := filepath.Join(dir, "notes.txt")
@@ -277,7 +277,7 @@ func TestPostgresRunsAsOrdinaryUser(t *testing.T) {
 	}
 }
 
-// Callers other than root run Postgres as themselves and need no other user.
+// For callers other than root Postgres runs as the caller.
 func TestUserIsChecked(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"root", "no-such-user"} {
@@ -297,7 +297,7 @@ func TestUserIsChecked(t *testing.T) {
 	}
 }
 
-// systemUser returns the uid that root's Postgres runs as.
+// systemUser returns the uid that Postgres runs as for root.
 func systemUser(t *testing.T, name string) int {
 	t.Helper()
 	names := []string{name}
@@ -359,7 +359,7 @@ func run(t *testing.T, s *devpg.Server, program string, args ...string) *exec.Cm
 	return cmd
 }
 
-// deadPID returns the number of a process that has just ended.
+// deadPID returns the pid of a process that has just ended.
 func deadPID(t *testing.T) int {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/bin/sleep", "0")

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,36 +24,31 @@ import (
 type Mode string
 
 const (
-	// Fast ends the sessions, writes everything out and stops.
+	// Fast ends the sessions, writes all data and stops.
 	Fast Mode = "fast"
-	// Immediate stops without writing out; the next start recovers.
+	// Immediate stops without writing data; the next start recovers.
 	Immediate Mode = "immediate"
 )
 
 const (
-	pollInterval = 10 * time.Millisecond // between looks at something that cannot be waited for
-	forcedStop   = time.Second           // an immediate stop may take this long before the kill
+	pollInterval = 10 * time.Millisecond // between checks of a state that has no signal
+	forcedStop   = time.Second           // an immediate stop may take this long, then the process is killed
 )
 
 // process is one run of Postgres.
-type process struct {
-	*proc.Process
-	logStart int64 // where its part of the log begins
-	stopped  atomic.Bool
-}
+type process struct{ *proc.Process }
 
-// stop ends the postmaster, asking harder each time its patience runs out. It
-// reports whether it had to go beyond what mode asks.
+// stop ends the postmaster. It reports whether a stronger signal than that of mode
+// was needed.
 func (p *process) stop(mode Mode, patience time.Duration) (forced bool, err error) {
 	if p.Ended() {
 		return false, nil
 	}
-	p.stopped.Store(true)
 	return stopGradually(p.OS(), mode, patience, p.Wait)
 }
 
-// stopGradually sends the signals of an ordered, an immediate and a forced stop
-// in turn until gone, which waits so long at most, says that the process ended.
+// stopGradually sends the signals of a fast stop, an immediate stop and a kill until
+// gone, which waits for a limited time, reports that the process has ended.
 func stopGradually(proc *os.Process, mode Mode, patience time.Duration, gone func(time.Duration) bool) (forced bool, err error) {
 	type step struct {
 		signal syscall.Signal
@@ -75,8 +69,8 @@ func stopGradually(proc *os.Process, mode Mode, patience time.Duration, gone fun
 	return true, fmt.Errorf("postgres (process %d) survived SIGKILL", proc.Pid)
 }
 
-// runToEnd runs a child that ends by itself and returns what it printed. When
-// ctx is done its process group is killed.
+// runToEnd runs a child until it ends and returns the end of its output. When ctx is
+// done it kills the child's process group.
 func runToEnd(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -97,8 +91,8 @@ func runToEnd(ctx context.Context, cmd *exec.Cmd) (string, error) {
 	return string(text[max(0, len(text)-maxTail):]), err
 }
 
-// launch starts Postgres and waits until it accepts connections, on the first of
-// the ports that nobody else has, which it returns.
+// launch starts Postgres on the first of the ports that is free, waits until it accepts
+// connections, and returns the port.
 func (s *Server) launch(ctx context.Context, ports []int) (port int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.StartTimeout,
 		fmt.Errorf("it was not ready after %v", s.cfg.StartTimeout))
@@ -118,14 +112,14 @@ func (s *Server) launch(ctx context.Context, ports []int) (port int, err error) 
 	}
 }
 
-// lingering reports whether a start failed because the last processes of a run
-// that was killed are still on their way out. Postgres's log has to tell, as its
-// exit status says only that it failed.
+// lingering reports whether a start failed because processes of a killed run have not
+// ended yet. Only Postgres's log says so; its exit status is the same for all
+// failures.
 func lingering(log string) bool {
 	return strings.Contains(log, "is still in use") || strings.Contains(log, "already exists")
 }
 
-// tryLaunch starts Postgres once. With an error it returns what Postgres logged.
+// tryLaunch starts Postgres once. With an error it also returns what Postgres logged.
 func (s *Server) tryLaunch(ctx context.Context, port int) (logged string, err error) {
 	if err := s.dir.prepareSockets(); err != nil {
 		return "", err
@@ -145,7 +139,7 @@ func (s *Server) tryLaunch(ctx context.Context, port int) (logged string, err er
 	if err != nil {
 		return "", s.account.explain(err, s.dir.data())
 	}
-	p := &process{Process: child, logStart: start}
+	p := &process{child}
 	s.setRun(p)
 	if err := s.awaitReady(ctx, p); err != nil {
 		_, stopErr := p.stop(Immediate, 0)
@@ -154,7 +148,7 @@ func (s *Server) tryLaunch(ctx context.Context, port int) (logged string, err er
 	return "", nil
 }
 
-// awaitReady waits until Postgres says in its pid file that it is ready.
+// awaitReady waits until the pid file says that Postgres is ready.
 func (s *Server) awaitReady(ctx context.Context, p *process) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -173,7 +167,7 @@ func (s *Server) awaitReady(ctx context.Context, p *process) error {
 	}
 }
 
-// exitReason makes an error of a child's end, which is none for status 0.
+// exitReason returns an error for a child that ended, even with status 0.
 func exitReason(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
@@ -181,7 +175,7 @@ func exitReason(err error) error {
 	return err
 }
 
-// arguments is the command line of Postgres. There is no secret in it.
+// arguments returns the command line of Postgres. It has no secret.
 func (s *Server) arguments(port int) []string {
 	args := []string{"-D", s.dir.data(), "-c", "port=" + strconv.Itoa(port)}
 	for name, value := range s.settings() {
@@ -190,7 +184,7 @@ func (s *Server) arguments(port int) []string {
 	return args
 }
 
-// settings are those that Postgres is started with, the port aside.
+// settings returns the settings that Postgres is started with, except the port.
 func (s *Server) settings() map[string]string {
 	settings := map[string]string{
 		"listen_addresses":        "127.0.0.1",
@@ -207,7 +201,7 @@ func (s *Server) settings() map[string]string {
 	return settings
 }
 
-// temporarySettings make a throw-away server fast, and wide enough for tests.
+// temporarySettings make a temporary server fast, and large enough for tests.
 var temporarySettings = map[string]string{
 	"fsync":                     "off",
 	"synchronous_commit":        "off",
@@ -217,9 +211,9 @@ var temporarySettings = map[string]string{
 	"wal_level":                 "logical",
 }
 
-// candidatePorts lists the ports to try: the preferred one, then random ones.
-// They lie below the range from which systems take the ports of outgoing
-// connections, so that none of those takes ours while Postgres is restarting.
+// candidatePorts lists the ports to try: the preferred one, then random ones. These are
+// below the range for outgoing connections, so that none of those takes the port while
+// Postgres restarts.
 func candidatePorts(preferred int) []int {
 	const first, count, tries = 15000, 17000, 10
 	var ports []int
@@ -234,7 +228,7 @@ func candidatePorts(preferred int) []int {
 
 const maxTail = 4 << 10 // bytes of a log that an error may carry
 
-// logTail returns the last lines of a log from the offset on, or why there are none.
+// logTail returns the last lines of a log after the offset, or why it cannot be read.
 func logTail(path string, from int64) string {
 	f, err := os.Open(path)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// isPostmaster reports whether pid is a Postgres that works in dataDir; a zombie
-// is not. The command line tells, which anyone may read: the working directory
-// of another user's process is hidden from root in many containers.
+// isPostmaster reports whether pid is a Postgres that runs in dataDir and is not a
+// zombie. It reads the command line, which any user may read: in many containers even
+// root may not read the working directory of another user's process.
 func isPostmaster(pid int, dataDir string) bool {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
@@ -23,7 +23,8 @@ func isPostmaster(pid int, dataDir string) bool {
 	return slices.Contains(args, dataDir) || worksIn(pid, dataDir)
 }
 
-// worksIn covers a Postgres that was given its directory by another name.
+// worksIn reports whether the process runs in dataDir, for a Postgres that was started
+// with another path of it.
 func worksIn(pid int, dataDir string) bool {
 	cwd, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid))
 	if err != nil {
