@@ -11,36 +11,36 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// How often a fault without an effect is tried, and how long each time. A machine
-// that is busy with other things needs its time.
+// How often a fault without an effect is tried, and how long each time: long enough
+// for a busy machine.
 const (
 	tries    = 3
 	patience = 30 * time.Second
 )
 
-// felt says what a fault has been seen to do to the system, or by an error what
-// is still to be seen. It is asked again and again, and does once more what has to
-// be done more than once.
-type felt func(ctx context.Context) (string, error)
+// effect returns what a fault has done to the system, or an error that says what has
+// not happened yet. It is called repeatedly. For faults of several steps, a call also
+// does the next step.
+type effect func(ctx context.Context) (string, error)
 
-// deed is a fault that has begun. Nobody hopes that it has an effect: it fires
-// when felt says so, and in no other way.
-type deed struct {
-	felt felt
-	// lasts is how long it goes on at the least.
+// injection is a fault that has begun. It counts as fired only when effect succeeds.
+type injection struct {
+	effect effect
+	// lasts is the minimum time before undo.
 	lasts time.Duration
-	// patience is how long felt is asked at most; 0 means that of the round.
+	// patience is how long to wait for the effect; 0 means that of the round.
 	patience time.Duration
-	// undo takes it back, felt or not; nil: nothing is left to take back.
+	// undo ends the fault, whether or not it had an effect; nil: nothing to undo.
 	undo func(ctx context.Context) error
 }
 
-// errNotLooked is what a fault comes to that does not look for its effect.
-var errNotLooked = errors.New("nobody looked for its effect")
+// errEffectUnchecked is the error of an injection without an effect to check.
+var errEffectUnchecked = errors.New("it does not check its effect")
 
-// inject runs a fault, again when it had no effect, sees the servers well
-// afterwards, and writes each try down. It reports whether they are well. One of
-// several faults at once is not tried again: another one may be what is in its way.
+// inject runs a fault, tries it again while it has no effect, waits until the
+// servers are ready afterwards, and records each try. It reports whether they are
+// ready. A fault that runs together with others is not tried again: another one may
+// prevent its effect.
 func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
 	for try := 1; ; try++ {
 		record := history.Fault{Name: f.name, Begin: history.Now(), Phase: phase, Try: try}
@@ -53,26 +53,26 @@ func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
 		if err != nil && ctx.Err() == nil {
 			record.Detail = joinText(record.Detail, err.Error())
 		}
-		well = phase != "alone" || r.wellAfter(ctx, &record)
+		well = phase != "alone" || r.readyAfter(ctx, &record)
 		r.faults.Append(record)
 		if record.Fired {
 			r.fired.Add(1)
-			r.sampleAll(ctx, "run", 0) // what it led to is seen before the next one hides it
+			r.sampleAll(ctx, "run", 0) // before the next fault hides its consequences
 			return well
 		}
 		if !well || phase != "alone" || try == tries || ctx.Err() != nil {
 			return well
 		}
-		r.say("%s had no effect, once more: %s", f.name, record.Detail)
+		r.say("%s had no effect, trying again: %s", f.name, record.Detail)
 	}
 }
 
-// attempt does a fault, waits for its effect, and undoes it.
+// attempt begins a fault, waits for its effect, and undoes it.
 func (r *round) attempt(ctx context.Context, f fault, record *history.Fault) error {
 	began := time.Now()
 	d, err := f.begin(ctx, r, record)
 	if err == nil {
-		err = r.feel(ctx, d, record)
+		err = r.awaitEffect(ctx, d, record)
 		pause.For(ctx, d.lasts-time.Since(began))
 	}
 	if d.undo != nil {
@@ -81,22 +81,22 @@ func (r *round) attempt(ctx context.Context, f fault, record *history.Fault) err
 	return err
 }
 
-// feel waits until a fault has had its effect.
-func (r *round) feel(ctx context.Context, d deed, record *history.Fault) error {
-	if d.felt == nil {
-		return errNotLooked
+// awaitEffect waits until a fault has had its effect.
+func (r *round) awaitEffect(ctx context.Context, d injection, record *history.Fault) error {
+	if d.effect == nil {
+		return errEffectUnchecked
 	}
 	limit := cmp.Or(d.patience, r.patience)
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var missing error
 	for {
-		what, err := d.felt(limited)
+		what, err := d.effect(limited)
 		if err == nil {
 			record.Fired, record.Detail = true, joinText(record.Detail, what)
 			return nil
 		}
-		if missing == nil || limited.Err() == nil { // else it says only that the time is over
+		if missing == nil || limited.Err() == nil { // else err says only that the time is over
 			missing = err
 		}
 		if !pause.For(limited, 20*time.Millisecond) {
@@ -105,7 +105,7 @@ func (r *round) feel(ctx context.Context, d deed, record *history.Fault) error {
 	}
 }
 
-// leaveOut has the round do without a fault that turned out not to be possible.
+// leaveOut removes a fault that turned out to be impossible from the round.
 func (r *round) leaveOut(f fault, why string) {
 	r.header.NotRun[f.name] = why
 	r.header.Faults = without(r.header.Faults, f.name)
@@ -119,8 +119,8 @@ func joinText(a, b string) string {
 	return a + "; " + b
 }
 
-// all is an effect of several parts.
-func all(parts ...felt) felt {
+// all is the effect that all parts have happened.
+func all(parts ...effect) effect {
 	return func(ctx context.Context) (string, error) {
 		text := ""
 		for _, part := range parts {
@@ -134,15 +134,14 @@ func all(parts ...felt) felt {
 	}
 }
 
-// did is an effect that has been seen already: the fault could not have been done
-// without it.
-func did(format string, args ...any) felt {
+// happened is an effect that beginning the fault has already ensured.
+func happened(format string, args ...any) effect {
 	return func(context.Context) (string, error) { return fmt.Sprintf(format, args...), nil }
 }
 
-// times is an effect of something that is done so many times, with pauses: hit says
-// how much it met. A time at which it met nothing does not count.
-func times(n int, every time.Duration, unit string, hit func(ctx context.Context) (int, error)) felt {
+// times is the effect of calling hit n times, with pauses. hit returns how many
+// things it hit; a call that hits none does not count.
+func times(n int, every time.Duration, unit string, hit func(ctx context.Context) (int, error)) effect {
 	done, all := 0, 0
 	return func(ctx context.Context) (string, error) {
 		for done < n {
@@ -151,7 +150,7 @@ func times(n int, every time.Duration, unit string, hit func(ctx context.Context
 				return "", err
 			}
 			if met == 0 {
-				return "", fmt.Errorf("it met no %s", unit)
+				return "", fmt.Errorf("there were no %s", unit)
 			}
 			done, all = done+1, all+met
 			if !pause.For(ctx, every) {

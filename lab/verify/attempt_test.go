@@ -15,10 +15,10 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// newRound is a round without servers that has hardly any patience.
+// newRound returns a round without servers and with short time-outs.
 func newRound(t *testing.T, progress io.Writer) *round {
 	t.Helper()
-	r := &round{cfg: Config{Progress: progress}, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 1)), began: time.Now(), patience: 50 * time.Millisecond, wellBy: 50 * time.Millisecond}
+	r := &round{cfg: Config{Progress: progress}, dir: t.TempDir(), rand: rand.New(rand.NewPCG(1, 1)), began: time.Now(), patience: 50 * time.Millisecond, readyWithin: 50 * time.Millisecond}
 	r.header = history.Header{Format: 1, Marker: "w1.1", Truth: "slot", MemoryLimit: 1, Faults: []string{"quake"}}
 	var err error
 	if r.faults, err = history.Create(r.dir, "faults.jsonl"); err != nil {
@@ -30,7 +30,7 @@ func newRound(t *testing.T, progress io.Writer) *round {
 	return r
 }
 
-// judged ends the round and judges what it has written down.
+// judged ends the round and judges its history.
 func (r *round) judged(t *testing.T) (check.Report, []history.Fault) {
 	t.Helper()
 	if err := errors.Join(r.faults.Close(), r.resources.Close(), history.WriteHeader(r.dir, r.header)); err != nil {
@@ -43,16 +43,16 @@ func (r *round) judged(t *testing.T) (check.Report, []history.Fault) {
 	return check.Run(h), h.Faults
 }
 
-// quake is a fault that is felt from a try on; it counts how often it was begun
-// and undone.
-type quake struct{ feltFrom, begun, undone int }
+// quake is a fault that has its effect from the try effectFrom on. It counts how
+// often it was begun and undone.
+type quake struct{ effectFrom, begun, undone int }
 
 func (q *quake) fault() fault {
-	return fault{name: "quake", begin: func(context.Context, *round, *history.Fault) (deed, error) {
+	return fault{name: "quake", begin: func(context.Context, *round, *history.Fault) (injection, error) {
 		q.begun++
-		return deed{
-			felt: func(context.Context) (string, error) {
-				if q.feltFrom == 0 || q.begun < q.feltFrom {
+		return injection{
+			effect: func(context.Context) (string, error) {
+				if q.effectFrom == 0 || q.begun < q.effectFrom {
 					return "", errors.New("nothing moved")
 				}
 				return "the ground moved", nil
@@ -62,57 +62,57 @@ func (q *quake) fault() fault {
 	}}
 }
 
-// A fault that had no effect was written down as it was, and the round with it was
-// INVALID: now it is done again, undone each time, and every try is told.
+// A round was INVALID when a fault had no effect at its first try. The fault must be
+// tried again, undone each time, and every try reported.
 func TestFaultWithoutEffectIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name         string
-		feltFrom     int
+		effectFrom   int
 		phase        string
 		tries, fired int
 		verdict      check.Verdict
 	}{
-		{"felt at once", 1, "alone", 1, 1, check.Pass},
-		{"felt at the second try", 2, "alone", 2, 1, check.Pass},
-		{"felt at the last try", tries, "alone", tries, 1, check.Pass},
-		{"never felt", 0, "alone", tries, 0, check.Invalid},
+		{"effect at once", 1, "alone", 1, 1, check.Pass},
+		{"effect at the second try", 2, "alone", 2, 1, check.Pass},
+		{"effect at the last try", tries, "alone", tries, 1, check.Pass},
+		{"no effect", 0, "alone", tries, 0, check.Invalid},
 		{"one of several", 0, "mixed", 1, 0, check.Invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var told strings.Builder
-			r, q := newRound(t, &told), &quake{feltFrom: c.feltFrom}
+			r, q := newRound(t, &told), &quake{effectFrom: c.effectFrom}
 			if !r.inject(t.Context(), q.fault(), c.phase) {
-				t.Error("no servers are not well, want well")
+				t.Error("a round without servers is not ready, want ready")
 			}
 			report, records := r.judged(t)
 			if q.begun != c.tries || q.undone != c.tries || len(records) != c.tries {
-				t.Errorf("begun %d times, undone %d times, written down %d times, want %d", q.begun, q.undone, len(records), c.tries)
+				t.Errorf("begun %d times, undone %d times, recorded %d times, want %d", q.begun, q.undone, len(records), c.tries)
 			}
 			if got := report.Faults[0]; got.Tries != c.tries || got.Fired != c.fired || report.Verdict != c.verdict {
 				t.Errorf("%+v and %s, want %d tries, %d fired and %s", got, report.Verdict, c.tries, c.fired, c.verdict)
 			}
-			if again := strings.Count(told.String(), "quake had no effect, once more"); again != c.tries-1 {
-				t.Errorf("told of another try %d times, want %d: %s", again, c.tries-1, told.String())
+			if again := strings.Count(told.String(), "quake had no effect, trying again"); again != c.tries-1 {
+				t.Errorf("reported another try %d times, want %d: %s", again, c.tries-1, told.String())
 			}
 			if detail := report.Faults[0].Detail; c.fired == 0 && !strings.Contains(detail, "nothing moved") {
-				t.Errorf("the report says %q, want what was not seen", detail)
+				t.Errorf("the report says %q, want the missing effect", detail)
 			}
 		})
 	}
 }
 
-// A fault cannot fire without an effect that was looked for, nor when it could not
-// be done, and what it began is undone all the same.
+// A fault does not fire when it has no effect to check or cannot begin. It is undone
+// in both cases.
 func TestFaultThatIsNotFelt(t *testing.T) {
 	t.Parallel()
 	undone := 0
 	undo := func(context.Context) error { undone++; return nil }
-	for name, begin := range map[string]func(context.Context, *round, *history.Fault) (deed, error){
-		"nobody looks": func(context.Context, *round, *history.Fault) (deed, error) { return deed{undo: undo}, nil },
-		"cannot be done": func(context.Context, *round, *history.Fault) (deed, error) {
-			return deed{felt: did("all"), undo: undo}, errors.New("no way")
+	for name, begin := range map[string]func(context.Context, *round, *history.Fault) (injection, error){
+		"no effect to check": func(context.Context, *round, *history.Fault) (injection, error) { return injection{undo: undo}, nil },
+		"cannot begin": func(context.Context, *round, *history.Fault) (injection, error) {
+			return injection{effect: happened("all"), undo: undo}, errors.New("no way")
 		},
 	} {
 		r := newRound(t, io.Discard)
@@ -126,18 +126,18 @@ func TestFaultThatIsNotFelt(t *testing.T) {
 	}
 }
 
-// Every fault says how it is begun, and thereby how its effect is looked for.
+// Every fault has a beginning, which also says how its effect is checked.
 func TestEveryFaultCanBegin(t *testing.T) {
 	t.Parallel()
 	for _, f := range catalogue {
 		if f.begin == nil || f.kind == "" || f.says == "" {
-			t.Errorf("the fault %s lacks its beginning, its kind or its words", f.name)
+			t.Errorf("the fault %s lacks its beginning, its kind or its description", f.name)
 		}
 	}
 }
 
-// Modes of a link that no byte passes through do nothing, and that is no effect:
-// rounds were INVALID when all clients were connected to the other server.
+// A mode of a link that no byte passes through has no effect. Rounds were INVALID
+// when all clients were connected to the other server.
 func TestShapingNothingIsNotFelt(t *testing.T) {
 	t.Parallel()
 	target, err := net.Listen("tcp", "127.0.0.1:0")
@@ -156,15 +156,15 @@ func TestShapingNothingIsNotFelt(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		effect, undo := shaped(mode, p)
-		if what, err := effect(t.Context()); err == nil {
+		seen, undo := shaped(mode, p)
+		if what, err := seen(t.Context()); err == nil {
 			t.Errorf("%s: %q before a byte came, want no effect", name, what)
 		}
 		if _, err := conn.Write([]byte("hello")); err != nil {
 			t.Fatal(err)
 		}
 		err = await(t.Context(), 10*time.Second, func() error {
-			_, err := effect(t.Context())
+			_, err := seen(t.Context())
 			return err
 		})
 		if err != nil {
@@ -176,26 +176,26 @@ func TestShapingNothingIsNotFelt(t *testing.T) {
 	}
 }
 
-// What has to be done several times counts only the times at which it met
-// something.
+// times counts only calls that hit something.
 func TestTimes(t *testing.T) {
 	t.Parallel()
-	meets := []int{0, 2, 0, 3}
-	effect := times(2, 0, "sessions", func(context.Context) (n int, err error) {
-		n, meets = meets[0], meets[1:]
+	hits := []int{0, 2, 0, 3}
+	seen := times(2, 0, "sessions", func(context.Context) (n int, err error) {
+		n, hits = hits[0], hits[1:]
 		return n, nil
 	})
 	var what string
 	asked := 0
 	for err := errors.New("not yet"); err != nil; asked++ {
-		what, err = effect(t.Context())
+		what, err = seen(t.Context())
 	}
 	if what != "5 sessions" || asked != 3 {
-		t.Errorf("%q after %d questions, want 5 sessions after 3", what, asked)
+		t.Errorf("%q after %d calls, want 5 sessions after 3", what, asked)
 	}
 }
 
-// The doorbell is not at fault when changes wait that it was rung for.
+// On a slow machine changes wait even though the doorbell rang for them: that is no
+// violation.
 func TestDoorbellOnASlowMachine(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -204,7 +204,7 @@ func TestDoorbellOnASlowMachine(t *testing.T) {
 	}{
 		"all in time":             {bellTrial{bursts: 30, awake: 10, asleep: 20}, false, false},
 		"two were late":           {bellTrial{bursts: 30, awake: 10, waited: 2, asleep: 20}, false, false},
-		"nobody rang":             {bellTrial{bursts: 30, awake: 10, waited: 5, asleep: 20, slow: 1}, true, false},
+		"no doorbell":             {bellTrial{bursts: 30, awake: 10, waited: 5, asleep: 20, slow: 1}, true, false},
 		"everything was late":     {bellTrial{bursts: 30, awake: 10, waited: 5, asleep: 20, slow: 12}, false, true},
 		"late, and never at rest": {bellTrial{bursts: 10, awake: 10, waited: 5}, true, false},
 	} {

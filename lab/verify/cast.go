@@ -19,18 +19,19 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// activeUsers have tasks; one more user has none and hears broadcasts only. Their
-// ids begin alike, so that a key cut short would mix them up.
+// activeUsers is the number of users with tasks. One more user has none and gets
+// only broadcasts. All ids have a common prefix, so that a truncated key would mix
+// them up.
 const activeUsers = 4
 
-// writers and their rate: enough that something is always under way, little
-// enough for two cores that do all the rest too.
+// The number of writers and their rate: enough that there is always a transaction in
+// progress, and little enough for two cores that run everything else too.
 const (
 	writers    = 3
 	writerRate = 15 // transactions a second of each
 )
 
-// newUsers makes users whose canaries nobody can guess.
+// newUsers returns users with random canaries.
 func newUsers(prefix string) ([]history.User, error) {
 	users := make([]history.User, activeUsers+1)
 	for i := range users {
@@ -45,14 +46,14 @@ func newUsers(prefix string) ([]history.User, error) {
 
 // role is one client of the cast.
 type role struct {
-	group  string // the process that it lives in
-	user   int    // the last one is the idle one
+	group  string // its process
+	user   int    // index of the user; the last one is idle
 	proto  string
 	traits string
 	direct bool // not through the proxies
 }
 
-// feeds is how many of the cast read a feed, and so must catch up.
+// feeds returns how many clients read a feed, and so must catch up.
 func feeds() int64 {
 	var n int64
 	for _, r := range roles() {
@@ -63,8 +64,8 @@ func feeds() int64 {
 	return n
 }
 
-// roles cover each protocol for each user and each way to behave. The group b is
-// the one that vanishes now and then; c reads slowly through small buffers.
+// roles cover each protocol for each user and each behaviour. The processes of group
+// b are frozen now and then; those of group c read slowly through small buffers.
 func roles() []role {
 	var all []role
 	for u := range activeUsers {
@@ -94,8 +95,8 @@ func roles() []role {
 	)
 }
 
-// player is an actor's process.
-type player struct {
+// actorProcess is the process of a writer or of a group of clients.
+type actorProcess struct {
 	*proc.Process
 	name   string
 	in     io.WriteCloser
@@ -103,8 +104,8 @@ type player struct {
 	mu     sync.Mutex // held over each write to in
 }
 
-// startPlayer starts an actor and hands it its configuration.
-func (r *round) startPlayer(name, command string, config any) (*player, error) {
+// startActor starts an actor and sends it its configuration.
+func (r *round) startActor(name, command string, config any) (*actorProcess, error) {
 	in, ours, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (r *round) startPlayer(name, command string, config any) (*player, error) {
 		return nil, err
 	}
 	defer theirs.Close()
-	p := &player{name: name, in: ours}
+	p := &actorProcess{name: name, in: ours}
 	p.status.Store(&actor.Status{})
 	if p.Process, err = startChild(name, r.cfg.Self, []string{command}, nil, in, theirs, r.actorLog); err != nil {
 		ours.Close()
@@ -131,7 +132,7 @@ func (r *round) startPlayer(name, command string, config any) (*player, error) {
 }
 
 // follow keeps the last status of the actor.
-func (p *player) follow(out io.Reader) {
+func (p *actorProcess) follow(out io.Reader) {
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
 		var s actor.Status
@@ -142,7 +143,7 @@ func (p *player) follow(out io.Reader) {
 }
 
 // send writes a line to the actor.
-func (p *player) send(message any) error {
+func (p *actorProcess) send(message any) error {
 	line, err := json.Marshal(message)
 	if err != nil {
 		return err
@@ -155,9 +156,9 @@ func (p *player) send(message any) error {
 	return nil
 }
 
-// quit ends the actor in order, and by force when that takes too long.
-func (p *player) quit() error {
-	_ = p.send(actor.Command{Do: actor.DoQuit}) // it may have ended
+// quit asks the actor to end, and kills it when that takes too long.
+func (p *actorProcess) quit() error {
+	_ = p.send(actor.Command{Do: actor.DoQuit}) // may have ended already
 	err := p.in.Close()
 	if !p.Wait(15 * time.Second) {
 		p.Kill()
@@ -169,9 +170,9 @@ func (p *player) quit() error {
 	return err
 }
 
-// tell sends a command to all of some actors.
-func tell(players []*player, c actor.Command) error {
-	for _, p := range players {
+// tell sends a command to all the actors.
+func tell(actors []*actorProcess, c actor.Command) error {
+	for _, p := range actors {
 		if err := p.send(c); err != nil {
 			return err
 		}
@@ -182,7 +183,7 @@ func tell(players []*player, c actor.Command) error {
 func (r *round) startWriters() error {
 	for i := range writers {
 		name := fmt.Sprintf("w%d", i+1)
-		p, err := r.startPlayer(name, "verify-writer", r.writerConfig(name))
+		p, err := r.startActor(name, "verify-writer", r.writerConfig(name))
 		if err != nil {
 			return err
 		}
@@ -225,7 +226,7 @@ func (r *round) startClients() error {
 		g.Clients = append(g.Clients, c)
 	}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		p, err := r.startPlayer("clients "+name, "verify-client", groups[name])
+		p, err := r.startActor("clients "+name, "verify-client", groups[name])
 		if err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func (r *round) startClients() error {
 	return nil
 }
 
-// foreign are the shared tasks that do not belong to a user.
+// foreign returns the shared tasks of the other users.
 func (r *round) foreign(user int) []string {
 	var tasks []string
 	for u := range activeUsers {
@@ -252,10 +253,10 @@ func (r *round) foreign(user int) []string {
 // sharedTask is the task of a user that all writers change.
 func (r *round) sharedTask(user int) string { return fmt.Sprintf("%sshared-%d", r.prefix, user+1) }
 
-// deliveries and the like, of all clients or writers.
-func sum(players []*player, of func(*actor.Status) int64) int64 {
+// sum adds up one number of the actors' status, such as their deliveries.
+func sum(actors []*actorProcess, of func(*actor.Status) int64) int64 {
 	var n int64
-	for _, p := range players {
+	for _, p := range actors {
 		n += of(p.status.Load())
 	}
 	return n

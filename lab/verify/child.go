@@ -11,9 +11,8 @@ import (
 	"github.com/taskfeed/taskfeed/internal/proc"
 )
 
-// startChild starts a server, a writer or a group of clients. The child does not
-// see the keys pressed at our terminal and, where the system can do that, ends
-// with us.
+// startChild starts a server, a writer or a group of clients. The child does not get
+// the signals of the terminal's keys and, on Linux, ends with this process.
 func startChild(name, binary string, args, env []string, in io.Reader, out, log io.Writer) (*proc.Process, error) {
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir(), "GORACE=" + os.Getenv("GORACE")}, env...)

@@ -22,10 +22,10 @@ import (
 
 var clusterFaults = []fault{
 	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: failOver},
-	{name: "restore", says: "the database is restored from a backup of some seconds ago", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: restore},
+	{name: "restore", says: "the database is restored from a backup that is some seconds old", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: restore},
 }
 
-// needsBaseBackup says why there cannot be a copy of the cluster.
+// needsBaseBackup returns why the cluster cannot be copied, "" when it can.
 func needsBaseBackup(r *round) string {
 	if r.db == nil || r.db.cluster() == nil {
 		return "it needs a private Postgres"
@@ -38,22 +38,22 @@ func needsBaseBackup(r *round) string {
 
 func baseBackup(pg *devpg.Server) string { return filepath.Join(pg.BinDir(), "pg_basebackup") }
 
-// failOver promotes a standby that has not heard of the last commits.
-func failOver(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// failOver promotes a standby that has not received the last commits.
+func failOver(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	standby, err := r.db.copyCluster(ctx, "standby.signal", "")
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	at := clusterAt(r.db, standby)
 	if err := await(ctx, patience, func() error { return r.caughtUp(ctx, at) }); err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
-	// It lags from here on: what it does not receive will be lost.
+	// From here on it receives nothing: later commits will be lost.
 	if err := errors.Join(at.exec(ctx, "ALTER SYSTEM SET primary_conninfo = ''"), at.exec(ctx, "SELECT pg_reload_conf()")); err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	if err := await(ctx, patience, func() error { return receivesNothing(ctx, at) }); err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	return r.switchTo(ctx, at, standby, "SELECT pg_promote(true, 30)")
 }
@@ -61,7 +61,7 @@ func failOver(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 func receivesNothing(ctx context.Context, at *database) error {
 	n, err := one[int](ctx, at, "SELECT count(*) FROM pg_stat_wal_receiver")
 	if err == nil && n > 0 {
-		err = errors.New("the standby still hears of what is written")
+		err = errors.New("the standby still receives WAL")
 	}
 	return err
 }
@@ -75,18 +75,19 @@ func (r *round) caughtUp(ctx context.Context, at *database) error {
 	return err
 }
 
-// restore goes on with a backup that was made a little earlier, the way that tools
-// for backups do: recovery ends on a timeline of its own.
-func restore(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+// restore continues with a backup from a little earlier, as backup tools do: recovery
+// ends on a new timeline.
+func restore(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	backup, err := r.db.copyCluster(ctx, "recovery.signal", "restore_command = 'false'\n")
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	return r.switchTo(ctx, clusterAt(r.db, backup), backup, "")
 }
 
-// copyCluster makes a copy of the present cluster in the place of a new one and
-// starts it; signal and settings say how it begins.
+// copyCluster replaces the data of a new cluster by a copy of the current one and
+// starts it. signal is the name of the signal file, settings are added to its
+// configuration.
 func (d *database) copyCluster(ctx context.Context, signal, settings string) (*devpg.Server, error) {
 	from := d.cluster()
 	pg, err := d.start(ctx)
@@ -125,7 +126,7 @@ func (d *database) copyCluster(ctx context.Context, signal, settings string) (*d
 	return pg, pg.Restart(ctx, devpg.Fast)
 }
 
-// prepareCopy has the copy begin as signal says.
+// prepareCopy writes the signal file and the settings of a copy.
 func prepareCopy(data, signal, settings string) error {
 	standby := filepath.Join(data, "standby.signal") // made by pg_basebackup -R
 	if filepath.Base(standby) != signal {
@@ -141,7 +142,7 @@ func prepareCopy(data, signal, settings string) error {
 	return errors.Join(err, auto.Close())
 }
 
-// clusterAt is a copy of the database in another cluster, to talk to directly.
+// clusterAt returns direct access to the copy of the database in another cluster.
 func clusterAt(d *database, pg *devpg.Server) *database {
 	other := &database{progress: d.progress, url: d.direct()}
 	if other.redirect(pg) != nil {
@@ -150,13 +151,13 @@ func clusterAt(d *database, pg *devpg.Server) *database {
 	return other
 }
 
-// toBeLost is how much must be committed of which the copy does not know.
+// toBeLost is the minimum number of commits that the copy must lack.
 const toBeLost = 20
 
-// switchTo makes the copy the database of everybody, once enough is written that
-// will be lost: nobody reaches the old one any more, its last commits are recorded
-// as lost, and only then is the copy opened.
-func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server, promote string) (d deed, err error) {
+// switchTo makes the copy the database of all actors and servers, once enough commits
+// are missing from it: it cuts off the old database, records its last commits as lost,
+// and only then opens the copy.
+func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server, promote string) (d injection, err error) {
 	before := r.truth.commits.Load()
 	err = await(ctx, patience, func() error {
 		if n := r.truth.commits.Load() - before; n < toBeLost {
@@ -177,14 +178,14 @@ func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server
 		}
 		return nil
 	}
-	// What writers know of their tasks may not be so on the copy.
+	// Tasks on the copy may differ from what writers remember.
 	if err := tell(r.writers, actor.Command{Do: actor.DoForget}); err != nil {
 		return d, err
 	}
-	for _, w := range append(r.bells, r.hand) {
+	for _, w := range append(r.bells, r.writer) {
 		w.Forget()
 	}
-	pause.For(ctx, 200*time.Millisecond) // backends notice that they are alone
+	pause.For(ctx, 200*time.Millisecond) // backends notice that their clients are gone
 	if err := r.truth.drain(ctx); err != nil {
 		return d, err
 	}
@@ -202,17 +203,17 @@ func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server
 	if err := r.truth.fork(ctx, lsn); err != nil {
 		return d, err
 	}
-	d.felt = func(context.Context) (string, error) {
+	d.effect = func(context.Context) (string, error) {
 		if !lost {
 			return "", fmt.Errorf("the copy ends at %d and lacks nothing", lsn)
 		}
 		return fmt.Sprintf("the copy ends at %d, and later commits are lost", lsn), nil
 	}
-	d.patience = time.Second // there is nothing to wait for
+	d.patience = time.Second // the effect does not change any more
 	return d, nil
 }
 
-// openCopy has a copy recover and returns where it ends.
+// openCopy waits for the end of a copy's recovery, and returns its position.
 func openCopy(ctx context.Context, at *database, promote string) (lsn uint64, err error) {
 	if promote != "" {
 		if err := at.exec(ctx, promote); err != nil {

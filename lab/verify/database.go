@@ -26,11 +26,11 @@ import (
 // databaseName is the database of a private run.
 const databaseName = "taskfeed"
 
-// database is where a run takes place: a private Postgres, or the user's own.
-// Actors and servers reach it through proxies, the harness directly.
+// database is the database of a run: in a private Postgres, or the user's own. Actors
+// and servers connect through proxies, the harness directly.
 type database struct {
 	progress func(format string, args ...any)
-	proxies  []*netfault.Proxy // all that lead to it
+	proxies  []*netfault.Proxy // all proxies to it
 
 	mu      sync.Mutex
 	url     string        // direct
@@ -38,8 +38,8 @@ type database struct {
 	all     []*devpg.Server
 }
 
-// startDatabase starts a private Postgres with what the faults need: it commits
-// durably, so that an immediate stop loses nothing that was confirmed.
+// startDatabase starts a private Postgres with the settings that the faults need: it
+// commits durably, so that an immediate stop loses no confirmed commit.
 func startDatabase(ctx context.Context, progress func(string, ...any)) (*database, error) {
 	d := &database{progress: progress}
 	pg, err := d.start(ctx)
@@ -60,7 +60,7 @@ func startDatabase(ctx context.Context, progress func(string, ...any)) (*databas
 	return d, nil
 }
 
-// start starts one more private Postgres.
+// start starts another private Postgres.
 func (d *database) start(ctx context.Context) (*devpg.Server, error) {
 	pg, err := devpg.Start(ctx, devpg.Config{
 		Temporary: true,
@@ -86,14 +86,14 @@ func (d *database) stop() error {
 	return errors.Join(errs...)
 }
 
-// direct is the URL that leads to the database itself.
+// direct returns the URL of the database without a proxy.
 func (d *database) direct() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.url
 }
 
-// cluster is the private Postgres of the moment.
+// cluster returns the current private Postgres, nil on a database of the user's own.
 func (d *database) cluster() *devpg.Server {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -108,7 +108,7 @@ func (d *database) connectTo(ctx context.Context, name string) (*pgx.Conn, error
 		cfg.Database = cmp.Or(name, cfg.Database)
 		cfg.ConnectTimeout = 3 * time.Second
 		cfg.RuntimeParams["application_name"] = "taskfeed verify"
-		cfg.RuntimeParams["default_transaction_read_only"] = "off" // or nobody could take a fault back
+		cfg.RuntimeParams["default_transaction_read_only"] = "off" // else the fault read-only could not be undone
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -129,9 +129,8 @@ func one[T any](ctx context.Context, d *database, sql string, args ...any) (T, e
 	return query.One[T](ctx, d.connect, sql, args...)
 }
 
-// logs is the effect that the private Postgres writes a text into its log from now
-// on.
-func (d *database) logs(text string) felt {
+// logs is the effect that the private Postgres logs the text after this call.
+func (d *database) logs(text string) effect {
 	file := d.cluster().LogFile()
 	before := countIn(file, text)
 	return func(context.Context) (string, error) {
@@ -142,7 +141,7 @@ func (d *database) logs(text string) felt {
 	}
 }
 
-// countIn counts a text in a file.
+// countIn counts how often a text is in a file.
 func countIn(file, text string) int {
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -151,7 +150,7 @@ func countIn(file, text string) int {
 	return bytes.Count(content, []byte(text))
 }
 
-// address is where the database listens.
+// address returns where the database listens.
 func (d *database) address() (network, address string, err error) {
 	pool, err := dial.Config{URL: d.direct()}.Pool()
 	if err != nil {
@@ -165,8 +164,8 @@ func (d *database) address() (network, address string, err error) {
 	return network, address, nil
 }
 
-// proxied starts a proxy to the database and returns the URL that leads through
-// it. The run closes the proxy.
+// proxied starts a proxy to the database and returns the URL through it. The caller
+// closes the proxy.
 func (d *database) proxied() (*netfault.Proxy, string, error) {
 	network, address, err := d.address()
 	if err != nil {
@@ -189,8 +188,8 @@ func (d *database) proxied() (*netfault.Proxy, string, error) {
 	return p, u.String(), nil
 }
 
-// redirect leads everything to another cluster, which has the roles and the
-// passwords of the first one because it is a copy.
+// redirect makes another cluster the target of all proxies. Being a copy, it has the
+// same roles and passwords.
 func (d *database) redirect(pg *devpg.Server) error {
 	u, err := url.Parse(d.direct())
 	if err != nil {
@@ -206,7 +205,8 @@ func (d *database) redirect(pg *devpg.Server) error {
 	return nil
 }
 
-// await polls until check holds, and returns what it said last when the time is over.
+// await polls until check returns nil, and returns its last error when the time is
+// over.
 func await(ctx context.Context, limit time.Duration, check func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

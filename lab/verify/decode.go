@@ -16,11 +16,11 @@ type change struct {
 	columns map[string]*string
 }
 
-// unchanged is what test_decoding prints for a value that was not written again.
+// unchanged is what test_decoding prints for a large value that the update did not
+// change.
 const unchanged = "unchanged-toast-datum"
 
-// decodeChange reads one line. It reports false for lines that are no change of
-// a row.
+// decodeChange reads one line. ok is false for lines that are not a change of a row.
 func decodeChange(line string) (c change, ok bool, err error) {
 	rest, ok := strings.CutPrefix(line, "table ")
 	if !ok {
@@ -90,8 +90,8 @@ func unquote(text string) (value, rest string, ok bool) {
 	}
 }
 
-// row is a change as the history keeps it; ok is false for tables that the
-// checker has no use for.
+// row returns the change as the history keeps it; ok is false for tables that the judge
+// does not use.
 func (c *change) row() (r history.Row, ok bool) {
 	r = history.Row{Change: c.op, Columns: c.columns}
 	switch {

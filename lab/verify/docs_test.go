@@ -9,8 +9,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify"
 )
 
-// The mistakes in the document are those that there are, each with the property
-// that catches it and the command that shows it.
+// The document lists exactly the mistakes in lab/mutations, each with the property that
+// catches it and the command that shows it.
 func TestDocumentedMutations(t *testing.T) {
 	t.Parallel()
 	var documented, real []string
@@ -29,7 +29,7 @@ func TestDocumentedMutations(t *testing.T) {
 	doctest.Same(t, "mistakes in docs/PROMISES.md", documented, real)
 }
 
-// Every mistake is to be caught under faults that there are.
+// The faults that a mistake names exist.
 func TestMutationsNameTheirFaults(t *testing.T) {
 	t.Parallel()
 	known := make(map[string]bool)
@@ -43,13 +43,13 @@ func TestMutationsNameTheirFaults(t *testing.T) {
 	for _, m := range all {
 		for _, name := range m.Faults {
 			if !known[name] {
-				t.Errorf("%s is to be caught under %s: there is no such fault", m.Name, name)
+				t.Errorf("%s names the fault %s, which does not exist", m.Name, name)
 			}
 		}
 	}
 }
 
-// The document says what is not run, and why.
+// The document lists the failures that are not tried, and why.
 func TestDocumentedNotRun(t *testing.T) {
 	t.Parallel()
 	var documented, real []string

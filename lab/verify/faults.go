@@ -13,24 +13,25 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// fault is something to do to the system, by name.
+// fault is one kind of fault that a round can inject.
 type fault struct {
 	name string
 	says string
 	kind kind
-	// safe says that nobody else on the same database is disturbed for longer than
-	// a server of theirs that dies would disturb them.
+	// safe: on a database of the user's own, it disturbs others no longer than the
+	// crash of one server would.
 	safe bool
-	// needs says why it cannot be run here, "" when it can; nil: it always can.
+	// needs returns why the fault cannot run here, "" when it can; nil: it always can.
 	needs func(*round) string
 	// paths must have been taken by the end of a round with the fault.
 	paths []string
-	// begin does it. An error means that it could not be done; what the deed has to
-	// undo is undone even so.
-	begin func(ctx context.Context, r *round, f *history.Fault) (deed, error)
+	// begin injects the fault. Even with an error, the caller runs the injection's
+	// undo.
+	begin func(ctx context.Context, r *round, f *history.Fault) (injection, error)
 }
 
-// kind says what a fault needs for itself. Two of one kind never run at once.
+// kind says which part of the system a fault affects. Two of one kind never run at
+// once.
 type kind string
 
 const (
@@ -41,10 +42,10 @@ const (
 	kindBell     kind = "doorbell"
 	kindData     kind = "data" // transactions, locks
 	kindClient   kind = "client"
-	kindCluster  kind = "cluster" // needs everything for itself
+	kindCluster  kind = "cluster" // runs alone
 )
 
-// catalogue lists the faults in the order in which people read it.
+// catalogue lists the faults in the order of verify --list.
 var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, deadFaults, clusterFaults)
 
 // Fault describes a fault for people.
@@ -75,28 +76,28 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// chosen are the faults of this round.
+// chosen returns the faults of this round.
 func (r *round) chosen() []fault {
 	return slices.DeleteFunc(slices.Clone(catalogue), func(f fault) bool { return !slices.Contains(r.header.Faults, f.name) })
 }
 
-// ordered are the faults of this round in an order that the seed makes. While an
-// old snapshot is held those come first that it outlives.
+// ordered returns the faults of this round in an order that the seed determines. With
+// an old snapshot, the faults that it survives come first.
 func (r *round) ordered() []fault {
 	faults := r.chosen()
 	r.rand.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
-	if r.grave != nil {
+	if r.dead != nil {
 		slices.SortStableFunc(faults, func(a, b fault) int { return cmp.Compare(a.place(), b.place()) })
 	}
 	return faults
 }
 
-// runAlone runs each fault by itself. It ends with the first one after which the
-// servers do not become well again.
+// runAlone runs the faults one at a time. It stops after a fault from which the
+// servers do not recover.
 func (r *round) runAlone(ctx context.Context) {
 	faults := r.ordered()
 	for i, f := range faults {
-		if ctx.Err() != nil || !r.levelBefore(ctx, f) {
+		if ctx.Err() != nil || !r.removeDeadBefore(ctx, f) {
 			return
 		}
 		r.now("alone %d/%d: %s", i+1, len(faults), f.name)
@@ -105,14 +106,14 @@ func (r *round) runAlone(ctx context.Context) {
 		}
 		pause.For(ctx, 300*time.Millisecond)
 	}
-	r.levelBefore(ctx, fault{kind: kindCluster}) // what comes next is anything
+	r.removeDeadBefore(ctx, fault{kind: kindCluster}) // any fault may come next
 }
 
 // window is how long one mixture of faults lasts.
 const window = 10 * time.Second
 
-// runMixed runs several faults at a time. In a quarter of the windows there are
-// none, so that the system is seen to recover.
+// runMixed runs several faults at a time. A quarter of the windows have none, so that
+// the system can recover.
 func (r *round) runMixed(ctx context.Context) {
 	faults := slices.DeleteFunc(r.chosen(), func(f fault) bool { return f.kind == kindCluster })
 	if len(faults) == 0 {
@@ -171,7 +172,7 @@ func (r *round) leader(ctx context.Context) (*server, error) {
 	var found *server
 	limit := patience
 	if r.borrowed {
-		limit = 3 * time.Second // others may lead there
+		limit = 3 * time.Second // a server of the user may lead there
 	}
 	err := await(ctx, limit, func() error {
 		for _, s := range r.servers {
@@ -185,8 +186,8 @@ func (r *round) leader(ctx context.Context) (*server, error) {
 	return found, err
 }
 
-// follower finds a server that does not lead. On a database of the user's own that
-// may be any.
+// follower finds a server that does not lead. On a database of the user's own all of
+// them may follow.
 func (r *round) follower(ctx context.Context) (*server, error) {
 	leader, err := r.leader(ctx)
 	if err != nil && !r.borrowed {
@@ -197,19 +198,19 @@ func (r *round) follower(ctx context.Context) (*server, error) {
 }
 
 // succeeded is the effect that another server leads.
-func (r *round) succeeded(old *server) felt {
+func (r *round) succeeded(old *server) effect {
 	return func(ctx context.Context) (string, error) {
 		for _, s := range r.servers {
 			if s != old && s.leads(ctx) {
 				return s.name + " took over", nil
 			}
 		}
-		return "", fmt.Errorf("nobody took over from %s: %w", old.name, errNoLeader)
+		return "", fmt.Errorf("no server took over from %s: %w", old.name, errNoLeader)
 	}
 }
 
-// connected waits until so many clients are connected to a server through its
-// proxy.
+// connected waits until at least so many clients are connected to a server through
+// its proxy.
 func (r *round) connected(ctx context.Context, s *server, least int) error {
 	return await(ctx, patience, func() error {
 		if n := s.net.Open(); n < least {

@@ -19,46 +19,49 @@ import (
 )
 
 var bellFaults = []fault{
-	{name: "doorbell", says: "bursts and silences in turn: a change while the leader falls asleep wakes it", kind: kindCluster, safe: false, begin: tryDoorbell},
+	{name: "doorbell", says: "bursts and pauses in turn: a change while the leader falls asleep must wake it", kind: kindCluster, safe: false, begin: tryDoorbell},
 	{name: "notify-off", says: "taskfeed.notify = 'off' for the whole database, for 3 s", kind: kindBell, begin: notifyOff},
 	{name: "notify-queue", says: "another program listens within a transaction for 2 s, so that Postgres keeps every notification", kind: kindBell, begin: holdQueue},
 	{name: "notify-flood", says: "thousands of forged notifications a second with junk payloads, for 2 s", kind: kindBell, begin: notifyFlood},
 }
 
-// How the doorbell is tried: bursts that keep the leader awake, each followed by
-// one more change while it falls asleep, and then nothing until that one has been
-// moved. The leader looks by itself once a second; a change that waits for that
-// was not rung for. A machine may be slow now and then, but not every other time.
+// The doorbell is tested with bursts that keep the leader awake, each followed by one
+// more change while the leader falls asleep, and then none until that change has been
+// moved. The leader also looks once a second without a doorbell; a change that waits
+// for that had no NOTIFY. A slow machine may delay some changes, but not a quarter.
 const (
 	doorbellTime    = 5 * time.Second       // and longer where the leader is seldom awake
 	doorbellLonger  = 45 * time.Second      // at most
-	doorbellLeast   = 8                     // times that the leader must be awake
-	doorbellBurst   = 8                     // changes of each of
-	doorbellHands   = 6                     // writers at once
+	doorbellLeast   = 8                     // bursts after which the leader must be awake
+	doorbellBurst   = 8                     // changes of each writer
+	doorbellWriters = 6                     // writers at once
 	doorbellSpread  = 40 * time.Millisecond // within which the one more change comes
 	doorbellPatient = 600 * time.Millisecond
-	doorbellMissed  = 3 // so many waits, and a quarter of all, are no accident
+	doorbellMissed  = 3 // this many waits, if they are a quarter of all, are a violation
 )
 
-// bellTrial is what came of trying the doorbell.
+// bellTrial counts the results of testing the doorbell.
 type bellTrial struct {
-	bursts, awake, waited int
-	asleep, slow          int // changes while the leader slept for certain, which it is rung for; and those of them that waited too
+	bursts int
+	awake  int // single changes while the leader was awake or falling asleep
+	waited int // of these, those that took too long
+	asleep int // single changes while the leader certainly slept, so that their writer notified
+	slow   int // of these, those that took too long
 }
 
-func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	resume := func(context.Context) error { return tell(r.writers, actor.Command{Do: actor.DoPause, On: true}) }
 	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
-		return deed{undo: resume}, err
+		return injection{undo: resume}, err
 	}
 	pause.For(ctx, 300*time.Millisecond)
 	conn, err := r.db.connect(ctx)
 	if err != nil {
-		return deed{undo: resume}, err
+		return injection{undo: resume}, err
 	}
 	var trial bellTrial
 	began := time.Now()
-	effect := func(ctx context.Context) (string, error) {
+	seen := func(ctx context.Context) (string, error) {
 		for time.Since(began) < doorbellTime || trial.awake < doorbellLeast {
 			if err := r.ring(ctx, conn, &trial); err != nil {
 				return "", err
@@ -66,14 +69,14 @@ func tryDoorbell(ctx context.Context, r *round, f *history.Fault) (deed, error) 
 		}
 		return trial.judge(f)
 	}
-	return deed{felt: effect, patience: doorbellLonger, undo: func(ctx context.Context) error {
+	return injection{effect: seen, patience: doorbellLonger, undo: func(ctx context.Context) error {
 		query.Close(conn)
 		return resume(ctx)
 	}}, nil
 }
 
-// ring has the leader wake up and be about to sleep again when one more change
-// comes.
+// ring keeps the leader awake with a burst, and makes one more change while it falls
+// asleep.
 func (r *round) ring(ctx context.Context, conn *pgx.Conn, t *bellTrial) error {
 	armed, err := r.flurry(ctx, conn)
 	if err != nil {
@@ -104,8 +107,8 @@ func oneIf(yes bool) int {
 	return 0
 }
 
-// judge tells the changes that nobody rang for from a machine that has no time: on
-// that one those wait, too, that were rung for.
+// judge distinguishes missing notifications from a slow machine: on a slow machine,
+// changes with a notification also wait.
 func (t *bellTrial) judge(f *history.Fault) (string, error) {
 	text := fmt.Sprintf("the leader was awake after %d of %d bursts, and %d changes waited; of %d while it slept %d", t.awake, t.bursts, t.waited, t.asleep, t.slow)
 	switch {
@@ -114,14 +117,14 @@ func (t *bellTrial) judge(f *history.Fault) (string, error) {
 	case 8*t.slow > t.asleep:
 		return "", errors.New("the machine is too slow to tell: " + text)
 	}
-	f.Breaks, f.Wrong = "P11", fmt.Sprintf("%d of %d single changes waited for more than %v: nobody rang for them", t.waited, t.awake, doorbellPatient)
+	f.Breaks, f.Wrong = "P11", fmt.Sprintf("%d of %d single changes waited for more than %v: no doorbell rang for them", t.waited, t.awake, doorbellPatient)
 	return text, nil
 }
 
-// flurry has several writers ring the bell faster than the leader cares to sleep.
-// It reports whether the leader sleeps all the same.
+// flurry lets several writers change tasks faster than the leader falls asleep. It
+// reports whether the leader sleeps nevertheless.
 func (r *round) flurry(ctx context.Context, conn *pgx.Conn) (armed bool, err error) {
-	for len(r.bells) < doorbellHands {
+	for len(r.bells) < doorbellWriters {
 		w, err := actor.NewWriter(r.writerConfig(fmt.Sprintf("bell%d", len(r.bells)+1)))
 		if err != nil {
 			return false, err
@@ -141,7 +144,7 @@ func (r *round) flurry(ctx context.Context, conn *pgx.Conn) (armed bool, err err
 	return armed, err
 }
 
-// sqlArmed tells whether the leader sleeps, by the lock that it then holds.
+// sqlArmed selects whether the leader sleeps, by the lock that it holds then.
 const sqlArmed = `
 SELECT EXISTS (
     SELECT
@@ -155,7 +158,7 @@ const sqlChangesLeft = `SELECT count(*) FROM taskfeed.changes`
 
 // lastChange makes one change and returns how long it took to be moved.
 func (r *round) lastChange(ctx context.Context, conn *pgx.Conn) (time.Duration, error) {
-	if err := r.hand.Flurry(ctx, 1); err != nil {
+	if err := r.writer.Flurry(ctx, 1); err != nil {
 		return 0, err
 	}
 	since := time.Now()
@@ -170,9 +173,9 @@ func (r *round) lastChange(ctx context.Context, conn *pgx.Conn) (time.Duration, 
 	return time.Since(since), err
 }
 
-// notifyOff switches the doorbell off for writers and servers, each of which has
-// to connect again to notice.
-func notifyOff(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+// notifyOff switches the doorbell off for writers and servers; both must reconnect
+// for it to apply.
+func notifyOff(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	renewed := 0
 	apply := func(ctx context.Context, setting string) error {
 		if err := errors.Join(r.db.exec(ctx, alterDatabase+setting), tell(r.writers, actor.Command{Do: actor.DoRenew})); err != nil {
@@ -189,13 +192,12 @@ func notifyOff(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 		}
 		return fmt.Sprintf("%d sessions were ended and came back with the doorbell off", renewed), err
 	}
-	return deed{felt: off, lasts: 3 * time.Second, undo: func(ctx context.Context) error {
+	return injection{effect: off, lasts: 3 * time.Second, undo: func(ctx context.Context) error {
 		return apply(ctx, "RESET taskfeed.notify")
 	}}, apply(ctx, "SET taskfeed.notify = 'off'")
 }
 
-// renewSessions has all servers connect again, and returns how many sessions they
-// had.
+// renewSessions makes all servers reconnect, and returns how many sessions they had.
 func (r *round) renewSessions(ctx context.Context) (int, error) {
 	return one[int](ctx, r.db, fmt.Sprintf(sqlSignalAll, "pg_terminate_backend"))
 }
@@ -206,10 +208,10 @@ const (
 	junkPayload = 2000
 )
 
-// leastForged is how many forged notifications are a flood.
+// leastForged is the minimum number of forged notifications in a flood.
 const leastForged = 200
 
-func notifyFlood(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+func notifyFlood(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	ctx, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	var forged atomic.Int64
@@ -223,7 +225,7 @@ func notifyFlood(ctx context.Context, r *round, _ *history.Fault) (deed, error) 
 		}
 		return fmt.Sprintf("%d forged notifications and more", forged.Load()), nil
 	}
-	return deed{felt: flooded, lasts: 2 * time.Second, undo: func(context.Context) error {
+	return injection{effect: flooded, lasts: 2 * time.Second, undo: func(context.Context) error {
 		stop()
 		all.Wait()
 		return errors.Join(errs...)
@@ -247,26 +249,26 @@ func (r *round) forge(ctx context.Context, forged *atomic.Int64) error {
 	return nil
 }
 
-// holdQueue sees that the notifications are so few that a queue that cannot be
-// emptied does not fill. That it could not be emptied shows in the end, when what
-// was kept comes.
-func holdQueue(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// holdQueue checks that there are so few notifications that the queue does not fill
+// while Postgres cannot empty it. At the end, a kept notification arrives, which shows
+// that Postgres could not empty it.
+func holdQueue(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	conn, err := r.db.connect(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
-	d := deed{undo: func(context.Context) error { query.Close(conn); return nil }}
+	d := injection{undo: func(context.Context) error { query.Close(conn); return nil }}
 	for _, sql := range []string{"LISTEN taskfeed", "BEGIN", "SELECT 1"} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return d, fmt.Errorf("listen within a transaction: %w", err)
 		}
 	}
-	d.felt = func(ctx context.Context) (string, error) { return r.keptInQueue(ctx, conn, f) }
+	d.effect = func(ctx context.Context) (string, error) { return r.keptInQueue(ctx, conn, f) }
 	return d, nil
 }
 
 func (r *round) keptInQueue(ctx context.Context, conn *pgx.Conn, f *history.Fault) (string, error) {
-	if _, err := one[string](ctx, r.db, "SELECT pg_notify('taskfeed', '')::text"); err != nil { // one at the least
+	if _, err := one[string](ctx, r.db, "SELECT pg_notify('taskfeed', '')::text"); err != nil { // so that there is at least one
 		return "", err
 	}
 	pause.For(ctx, 2*time.Second)

@@ -23,29 +23,29 @@ var dataFaults = []fault{
 
 const alterDatabase = "ALTER DATABASE " + databaseName + " "
 
-// longTransaction keeps a writer in flight. Nobody else waits for it, and what it
-// wrote comes when it commits.
-func longTransaction(_ context.Context, r *round, _ *history.Fault) (deed, error) {
-	return deed{felt: func(ctx context.Context) (string, error) {
+// longTransaction keeps a writer's transaction open. Other writers must not wait for
+// it, and its events come when it commits.
+func longTransaction(_ context.Context, r *round, _ *history.Fault) (injection, error) {
+	return injection{effect: func(ctx context.Context) (string, error) {
 		before := sum(r.writers, func(s *actor.Status) int64 { return s.Writes })
-		if err := r.hand.Hold(ctx, 4*time.Second); err != nil {
+		if err := r.writer.Hold(ctx, 4*time.Second); err != nil {
 			return "", err
 		}
 		others := sum(r.writers, func(s *actor.Status) int64 { return s.Writes }) - before
 		if others == 0 {
-			return "", errors.New("nobody else wrote meanwhile")
+			return "", errors.New("no other writer wrote meanwhile")
 		}
-		return fmt.Sprintf("%d writes of others meanwhile", others), nil
+		return fmt.Sprintf("%d writes of other writers meanwhile", others), nil
 	}}, nil
 }
 
-// preparedTransactions begins no other attempt with a transaction still prepared:
-// Prepare ends what it has prepared.
-func preparedTransactions(_ context.Context, r *round, _ *history.Fault) (deed, error) {
-	return deed{felt: func(ctx context.Context) (string, error) {
-		err := r.hand.Prepare(ctx, 2*time.Second, true)
+// preparedTransactions leaves no prepared transaction for the next attempt: Prepare
+// ends the one that it has prepared.
+func preparedTransactions(_ context.Context, r *round, _ *history.Fault) (injection, error) {
+	return injection{effect: func(ctx context.Context) (string, error) {
+		err := r.writer.Prepare(ctx, 2*time.Second, true)
 		if err == nil {
-			err = r.hand.Prepare(ctx, 100*time.Millisecond, false)
+			err = r.writer.Prepare(ctx, 100*time.Millisecond, false)
 		}
 		return "one committed and one rolled back", err
 	}}, nil
@@ -57,30 +57,30 @@ FROM pg_locks
 WHERE relation = 'taskfeed.events'::regclass
   AND NOT granted`
 
-func lockEvents(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+func lockEvents(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	conn, err := r.db.connect(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
-	d := deed{lasts: 10 * time.Second, undo: func(context.Context) error { query.Close(conn); return nil }}
+	d := injection{lasts: 10 * time.Second, undo: func(context.Context) error { query.Close(conn); return nil }}
 	for _, sql := range []string{"BEGIN", "SET LOCAL lock_timeout = '5s'", "LOCK TABLE taskfeed.events IN ACCESS EXCLUSIVE MODE"} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return d, fmt.Errorf("lock the log: %w", err)
 		}
 	}
-	d.felt = func(ctx context.Context) (string, error) {
+	d.effect = func(ctx context.Context) (string, error) {
 		n, err := one[int](ctx, r.db, sqlWaitForEvents)
 		if err == nil && n == 0 {
-			err = errors.New("nobody waited for the lock")
+			err = errors.New("no session waited for the lock")
 		}
 		return fmt.Sprintf("%d sessions waited", n), err
 	}
 	return d, nil
 }
 
-// readOnly lets the servers read and not write. Writers keep their sessions: an
-// operator who does this to a live database begins with the services.
-func readOnly(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+// readOnly makes the servers' sessions read-only. Writers keep their sessions: an
+// operator who makes a live database read-only starts with the services.
+func readOnly(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	apply := func(ctx context.Context, setting string) error {
 		if err := r.db.exec(ctx, alterDatabase+setting); err != nil {
 			return err
@@ -88,15 +88,15 @@ func readOnly(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 		_, err := r.renewSessions(ctx)
 		return err
 	}
-	d := deed{felt: r.db.logs("in a read-only transaction"), lasts: 3 * time.Second, undo: func(ctx context.Context) error {
+	d := injection{effect: r.db.logs("in a read-only transaction"), lasts: 3 * time.Second, undo: func(ctx context.Context) error {
 		return await(ctx, patience, func() error { return apply(ctx, "RESET default_transaction_read_only") })
 	}}
 	return d, apply(ctx, "SET default_transaction_read_only = on")
 }
 
-// vacuumFull is content with less than all: a deadlock with the leader is one of
-// the things that happen.
-func vacuumFull(_ context.Context, r *round, _ *history.Fault) (deed, error) {
+// vacuumFull succeeds when two of the three commands do: one may end in a deadlock
+// with the leader.
+func vacuumFull(_ context.Context, r *round, _ *history.Fault) (injection, error) {
 	rewrite := func(ctx context.Context) (done int, err error) {
 		for _, sql := range []string{"VACUUM FULL taskfeed.changes", "REINDEX TABLE taskfeed.events", "ANALYZE taskfeed.changes, taskfeed.events, taskfeed.tasks"} {
 			if failure := r.db.exec(ctx, sql); failure != nil {
@@ -110,11 +110,11 @@ func vacuumFull(_ context.Context, r *round, _ *history.Fault) (deed, error) {
 		}
 		return done, err
 	}
-	return deed{felt: times(3, 300*time.Millisecond, "commands done", rewrite)}, nil
+	return injection{effect: times(3, 300*time.Millisecond, "commands done", rewrite)}, nil
 }
 
-// The steps of retention, as the leader takes them once a minute on a log of many
-// millions of events. Here the rest of a partition's ids is skipped first.
+// The steps of retention, as the leader does them once a minute on a log of many
+// millions of events. The fault first skips the remaining ids of a partition.
 const (
 	partitionWidth = 10_000_000
 
@@ -138,14 +138,14 @@ UPDATE taskfeed.log_state SET expired_through = greatest(expired_through, %d);
 COMMIT`
 )
 
-// retention has some clients stay away, moves the log on to its next partition and
-// drops the one before.
-func retention(ctx context.Context, r *round, f *history.Fault) (d deed, err error) {
-	d.felt = r.taken(ctx, "reset: expired")
+// retention disconnects some clients, advances the log to its next partition and
+// drops the previous one.
+func retention(ctx context.Context, r *round, f *history.Fault) (d injection, err error) {
+	d.effect = r.taken(ctx, "reset: expired")
 	if err := tell(r.clients, actor.Command{Do: actor.DoPark, Names: r.names["away"], For: 4 * time.Second}); err != nil {
 		return d, err
 	}
-	pause.For(ctx, time.Second) // events that those who are away will have missed
+	pause.For(ctx, time.Second) // the clients that are away miss these events
 	k, err := one[int64](ctx, r.db, sqlPresentPartition)
 	if err != nil {
 		return d, err
@@ -157,14 +157,14 @@ func retention(ctx context.Context, r *round, f *history.Fault) (d deed, err err
 	err = await(ctx, patience, func() error {
 		at, err := one[int64](ctx, r.db, sqlLastInPartition, int64(1)<<62)
 		if err == nil && at < next {
-			err = errors.New("no event has come to the next partition")
+			err = errors.New("no event is in the next partition")
 		}
 		return err
 	})
 	if err != nil {
 		return d, err
 	}
-	// Who replays reads on from the partition that goes.
+	// These clients replay from the partition that is about to be dropped.
 	if err := tell(r.clients, actor.Command{Do: actor.DoStorm, Names: r.names["fresh"]}); err != nil {
 		return d, err
 	}
@@ -179,7 +179,7 @@ func (r *round) dropPartition(ctx context.Context, f *history.Fault, k, next int
 		if err != nil {
 			return err
 		}
-		// Written down before it is done: a client may be told before we are.
+		// Recorded before it happens: a client may learn of it before this process does.
 		r.faults.Append(history.Fault{Name: f.Name, Begin: history.Now(), End: history.Now(), Expired: last, Detail: "about to drop"})
 		err = r.db.exec(ctx, fmt.Sprintf(sqlDropPartition, k, last))
 		if err == nil {

@@ -15,35 +15,34 @@ import (
 )
 
 var deadFaults = []fault{
-	{name: "old-snapshot", says: "a snapshot is held over three million dead changes, and whoever leads is killed, twice; half of the other faults come over them, too",
-		kind: kindCluster, needs: needsGrave, paths: []string{"takeover"}, begin: killOverDeadRows},
+	{name: "old-snapshot", says: "a snapshot is held over three million dead changes, and the leader is killed, twice; half of the other faults also run under it",
+		kind: kindCluster, needs: needsDeadRows, paths: []string{"takeover"}, begin: killOverDeadRows},
 }
 
-// How many dead rows there are, and how they are made: each piece commits by
-// itself, as the changes of an app do.
+// The number of dead rows: deadPieces transactions with deadPiece rows each.
 const (
 	deadPieces = 10
 	deadPiece  = 300_000
 )
 
-const sqlBury = `
+const sqlInsertDead = `
 INSERT INTO taskfeed.changes (type)
 SELECT 'verify_dead'
 FROM generate_series(1, $1)`
 
-const sqlDie = `DELETE FROM taskfeed.changes`
+const sqlDeleteDead = `DELETE FROM taskfeed.changes`
 
-// grave is what a forgotten session does to the changes: those that were moved long
-// since are dead and cannot be cleaned away.
-type grave struct {
+// deadRows are dead rows of the changes that cannot be vacuumed because a forgotten
+// session holds an older snapshot.
+type deadRows struct {
 	db       *database
-	snapshot *pgx.Conn // holds the old snapshot; nil once it has been let go
+	snapshot *pgx.Conn // holds the old snapshot; nil once it is released
 }
 
-// dig makes dead rows under a snapshot that is older. Nobody may write yet, and
-// nothing may read the database's log: it would have to read all of them.
-func dig(ctx context.Context, db *database) (*grave, error) {
-	g := &grave{db: db}
+// makeDeadRows takes a snapshot and makes dead rows under it. No other session may
+// write yet, and the slot must not exist yet: it would read all of these rows.
+func makeDeadRows(ctx context.Context, db *database) (*deadRows, error) {
+	g := &deadRows{db: db}
 	var err error
 	if g.snapshot, err = db.connect(ctx); err != nil {
 		return nil, err
@@ -59,12 +58,12 @@ func dig(ctx context.Context, db *database) (*grave, error) {
 	}
 	defer query.Close(conn)
 	for range deadPieces {
-		if _, err = conn.Exec(ctx, sqlBury, deadPiece); err != nil {
+		if _, err = conn.Exec(ctx, sqlInsertDead, deadPiece); err != nil {
 			break
 		}
 	}
 	if err == nil {
-		_, err = conn.Exec(ctx, sqlDie)
+		_, err = conn.Exec(ctx, sqlDeleteDead)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make dead rows: %w", err), g.close())
@@ -72,7 +71,7 @@ func dig(ctx context.Context, db *database) (*grave, error) {
 	return g, nil
 }
 
-func (g *grave) close() error {
+func (g *deadRows) close() error {
 	if g != nil && g.snapshot != nil {
 		query.Close(g.snapshot)
 		g.snapshot = nil
@@ -80,14 +79,14 @@ func (g *grave) close() error {
 	return nil
 }
 
-// sqlHeld is how many transactions ago the oldest snapshot was taken.
+// sqlHeld selects how many transactions ago the snapshot was taken.
 const sqlHeld = `
 SELECT coalesce(max(age(backend_xmin)), 0)
 FROM pg_stat_activity
 WHERE pid = $1`
 
-// held is the effect that the snapshot is there, and older than the dead rows are.
-func (g *grave) held(ctx context.Context) (string, error) {
+// held is the effect that the snapshot exists and is older than the dead rows.
+func (g *deadRows) held(ctx context.Context) (string, error) {
 	age, err := one[int](ctx, g.db, sqlHeld, int32(g.snapshot.PgConn().PID()))
 	if err == nil && age <= deadPieces {
 		err = fmt.Errorf("the snapshot is %d transactions old", age)
@@ -95,60 +94,59 @@ func (g *grave) held(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d dead changes under a snapshot that is %d transactions old", deadPieces*deadPiece, age), err
 }
 
-// level lets the snapshot go and takes the dead rows away: what comes next copies
-// the cluster, or fills a small disk.
-func (g *grave) level(ctx context.Context) error {
+// remove releases the snapshot and removes the dead rows: the following faults copy
+// the cluster or fill a small disk.
+func (g *deadRows) remove(ctx context.Context) error {
 	if err := g.close(); err != nil {
 		return err
 	}
 	return await(ctx, patience, func() error { return g.db.exec(ctx, "VACUUM FULL taskfeed.changes") })
 }
 
-// needsGrave says why there can be no dead rows.
-func needsGrave(r *round) string {
-	if r.grave == nil {
+// needsDeadRows returns why there can be no dead rows, "" when there are some.
+func needsDeadRows(r *round) string {
+	if r.dead == nil {
 		return "it needs a private Postgres"
 	}
 	return ""
 }
 
-// overDead reports whether a fault leaves an old snapshot and what is dead where
-// they are, so that it can come over them.
-func (f fault) overDead() bool {
+// keepsDead reports whether an old snapshot and the dead rows survive the fault.
+func (f fault) keepsDead() bool {
 	return f.kind != kindPostgres && f.kind != kindCluster && f.name != "disk-full" && f.name != "vacuum-full"
 }
 
-// place orders the faults of a round with an old snapshot: the one about it, those
-// that it outlives, the others.
+// place orders the faults of a round with an old snapshot: first the fault
+// old-snapshot, then those that the snapshot survives, then the others.
 func (f fault) place() int {
 	switch {
 	case f.name == "old-snapshot":
 		return 0
-	case f.overDead():
+	case f.keepsDead():
 		return 1
 	}
 	return 2
 }
 
-// levelBefore ends the part of a round that goes on over dead rows when the fault
-// that comes next would. It reports whether the round can go on.
-func (r *round) levelBefore(ctx context.Context, f fault) bool {
-	if r.grave == nil || r.grave.snapshot == nil || f.place() < 2 {
+// removeDeadBefore removes the dead rows if the next fault would. It reports whether
+// the round can continue.
+func (r *round) removeDeadBefore(ctx context.Context, f fault) bool {
+	if r.dead == nil || r.dead.snapshot == nil || f.place() < 2 {
 		return true
 	}
-	return r.endDead(ctx)
+	return r.removeDead(ctx)
 }
 
-// endDead takes dead rows away, and writes down that they were there up to then,
-// which is the last thing that the fault about them has to show.
-func (r *round) endDead(ctx context.Context) bool {
-	r.now("the old snapshot is let go")
+// removeDead removes the dead rows, and records whether the snapshot was held until
+// then, which the fault old-snapshot has to show.
+func (r *round) removeDead(ctx context.Context) bool {
+	r.now("releasing the old snapshot")
 	record := history.Fault{Name: "old-snapshot", Begin: history.Now(), Phase: "alone"}
-	what, lost := r.grave.held(ctx)
+	what, lost := r.dead.held(ctx)
 	if lost != nil {
 		what = "it was lost: " + lost.Error()
 	}
-	err := r.grave.level(ctx)
+	err := r.dead.remove(ctx)
 	if err != nil {
 		what = joinText(what, err.Error())
 	}
@@ -158,27 +156,27 @@ func (r *round) endDead(ctx context.Context) bool {
 }
 
 // deadBound is how long it may take until another server leads and has moved a
-// change. That is seconds on the slowest machine when it depends on nothing dead.
+// change. A leader that ignores dead rows needs seconds, even on the slowest machine.
 const deadBound = 15 * time.Second
 
-// killOverDeadRows kills whoever leads. The next one must not look through what is
-// dead before it can lead.
-func killOverDeadRows(_ context.Context, r *round, f *history.Fault) (deed, error) {
-	if r.grave.snapshot == nil {
-		return deed{}, errors.New("the snapshot was let go")
+// killOverDeadRows kills the leader. The next leader must not read the dead rows
+// before it can lead.
+func killOverDeadRows(_ context.Context, r *round, f *history.Fault) (injection, error) {
+	if r.dead.snapshot == nil {
+		return injection{}, errors.New("the snapshot was released")
 	}
 	kill := func(ctx context.Context) (int, error) {
 		if f.Wrong != "" {
-			return 1, nil // another one would say the same
+			return 1, nil // a second kill would show the same
 		}
 		return 1, r.killAndDeliver(ctx, f)
 	}
-	return deed{felt: all(r.grave.held, times(2, 0, "leaders killed", kill)), patience: 3 * patience}, nil
+	return injection{effect: all(r.dead.held, times(2, 0, "leaders killed", kill)), patience: 3 * patience}, nil
 }
 
-// killAndDeliver notes as wrong that nobody takes over from a leader in time, or
-// that what is written then is not delivered, or that the server that lives is not
-// ready.
+// killAndDeliver kills the leader and records a violation when no other server takes
+// over in time, when a change written then is not delivered, or when another server is
+// not ready.
 func (r *round) killAndDeliver(ctx context.Context, f *history.Fault) error {
 	s, err := r.leader(ctx)
 	if err != nil {
@@ -210,33 +208,33 @@ func (r *round) killAndDeliver(ctx context.Context, f *history.Fault) error {
 	return errors.Join(s.start(), r.allReady(ctx))
 }
 
-// sqlEntriesRead is how many entries of the indexes of the changes have been read.
+// sqlEntriesRead selects how many index entries of the changes have been read.
 const sqlEntriesRead = `
 SELECT coalesce(sum(idx_tup_read), 0)::bigint
 FROM pg_stat_user_indexes
 WHERE schemaname = 'taskfeed'
   AND relname = 'changes'`
 
-// statsDelay is longer than sessions keep to themselves what they have read.
+// statsDelay is longer than sessions take to report their statistics.
 const statsDelay = 2 * time.Second
 
-// readLittle sees that nobody has looked through what is dead: on a fast machine
-// that is over within a second, and takes as much longer as there is more of it.
+// readLittle checks that no server has read the dead rows. On a fast machine that
+// would take less than a second, so time does not show it.
 func (r *round) readLittle(ctx context.Context, f *history.Fault, before int64) error {
 	pause.For(ctx, statsDelay)
 	now, err := one[int64](ctx, r.db, sqlEntriesRead)
-	f.Detail = joinText(f.Detail, fmt.Sprintf("%d entries of their index read", now-before))
+	f.Detail = joinText(f.Detail, fmt.Sprintf("%d of their index entries read", now-before))
 	if err == nil && now-before > deadPieces*deadPiece/2 {
-		err = fmt.Errorf("the servers read %d entries of the changes' index before they were well", now-before)
+		err = fmt.Errorf("the servers read %d index entries of the changes before they were ready", now-before)
 	}
 	return err
 }
 
-// delivered writes a change and sees events reach clients after it.
+// delivered writes a change and waits until clients get events after it.
 func (r *round) delivered(ctx context.Context) error {
 	count := func() int64 { return sum(r.clients, func(s *actor.Status) int64 { return s.Deliveries }) }
 	before := count()
-	if err := r.hand.Flurry(ctx, 1); err != nil {
+	if err := r.writer.Flurry(ctx, 1); err != nil {
 		return err
 	}
 	return await(ctx, deadBound, func() error {

@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-// While an old snapshot is held, the fault about it comes first and those that would
-// end it, or copy what is dead, come last. Without one the seed alone decides.
+// With an old snapshot, the fault old-snapshot comes first, and faults that would end
+// the snapshot or copy the dead rows come last. Without one the seed alone decides.
 func TestOrderOverDeadRows(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(20) {
-		r := &round{rand: rand.New(rand.NewPCG(seed, 1)), grave: &grave{}}
+		r := &round{rand: rand.New(rand.NewPCG(seed, 1)), dead: &deadRows{}}
 		for _, f := range catalogue {
 			r.header.Faults = append(r.header.Faults, f.name)
 		}
@@ -20,7 +20,7 @@ func TestOrderOverDeadRows(t *testing.T) {
 		}
 		over := 0
 		for i, f := range faults[1:] {
-			if !f.overDead() {
+			if !f.keepsDead() {
 				continue
 			}
 			over++
@@ -29,7 +29,7 @@ func TestOrderOverDeadRows(t *testing.T) {
 			}
 		}
 		if 2*over < len(faults) {
-			t.Errorf("%d of %d faults come over dead rows, want half at the least", over, len(faults))
+			t.Errorf("%d of %d faults run over dead rows, want at least half", over, len(faults))
 		}
 	}
 }

@@ -25,62 +25,61 @@ import (
 
 var limitFaults = []fault{
 	{name: "pg-kill-postmaster", says: "kill -9 of the postmaster, and recovery", kind: kindPostgres, begin: killPostmaster},
-	{name: "pg-full", says: "all of Postgres's connections are taken, and those of the servers ended, for 3 s", kind: kindPostgres, begin: fillConnections},
+	{name: "pg-full", says: "all connections of Postgres are taken, and those of the servers are ended, for 3 s", kind: kindPostgres, begin: fillConnections},
 	{name: "pg-refuse", says: "the database refuses connections, and those of the servers are ended, for 3 s", kind: kindPostgres, begin: refuseConnections},
 	{name: "disk-full", says: "the disk under changes and log is full for 3 s", kind: kindData, needs: needsTinyDisk, begin: fillDisk},
-	{name: "log-blocked", says: "nobody reads a server's log for 3 s while all clients connect again", kind: kindServer, safe: true, needs: needsLinux, begin: blockLog},
-	{name: "out-of-files", says: "a server may open no more files for 4 s while all clients connect again", kind: kindServer, safe: true, needs: needsLinux, begin: runOutOfFiles},
+	{name: "log-blocked", says: "nothing reads a server's log for 3 s while all clients reconnect", kind: kindServer, safe: true, needs: needsLinux, begin: blockLog},
+	{name: "out-of-files", says: "a server may open no more files for 4 s while all clients reconnect", kind: kindServer, safe: true, needs: needsLinux, begin: runOutOfFiles},
 }
 
-// killPostmaster leaves the backends orphaned; Postgres does not start again
-// before they have noticed.
-func killPostmaster(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+// killPostmaster leaves the backends orphaned; Postgres starts again only after they
+// have noticed and ended.
+func killPostmaster(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	pg := r.db.cluster()
 	pid := pg.PID()
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		return deed{}, fmt.Errorf("kill the postmaster: %w", err)
+		return injection{}, fmt.Errorf("kill the postmaster: %w", err)
 	}
 	<-pg.Done()
-	return deed{felt: did("postmaster %d is gone", pid), lasts: 300 * time.Millisecond, undo: func(ctx context.Context) error {
+	return injection{effect: happened("postmaster %d is gone", pid), lasts: 300 * time.Millisecond, undo: func(ctx context.Context) error {
 		return await(ctx, patience, func() error { return pg.Restart(ctx, devpg.Immediate) })
 	}}, nil
 }
 
-// filling is Postgres while all of its connections are being taken, those kept for
-// superusers too.
+// filling takes all connections of Postgres, including those reserved for superusers.
 type filling struct {
 	r    *round
-	hand *pgx.Conn // to end sessions with when there is no other way in
+	conn *pgx.Conn // ends sessions while no new connection is possible
 
 	mu    sync.Mutex
 	taken []*pgx.Conn
-	full  time.Time // since when a connection was refused for want of room
+	full  time.Time // since when Postgres refuses connections because there are too many
 }
 
 const (
-	fillHands = 6               // connections asked for at once
-	fullFor   = 3 * time.Second // that nobody else comes in
+	fillParallel = 6               // connections opened at once
+	fullFor      = 3 * time.Second // how long no other session can connect
 )
 
-func fillConnections(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
-	hand, err := r.db.connect(ctx)
+func fillConnections(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
+	conn, err := r.db.connect(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
-	fill := &filling{r: r, hand: hand}
-	return deed{felt: fill.felt, patience: 2 * patience, undo: fill.undo}, nil
+	fill := &filling{r: r, conn: conn}
+	return injection{effect: fill.effect, patience: 2 * patience, undo: fill.undo}, nil
 }
 
 func (f *filling) undo(context.Context) error {
-	for _, conn := range append(f.taken, f.hand) {
+	for _, conn := range append(f.taken, f.conn) {
 		query.Close(conn)
 	}
 	return nil
 }
 
-// felt takes what there is, ends the sessions of the servers whenever there is
-// nothing left, and takes their places, until it has been so for long enough.
-func (f *filling) felt(ctx context.Context) (string, error) {
+// effect takes connections until none is left, then ends the sessions of the servers
+// and takes their places, until Postgres has been full for long enough.
+func (f *filling) effect(ctx context.Context) (string, error) {
 	refused, err := f.take(ctx)
 	switch {
 	case err != nil:
@@ -91,20 +90,20 @@ func (f *filling) felt(ctx context.Context) (string, error) {
 		f.full = time.Now()
 	}
 	var n int
-	if err := f.hand.QueryRow(ctx, fmt.Sprintf(sqlSignalAll, "pg_terminate_backend")).Scan(&n); err != nil {
+	if err := f.conn.QueryRow(ctx, fmt.Sprintf(sqlSignalAll, "pg_terminate_backend")).Scan(&n); err != nil {
 		return "", fmt.Errorf("end the servers' sessions: %w", err)
 	}
 	if time.Since(f.full) < fullFor {
 		return "", fmt.Errorf("full since %v", time.Since(f.full).Round(time.Millisecond))
 	}
-	return fmt.Sprintf("%d connections taken, and no more to be had for %v", len(f.taken), fullFor), nil
+	return fmt.Sprintf("%d connections taken, and none left for %v", len(f.taken), fullFor), nil
 }
 
-// take asks for some connections at once. It reports whether one was refused
-// because there are no more.
+// take opens some connections at once. It reports whether Postgres refused one
+// because there are too many.
 func (f *filling) take(ctx context.Context) (refused bool, err error) {
 	var all sync.WaitGroup
-	for range fillHands {
+	for range fillParallel {
 		all.Go(func() {
 			conn, failure := f.r.db.connect(ctx)
 			f.mu.Lock()
@@ -123,14 +122,14 @@ func (f *filling) take(ctx context.Context) (refused bool, err error) {
 	return refused, err
 }
 
-// isState reports whether Postgres answered with an SQLSTATE.
+// isState reports whether Postgres answered with the SQLSTATE code.
 func isState(err error, code string) bool {
 	refusal, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && refusal.Code == code
 }
 
-// refuseConnections is what a mistake in pg_hba.conf or in a password comes to.
-func refuseConnections(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+// refuseConnections has the effect of a mistake in pg_hba.conf or in a password.
+func refuseConnections(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	allow := func(ctx context.Context, yes bool) error {
 		return r.db.execIn(ctx, "postgres", fmt.Sprintf("ALTER DATABASE "+databaseName+" ALLOW_CONNECTIONS %t", yes))
 	}
@@ -138,14 +137,14 @@ func refuseConnections(ctx context.Context, r *round, _ *history.Fault) (deed, e
 		conn, err := r.db.connect(ctx)
 		if err == nil {
 			query.Close(conn)
-			return "", errors.New("a connection was let in")
+			return "", errors.New("a connection was accepted")
 		}
 		if !isState(err, "55000") { // object_not_in_prerequisite_state
 			return "", err
 		}
 		return "connections are refused", r.db.execIn(ctx, "postgres", sqlEndServers)
 	}
-	return deed{felt: refused, lasts: 3 * time.Second, undo: func(ctx context.Context) error {
+	return injection{effect: refused, lasts: 3 * time.Second, undo: func(ctx context.Context) error {
 		return await(ctx, patience, func() error { return allow(ctx, true) })
 	}}, errors.Join(r.db.execIn(ctx, "postgres", sqlEndServers), allow(ctx, false))
 }
@@ -155,11 +154,11 @@ SELECT pg_terminate_backend(pid)
 FROM pg_stat_activity
 WHERE application_name IN ('taskfeed', 'taskfeed listener')`
 
-// tinyBytes is the size of the disk that becomes full: little enough to fill at
-// once, enough for what changes and log hold by then.
+// tinyBytes is the size of the disk that becomes full: small enough to fill at once,
+// large enough for the changes and the log.
 const tinyBytes = 64 << 20
 
-// needsTinyDisk mounts the disk, or says why it cannot be.
+// needsTinyDisk mounts the disk, or returns why it cannot.
 func needsTinyDisk(r *round) string {
 	if r.db == nil || r.db.cluster() == nil {
 		return "it needs a private Postgres"
@@ -171,15 +170,15 @@ func needsTinyDisk(r *round) string {
 	dir := filepath.Join(filepath.Dir(pg.DataDir()), "tiny")
 	err := mountTiny(dir, tinyBytes, pg.DataDir())
 	if err != nil {
-		return fmt.Sprintf("it needs a small file system of its own, which takes root to mount: %v", err)
+		return fmt.Sprintf("it needs a small file system of its own, which only root can mount: %v", err)
 	}
 	r.tinyDisk = dir
 	return ""
 }
 
-// fillDisk moves changes and the present partition of the log to a small disk,
-// fills it, and takes all that back.
-func fillDisk(ctx context.Context, r *round, _ *history.Fault) (d deed, err error) {
+// fillDisk moves the changes and the current partition of the log to a small disk and
+// fills it; undo moves them back.
+func fillDisk(ctx context.Context, r *round, _ *history.Fault) (d injection, err error) {
 	k, err := one[int64](ctx, r.db, sqlPresentPartition)
 	if err != nil {
 		return d, err
@@ -205,17 +204,17 @@ func fillDisk(ctx context.Context, r *round, _ *history.Fault) (d deed, err erro
 	if err := os.WriteFile(filler, make([]byte, 2*tinyBytes), 0o600); !errors.Is(err, syscall.ENOSPC) {
 		return d, fmt.Errorf("the disk did not become full: %w", err)
 	}
-	d.felt, d.lasts = r.noRoom(r.db.logs("No space left on device")), 5*time.Second
+	d.effect, d.lasts = r.noRoom(r.db.logs("No space left on device")), 5*time.Second
 	return d, nil
 }
 
-// burstPause is what a burst takes on a slow machine: more of them at once would
-// go on when the disk has long had room again.
+// burstPause is how long a burst takes on a slow machine: without it, bursts would
+// pile up and continue after the disk has room again.
 const burstPause = 2 * time.Second
 
-// noRoom is the effect that what is written does not fit: what tables have of free
-// pages is used up first.
-func (r *round) noRoom(logged felt) felt {
+// noRoom is the effect that a write fails for lack of space. It causes writes until
+// the free pages of the tables are used up.
+func (r *round) noRoom(logged effect) effect {
 	return func(ctx context.Context) (string, error) {
 		text, err := logged(ctx)
 		if err == nil {
@@ -227,25 +226,25 @@ func (r *round) noRoom(logged felt) felt {
 	}
 }
 
-// runOutOfFiles keeps a server from opening files while all clients come back. It
-// must live on, and let them in later.
-func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// runOutOfFiles keeps a server from opening files while all clients reconnect. The
+// server must survive and accept them later.
+func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.follower(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	f.Target = s.name
 	p := s.current()
-	// Clients that hang up make room; the limit comes while they are away.
+	// Clients that disconnect free descriptors, so the limit is set while they are away.
 	if err := tell(r.clients, actor.Command{Do: actor.DoPark, For: 800 * time.Millisecond}); err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	pause.For(ctx, 500*time.Millisecond)
 	restore, err := limitFiles(p.PID())
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
-	var held []net.Conn // in the places of files that the server has closed since
+	var held []net.Conn // use up descriptors that the server has closed since
 	deaf := func(ctx context.Context) (string, error) {
 		conn, err := net.DialTimeout("tcp", s.addr, time.Second)
 		if err == nil {
@@ -254,9 +253,9 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error
 		if text, err := silent(s)(ctx); err != nil || p.Ended() {
 			return text, err
 		}
-		return "it accepts nobody", nil
+		return "it accepts no connection", nil
 	}
-	return deed{felt: deaf, lasts: 2 * time.Second, undo: func(context.Context) error {
+	return injection{effect: deaf, lasts: 2 * time.Second, undo: func(context.Context) error {
 		for _, conn := range held {
 			_ = conn.Close() // the server may have closed it
 		}
@@ -269,11 +268,12 @@ func runOutOfFiles(ctx context.Context, r *round, f *history.Fault) (deed, error
 	}}, nil
 }
 
-// blockLog fills the pipe that a server logs to. The server must not wait for it.
-func blockLog(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// blockLog stops reading the pipe that a server logs to, until the pipe is full. The
+// server must not wait for it.
+func blockLog(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.follower(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	f.Target = s.name
 	s.gate.Lock()
@@ -286,12 +286,12 @@ func blockLog(ctx context.Context, r *round, f *history.Fault) (deed, error) {
 			pause.For(ctx, time.Second)
 			return "", errors.Join(errors.New("there is room left in the pipe"), err)
 		}
-		if _, _, err := s.get(ctx, "/v1/me"); err != nil { // which is logged, too
-			f.Wrong = "it did not answer while nobody read its log: " + err.Error()
+		if _, _, err := s.get(ctx, "/v1/me"); err != nil { // a request that is logged
+			f.Wrong = "it did not answer while nothing read its log: " + err.Error()
 		}
 		return "the pipe was full", nil
 	}
-	return deed{felt: all(storms, full), undo: func(context.Context) error { s.gate.Unlock(); return nil }}, nil
+	return injection{effect: all(storms, full), undo: func(context.Context) error { s.gate.Unlock(); return nil }}, nil
 }
 
 func needsLinux(*round) string {

@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// Modes that both kinds of link are put into.
+// Modes for links to the database and to clients.
 var (
 	holdBoth = netfault.Mode{HoldUp: true, HoldDown: true}
 	holdUp   = netfault.Mode{HoldUp: true}
@@ -28,31 +28,31 @@ var linkFaults = []fault{
 	{name: "db-blackhole-up", says: "nothing passes from the leader to the database for 5 s", kind: kindLink, safe: true, begin: holdingLeader(holdUp)},
 	{name: "db-blackhole-down", says: "nothing passes from the database to the leader for 5 s", kind: kindLink, safe: true, begin: holdingLeader(holdDown)},
 	{name: "db-reset", says: "TCP resets of all connections to the database, three times", kind: kindLink, safe: true, begin: resetting((*round).dbLinks)},
-	{name: "db-slow", says: "100 to 200 ms more to the database, and 64 KB/s, for 4 s", kind: kindLink, safe: true, begin: shapingLinks(late, 4*time.Second)},
+	{name: "db-slow", says: "100 to 200 ms more delay to the database, and 64 KB/s, for 4 s", kind: kindLink, safe: true, begin: shapingLinks(late, 4*time.Second)},
 	{name: "db-slice", says: "one to five bytes at a time to and from the database for 2 s", kind: kindLink, safe: true, begin: shapingLinks(sliced, 2*time.Second)},
 	{name: "db-cut", says: "connections to the database are reset after some thousand bytes each, for 2 s", kind: kindLink, safe: true, begin: cutLinks},
 }
 
-// shaped puts proxies into a mode. The effect is that each of them has done with
-// bytes what the mode says; undo takes the mode away.
-func shaped(m netfault.Mode, proxies ...*netfault.Proxy) (effect felt, undo func(context.Context) error) {
+// shaped sets the mode of proxies. The effect is that each of them has applied it to
+// some bytes; undo resets the mode.
+func shaped(m netfault.Mode, proxies ...*netfault.Proxy) (seen effect, undo func(context.Context) error) {
 	before := make([]netfault.Counts, len(proxies))
 	for i, p := range proxies {
 		before[i] = p.Counts()
 		p.Set(m)
 	}
-	effect = func(context.Context) (string, error) {
+	seen = func(context.Context) (string, error) {
 		var total netfault.Counts
 		for i, p := range proxies {
 			c := p.Counts().Minus(before[i])
 			if c == (netfault.Counts{}) {
-				return "", errors.New("no byte came that it could have done something to")
+				return "", errors.New("no byte passed through the proxy")
 			}
 			total = netfault.Counts{Held: total.Held + c.Held, Shaped: total.Shaped + c.Shaped, Cut: total.Cut + c.Cut}
 		}
 		return fmt.Sprintf("%d bytes held, %d bytes slowed, %d connections cut", total.Held, total.Shaped, total.Cut), nil
 	}
-	return effect, func(context.Context) error {
+	return seen, func(context.Context) error {
 		for _, p := range proxies {
 			p.Set(netfault.Mode{})
 		}
@@ -60,7 +60,8 @@ func shaped(m netfault.Mode, proxies ...*netfault.Proxy) (effect felt, undo func
 	}
 }
 
-// dbLinks and netLinks are the proxies of all servers.
+// dbLinks returns the proxies of all servers to the database, netLinks those to
+// clients.
 func (r *round) dbLinks() (all []*netfault.Proxy) {
 	for _, s := range r.servers {
 		all = append(all, s.db)
@@ -75,17 +76,17 @@ func (r *round) netLinks() (all []*netfault.Proxy) {
 	return all
 }
 
-// holdingLeader holds back what passes between the leader and the database. A
-// held byte comes out in the end, unless the seed has the link reset instead.
-func holdingLeader(m netfault.Mode) func(context.Context, *round, *history.Fault) (deed, error) {
-	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// holdingLeader holds back the bytes between the leader and the database. They arrive
+// at the end, unless the seed resets the link instead.
+func holdingLeader(m netfault.Mode) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 		s, err := r.leader(ctx)
 		if err != nil {
-			return deed{}, err
+			return injection{}, err
 		}
 		f.Target = s.name
-		effect, let := shaped(m, s.db)
-		return deed{felt: effect, lasts: 5 * time.Second, undo: func(ctx context.Context) error {
+		seen, let := shaped(m, s.db)
+		return injection{effect: seen, lasts: 5 * time.Second, undo: func(ctx context.Context) error {
 			if r.seed%2 == 0 {
 				f.Detail = joinText(f.Detail, fmt.Sprintf("ended with %d resets", s.db.Reset()))
 			}
@@ -95,9 +96,9 @@ func holdingLeader(m netfault.Mode) func(context.Context, *round, *history.Fault
 }
 
 // resetting resets all connections of proxies, three times.
-func resetting(links func(*round) []*netfault.Proxy) func(context.Context, *round, *history.Fault) (deed, error) {
-	return func(_ context.Context, r *round, _ *history.Fault) (deed, error) {
-		return deed{felt: times(3, 700*time.Millisecond, "connections", func(context.Context) (n int, err error) {
+func resetting(links func(*round) []*netfault.Proxy) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(_ context.Context, r *round, _ *history.Fault) (injection, error) {
+		return injection{effect: times(3, 700*time.Millisecond, "connections", func(context.Context) (n int, err error) {
 			for _, p := range links(r) {
 				n += p.Reset()
 			}
@@ -106,16 +107,16 @@ func resetting(links func(*round) []*netfault.Proxy) func(context.Context, *roun
 	}
 }
 
-func shapingLinks(m netfault.Mode, d time.Duration) func(context.Context, *round, *history.Fault) (deed, error) {
-	return func(_ context.Context, r *round, _ *history.Fault) (deed, error) {
-		effect, undo := shaped(m, r.dbLinks()...)
-		return deed{felt: effect, lasts: d, undo: undo}, nil
+func shapingLinks(m netfault.Mode, d time.Duration) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(_ context.Context, r *round, _ *history.Fault) (injection, error) {
+		seen, undo := shaped(m, r.dbLinks()...)
+		return injection{effect: seen, lasts: d, undo: undo}, nil
 	}
 }
 
-// cutLinks has every connection break at a byte of its own, also in the middle of
-// a reply.
-func cutLinks(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
+// cutLinks resets every connection after a different number of bytes, also in the
+// middle of a reply.
+func cutLinks(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	links, again := r.dbLinks(), 0
 	before := make([]netfault.Counts, len(links))
 	for i, p := range links {
@@ -134,7 +135,7 @@ func cutLinks(ctx context.Context, r *round, _ *history.Fault) (deed, error) {
 		return n, nil
 	}
 	_, undo := shaped(netfault.Mode{}, links...)
-	return deed{felt: times(4, 0, "connections cut", cut), undo: undo}, nil
+	return injection{effect: times(4, 0, "connections cut", cut), undo: undo}, nil
 }
 
 var netFaults = []fault{
@@ -142,20 +143,20 @@ var netFaults = []fault{
 	{name: "net-blackhole-up", says: "nothing passes from clients to one server for 6 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, begin: shapingNet(holdUp, 6*time.Second, true, "close: no pong")},
 	{name: "net-blackhole-down", says: "nothing passes from one server to clients for 9 s", kind: kindNet, safe: true, paths: []string{"close: no pong"}, begin: shapingNet(holdDown, 9*time.Second, true, "close: no pong")},
 	{name: "net-reset", says: "TCP resets of all connections of clients, three times", kind: kindNet, safe: true, begin: resetting((*round).netLinks)},
-	{name: "net-slow", says: "100 to 200 ms more to clients, and 64 KB/s, for 3 s", kind: kindNet, safe: true, begin: shapingNet(late, 3*time.Second, false)},
+	{name: "net-slow", says: "100 to 200 ms more delay to clients, and 64 KB/s, for 3 s", kind: kindNet, safe: true, begin: shapingNet(late, 3*time.Second, false)},
 	{name: "net-slice", says: "one to five bytes at a time to and from clients for 2 s", kind: kindNet, safe: true, begin: shapingNet(sliced, 2*time.Second, false)},
 	{name: "net-crawl", says: "100 bytes a second to and from clients of one server for 6 s", kind: kindNet, safe: true, begin: shapingNet(crawling, 6*time.Second, true)},
 	{name: "net-cut", says: "connections of clients are reset in the middle of a frame, for 2 s", kind: kindNet, safe: true, begin: shapingNet(netfault.Mode{CutAfter: 2345}, 2*time.Second, false)},
 }
 
-// fewClients may all be of those that leave by themselves before anything is
-// noticed.
+// fewClients is a number of clients that may all disconnect by themselves before the
+// fault has an effect.
 const fewClients = 6
 
-// shapingNet puts the links from clients into a mode: those of one server, or of
-// all. What else must come of it are paths.
-func shapingNet(m netfault.Mode, d time.Duration, one bool, paths ...string) func(context.Context, *round, *history.Fault) (deed, error) {
-	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// shapingNet sets the mode of the links from clients, of one server or of all. The
+// paths must be taken as well.
+func shapingNet(m netfault.Mode, d time.Duration, one bool, paths ...string) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 		links := r.netLinks()
 		if one {
 			s := r.servers[r.seed%uint64(len(r.servers))]
@@ -163,16 +164,16 @@ func shapingNet(m netfault.Mode, d time.Duration, one bool, paths ...string) fun
 				s = slices.MaxFunc(r.servers, func(a, b *server) int { return cmp.Compare(a.net.Open(), b.net.Open()) })
 			}
 			if err := r.connected(ctx, s, 1); err != nil {
-				return deed{}, err
+				return injection{}, err
 			}
 			links, f.Target = []*netfault.Proxy{s.net}, s.name
 		}
-		parts := []felt{nil}
+		parts := []effect{nil}
 		for _, path := range paths {
 			parts = append(parts, r.taken(ctx, path))
 		}
-		effect, undo := shaped(m, links...)
-		parts[0] = effect
-		return deed{felt: all(parts...), lasts: d, undo: undo}, nil
+		seen, undo := shaped(m, links...)
+		parts[0] = seen
+		return injection{effect: all(parts...), lasts: d, undo: undo}, nil
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// finder picks the server that a fault is about.
+// finder picks the server to inject a fault into.
 type finder func(*round, context.Context) (*server, error)
 
 var serverFaults = []fault{
@@ -21,37 +21,36 @@ var serverFaults = []fault{
 	{name: "kill-in-drain", says: "SIGTERM of the leader, and kill -9 while it drains", kind: kindServer, safe: true, begin: killInDrain},
 	{name: "stop-leader", says: "SIGSTOP of the leader until another has taken over, then SIGCONT", kind: kindServer, safe: true, paths: []string{"takeover"}, begin: stopLeader},
 	{name: "stop-follower", says: "SIGSTOP of a follower for 3 s, then SIGCONT", kind: kindServer, safe: true, begin: stopFollower},
-	{name: "starve-leader", says: "the leader runs a fifth of the time only, in slices, for 4 s", kind: kindServer, safe: true, begin: starveLeader},
+	{name: "starve-leader", says: "the leader runs only a fifth of the time, in slices, for 4 s", kind: kindServer, safe: true, begin: starveLeader},
 	{name: "term-leader", says: "SIGTERM of the leader: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining", "takeover"}, begin: terminating((*round).leader)},
 	{name: "term-follower", says: "SIGTERM of a follower: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining"}, begin: terminating((*round).follower)},
 }
 
-func killing(find finder) func(context.Context, *round, *history.Fault) (deed, error) {
-	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+func killing(find finder) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 		s, err := find(r, ctx)
 		if err != nil {
-			return deed{}, err
+			return injection{}, err
 		}
 		f.Target = s.name
 		led := s.leads(ctx)
-		s.current().Kill() // which waits for its end
-		d := deed{felt: did("killed"), lasts: 1500 * time.Millisecond, undo: func(context.Context) error { return s.start() }}
+		s.current().Kill() // waits for its end
+		d := injection{effect: happened("killed"), lasts: 1500 * time.Millisecond, undo: func(context.Context) error { return s.start() }}
 		if led {
-			d.felt = all(d.felt, r.succeeded(s))
+			d.effect = all(d.effect, r.succeeded(s))
 		}
 		return d, nil
 	}
 }
 
-// killInDrain kills a server that has closed some of its connections and not yet
-// the others.
-func killInDrain(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// killInDrain kills a server that has closed some of its connections but not all.
+func killInDrain(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.leader(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	if err := r.connected(ctx, s, 3); err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	f.Target = s.name
 	closed := r.taken(ctx, "close: draining")
@@ -68,47 +67,47 @@ func killInDrain(ctx context.Context, r *round, f *history.Fault) (deed, error) 
 		}
 		return fmt.Sprintf("killed with %d of %d connections left", left, before), nil
 	}
-	return deed{felt: all(killed, closed), lasts: time.Second, patience: 3 * time.Second,
+	return injection{effect: all(killed, closed), lasts: time.Second, patience: 3 * time.Second,
 		undo: func(context.Context) error { return s.start() }}, nil
 }
 
-func terminating(find finder) func(context.Context, *round, *history.Fault) (deed, error) {
-	return func(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+func terminating(find finder) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 		s, err := find(r, ctx)
 		if err != nil {
-			return deed{}, err
+			return injection{}, err
 		}
 		if err := r.connected(ctx, s, 1); err != nil {
-			return deed{}, err
+			return injection{}, err
 		}
 		f.Target = s.name
-		p, parts := s.current(), []felt{r.taken(ctx, "close: draining")}
+		p, parts := s.current(), []effect{r.taken(ctx, "close: draining")}
 		if s.leads(ctx) {
 			parts = append(parts, r.succeeded(s))
 		}
 		p.Signal(syscall.SIGTERM)
-		// Closing the last connections may take as long again as the drain, and a
-		// frozen peer the patience of a close.
+		// Closing the last connections may take as long as the drain once more, and a
+		// frozen peer delays its close.
 		if limit := drain + 10*time.Second; !p.Wait(limit) {
 			f.Wrong = fmt.Sprintf("it did not end within %v of SIGTERM", limit)
 			p.Kill()
 		} else if p.Err() != nil {
 			f.Wrong = "it ended with " + p.Exit()
 		}
-		return deed{felt: all(parts...), lasts: time.Second, undo: func(context.Context) error { return s.start() }}, nil
+		return injection{effect: all(parts...), lasts: time.Second, undo: func(context.Context) error { return s.start() }}, nil
 	}
 }
 
-func stopLeader(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+func stopLeader(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.leader(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	f.Target = s.name
-	return deed{felt: r.succeeded(s), lasts: stallTimeout, undo: freeze(s.current())}, nil
+	return injection{effect: r.succeeded(s), lasts: stallTimeout, undo: freeze(s.current())}, nil
 }
 
-// freeze stops a process and returns what has it go on.
+// freeze stops a process and returns a function that continues it.
 func freeze(p *proc.Process) func(context.Context) error {
 	p.Signal(syscall.SIGSTOP)
 	return func(context.Context) error {
@@ -117,18 +116,17 @@ func freeze(p *proc.Process) func(context.Context) error {
 	}
 }
 
-func stopFollower(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+func stopFollower(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.follower(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	f.Target = s.name
-	return deed{felt: silent(s), lasts: 3 * time.Second, undo: freeze(s.current())}, nil
+	return injection{effect: silent(s), lasts: 3 * time.Second, undo: freeze(s.current())}, nil
 }
 
-// silent is the effect that a server takes a connection, as its system does for it,
-// and says nothing.
-func silent(s *server) felt {
+// silent is the effect that a server does not answer a request.
+func silent(s *server) effect {
 	return func(ctx context.Context) (string, error) {
 		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
@@ -140,19 +138,19 @@ func silent(s *server) felt {
 	}
 }
 
-// The slices in which a starved server runs and does not.
+// The time slices in which a starved server runs and waits.
 const (
 	starveRuns   = 20 * time.Millisecond
 	starveWaits  = 80 * time.Millisecond
 	starveSlices = 40
 )
 
-// starveLeader is what a server on a machine that is much too small meets: it is
-// late with everything, and nobody must be closed for that.
-func starveLeader(ctx context.Context, r *round, f *history.Fault) (deed, error) {
+// starveLeader is what happens on a machine that is much too small: the server does
+// everything late, and must not close a connection for that.
+func starveLeader(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.leader(ctx)
 	if err != nil {
-		return deed{}, err
+		return injection{}, err
 	}
 	f.Target = s.name
 	p := s.current()
@@ -164,5 +162,5 @@ func starveLeader(ctx context.Context, r *round, f *history.Fault) (deed, error)
 		}
 		return 1, nil
 	}
-	return deed{felt: times(starveSlices, starveRuns, "slices", starve), lasts: 4 * time.Second}, nil
+	return injection{effect: times(starveSlices, starveRuns, "slices", starve), lasts: 4 * time.Second}, nil
 }

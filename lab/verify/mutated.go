@@ -15,16 +15,16 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/check"
 )
 
-// MutationCommand is what shows that a mistake is caught.
+// MutationCommand returns the command that shows that a mistake is caught.
 func MutationCommand(name string) string { return "taskfeed-lab verify --planted " + name }
 
-// ErrNoSuchMutation is why a name leads nowhere.
+// ErrNoSuchMutation is the error for an unknown name.
 var ErrNoSuchMutation = errors.New("there is no such mistake; docs/PROMISES.md lists them")
 
-// RunMutations makes one mistake after the other, those of the names or "all", in
-// servers built from the checkout that the working directory is in, runs a round
-// with each and prints a line for it. The error says why one could not be run, or
-// which were not caught.
+// RunMutations builds a server with each of the named mistakes, or with "all" one
+// after the other, from the checkout of the working directory. It runs a round with
+// each and prints a line for it. The error says why a round could not run, or which
+// mistakes were not caught.
 func RunMutations(ctx context.Context, cfg Config, names []string, out io.Writer) error {
 	chosen, err := chooseMutations(names)
 	if err != nil {
@@ -69,8 +69,8 @@ func chooseMutations(names []string) ([]mutations.Mutation, error) {
 	return chosen, nil
 }
 
-// runMutation runs a round with servers that make the mistake. The history is kept
-// when the property that should be broken is not, or when the caller wants it.
+// runMutation runs a round with servers that have the mistake. It keeps the history
+// when the expected property is not found broken, or when the caller wants it.
 func runMutation(ctx context.Context, cfg Config, m mutations.Mutation, source string) (*Round, error) {
 	dir, err := os.MkdirTemp("", "taskfeed-mutation-")
 	if err != nil {

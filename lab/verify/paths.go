@@ -10,16 +10,16 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/actor"
 )
 
-// serverCounts are the figures of /metrics that tell of a path which a client may
-// never hear of: who does not read does not learn the code either.
+// serverCounts are metrics of paths that a client may not notice: a client that does
+// not read does not get the close code either.
 var serverCounts = map[string]string{
 	"close: too slow": "taskfeed_slow_closes_total",
 	"close: no pong":  `taskfeed_closes_total{code="4009"}`,
 }
 
-// taken is the effect that a path is taken from now on, by a client that says so or
-// by a server.
-func (r *round) taken(ctx context.Context, path string) felt {
+// taken is the effect that a path is taken after this call, as a client or a server
+// reports it.
+func (r *round) taken(ctx context.Context, path string) effect {
 	clients, servers := r.clientsTook(path), r.serversCount(ctx, path)
 	return func(ctx context.Context) (string, error) {
 		if n := r.clientsTook(path) - clients; n > 0 {
@@ -34,12 +34,12 @@ func (r *round) taken(ctx context.Context, path string) felt {
 	}
 }
 
-// clientsTook is how often clients have taken a path so far.
+// clientsTook returns how often clients have taken a path so far.
 func (r *round) clientsTook(path string) int64 {
 	return sum(r.clients, func(s *actor.Status) int64 { return s.Paths[path] })
 }
 
-// serversCount is what the processes that run say of a path.
+// serversCount returns how often the running servers have taken a path.
 func (r *round) serversCount(ctx context.Context, path string) map[*proc.Process]float64 {
 	counts := make(map[*proc.Process]float64)
 	name := serverCounts[path]
@@ -55,21 +55,21 @@ func (r *round) serversCount(ctx context.Context, path string) map[*proc.Process
 	return counts
 }
 
-// How long a round goes on for the sake of what it has not yet seen.
+// drivePatience is how long drive may take.
 const drivePatience = time.Minute
 
-// drive goes on until everything has happened that no fault brings about and that
-// a round is nothing worth without. On a machine with time it has happened long
-// since. What is still missing then is the checker's to say.
+// drive continues until the paths are taken that no fault causes and without which a
+// round is void. On a fast machine they already are. The judge reports what is still
+// missing afterwards.
 func (r *round) drive(ctx context.Context) {
 	r.now("until all paths are taken")
 	_ = await(ctx, drivePatience, func() error {
 		err := r.missing()
 		if err != nil {
-			// Those who ask for everything replay, those who forget hear things twice,
-			// and what is written meanwhile overtakes a transaction that is open.
+			// Reconnecting makes the clients with cursor 0 replay and the forgetful ones
+			// get duplicates. Other commits overtake the open transaction.
 			_ = tell(r.clients, actor.Command{Do: actor.DoStorm})
-			if hold := r.hand.Hold(ctx, time.Second); hold != nil {
+			if hold := r.writer.Hold(ctx, time.Second); hold != nil {
 				err = errors.Join(err, hold)
 			}
 		}
@@ -77,7 +77,7 @@ func (r *round) drive(ctx context.Context) {
 	})
 }
 
-// missing says which path of any round was not taken so far, as far as that is
+// missing returns an error for a path that has not been taken yet, as far as that is
 // known before the end.
 func (r *round) missing() error {
 	for _, path := range r.header.Paths {
@@ -88,11 +88,11 @@ func (r *round) missing() error {
 			}
 		case "late commit":
 			if r.truth.late.Load() == 0 {
-				return errors.New("no commit came late")
+				return errors.New("there was no late commit")
 			}
 		}
 	}
-	// Statuses come with a delay, and what counts is in the files.
+	// The status of clients is delayed; the judge counts from the history.
 	if n := sum(r.clients, func(s *actor.Status) int64 { return s.Deliveries }); n < leastDeliveries {
 		return fmt.Errorf("%d events were delivered", n)
 	}

@@ -14,13 +14,13 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/check"
 )
 
-// say tells a line of progress.
+// say writes a line of progress.
 func (r *round) say(format string, args ...any) {
 	fmt.Fprintf(r.cfg.Progress, "%6.1fs  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// report tells how far the round is, whenever what it does changes and every few
-// seconds, until ctx is done.
+// report writes the progress of the round whenever it starts something new and every
+// few seconds, until ctx is done.
 func (r *round) report(ctx context.Context) {
 	said, at := "", time.Time{}
 	for pause.For(ctx, 100*time.Millisecond) {
@@ -39,7 +39,7 @@ func (r *round) report(ctx context.Context) {
 	}
 }
 
-// WriteText prints what a run came to on one page, and the stories of what failed.
+// WriteText prints the results of a run on one page, and the stories of its failures.
 func (r *Result) WriteText(w io.Writer) error {
 	p := &printer{w: w}
 	for i := range r.Rounds {
@@ -51,8 +51,8 @@ func (r *Result) WriteText(w io.Writer) error {
 	return p.err
 }
 
-// faults prints what each fault did: in how many of the rounds that it was to be
-// run in it had its effect, and what that was in the last of them.
+// faults prints for each fault in how many of its rounds it had an effect, and which
+// effect in the last of them.
 func (p *printer) faults(rounds []Round) {
 	type tally struct {
 		of, fired, tries int
@@ -76,7 +76,7 @@ func (p *printer) faults(rounds []Round) {
 		}
 	}
 	if len(all) > 0 {
-		p.line("what each fault did: rounds in which it had its effect, tries in all, and the effect")
+		p.line("faults: rounds in which each had its effect, tries in all, and the effect")
 	}
 	for _, name := range sortedKeys(all) {
 		t := all[name]
@@ -87,7 +87,7 @@ func (p *printer) faults(rounds []Round) {
 	}
 }
 
-// void prints which rounds are void and what none of them has shown.
+// void prints which rounds are void and what is missing from all of them.
 func (p *printer) void(r *Result) {
 	for i := range r.Rounds {
 		if one := &r.Rounds[i]; one.void() {
@@ -99,7 +99,7 @@ func (p *printer) void(r *Result) {
 	}
 }
 
-// WriteReport prints the outcome of a check by itself.
+// WriteReport prints the report of a single check.
 func WriteReport(w io.Writer, r *check.Report) error {
 	p := &printer{w: w}
 	p.report(r)
@@ -130,7 +130,7 @@ func (p *printer) round(r *Round) {
 	p.line("")
 }
 
-// notRun prints what was not run, by the reason for it.
+// notRun prints what was not run, grouped by the reason.
 func (p *printer) notRun(why map[string]string) {
 	byReason := make(map[string][]string)
 	for _, name := range sortedKeys(why) {
@@ -193,10 +193,10 @@ func wrapAt(text string, width int, with string) string {
 	return b.String()
 }
 
-// slowest is how many of the latencies a page has room for; JSON has them all.
+// slowest is how many latencies are printed; the JSON has all.
 const slowest = 10
 
-// latencies prints those of quiet times and the slowest others.
+// latencies prints the latencies without a fault and the slowest with one.
 func (p *printer) latencies(all []check.Latency) {
 	if len(all) == 0 {
 		return
@@ -214,7 +214,7 @@ func (p *printer) latencies(all []check.Latency) {
 	}
 }
 
-// quiet is 1 for the latencies while nothing was done, so that they come first.
+// quiet is 1 for the latencies without a fault, so that they come first.
 func quiet(l check.Latency) int {
 	if l.Phase == check.NoFault {
 		return 1

@@ -23,11 +23,11 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// memoryLimit is what one server may hold: the bound on shared frames, some pages
-// of the log, and a Go runtime that has not been asked to hurry.
+// memoryLimit is the bound on a server's memory: shared frames, some pages of the
+// log, and garbage of the Go runtime.
 const memoryLimit = 400 << 20
 
-// leastDeliveries is less than any round delivers that did what it should.
+// leastDeliveries is less than what any complete round delivers.
 const leastDeliveries = 2000
 
 // round is one round under way.
@@ -43,36 +43,36 @@ type round struct {
 	began  time.Time
 
 	db         *database
-	tinyDisk   string // mounted for the fault disk-full
-	borrowed   bool   // the database is not ours and has to be cleaned up
-	truth      *slot  // nil on a database of the user's own
-	grave      *grave // dead rows, where they were asked for
+	tinyDisk   string    // mounted for the fault disk-full
+	borrowed   bool      // the database is the user's: the round cleans it up
+	truth      *slot     // nil on a database of the user's own
+	dead       *deadRows // nil without dead rows
 	servers    []*server
 	writersNet *netfault.Proxy
 	writersURL string
-	hand       *actor.Writer   // of the harness itself, for what faults write
-	bells      []*actor.Writer // what the fault doorbell writes with
-	writers    []*player
-	clients    []*player
-	groups     map[string]*player
+	writer     *actor.Writer   // of the harness itself, for the writes of faults
+	bells      []*actor.Writer // of the fault doorbell
+	writers    []*actorProcess
+	clients    []*actorProcess
+	groups     map[string]*actorProcess
 	names      map[string][]string // of clients, by their traits
 
-	patience  time.Duration // with a fault that has no effect yet
-	wellBy    time.Duration // how long servers may take until they are ready
-	faults    *history.File
-	resources *history.File
-	actorLog  *os.File
-	work      sync.WaitGroup // what runs beside the faults
-	readers   sync.WaitGroup // of the actors' status, each to the end of its actor
-	fired     atomic.Int64
-	doing     atomic.Pointer[string] // for the progress line
-	sampling  atomic.Pointer[string] // the phase of what is sampled
+	patience    time.Duration // how long to wait for the effect of a fault
+	readyWithin time.Duration // how long to wait for the servers to be ready
+	faults      *history.File
+	resources   *history.File
+	actorLog    *os.File
+	work        sync.WaitGroup // goroutines that run beside the faults
+	readers     sync.WaitGroup // of the actors' status; each ends with its actor
+	fired       atomic.Int64
+	doing       atomic.Pointer[string] // for the progress line
+	sampling    atomic.Pointer[string] // the phase of the samples
 }
 
 // play runs a round and leaves its history in dir.
 func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.Header, err error) {
-	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(), patience: patience, wellBy: wellBy,
-		groups: make(map[string]*player), names: make(map[string][]string), began: time.Now()}
+	r := &round{cfg: cfg, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), dir: dir, prefix: "verify-", secret: crand.Text() + crand.Text(), patience: patience, readyWithin: readyWithin,
+		groups: make(map[string]*actorProcess), names: make(map[string][]string), began: time.Now()}
 	defer func() { err = errors.Join(err, r.close()) }()
 	background, stop := context.WithCancel(ctx)
 	defer r.work.Wait()
@@ -82,10 +82,10 @@ func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.H
 		return r.header, err
 	}
 	if r.truth != nil {
-		r.work.Go(func() { _ = r.truth.run(background) }) // it returns nil
+		r.work.Go(func() { _ = r.truth.run(background) }) // always nil
 	}
 	r.work.Go(func() { r.report(background) })
-	well, err := r.beginWell(ctx)
+	well, err := r.awaitFirstReady(ctx)
 	if err != nil {
 		return r.header, err
 	}
@@ -99,7 +99,7 @@ func play(ctx context.Context, cfg Config, seed uint64, dir string) (h history.H
 	return r.header, r.conclude(ctx)
 }
 
-// now says what the round is doing, for the progress line.
+// now sets what the progress line says that the round is doing.
 func (r *round) now(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	r.doing.Store(&text)
@@ -107,7 +107,7 @@ func (r *round) now(format string, args ...any) {
 
 func (r *round) private() bool { return r.cfg.DatabaseURL == "" }
 
-// setUp starts everything but the writers and clients.
+// setUp starts everything except the writers and clients.
 func (r *round) setUp(ctx context.Context) (err error) {
 	if err := r.openFiles(); err != nil {
 		return err
@@ -125,8 +125,8 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	config := r.writerConfig("hand")
-	config.Users = r.users // the one without tasks hears its last word too
-	if r.hand, err = actor.NewWriter(config); err != nil {
+	config.Users = r.users // the user without tasks gets the marker too
+	if r.writer, err = actor.NewWriter(config); err != nil {
 		return err
 	}
 	r.header = r.makeHeader(ctx)
@@ -170,15 +170,16 @@ func (r *round) openDatabase(ctx context.Context) (err error) {
 		return err
 	}
 	r.borrowed = true
-	r.say("this database is not private: all that is written has ids that begin with %q and is deleted in the end", r.prefix)
+	r.say("this database is not private: all ids that the run writes begin with %q, and it deletes them at the end", r.prefix)
 	return nil
 }
 
-// openTruth begins to record what commits, after what is dead from the start.
+// openTruth makes the dead rows, if they are wanted, and then begins to record what
+// commits.
 func (r *round) openTruth(ctx context.Context) (err error) {
 	if len(r.cfg.Faults) == 0 || slices.Contains(r.cfg.Faults, "old-snapshot") {
 		r.say("making %d dead rows under an old snapshot", deadPieces*deadPiece)
-		if r.grave, err = dig(ctx, r.db); err != nil {
+		if r.dead, err = makeDeadRows(ctx, r.db); err != nil {
 			return err
 		}
 	}
@@ -186,8 +187,8 @@ func (r *round) openTruth(ctx context.Context) (err error) {
 	return err
 }
 
-// makeShared makes the tasks that all writers change. Their first events are
-// written down like all others.
+// makeShared inserts the tasks that all writers change. Their first events are in
+// the history like all others.
 func (r *round) makeShared(ctx context.Context) error {
 	config := r.writerConfig("first")
 	config.URL = r.db.direct()
@@ -205,7 +206,7 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 	if !r.private() {
 		h.Truth = "writers"
 	}
-	h.Postgres, _ = one[string](ctx, r.db, "SELECT current_setting('server_version')") // it is for people
+	h.Postgres, _ = one[string](ctx, r.db, "SELECT current_setting('server_version')") // for information only
 	if u, err := url.Parse(r.db.direct()); err == nil {
 		if password, ok := u.User.Password(); ok && len(password) >= 8 {
 			h.Secrets = append(h.Secrets, password)
@@ -235,7 +236,7 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 // pathsOf are the paths that a round with these faults must take.
 func (r *round) pathsOf(faults []fault) []string {
 	paths := []string{"replay"}
-	if r.private() { // elsewhere the order of commits is not known
+	if r.private() { // without a slot the order of commits is not known
 		paths = append(paths, "late commit")
 	}
 	if r.private() && len(r.cfg.Faults) == 0 {
@@ -248,7 +249,7 @@ func (r *round) pathsOf(faults []fault) []string {
 	return slices.Compact(paths)
 }
 
-// command is what repeats this round.
+// command repeats this round.
 func (r *round) command() string {
 	if r.cfg.Mutation != "" {
 		return fmt.Sprintf("%s --seed %d", MutationCommand(r.cfg.Mutation), r.seed)
@@ -279,8 +280,8 @@ func (r *round) cannot(f fault) string {
 	return ""
 }
 
-// perform runs actors and faults, and ends with everybody caught up or found
-// unable to.
+// perform runs actors and faults, and then waits until all clients have caught up or
+// the time for that is over.
 func (r *round) perform(ctx, background context.Context) error {
 	r.sampleOnce(ctx, "baseline")
 	phase := "run"
@@ -305,8 +306,8 @@ func (r *round) perform(ctx, background context.Context) error {
 	return r.drain(ctx)
 }
 
-// drain is the quiet end: nothing is written or done any more, and a last event
-// must reach everybody.
+// drain ends the round: writers and faults stop, and a last event must reach every
+// client.
 func (r *round) drain(ctx context.Context) error {
 	r.now("quiet: everybody catches up")
 	if err := tell(r.writers, actor.Command{Do: actor.DoPause}); err != nil {
@@ -320,7 +321,7 @@ func (r *round) drain(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	marker, err := r.hand.Marker(limited)
+	marker, err := r.writer.Marker(limited)
 	if err != nil {
 		return err
 	}
@@ -328,7 +329,7 @@ func (r *round) drain(ctx context.Context) error {
 	if err := tell(r.clients, actor.Command{Do: actor.DoMarker, Op: marker}); err != nil {
 		return err
 	}
-	// Who does not catch up is the checker's to say.
+	// The judge reports clients that have not caught up.
 	_ = await(ctx, 32*time.Second, func() error {
 		if n := sum(r.clients, func(s *actor.Status) int64 { return int64(s.Marked) }); n < feeds() {
 			return fmt.Errorf("%d of %d clients have caught up", n, feeds())
@@ -338,8 +339,8 @@ func (r *round) drain(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// conclude ends the actors, sees the servers return to their baseline and end, and
-// completes the history.
+// conclude ends the actors, waits until the servers are back at their baseline, ends
+// them, and completes the history.
 func (r *round) conclude(ctx context.Context) error {
 	r.work.Wait()
 	r.now("ending")
@@ -355,8 +356,8 @@ func (r *round) conclude(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// settle waits until the servers use no more than at the beginning, or have had
-// the time to, and takes their last samples.
+// settle waits, for a bounded time, until the servers use no more than at the
+// beginning, and takes their last samples.
 func (r *round) settle(ctx context.Context) {
 	_ = await(ctx, 10*time.Second, func() error {
 		for _, s := range r.servers {
@@ -381,7 +382,7 @@ WHERE application_name IN ('taskfeed', 'taskfeed listener')
 
 // sampleOnce samples every server, and what they have in Postgres.
 func (r *round) sampleOnce(ctx context.Context, phase string) {
-	backends, _ := one[int64](ctx, r.db, sqlBackends) // 0 when the database is away
+	backends, _ := one[int64](ctx, r.db, sqlBackends) // 0 when the database is down
 	r.sampleAll(ctx, phase, backends)
 }
 
@@ -403,7 +404,7 @@ func (r *round) sampleUntil(ctx context.Context, s *server) {
 	}
 }
 
-// endServers ends the servers in order, which is a last test of it.
+// endServers stops the servers, which is also a last test of an orderly stop.
 func (r *round) endServers() error {
 	for _, s := range r.servers {
 		begin := history.Now()
@@ -422,7 +423,7 @@ func (r *round) endServers() error {
 	return nil
 }
 
-// copyLogs puts what Postgres logged into the history.
+// copyLogs copies the logs of Postgres into the history.
 func (r *round) copyLogs() error {
 	for i, pg := range r.db.all {
 		in, err := os.Open(pg.LogFile())
@@ -442,17 +443,17 @@ func (r *round) copyLogs() error {
 	return nil
 }
 
-// close ends whatever still runs and closes the files. It may be called at any
-// point of a round.
+// close ends everything that still runs and closes the files. It may be called at
+// any point of a round.
 func (r *round) close() error {
 	var errs []error
 	for _, p := range slices.Concat(r.writers, r.clients) {
-		_ = p.in.Close() // it may be closed
+		_ = p.in.Close() // may be closed already
 		p.Kill()
 	}
 	r.readers.Wait()
-	if r.hand != nil {
-		errs = append(errs, r.hand.Close())
+	if r.writer != nil {
+		errs = append(errs, r.writer.Close())
 	}
 	for _, w := range r.bells {
 		errs = append(errs, w.Close())
@@ -469,7 +470,7 @@ func (r *round) close() error {
 	if r.truth != nil {
 		errs = append(errs, r.truth.close())
 	}
-	errs = append(errs, r.grave.close())
+	errs = append(errs, r.dead.close())
 	for _, f := range []*history.File{r.faults, r.resources} {
 		if f != nil {
 			errs = append(errs, f.Close())

@@ -1,13 +1,13 @@
 package verify
 
-// Row is one kind of failure that the catalogue of faults knows, and where it is
-// tried: by faults of verify, in every round, by tests, or why it is not.
+// Row is one kind of failure, and where it is tried: by faults of verify, in every
+// round, or by tests; or why it is not tried.
 type Row struct {
 	Number int
 	Says   string
 	Faults []string // of verify
-	Always string   // what in every round does it
-	Tests  []string // elsewhere: package and name
+	Always string   // the part of every round that tries it
+	Tests  []string // package and name of tests
 	NotRun string
 }
 
@@ -22,8 +22,8 @@ var Rows = []Row{
 	{Number: 7, Says: "a server is frozen", Faults: []string{"stop-leader", "stop-follower"}},
 	{Number: 8, Says: "SIGTERM under many connections", Faults: []string{"term-leader", "term-follower"}, Tests: []string{"httpapi TestDrain"}},
 	{Number: 9, Says: "SIGKILL half-way through a drain", Faults: []string{"kill-in-drain"}},
-	{Number: 10, Says: "two versions at once", NotRun: "it takes the binary of another release, and there is none yet"},
-	{Number: 11, Says: "a memory limit is met", NotRun: "it takes a cgroup of its own; verify holds every server to a bound on its memory instead"},
+	{Number: 10, Says: "two versions at once", NotRun: "it needs the binary of another release, and there is none yet"},
+	{Number: 11, Says: "a memory limit is reached", NotRun: "it needs a cgroup of its own; verify checks a bound on the memory of every server instead"},
 	{Number: 12, Says: "out of file descriptors", Faults: []string{"out-of-files"}},
 	{Number: 13, Says: "a panic of one connection", Tests: []string{"httpapi TestPanicCostsOneConnection"}},
 	{Number: 14, Says: "a server is starved of processor time", Faults: []string{"starve-leader"}},
@@ -35,14 +35,14 @@ var Rows = []Row{
 	{Number: 20, Says: "queries are cancelled", Faults: []string{"pg-cancel"}},
 	{Number: 21, Says: "all our backends are killed again and again", Faults: []string{"pg-terminate-all"}},
 	{Number: 22, Says: "the listening backend is frozen", Faults: []string{"pg-freeze-listener"}},
-	{Number: 23, Says: "a black hole before the database", Faults: []string{"db-blackhole", "db-blackhole-up", "db-blackhole-down"}},
+	{Number: 23, Says: "nothing passes to or from the database", Faults: []string{"db-blackhole", "db-blackhole-up", "db-blackhole-down"}},
 	{Number: 24, Says: "resets of connections to the database", Faults: []string{"db-reset", "db-cut"}},
-	{Number: 25, Says: "a slow way to the database", Faults: []string{"db-slow"}},
+	{Number: 25, Says: "a slow link to the database", Faults: []string{"db-slow"}},
 	{Number: 26, Says: "bytes come one to five at a time", Faults: []string{"db-slice", "net-slice"}},
 	{Number: 27, Says: "all NOTIFYs are lost", Faults: []string{"notify-off"}, Tests: []string{"listener TestLostRings"}},
 	{Number: 28, Says: "LISTEN is lost silently", Tests: []string{"listener TestLostRings", "store TestCheckListen"}},
 	{Number: 29, Says: "a flood of forged NOTIFYs", Faults: []string{"notify-flood"}, Tests: []string{"listener TestForgedRings"}},
-	{Number: 30, Says: "somebody keeps the NOTIFY queue from being emptied", Faults: []string{"notify-queue"}},
+	{Number: 30, Says: "a session keeps the NOTIFY queue from being emptied", Faults: []string{"notify-queue"}},
 	{Number: 31, Says: "Postgres has no connection left", Faults: []string{"pg-full"}},
 	{Number: 32, Says: "the pool is exhausted", Tests: []string{"hub TestReadsOfTheLogAreBounded"}},
 	{Number: 33, Says: "the log is locked", Faults: []string{"events-lock"}, Tests: []string{"store TestMaintainGivesUpOnLocks"}},
@@ -51,16 +51,16 @@ var Rows = []Row{
 	{Number: 36, Says: "prepared transactions", Faults: []string{"prepared-transaction"}, Tests: []string{"migrations TestTwoPhaseCommit"}},
 	{Number: 37, Says: "rollbacks, savepoints and refused changes", Always: "the writers' mix", Tests: []string{"migrations TestTransactions", "migrations TestWritersNeverWait"}},
 	{Number: 38, Says: "the disk under the data is full", Faults: []string{"disk-full"}},
-	{Number: 39, Says: "the disk under the write-ahead log is full", NotRun: "the cluster would have to begin on a disk of its own; Postgres then stops and recovers as in pg-immediate"},
+	{Number: 39, Says: "the disk under the write-ahead log is full", NotRun: "the cluster would need a disk of its own from its start; Postgres then stops and recovers as in pg-immediate"},
 	{Number: 40, Says: "commits that did not wait for the disk are lost", Faults: []string{"pg-async"}, Tests: []string{"store TestMoveFlushesWhatTheAppDidNot"}},
 	{Number: 41, Says: "failover to a standby that lags", Faults: []string{"failover"}, Tests: []string{"store TestTakeOverAfterPromotion"}},
 	{Number: 42, Says: "an older backup is restored", Faults: []string{"restore"}},
 	{Number: 43, Says: "the database is read-only", Faults: []string{"read-only"}},
 	{Number: 44, Says: "retention during replay", Faults: []string{"retention"}, Tests: []string{"store TestAfterDuringRetention", "hub TestRetentionOvertakesAReplay"}},
 	{Number: 45, Says: "tables are rewritten under load", Faults: []string{"vacuum-full"}},
-	{Number: 46, Says: "the clock of Postgres jumps", NotRun: "it takes libfaketime under Postgres; no order rests on a clock"},
+	{Number: 46, Says: "the clock of Postgres jumps", NotRun: "it needs libfaketime under Postgres; no order depends on a clock"},
 	{Number: 47, Says: "the clock of a server jumps", Tests: []string{"httpapi TestKeepalive", "auth TestBadInput56ExpiryBoundary"}},
-	{Number: 48, Says: "the database refuses to let the servers in", Faults: []string{"pg-refuse"}},
+	{Number: 48, Says: "the database refuses the servers' connections", Faults: []string{"pg-refuse"}},
 	{Number: 49, Says: "a client stops reading", Faults: []string{"client-stall"}, Tests: []string{"httpapi TestSlowReader"}},
 	{Number: 50, Says: "a client reads a byte a second", Faults: []string{"client-crawl", "net-crawl"}},
 	{Number: 51, Says: "a client vanishes", Faults: []string{"client-vanish", "net-blackhole", "net-blackhole-up", "net-blackhole-down"}, Tests: []string{"httpapi TestDeadConnection"}},
@@ -71,8 +71,8 @@ var Rows = []Row{
 	{Number: 56, Says: "a giant backlog", Always: "clients that ask for everything each time", Tests: []string{"store TestMoveBacklogIsLinear", "hub TestLargeBatchComesInPages"}},
 	{Number: 57, Says: "a proxy that ends idle connections", Tests: []string{"client TestPings"}},
 	{Number: 58, Says: "one server alone is cut off from the database", Faults: []string{"db-blackhole"}},
-	{Number: 59, Says: "the issuer's keys are away or change", Tests: []string{"auth TestKeySetStaleWhileDown", "auth TestKeySetRotation"}},
-	{Number: 60, Says: "what triggers do not see, and COPY", Tests: []string{"migrations TestEventTable", "migrations TestCopy"}},
+	{Number: 59, Says: "the issuer's keys are unavailable or change", Tests: []string{"auth TestKeySetStaleWhileDown", "auth TestKeySetRotation"}},
+	{Number: 60, Says: "changes that triggers do not see, and COPY", Tests: []string{"migrations TestEventTable", "migrations TestCopy"}},
 	{Number: 61, Says: "ids near their limits", Tests: []string{"client TestVectors", "httpapi TestBadInput25Cursor"}},
 	{Number: 62, Says: "an old snapshot over millions of dead rows", Faults: []string{"old-snapshot"}},
 	{Number: 63, Says: "everything at once", Always: "the mixed part of a round"},

@@ -8,15 +8,15 @@ import (
 	"testing"
 )
 
-// Every row of the catalogue is tried somewhere or says why not, and what it
-// names exists; every fault belongs to a row.
+// Every row of the catalogue is tried somewhere or says why not; the faults and tests
+// that it names exist; every fault belongs to a row.
 func TestRows(t *testing.T) {
 	t.Parallel()
 	others := []string{"net-slow", "client-slow", "token-expiry", "doorbell"} // not in the catalogue of faults
 	named := slices.Clone(others)
 	for i, r := range Rows {
 		if got, want := r.Number, i+1; got != want {
-			t.Errorf("row %d stands where %d should", got, want)
+			t.Errorf("got row %d, want row %d", got, want)
 		}
 		if tried := len(r.Faults)+len(r.Tests) > 0 || r.Always != ""; tried == (r.NotRun != "") {
 			t.Errorf("row %d: tried %v and not run for the reason %q, want one of both", r.Number, tried, r.NotRun)

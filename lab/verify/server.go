@@ -20,14 +20,14 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// What the servers under test are set to: as in production, but with less patience,
-// so that a run of minutes sees what takes minutes otherwise.
+// Settings of the servers under test: as in production, but with shorter time-outs, so
+// that a run of minutes reaches them.
 const (
 	stallTimeout    = 3 * time.Second
 	drain           = 2 * time.Second
 	pingInterval    = time.Second
 	commentInterval = time.Second
-	pongTimeout     = 4 * time.Second // longer than writeTimeout: who does not read is too slow first
+	pongTimeout     = 4 * time.Second // longer than writeTimeout: a client that does not read gets 4008 first
 	writeTimeout    = 2 * time.Second
 )
 
@@ -40,12 +40,12 @@ type server struct {
 	env    []string
 	binary string
 	log    *os.File
-	gate   sync.Mutex     // held while nobody reads its log
-	logs   sync.WaitGroup // what reads its log
+	gate   sync.Mutex     // held while its log is not read
+	logs   sync.WaitGroup // readers of its log
 
 	mu      sync.Mutex
 	process *proc.Process
-	pipe    *os.File // that the process logs to, our end
+	pipe    *os.File // our end of the pipe that the process logs to
 	started int64
 }
 
@@ -80,7 +80,7 @@ func newServer(name, dir, binary, secret string, d *database) (*server, error) {
 	return s, nil
 }
 
-// close ends the server and what leads to it.
+// close ends the server and its proxies.
 func (s *server) close() error {
 	if p := s.current(); p != nil {
 		p.Kill()
@@ -125,19 +125,19 @@ func (s *server) start() error {
 	return nil
 }
 
-// logBlocked reports whether the process has to wait for whoever reads its log:
-// a line more would not fit into the pipe.
+// logBlocked reports whether the pipe that the process logs to is full: one more line
+// would not fit.
 func (s *server) logBlocked() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return pipeHolds(s.pipe) > os.Getpagesize()-longLine
 }
 
-// longLine is more than a server's log has on most lines.
+// longLine is longer than most lines of a server's log.
 const longLine = 1 << 10
 
-// copyLog puts what a process logs into the history, but for the time that the
-// gate is closed.
+// copyLog copies the log of a process into the history. It pauses while the gate is
+// held.
 func (s *server) copyLog(from io.Reader) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -151,7 +151,8 @@ func (s *server) copyLog(from io.Reader) {
 	}
 }
 
-// client asks the servers of the harness's own; a frozen one must not hold it up.
+// client sends the requests of the harness; its time-out keeps a frozen server from
+// blocking it.
 var client = http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 func (s *server) get(ctx context.Context, path string) (status int, body []byte, err error) {
@@ -180,7 +181,7 @@ func (s *server) ready(ctx context.Context) error {
 	return nil
 }
 
-// metrics reads the figures without labels from /metrics.
+// metrics reads /metrics into a map; labels are part of the name.
 func (s *server) metrics(ctx context.Context) (map[string]float64, error) {
 	status, body, err := s.get(ctx, "/metrics")
 	if err == nil && status != http.StatusOK {

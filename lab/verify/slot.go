@@ -16,8 +16,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// opsTable is where writers note events that belong to no task. It is in a
-// schema of the harness's own.
+// opsTable is where writers record events that belong to no task. It is in a schema
+// of the harness.
 const (
 	opsSchema = "taskfeed_verify"
 	opsTable  = opsSchema + ".ops"
@@ -35,12 +35,11 @@ const sqlReadSlot = `
 SELECT (lsn - '0/0'::pg_lsn)::bigint, xid::text, data
 FROM pg_logical_slot_peek_changes('` + slotName + `', NULL, 20000, 'skip-empty-xacts', '1')`
 
-// What was read is let go only once it is written down: a read may be cut off by
-// what is done to the database.
+// The slot advances only after its changes are recorded: a fault may interrupt a read.
 const sqlMoveSlot = `SELECT pg_replication_slot_advance('` + slotName + `', '0/0'::pg_lsn + $1::numeric)`
 
-// slot is the truth: what committed, in the order of the commits, as Postgres's
-// own log of writes shows it through a plug-in that knows nothing of taskfeed.
+// slot records what committed, in the order of the commits, from Postgres's
+// write-ahead log through test_decoding, which is independent of taskfeed.
 type slot struct {
 	db  *database
 	out *history.File
@@ -48,16 +47,16 @@ type slot struct {
 	mu      sync.Mutex
 	conn    *pgx.Conn
 	pending *history.Commit // between its BEGIN and its COMMIT
-	last    uint64          // where the last commit recorded ends
-	highest int64           // id of a change among those of the commits recorded
+	last    uint64          // end of the last recorded commit
+	highest int64           // highest id of a change in the recorded commits
 
-	// Recorded so far.
+	// Counts of what is recorded so far.
 	events  atomic.Int64
 	commits atomic.Int64
-	late    atomic.Int64 // commits with an earlier change than one that committed before
+	late    atomic.Int64 // commits that have a change with a lower id than one in an earlier commit
 }
 
-// newSlot makes the slot; nothing that commits before that is known.
+// newSlot creates the slot. Earlier commits are not recorded.
 func newSlot(ctx context.Context, db *database, dir string) (*slot, error) {
 	out, err := history.Create(dir, "truth.jsonl")
 	if err != nil {
@@ -84,10 +83,10 @@ func (s *slot) hangUp() {
 	}
 }
 
-// run reads until ctx is done. While the database is away it tries again.
+// run reads until ctx is done. While the database is down it tries again.
 func (s *slot) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		_ = s.drain(ctx) // the last drain of the run tells what is wrong
+		_ = s.drain(ctx) // the last drain of the round returns a lasting error
 		pause.For(ctx, 250*time.Millisecond)
 	}
 	return nil
@@ -111,8 +110,8 @@ func (s *slot) drain(ctx context.Context) error {
 	}
 }
 
-// page records what one read of the slot returns, lets the slot go on, and
-// reports how many lines those were. A read ends with a whole transaction.
+// page records the result of one read of the slot, advances the slot, and returns the
+// number of lines. A read ends with a complete transaction.
 func (s *slot) page(ctx context.Context) (lines int, err error) {
 	if s.conn == nil {
 		if s.conn, err = s.db.connect(ctx); err != nil {
@@ -122,7 +121,7 @@ func (s *slot) page(ctx context.Context) (lines int, err error) {
 	s.pending = nil
 	var lsn int64
 	var xid, data string
-	rows, _ := s.conn.Query(ctx, sqlReadSlot) // rows tell of errors too
+	rows, _ := s.conn.Query(ctx, sqlReadSlot) // ForEachRow returns the error
 	var page []history.Commit
 	_, err = pgx.ForEachRow(rows, []any{&lsn, &xid, &data}, func() error {
 		lines++
@@ -138,7 +137,7 @@ func (s *slot) page(ctx context.Context) (lines int, err error) {
 	return lines, err
 }
 
-// line takes one line of the slot.
+// line parses one line of the slot and adds it to the pending commit.
 func (s *slot) line(page *[]history.Commit, lsn uint64, xid, data string) error {
 	switch {
 	case len(data) >= 5 && data[:5] == "BEGIN":
@@ -149,7 +148,7 @@ func (s *slot) line(page *[]history.Commit, lsn uint64, xid, data string) error 
 		s.pending = &history.Commit{XID: uint32(n)}
 		return nil
 	case s.pending == nil:
-		return fmt.Errorf("the line %.80q stands outside of a transaction", data)
+		return fmt.Errorf("the line %.80q is outside of a transaction", data)
 	case len(data) >= 6 && data[:6] == "COMMIT":
 		s.pending.LSN = lsn
 		*page = append(*page, *s.pending)
@@ -173,7 +172,7 @@ func (s *slot) line(page *[]history.Commit, lsn uint64, xid, data string) error 
 	return nil
 }
 
-// record writes a commit down unless it was before: after a crash a slot begins
+// record records a commit unless it is recorded already: after a crash a slot starts
 // again a little earlier.
 func (s *slot) record(c *history.Commit) {
 	if c.LSN <= s.last {
@@ -200,7 +199,7 @@ func (s *slot) after(lsn uint64) bool {
 	return s.last > lsn
 }
 
-// fork notes that the database goes on as a copy that ends at lsn, and makes a
+// fork records that the database continues as a copy that ends at lsn, and creates a
 // slot there. Nothing may have been written to the copy yet.
 func (s *slot) fork(ctx context.Context, lsn uint64) error {
 	s.mu.Lock()

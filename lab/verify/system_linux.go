@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountTiny mounts a file system of so many bytes for whoever owns the path like.
+// mountTiny mounts a file system of size bytes that belongs to the owner of the path
+// like.
 func mountTiny(dir string, size int, like string) error {
 	info, err := os.Stat(like)
 	if err != nil {
@@ -38,7 +39,7 @@ func shrinkPipe(f *os.File) {
 	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()) // else it holds more
 }
 
-// pipeHolds is how many bytes wait in a pipe, 0 when it is closed.
+// pipeHolds returns how many bytes are in a pipe, 0 when it is closed.
 func pipeHolds(f *os.File) (n int) {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -55,15 +56,15 @@ func pipeHolds(f *os.File) (n int) {
 	return n
 }
 
-// limitFiles keeps a process from opening files beyond those that it has open;
-// restore takes that back.
+// limitFiles keeps a process from opening more files than it has open; restore removes
+// the limit.
 func limitFiles(pid int) (restore func(), err error) {
 	var before unix.Rlimit
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
 		return nil, err
 	}
 	limit := unix.Rlimit{Max: before.Max}
-	for { // up to the first number that is free
+	for { // up to the first free descriptor
 		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", pid, limit.Cur)); err != nil {
 			break
 		}
@@ -72,5 +73,5 @@ func limitFiles(pid int) (restore func(), err error) {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
 		return nil, fmt.Errorf("limit the files of process %d: %w", pid, err)
 	}
-	return func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil) }, nil // it may have ended
+	return func() { _ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &before, nil) }, nil // the process may have ended
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-// checkSchema refuses a database of the user's own whose schema is not this
-// binary's: a run does not migrate what is not its own.
+// checkSchema returns an error if the schema of a user's database is not current: a
+// run does not migrate it. It also refuses a database in which deleting tasks could run
+// code of other roles.
 func (r *round) checkSchema(ctx context.Context) error {
 	v, err := migrations.Read(ctx, r.db.direct())
 	switch {
@@ -31,15 +32,15 @@ func (r *round) checkSchema(ctx context.Context) error {
 // the rights of the user's role, could run code of others with them.
 const sqlUnbound = "SELECT taskfeed.refuse_bound()"
 
-// Events of a run's own users have ids of users with the run's prefix. Those of
-// everybody are there too: clients get them.
+// sqlDump selects the events of the run's users, whose ids have the run's prefix, and
+// broadcasts, which clients get too.
 const sqlDump = `
 SELECT id, coalesce(user_id, ''), coalesce(task_id, ''), type, coalesce(version, 0), data::text
 FROM taskfeed.events
 WHERE starts_with(user_id, $1) OR user_id IS NULL
 ORDER BY id`
 
-// dumpLog writes the log of events down as it stands.
+// dumpLog writes the log of events into the history.
 func (r *round) dumpLog(ctx context.Context) error {
 	out, err := history.Create(r.dir, "log.jsonl")
 	if err != nil {
@@ -50,7 +51,7 @@ func (r *round) dumpLog(ctx context.Context) error {
 		return errors.Join(err, out.Close())
 	}
 	defer query.Close(conn)
-	rows, _ := conn.Query(ctx, sqlDump, r.prefix) // rows tell of errors too
+	rows, _ := conn.Query(ctx, sqlDump, r.prefix) // ForEachRow returns the error
 	var e history.Event
 	_, err = pgx.ForEachRow(rows, []any{&e.ID, &e.User, &e.Task, &e.Type, &e.Version, &e.Data}, func() error {
 		out.Append(e)
@@ -62,11 +63,11 @@ func (r *round) dumpLog(ctx context.Context) error {
 	return errors.Join(err, out.Close())
 }
 
-// cleanUp removes what a run has written to a database of the user's own. The
-// events of the deletions themselves go too, once a server has moved them; the
-// servers of the run have ended, so those of the user do that, or nobody.
+// cleanUp removes the run's rows from a database of the user's own. The deletion of
+// its tasks makes changes, which it deletes too; the servers of the run have ended, so
+// only a server of the user could move some of them into the log first.
 func (r *round) cleanUp() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also when the run was broken off
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also when the run was interrupted
 	defer cancel()
 	statements := []string{sqlUnbound}
 	for _, sql := range []string{

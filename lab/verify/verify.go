@@ -1,33 +1,32 @@
-// Package verify proves on the machine at hand that taskfeed loses nothing.
+// Package verify tests on the machine at hand that taskfeed loses nothing.
 //
 // # Model
 //
-// A round starts a Postgres of its own, some servers from the same binary, and
-// writers and clients as processes of their own. Between servers, clients and the
-// database stand proxies. While writers change tasks and clients read feeds, the
-// round does to the rest what happens to software, one fault at a time and then
-// several at once, chosen by a seed. Then it is quiet; everybody must catch up.
-// What all of them did and saw is a history (package history), and package check
-// judges it. The truth that it is judged by is not taskfeed's: a logical slot of
-// Postgres shows what committed.
+// A round starts a private Postgres, servers from one binary, and writers and
+// clients as processes of their own. Proxies connect them. While writers change
+// tasks and clients read feeds, the round injects faults, one at a time and then
+// several at once, chosen by a seed. Then the faults stop, and every client must
+// catch up. The record of all this is a history (package history); package check
+// judges it. The judge does not rely on taskfeed for what committed: a logical
+// replication slot of Postgres shows that.
 //
-//	verify.go    rounds and what they come to
+//	verify.go    rounds and their verdicts
 //	round.go     one round from beginning to end
 //	cast.go      writers and clients
 //	server.go    the servers under test
-//	database.go  the private Postgres; cluster.go a copy of it; slot.go the truth
-//	faults*.go   what is done, by name; attempt.go how, until it has its effect
-//	ready.go     whether the servers are well
-//	paths.go     what must happen besides
-//	rows.go      all failures that are known, and where each is tried
-//	mutated.go   mistakes that must be caught
-//	userdb.go    what is different on a database of the user's own
+//	database.go  the private Postgres; cluster.go a copy of it; slot.go what committed
+//	faults*.go   the faults, by name; attempt.go injects one until it has its effect
+//	ready.go     waits until the servers are ready
+//	paths.go     what else must happen in a round
+//	rows.go      all known failures, and where each is tried
+//	mutated.go   servers with mistakes that must be caught
+//	userdb.go    what differs on a database of the user's own
 //	print.go     progress and verdict
 //
 // The same seed makes the same choices in the same order. It does not make the
-// same run: what the system does in between is its own affair.
+// same run: the timing of the system differs.
 //
-// What needs other machines or hours is not run; Rows says why.
+// Failures that need other machines or many hours are not tried; Rows says why.
 package verify
 
 import (
@@ -56,27 +55,27 @@ type Config struct {
 	Self string
 	// Version of taskfeed, for the record.
 	Version string
-	// Seed makes the choices. Default: of the clock.
+	// Seed determines all choices. Default: from the clock.
 	Seed uint64
-	// Rounds is how many rounds to run, each with the next seed, unless one finds a
-	// promise broken. Default 1.
+	// Rounds is the number of rounds, each with the next seed. A round that finds a
+	// promise broken is the last. Default 1.
 	Rounds int
 	// Duration is how long the mixed faults of each round last. Default 20 s;
 	// negative leaves them out.
 	Duration time.Duration
-	// Faults are the names of those to run alone. Default: all that can be run.
+	// Faults are the names of the only faults to run. Default: all that can run.
 	Faults []string
 	// Servers is how many servers share the database. Default 2.
 	Servers int
-	// Keep is a directory to keep the histories in. Default: those of rounds that
-	// did not pass are kept in a temporary one.
+	// Keep is a directory for the histories of all rounds. Default: only those of
+	// rounds that did not pass are kept, in a temporary directory.
 	Keep string
-	// DatabaseURL is the database to run against instead of a private one. Only
-	// faults that are safe for it are run.
+	// DatabaseURL is a database to run against instead of a private one. Only safe
+	// faults run then.
 	DatabaseURL string
 	// Mutation names the mistake that Binary was built with. Default: none.
 	Mutation string
-	// Progress is told, a line each, what is going on. Default: nobody.
+	// Progress gets a line for each step of the run. Default: none.
 	Progress io.Writer
 }
 
@@ -106,16 +105,16 @@ func (c Config) withDefaults() (Config, error) {
 	return c, c.Validate()
 }
 
-// Validate names every field that cannot be used.
+// Validate returns an error that names every invalid field.
 func (c Config) Validate() error {
 	var errs []error
 	for _, name := range c.Faults {
 		if !slices.ContainsFunc(catalogue, func(f fault) bool { return f.name == name }) {
-			errs = append(errs, fmt.Errorf("there is no fault %q; verify --list names them", name))
+			errs = append(errs, fmt.Errorf("there is no fault %q; verify --list lists them", name))
 		}
 	}
 	if c.Servers != 0 && c.Servers < 2 {
-		errs = append(errs, fmt.Errorf("servers: %d are too few: one that takes over needs another", c.Servers))
+		errs = append(errs, fmt.Errorf("servers: %d are too few: a takeover needs two", c.Servers))
 	}
 	if c.Rounds < 0 {
 		errs = append(errs, fmt.Errorf("rounds: %d is negative", c.Rounds))
@@ -123,29 +122,29 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Round is what one round came to.
+// Round is the result of one round.
 type Round struct {
 	Seed    uint64            `json:"seed"`
 	Took    time.Duration     `json:"took"`
-	Dir     string            `json:"dir,omitempty"` // of the history, when it was kept
-	Command string            `json:"command"`       // that repeats it
+	Dir     string            `json:"dir,omitempty"` // of the history, if it was kept
+	Command string            `json:"command"`       // repeats the round
 	NotRun  map[string]string `json:"not_run,omitempty"`
 	check.Report
 }
 
-// Result is what a run came to.
+// Result is the result of a run.
 type Result struct {
 	Verdict  check.Verdict `json:"verdict"`
 	Version  string        `json:"version"`
 	Postgres string        `json:"postgres"`
 	Rounds   []Round       `json:"rounds"`
-	// Lacking is what none of the rounds has shown.
+	// Lacking lists what is missing from all rounds.
 	Lacking []string `json:"lacking,omitempty"`
 }
 
-// Run runs the rounds one after the other. A round that is void, because not all of
-// it took place, is followed by the next; one that finds a promise broken is the
-// last. The error says why there could be no round at all.
+// Run runs the rounds one after the other. After a void round, in which not
+// everything took place, it continues with the next; a round that finds a promise
+// broken is the last. An error means that there was no round at all.
 func Run(ctx context.Context, cfg Config) (Result, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -168,12 +167,12 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	return result, nil
 }
 
-// void reports whether the round broke no promise and did not show all that it
-// should.
+// void reports whether the round found no promise broken but did not show all that
+// it should.
 func (r *Round) void() bool { return r.Verdict == check.Invalid }
 
-// judge makes the verdict of the run. What one round lacks another may have shown:
-// the run is invalid only for what none has.
+// judge sets the verdict of the run. One round may show what another lacks: the run
+// is invalid only for what is missing from all.
 func (r *Result) judge() {
 	if slices.ContainsFunc(r.Rounds, func(one Round) bool { return one.Verdict == check.Fail }) {
 		r.Verdict = check.Fail
@@ -188,7 +187,7 @@ func (r *Result) judge() {
 	}
 }
 
-// runRound runs the round of a number and judges it.
+// runRound runs and judges one round; number counts from 0.
 func runRound(ctx context.Context, cfg Config, number int, result *Result) (Round, error) {
 	dir, temporary, err := historyDir(cfg, number)
 	if err != nil {
@@ -213,7 +212,7 @@ func runRound(ctx context.Context, cfg Config, number int, result *Result) (Roun
 	return one, nil
 }
 
-// judgeRound judges a round by its history, or by why it broke off.
+// judgeRound judges a round by its history, or by the error that ended it early.
 func judgeRound(dir string, header history.Header, broke error) (check.Report, error) {
 	if broke != nil {
 		return check.Unfinished(header, broke), nil
@@ -221,7 +220,7 @@ func judgeRound(dir string, header history.Header, broke error) (check.Report, e
 	return Check(dir)
 }
 
-// historyDir makes the directory of a round's history.
+// historyDir creates the directory of a round's history.
 func historyDir(cfg Config, number int) (dir string, temporary bool, err error) {
 	if cfg.Keep == "" {
 		dir, err = os.MkdirTemp("", "taskfeed-verify-")
@@ -237,7 +236,7 @@ func historyDir(cfg Config, number int) (dir string, temporary bool, err error) 
 	return dir, false, nil
 }
 
-// Check judges a history that was kept.
+// Check judges a kept history.
 func Check(dir string) (check.Report, error) {
 	h, err := history.Load(dir)
 	if err != nil {
@@ -246,7 +245,7 @@ func Check(dir string) (check.Report, error) {
 	return check.Run(h), nil
 }
 
-// hashFile is the SHA-256 of a file, or what keeps it from being known.
+// hashFile returns the SHA-256 of a file, or the text of the error.
 func hashFile(path string) string {
 	f, err := os.Open(path)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// A run ended with its first void round and was INVALID as a whole, whatever the
-// rounds after it would have shown: it is so only for what none has shown.
+// A run ended with its first void round and was INVALID as a whole. It must be INVALID
+// only for what is missing from all rounds.
 func TestVerdictOfRounds(t *testing.T) {
 	t.Parallel()
 	pass := func() Round { return Round{Report: check.Report{Verdict: check.Pass}} }
@@ -42,7 +42,7 @@ func TestVerdictOfRounds(t *testing.T) {
 	}
 }
 
-// The end of a run says which rounds were void and what each fault did.
+// The end of a run says which rounds were void and which effect each fault had.
 func TestResultTellsOfVoidRounds(t *testing.T) {
 	t.Parallel()
 	full := check.Outcome{Name: "pg-full", Tries: 3, Detail: "97 connections taken and none refused"}
