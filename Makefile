@@ -22,7 +22,7 @@ test-go: ## run Go's tests, with a real Postgres and the race detector; "make li
 
 .PHONY: test-hostile
 test-hostile: ## run the tests of Postgres with a public schema that catches statements which bind to it
-	TASKFEED_TEST_HOSTILE=yes $(GO) test -p 1 -timeout 20m ./store ./listener ./migrations ./internal/dial ./lab/pgtest ./cmd/taskfeed
+	TASKFEED_TEST_HOSTILE=yes $(GO) test -p 1 -timeout 20m ./store ./store/history ./store/internal/pg ./listener ./migrations ./internal/dial ./lab/pgtest ./cmd/taskfeed
 
 .PHONY: check
 check: lint test ## what must pass before a push: formatting, vet, lint and all tests

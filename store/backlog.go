@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // The cursor outlives its transaction: the order is worked out once, at commit.
@@ -93,7 +94,7 @@ func (s *Session) declareBacklog(ctx context.Context) (before string, err error)
 		s.pages.most, s.pages.inMemory = min(s.pages.most, backlogInMemory), true
 		before, err = s.orderBacklog(ctx)
 	}
-	return before, wrap("order backlog", err)
+	return before, pg.Wrap("order backlog", err)
 }
 
 func (s *Session) orderBacklog(ctx context.Context) (before string, err error) {
@@ -126,7 +127,7 @@ func (s *Session) fetchBacklog(ctx context.Context) (backlogPage, error) {
 		p.places, p.ids, p.sizes = append(p.places, place), append(p.ids, id), append(p.sizes, size)
 		return nil
 	})
-	return p, wrap("fetch backlog", err)
+	return p, pg.Wrap("fetch backlog", err)
 }
 
 // cut takes the first changes off the page, as many as fit in maxBytes and one
@@ -157,5 +158,5 @@ func (s *Session) movePage(ctx context.Context, p backlogPage) (m taskfeed.Moved
 			return nil
 		})
 	})
-	return m, wrap("move backlog", err)
+	return m, pg.Wrap("move backlog", err)
 }

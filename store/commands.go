@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 const (
@@ -36,17 +37,17 @@ WHERE id > (SELECT id FROM added) - @keep::bigint - 100
 // for an argument that is not 1 to 255 bytes long.
 func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument string) error {
 	if kind != taskfeed.CommandDisconnectUser && kind != taskfeed.CommandDisconnectConnection {
-		return refuse("kind", fmt.Sprintf("must be %s or %s", taskfeed.CommandDisconnectUser, taskfeed.CommandDisconnectConnection))
+		return pg.Refuse("kind", fmt.Sprintf("must be %s or %s", taskfeed.CommandDisconnectUser, taskfeed.CommandDisconnectConnection))
 	}
 	if argument == "" {
-		return refuse("argument", "must not be empty")
+		return pg.Refuse("argument", "must not be empty")
 	}
-	if err := checkText("argument", argument); err != nil {
+	if err := pg.CheckText("argument", argument); err != nil {
 		return err
 	}
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.queries.Bound(ctx)
 	defer cancel()
-	err := s.rest.do(ctx, func(db asked) error {
+	err := s.queries.Do(ctx, func(db pg.Conn) error {
 		return pgx.BeginTxFunc(ctx, db, pgx.TxOptions{}, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, sqlAlone); err != nil {
 				return err
@@ -55,7 +56,7 @@ func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument
 			return err
 		})
 	})
-	return wrap("add a command", err)
+	return pg.Wrap("add a command", err)
 }
 
 // After a restore or a failover that lost the last commands, ids that were seen
@@ -73,15 +74,15 @@ LIMIT @limit`
 // returns commands that were seen before only when the database has lost some, and
 // none that is more than an hour old.
 func (s *Store) CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
 	var commands []taskfeed.Command
-	err := s.checks.do(ctx, func(db asked) (err error) {
+	err := s.checks.Do(ctx, func(db pg.Conn) (err error) {
 		rows, _ := db.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands, "keep": keepCommands}) // rows tell of errors too
 		commands, err = pgx.CollectRows(rows, pgx.RowToStructByPos[taskfeed.Command])
 		return err
 	})
-	return commands, wrap("read commands", err)
+	return commands, pg.Wrap("read commands", err)
 }
 
 const sqlLastCommand = `
@@ -91,8 +92,8 @@ FROM taskfeed.commands`
 // LastCommand returns the id of the last command, from which a server that
 // starts goes on; 0 when there is none.
 func (s *Store) LastCommand(ctx context.Context) (id int64, err error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
-	err = s.checks.do(ctx, func(db asked) error { return db.QueryRow(ctx, sqlLastCommand).Scan(&id) })
-	return id, wrap("read last command", err)
+	err = s.checks.Do(ctx, func(db pg.Conn) error { return db.QueryRow(ctx, sqlLastCommand).Scan(&id) })
+	return id, pg.Wrap("read last command", err)
 }

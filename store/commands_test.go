@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -126,4 +127,13 @@ func TestCommandsComeAgain(t *testing.T) {
 	command(t, s, taskfeed.CommandDisconnectUser, "other")
 	_, arguments := commandsAfter(t, s, seen)
 	wantEqual(t, "after the loss", arguments, []string{"one", "other"})
+}
+
+// wantRefused expects a bad request whose message names the field.
+func wantRefused(t *testing.T, name, field string, err error) {
+	t.Helper()
+	e, _ := errors.AsType[*taskfeed.Error](err)
+	if e == nil || e.Code != taskfeed.CodeBadRequest || !strings.HasPrefix(e.Message, field+" ") {
+		t.Errorf("%s: got %v, want %s that begins with %q", name, err, taskfeed.CodeBadRequest, field)
+	}
 }

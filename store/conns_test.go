@@ -24,7 +24,7 @@ func TestPlansAreMadeAnew(t *testing.T) {
 		var wg sync.WaitGroup
 		for range atOnce {
 			wg.Go(func() {
-				if task, err := f.store.FindTask(t.Context(), "t €"); err != nil || task.Message != "€ 2" {
+				if task, err := f.history().FindTask(t.Context(), "t €"); err != nil || task.Message != "€ 2" {
 					t.Errorf("%s: find: got %q, error %v", when, task.Message, err)
 				}
 				if events, _, _, err := f.store.After(t.Context(), taskfeed.Filter{UserID: zoe}, 0, 10); err != nil || len(events) == 0 {
@@ -75,7 +75,7 @@ func TestReadsThatWaitLeaveOthersTheirs(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 50 {
-		wg.Go(func() { _, _ = f.store.ListTasks(ctx, history.TaskQuery{Limit: 10}) }) // waits until it is let go
+		wg.Go(func() { _, _ = f.history().ListTasks(ctx, history.TaskQuery{Limit: 10}) }) // waits until it is let go
 	}
 	watch := pgtest.Connect(t, url)
 	eventually(t, "lists that wait", func() bool {
@@ -98,7 +98,7 @@ func TestReadsThatWaitLeaveOthersTheirs(t *testing.T) {
 	wg.Wait()
 
 	impatient := openStore(t, store.Config{URL: url, LockTimeout: 50 * time.Millisecond})
-	_, err := impatient.ListTasks(t.Context(), history.TaskQuery{Limit: 10})
+	_, err := history.New(impatient.Queries()).ListTasks(t.Context(), history.TaskQuery{Limit: 10})
 	if wantCode(t, err, taskfeed.CodeUnavailable); !mention(err, "locked by another session") {
 		t.Errorf("a list that meets a lock: got %v, want an error that says so", err)
 	}

@@ -2,37 +2,29 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/eventlog"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // maxPageBytes bounds the data of one page of events, by the measure of
-// sqlDataSize; a page holds one event at least. It is small enough for a slow
+// eventlog.DataSize; a page holds one event at least. It is small enough for a slow
 // line: the page must arrive within the time of one statement.
 const maxPageBytes = 512 << 10
-
-// sqlDataSize is about how long data is as text. It does not fetch or unpack
-// what Postgres keeps out of line or compressed: a guess stands for that.
-const sqlDataSize = `least(pg_column_size(data) * CASE WHEN pg_column_compression(data) IS NULL THEN 1 ELSE 16 END, 262144)`
-
-// tableColumns are those of events, eventColumns the same as scanEvent reads them.
-const tableColumns = `id, user_id, task_id, type, version, data, created_at`
-
-const eventColumns = `id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, type, coalesce(version, 0) AS version, data, created_at`
 
 // sqlPage ends a page before it grows too large. The first event always fits. It
 // says how many events there were to choose from, up to the limit.
 const sqlPage = `
-SELECT ` + eventColumns + `, candidates
+SELECT ` + eventlog.Scanned + `, candidates
 FROM (
-    SELECT ` + tableColumns + `, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
+    SELECT ` + eventlog.Columns + `, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
     FROM (
-        SELECT ` + tableColumns + `, ` + sqlDataSize + ` AS size
+        SELECT ` + eventlog.Columns + `, ` + eventlog.DataSize + ` AS size
         FROM ({feed}) AS feed
         ORDER BY id
         LIMIT @limit) AS sized) AS summed
@@ -43,7 +35,7 @@ ORDER BY id`
 // one scan with OR would have to choose between reading everybody's events and
 // sorting.
 const sqlFeedWalk = `
-    (SELECT ` + tableColumns + `
+    (SELECT ` + eventlog.Columns + `
     FROM taskfeed.events
     WHERE {base}id > @after{narrow}
     ORDER BY {pin}id
@@ -78,12 +70,12 @@ type feedWalk struct {
 // walksOf returns how a feed is walked: along its task, along its user and the
 // broadcasts, or along all.
 func walksOf(f taskfeed.Filter) []feedWalk {
-	ofNobody := feedWalk{base: sqlOfTask + " AND user_id IS NULL AND ", pin: "task_id, user_id, "}
+	ofNobody := feedWalk{base: eventlog.OfTask + " AND user_id IS NULL AND ", pin: "task_id, user_id, "}
 	switch {
 	case f.TaskID != "" && f.All:
-		return []feedWalk{{sqlOfTask + " AND user_id = owner AND ", "task_id, ", true}, ofNobody}
+		return []feedWalk{{eventlog.OfTask + " AND user_id = owner AND ", "task_id, ", true}, ofNobody}
 	case f.TaskID != "":
-		return []feedWalk{{sqlOfTask + " AND user_id = @user_id AND ", "task_id, ", false}, ofNobody}
+		return []feedWalk{{eventlog.OfTask + " AND user_id = @user_id AND ", "task_id, ", false}, ofNobody}
 	case f.All:
 		return []feedWalk{{}}
 	}
@@ -99,7 +91,7 @@ func feedOf(f taskfeed.Filter, statement, part, narrow string) string {
 	for _, w := range walksOf(f) {
 		sql := strings.NewReplacer("{base}", w.base, "{pin}", w.pin, "{narrow}", narrow).Replace(part)
 		if w.eachOwner {
-			sql = ofEachOwner(sql)
+			sql = eventlog.OfEachOwner(sql)
 		}
 		parts = append(parts, sql)
 	}
@@ -125,20 +117,6 @@ func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs
 		"user_id": f.UserID, "task_id": f.TaskID, "types": types}
 }
 
-// sqlPlainPlan has the statements after it, to the end of the batch, walk
-// indexes in their order. What the planner believes of a log that was small or
-// empty when it last looked would have it read all of what a client has missed,
-// or of the log, for each page; and where a walk ends at a place, it may think
-// that little lies before it, read that of everybody's, and sort.
-const sqlPlainPlan = `
-SELECT set_config('enable_seqscan', 'off', true),
-       set_config('enable_bitmapscan', 'off', true),
-       set_config('enable_sort', 'off', true),
-       set_config('enable_incremental_sort', 'off', true),
-       set_config('max_parallel_workers_per_gather', '0', true),
-       set_config('jit', 'off', true),
-       set_config('plan_cache_mode', 'force_generic_plan', true)`
-
 const sqlExpiredThrough = `
 SELECT expired_through
 FROM taskfeed.log_state`
@@ -150,44 +128,44 @@ FROM taskfeed.log_state`
 // when events after the cursor, of this filter or not, have been dropped by
 // retention; a cursor of 0 asks for what there is and is never gone.
 func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.feeds.Bound(ctx)
 	defer cancel()
-	err = s.feeds.do(ctx, func(db asked) (err error) {
+	err = s.feeds.Do(ctx, func(db pg.Conn) (err error) {
 		events, through, more, err = eventsAfter(ctx, db, f, after, limit)
 		return err
 	})
-	return events, through, more, wrap("read events", err)
+	return events, through, more, pg.Wrap("read events", err)
 }
 
 // After is [Store.After] over the session, which does not wait for the pool.
 func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	err = withFreshPlans(ctx, s.conn, func() (err error) {
+	err = pg.WithFreshPlans(ctx, s.conn, func() (err error) {
 		events, through, more, err = eventsAfter(ctx, s.conn, f, after, limit)
 		return err
 	})
 	return events, through, more, err
 }
 
-func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
+func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	var expired, reach taskfeed.Cursor
 	candidates := 0
 	args := pageArgs(f, after, limit)
 	if narrowed(f) {
 		// In a statement before: events that come meanwhile have greater ids.
 		if reach, err = feedReach(ctx, db, f, args); err != nil {
-			return nil, 0, false, wrap(fmt.Sprintf("measure events after %s", after), err)
+			return nil, 0, false, pg.Wrap(fmt.Sprintf("measure events after %s", after), err)
 		}
 		if reach > 0 {
 			args["reach"] = int64(reach)
 		}
 	}
 	batch := &pgx.Batch{} // one transaction
-	batch.Queue(sqlPlainPlan)
+	batch.Queue(pg.WalkIndexes)
 	batch.Queue(pageStatement(f), args).Query(func(rows pgx.Rows) (err error) {
-		events, _, err = collect(rows, maxPageBytes, eventBytes, func(row pgx.CollectableRow, _ ...any) (e taskfeed.Event, err error) {
-			return e, row.Scan(append(scanTargets(&e), &candidates)...)
+		events, _, err = eventlog.Collect(rows, maxPageBytes, eventlog.Bytes, func(row pgx.CollectableRow, _ ...any) (e taskfeed.Event, err error) {
+			return e, row.Scan(append(eventlog.Targets(&e), &candidates)...)
 		})
 		return err
 	})
@@ -196,7 +174,7 @@ func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed
 		return row.Scan(&expired)
 	})
 	if err := db.SendBatch(ctx, batch).Close(); err != nil {
-		return nil, 0, false, wrap(fmt.Sprintf("read events after %s", after), err)
+		return nil, 0, false, pg.Wrap(fmt.Sprintf("read events after %s", after), err)
 	}
 	if after > 0 && after < expired {
 		return nil, 0, false, &taskfeed.Error{Code: taskfeed.CodeGone,
@@ -209,17 +187,11 @@ func eventsAfter(ctx context.Context, db over, f taskfeed.Filter, after taskfeed
 }
 
 // feedReach returns how far a read of a narrowed feed goes, 0 for to the end.
-func feedReach(ctx context.Context, db over, f taskfeed.Filter, args pgx.NamedArgs) (reach taskfeed.Cursor, err error) {
+func feedReach(ctx context.Context, db pg.Querier, f taskfeed.Filter, args pgx.NamedArgs) (reach taskfeed.Cursor, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(sqlPlainPlan)
+	batch.Queue(pg.WalkIndexes)
 	batch.Queue(reachStatement(f), args).QueryRow(func(row pgx.Row) error { return row.Scan((*int64)(&reach)) })
 	return reach, db.SendBatch(ctx, batch).Close()
-}
-
-// scanTargets takes eventColumns in order, as types that pgx knows: it looks at
-// any other type anew for each row.
-func scanTargets(e *taskfeed.Event) []any {
-	return []any{(*int64)(&e.ID), &e.UserID, &e.TaskID, (*string)(&e.Type), &e.Version, (*[]byte)(&e.Data), &e.Timestamp}
 }
 
 const sqlHead = `
@@ -229,25 +201,25 @@ FROM taskfeed.event_id`
 // Head returns a cursor that no event in the log exceeds. Events up to it may
 // still be uncommitted.
 func (s *Store) Head(ctx context.Context) (taskfeed.Cursor, error) {
-	ctx, cancel := s.reading(ctx)
-	defer cancel()
-	return s.readCursor(ctx, "read head of log", sqlHead)
+	return s.readCursor(ctx, "read head of log", func(ctx context.Context, db pg.Querier) (c taskfeed.Cursor, err error) {
+		return c, db.QueryRow(ctx, sqlHead).Scan(&c)
+	})
 }
-
-const sqlLastID = `
-SELECT greatest(expired_through, (
-    SELECT id
-    FROM taskfeed.events
-    ORDER BY id DESC
-    LIMIT 1))
-FROM taskfeed.log_state`
 
 // LastID returns the id of the last committed event, dropped by retention or
 // not, and 0 before the first one. Every event up to it that is kept can be read.
 func (s *Store) LastID(ctx context.Context) (taskfeed.Cursor, error) {
-	ctx, cancel := s.reading(ctx)
+	return s.readCursor(ctx, "read last event", eventlog.LastID)
+}
+
+func (s *Store) readCursor(ctx context.Context, doing string, read func(context.Context, pg.Querier) (taskfeed.Cursor, error)) (c taskfeed.Cursor, err error) {
+	ctx, cancel := s.feeds.Bound(ctx)
 	defer cancel()
-	return s.readCursor(ctx, "read last event", sqlLastID)
+	err = s.feeds.Do(ctx, func(db pg.Conn) (err error) {
+		c, err = read(ctx, db)
+		return err
+	})
+	return c, pg.Wrap(doing, err)
 }
 
 // LastID is [Store.LastID] over the session, which does not wait for the pool.
@@ -255,25 +227,9 @@ func (s *Session) LastID(ctx context.Context) (taskfeed.Cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	var c taskfeed.Cursor
-	err := withFreshPlans(ctx, s.conn, func() (err error) {
-		c, err = readCursor(ctx, s.conn, "read last event", sqlLastID)
+	err := pg.WithFreshPlans(ctx, s.conn, func() (err error) {
+		c, err = eventlog.LastID(ctx, s.conn)
 		return err
 	})
-	return c, err
-}
-
-func (s *Store) readCursor(ctx context.Context, doing, statement string) (c taskfeed.Cursor, err error) {
-	err = s.feeds.do(ctx, func(db asked) (err error) {
-		c, err = readCursor(ctx, db, doing, statement)
-		return err
-	})
-	return c, wrap(doing, err)
-}
-
-func readCursor(ctx context.Context, db over, doing, statement string) (c taskfeed.Cursor, err error) {
-	err = db.QueryRow(ctx, statement).Scan(&c)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = errors.New("taskfeed.log_state has no row: the schema has been tampered with")
-	}
-	return c, wrap(doing, err)
+	return c, pg.Wrap("read last event", err)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // What the tests see of the inside.
@@ -17,14 +18,10 @@ const (
 	JumpBy         = jumpBy
 	MaxDepth       = maxDepth
 	MaxPageBytes   = maxPageBytes
-	PieceBytes     = pieceBytes
 	SeenNothing    = seenNothing
 	KeepCommands   = keepCommands
 	SearchBlocks   = searchBlocks
 )
-
-// Wrap is wrap.
-func Wrap(doing string, err error) error { return wrap(doing, err) }
 
 // Conn returns the session's connection. Use it while the session rests.
 func (s *Session) Conn() *pgx.Conn { return s.conn }
@@ -86,7 +83,7 @@ const MaxScan = maxScan
 // ExplainReach returns the plan of the statement that measures a narrowed feed.
 func ExplainReach(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor) (plan []byte, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(sqlPlainPlan)
+	batch.Queue(pg.WalkIndexes)
 	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+reachStatement(f), pageArgs(f, after, 1)).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&plan) })
 	return plan, conn.SendBatch(ctx, batch).Close()
@@ -95,7 +92,7 @@ func ExplainReach(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after 
 // ExplainAfter returns the plan of one page of a feed, in a batch as After reads it.
 func ExplainAfter(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor, limit int) (plan []byte, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(sqlPlainPlan)
+	batch.Queue(pg.WalkIndexes)
 	args := pageArgs(f, after, limit)
 	if narrowed(f) {
 		reach, err := feedReach(ctx, conn, f, args)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // maxDepth bounds how far Figures counts the changes.
@@ -89,20 +91,20 @@ SELECT (SELECT count(*)
 
 // Figures reads the figures. It is cheap enough for every scrape.
 func (s *Store) Figures(ctx context.Context) (Figures, error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
 	var f Figures
 	var age float64 // seconds
-	err := s.checks.do(ctx, func(db asked) error {
+	err := s.checks.Do(ctx, func(db pg.Conn) error {
 		batch := &pgx.Batch{}
-		batch.Queue(sqlPlainPlan)
+		batch.Queue(pg.WalkIndexes)
 		batch.Queue(sqlFigures, pgx.NamedArgs{"most": maxDepth}).QueryRow(func(row pgx.Row) error {
 			return row.Scan(&f.BufferDepth, &age, &f.QueueUsage, &f.Partitions)
 		})
 		return db.SendBatch(ctx, batch).Close()
 	})
 	if err != nil {
-		return Figures{}, wrap("read figures", err)
+		return Figures{}, pg.Wrap("read figures", err)
 	}
 	f.BufferDepth = min(f.BufferDepth, maxDepth)
 	f.OldestWriter = time.Duration(max(age, 0) * float64(time.Second))
@@ -112,10 +114,10 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 // Capturing reports whether all triggers are enabled that make changes of tasks
 // known. It reads the catalog alone.
 func (s *Store) Capturing(ctx context.Context) (yes bool, err error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
-	err = s.checks.do(ctx, func(db asked) error {
+	err = s.checks.Do(ctx, func(db pg.Conn) error {
 		return db.QueryRow(ctx, sqlCapturing, pgx.NamedArgs{"triggers": captureTriggers}).Scan(&yes)
 	})
-	return yes, wrap("look for the capture triggers", err)
+	return yes, pg.Wrap("look for the capture triggers", err)
 }

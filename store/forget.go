@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // Forgotten is how much was erased of a user.
@@ -20,15 +22,15 @@ FROM taskfeed.forget(@user_id, @at_most)`
 // names the user; call it until it erases nothing. The log has no event of it.
 func (s *Store) Forget(ctx context.Context, userID string, atMost int) (f Forgotten, err error) {
 	if userID == "" {
-		return f, refuse("user_id", "must not be empty")
+		return f, pg.Refuse("user_id", "must not be empty")
 	}
-	if err := checkText("user_id", userID); err != nil {
+	if err := pg.CheckText("user_id", userID); err != nil {
 		return f, err
 	}
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.queries.Bound(ctx)
 	defer cancel()
-	err = s.rest.do(ctx, func(db asked) error {
+	err = s.queries.Do(ctx, func(db pg.Conn) error {
 		return db.QueryRow(ctx, sqlForget, pgx.NamedArgs{"user_id": userID, "at_most": atMost}).Scan(&f.Tasks, &f.Events, &f.Changes, &f.Commands)
 	})
-	return f, wrap("forget a user", err)
+	return f, pg.Wrap("forget a user", err)
 }

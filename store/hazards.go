@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // Hazard is something that somebody has set up around our tables and that stops
@@ -119,18 +121,18 @@ var hazards = []struct {
 // Hazards looks for what others have set up around our tables. It costs some
 // milliseconds and changes nothing.
 func (s *Store) Hazards(ctx context.Context) ([]Hazard, error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
 	var found []Hazard
 	for _, h := range hazards {
 		var says []string
-		err := s.checks.do(ctx, func(db asked) (err error) {
+		err := s.checks.Do(ctx, func(db pg.Conn) (err error) {
 			rows, _ := db.Query(ctx, h.query) // rows tell of errors too
 			says, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		})
 		if err != nil {
-			return nil, wrap(fmt.Sprintf("look at %s", h.kind), err)
+			return nil, pg.Wrap(fmt.Sprintf("look at %s", h.kind), err)
 		}
 		for _, line := range says {
 			found = append(found, Hazard{h.kind, line})

@@ -264,12 +264,12 @@ func TestRowSecurityIsNoEmptyList(t *testing.T) {
 		ALTER TABLE taskfeed.changes ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`, pgx.QueryExecModeSimpleProtocol)
 	ctx := t.Context()
 	for name, read := range map[string]func() error{
-		"tasks":    func() error { _, err := f.store.ListTasks(ctx, history.TaskQuery{Limit: 10}); return err },
-		"a task":   func() error { _, err := f.store.FindTask(ctx, "t"); return err },
-		"figures":  func() error { _, err := f.store.Stats(ctx); return err },
-		"stalled":  func() error { _, err := f.store.StalledTasks(ctx, time.Minute); return err },
-		"a story":  func() error { _, err := f.store.TaskEvents(ctx, "t", "", 10); return err },
-		"the log":  func() error { _, err := f.store.ListEvents(ctx, history.EventQuery{Limit: 10}); return err },
+		"tasks":    func() error { _, err := f.history().ListTasks(ctx, history.TaskQuery{Limit: 10}); return err },
+		"a task":   func() error { _, err := f.history().FindTask(ctx, "t"); return err },
+		"figures":  func() error { _, err := f.history().Stats(ctx); return err },
+		"stalled":  func() error { _, err := f.history().StalledTasks(ctx, time.Minute); return err },
+		"a story":  func() error { _, err := f.history().TaskEvents(ctx, "t", "", 10); return err },
+		"the log":  func() error { _, err := f.history().ListEvents(ctx, history.EventQuery{Limit: 10}); return err },
 		"events":   func() error { _, _, _, err := f.store.After(ctx, taskfeed.Filter{}, 0, 10); return err },
 		"commands": func() error { _, err := f.store.LastCommand(ctx); return err },
 		"moves":    func() error { _, err := f.session.Move(ctx); return err },

@@ -10,10 +10,10 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// sources returns the text of all Go files here, and of the migrations.
+// sources returns the text of all Go files here and below, and of the migrations.
 func sources(t *testing.T) []string {
 	t.Helper()
-	return pgtest.Sources(t, "*.go", "../migrations/*.go", "../migrations/*.sql")
+	return pgtest.Sources(t, "*.go", "history/*.go", "internal/*/*.go", "../migrations/*.go", "../migrations/*.sql")
 }
 
 // Bad input 130. Any role that may create in public could have the server run its code, with the

@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // CheckLocks looks who has the locks by which servers agree. It reports whether a
@@ -19,7 +20,7 @@ func (s *Session) CheckLocks(ctx context.Context) (led bool, found []locks.Found
 	defer cancel()
 	all, err := holders(ctx, s.conn)
 	if err != nil {
-		return false, nil, wrap("look who has the locks", err)
+		return false, nil, pg.Wrap("look who has the locks", err)
 	}
 	found = s.intruders.Note(all, time.Now())
 	for _, f := range found {
@@ -53,7 +54,7 @@ func holders(ctx context.Context, db interface {
 // Intruders looks twice, a second apart, who has or awaits a lock of servers and
 // is none, and ends nobody.
 func (s *Store) Intruders(ctx context.Context) ([]locks.Found, error) {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
 	var watch locks.Watch
 	var found []locks.Found
@@ -61,13 +62,13 @@ func (s *Store) Intruders(ctx context.Context) ([]locks.Found, error) {
 		if look > 0 {
 			pause.For(ctx, time.Second)
 		}
-		err := s.checks.do(ctx, func(db asked) error {
+		err := s.checks.Do(ctx, func(db pg.Conn) error {
 			all, err := holders(ctx, db)
 			found = watch.Note(all, time.Now())
 			return err
 		})
 		if err != nil {
-			return nil, wrap("look who has the locks", err)
+			return nil, pg.Wrap("look who has the locks", err)
 		}
 	}
 	return found, nil

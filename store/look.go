@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // A look reads what is new since the last complete one, so it does not read what
@@ -78,7 +80,7 @@ func (s *Session) writeNote(ctx context.Context) error {
 	n.at = time.Now() // after an error too, or it would be tried at each look
 	args := pgx.NamedArgs{"last": n.id, "seen": s.seen, "system": n.system}
 	if err := s.conn.QueryRow(ctx, sqlWriteNote, args).Scan(&n.id); err != nil {
-		return wrap("write down the last look", err)
+		return pg.Wrap("write down the last look", err)
 	}
 	n.seen, n.moved = s.seen, 0
 	return nil

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -10,53 +9,9 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
+	"github.com/taskfeed/taskfeed/lab/plans"
 	"github.com/taskfeed/taskfeed/store"
 )
-
-// node is a part of a plan as EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) prints it.
-type node struct {
-	Type    string  `json:"Node Type"`
-	Index   string  `json:"Index Name"`
-	Table   string  `json:"Relation Name"`
-	Rows    float64 `json:"Actual Rows"`
-	Loops   float64 `json:"Actual Loops"`
-	Hit     int     `json:"Shared Hit Blocks"`
-	Read    int     `json:"Shared Read Blocks"`
-	Removed float64 `json:"Rows Removed by Index Recheck"`
-	Plans   []node
-}
-
-func parsePlan(t *testing.T, plan []byte, err error) node {
-	t.Helper()
-	var explained []struct{ Plan node }
-	if err == nil {
-		err = json.Unmarshal(plan, &explained)
-	}
-	if err != nil {
-		t.Fatalf("explain: %v", err)
-	}
-	return explained[0].Plan
-}
-
-// walk visits a plan from the top down.
-func (n *node) walk(visit func(*node)) {
-	visit(n)
-	for i := range n.Plans {
-		n.Plans[i].walk(visit)
-	}
-}
-
-func (n *node) buffers() int { return n.Hit + n.Read }
-
-// scans reports how often a plan scans tables in a way.
-func (n *node) scans(kind string) (count int) {
-	n.walk(func(n *node) {
-		if n.Type == kind {
-			count++
-		}
-	})
-	return count
-}
 
 // A transaction that stays open for long, with many changes of its own, and one
 // that is prepared: everybody else's changes arrive as usual, and a look reads no
@@ -77,16 +32,16 @@ func TestLongTransaction(t *testing.T) {
 	}
 	add(t, f.app, "one more")
 	plan, err := f.session.ExplainLook(t.Context(), f.session.Seen())
-	look := parsePlan(t, plan, err)
+	look := plans.Parse(t, plan, err)
 	plan, err = f.session.ExplainLook(t.Context(), store.SeenNothing)
-	full := parsePlan(t, plan, err)
-	if full.buffers() < 3*bound {
-		t.Fatalf("a full look reads %d buffers, want so many that this test means something", full.buffers())
+	full := plans.Parse(t, plan, err)
+	if full.Blocks() < 3*bound {
+		t.Fatalf("a full look reads %d buffers, want so many that this test means something", full.Blocks())
 	}
-	if got := look.buffers(); got > bound {
-		t.Errorf("a bounded look reads %d buffers, want at most %d; a full one reads %d", got, bound, full.buffers())
+	if got := look.Blocks(); got > bound {
+		t.Errorf("a bounded look reads %d buffers, want at most %d; a full one reads %d", got, bound, full.Blocks())
 	}
-	look.walk(func(n *node) {
+	look.Visit(func(n *plans.Node) {
 		if n.Table == "changes" && n.Rows*n.Loops > 25 {
 			t.Errorf("%s of %s returns %v rows for one change", n.Type, n.Table, n.Rows*n.Loops)
 		}
@@ -125,11 +80,11 @@ func TestMovePlans(t *testing.T) {
 			move(t, f.session)
 			addMany(t, f.app, "u", 300)
 			plan, err := f.session.ExplainMove(t.Context(), 100)
-			p := parsePlan(t, plan, err)
-			if p.scans("Seq Scan") > 0 {
+			p := plans.Parse(t, plan, err)
+			if p.Scans("Seq Scan") > 0 {
 				t.Errorf("the move scans a whole table: %s", plan)
 			}
-			p.walk(func(n *node) {
+			p.Visit(func(n *plans.Node) {
 				if n.Table == "changes" && n.Rows*n.Loops > 300 {
 					t.Errorf("%s of changes returns %v rows, want at most the 300 there are", n.Type, n.Rows*n.Loops)
 				}
@@ -159,11 +114,11 @@ func TestMoveBacklogPlan(t *testing.T) {
 		t.Fatalf("read changes: %v", err)
 	}
 	plan, err := f.session.ExplainMoveBacklog(t.Context(), places, ids)
-	p := parsePlan(t, plan, err)
-	if p.scans("Tid Scan") != 1 || p.scans("Seq Scan") > 0 {
+	p := plans.Parse(t, plan, err)
+	if p.Scans("Tid Scan") != 1 || p.Scans("Seq Scan") > 0 {
 		t.Errorf("a page of a backlog does not go by place alone: %s", plan)
 	}
-	p.walk(func(n *node) {
+	p.Visit(func(n *plans.Node) {
 		if n.Table == "changes" && n.Rows*n.Loops > 100 {
 			t.Errorf("%s of changes returns %v rows for a page of 100", n.Type, n.Rows*n.Loops)
 		}
@@ -195,9 +150,9 @@ func TestAfterPlans(t *testing.T) {
 		for planner, conn := range sessions {
 			const limit = 50
 			plan, err := store.ExplainAfter(t.Context(), conn, c.filter, c.after, limit)
-			p := parsePlan(t, plan, err)
+			p := plans.Parse(t, plan, err)
 			rows := 0.0
-			p.walk(func(n *node) {
+			p.Visit(func(n *plans.Node) {
 				if n.Type == "Seq Scan" && n.Loops > 0 && n.Table != "events_default" && n.Table != "events_4" {
 					t.Errorf("%s, %s: scans all of %s", name, planner, n.Table)
 				}
@@ -209,8 +164,8 @@ func TestAfterPlans(t *testing.T) {
 			if most := float64(2 * (limit + 2*c.partitions)); rows > most {
 				t.Errorf("%s, %s: reads %v rows for a page of %d, want at most %v", name, planner, rows, limit, most)
 			}
-			if p.buffers() > 1500 {
-				t.Errorf("%s, %s: reads %d buffers", name, planner, p.buffers())
+			if p.Blocks() > 1500 {
+				t.Errorf("%s, %s: reads %d buffers", name, planner, p.Blocks())
 			}
 		}
 	}
@@ -236,15 +191,15 @@ func TestAfterPlansWithoutStatistics(t *testing.T) {
 		{All: true, TaskID: "task0"},
 	} {
 		plan, err := store.ExplainAfter(t.Context(), f.app, filter, 1, limit)
-		p := parsePlan(t, plan, err)
+		p := plans.Parse(t, plan, err)
 		rows := 0.0
-		p.walk(func(n *node) {
+		p.Visit(func(n *plans.Node) {
 			if n.Table != "" {
 				rows += n.Rows * n.Loops
 			}
 		})
-		if rows > 2*limit || p.buffers() > 100 {
-			t.Errorf("%+v: reads %v rows and %d buffers for a page of %d, want at most %d and 100", filter, rows, p.buffers(), limit, 2*limit)
+		if rows > 2*limit || p.Blocks() > 100 {
+			t.Errorf("%+v: reads %v rows and %d buffers for a page of %d, want at most %d and 100", filter, rows, p.Blocks(), limit, 2*limit)
 		}
 	}
 }

@@ -2,11 +2,11 @@ package store_test
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/lab/plans"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -85,14 +85,7 @@ func blocksOf(t *testing.T, f *fixture, filter taskfeed.Filter, after taskfeed.C
 		},
 	} {
 		text, err := explain(t.Context())
-		var plans []struct{ Plan planNode }
-		if err == nil {
-			err = json.Unmarshal(text, &plans)
-		}
-		if err != nil {
-			t.Fatalf("explain: %v", err)
-		}
-		sum += plans[0].Plan.blocks()
+		sum += plans.Parse(t, text, err).Blocks()
 	}
 	return sum
 }

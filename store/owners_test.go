@@ -7,10 +7,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/lab/plans"
 	"github.com/taskfeed/taskfeed/store"
 	"github.com/taskfeed/taskfeed/store/history"
 )
@@ -35,30 +37,30 @@ func addOwned(t *testing.T, conn *pgx.Conn, n int) {
 
 // readsOfTask are all ways to read a page of a task as one user, or as one who may
 // see all where there is no user.
-func readsOfTask(userID, taskID string) map[string]func(*testing.T, *store.Store) error {
-	list := func(q history.EventQuery) func(*testing.T, *store.Store) error {
+func readsOfTask(userID, taskID string) map[string]func(*testing.T, *history.Reader) error {
+	list := func(q history.EventQuery) func(*testing.T, *history.Reader) error {
 		q.UserID, q.TaskID, q.Limit = userID, taskID, 50
-		return func(t *testing.T, s *store.Store) error {
+		return func(t *testing.T, s *history.Reader) error {
 			_, err := s.ListEvents(t.Context(), q)
 			return err
 		}
 	}
-	ofTime := list(history.EventQuery{Time: history.TimeRange{From: epoch}})
+	ofTime := list(history.EventQuery{Time: history.TimeRange{From: time.Unix(0, 0)}})
 	if userID == "" { // sorts what all owners have, up to a bound
-		ofTime = func(*testing.T, *store.Store) error { return nil }
+		ofTime = func(*testing.T, *history.Reader) error { return nil }
 	}
-	return map[string]func(*testing.T, *store.Store) error{
+	return map[string]func(*testing.T, *history.Reader) error{
 		"a list of a time":       ofTime,
 		"a list":                 list(history.EventQuery{}),
 		"a list from the oldest": list(history.EventQuery{Sort: history.SortID}),
 		"a list of one type":     list(history.EventQuery{Types: []taskfeed.Type{taskfeed.TypeTaskQueued}}),
-		"an export": func(t *testing.T, s *store.Store) error {
+		"an export": func(t *testing.T, s *history.Reader) error {
 			for _, err := range s.ExportEvents(t.Context(), history.EventQuery{UserID: userID, TaskID: taskID}) {
 				return err // of the first page
 			}
 			return nil
 		},
-		"a timeline": func(t *testing.T, s *store.Store) error {
+		"a timeline": func(t *testing.T, s *history.Reader) error {
 			if userID == "" { // also sums all up
 				return nil
 			}
@@ -72,17 +74,17 @@ func readsOfTask(userID, taskID string) map[string]func(*testing.T, *store.Store
 }
 
 // blocksOfReads returns how many blocks each way to read a task looks at.
-func blocksOfReads(t *testing.T, f *fixture, recorded *recorder, s *store.Store, userID, taskID string) map[string]int {
+func blocksOfReads(t *testing.T, f *fixture, recorded *plans.Recorder, s *history.Reader, userID, taskID string) map[string]int {
 	t.Helper()
 	blocksOf(t, f, taskfeed.Filter{UserID: userID, All: userID == "", TaskID: taskID, Types: []taskfeed.Type{"warm"}}, 1) // reads catalogs too
 	blocks := map[string]int{}
 	for name, read := range readsOfTask(userID, taskID) {
-		recorded.take()
+		recorded.Take()
 		if err := read(t, s); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for _, statement := range recorded.take() {
-			blocks[name] += explain(t, f.app, statement).blocks()
+		for _, statement := range recorded.Take() {
+			blocks[name] += statement.Explain(t, f.app).Blocks()
 		}
 	}
 	filter := taskfeed.Filter{UserID: userID, All: userID == "", TaskID: taskID}
@@ -97,12 +99,7 @@ func blocksOfReads(t *testing.T, f *fixture, recorded *recorder, s *store.Store,
 func TestStrangersRead(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	recorded := &recorder{}
-	s, err := f.store.Traced(t.Context(), recorded)
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(s.Close)
+	s, recorded := f.traced(t)
 	addOwned(t, f.app, 2000)
 	few := blocksOfReads(t, f, recorded, s, "bob", "secret")
 	addOwned(t, f.app, 18_000)
@@ -122,12 +119,7 @@ func TestStrangersRead(t *testing.T) {
 func TestOwnersInTurn(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	recorded := &recorder{}
-	s, err := f.store.Traced(t.Context(), recorded)
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(s.Close)
+	s, recorded := f.traced(t)
 	addOwned(t, f.app, 2000)
 	few := blocksOfReads(t, f, recorded, s, "", "secret")
 	addOwned(t, f.app, 18_000)
@@ -144,7 +136,7 @@ func TestOwnersInTurn(t *testing.T) {
 func TestFeedOfManyOwners(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	makePartition(t, f.app, 1)
+	exec(t, f.app, fmt.Sprintf("CREATE TABLE taskfeed.events_1 PARTITION OF taskfeed.events FOR VALUES FROM (%d) TO (%d)", store.PartitionWidth, 2*store.PartitionWidth))
 	exec(t, f.app, fmt.Sprintf(`
 		INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
 		SELECT %d + i, (ARRAY['alice', 'bob', NULL, '', 'ümit', repeat('u', 255)])[1 + i * i %% 6], CASE WHEN i %% 7 < 5 THEN 'shared' ELSE 'other' END,
@@ -169,7 +161,7 @@ func TestFeedOfManyOwners(t *testing.T) {
 			t.Fatalf("%s: select %d ids: %v", name, len(want), err)
 		}
 		for _, limit := range []int{1, 7, 1000} {
-			if got := eventIDs(readFeed(t, f.store, filter, limit)); !slices.Equal(got, want) {
+			if got := ids(readFeed(t, f.store, filter, limit)); !slices.Equal(got, want) {
 				t.Errorf("%s, %d a page:\ngot  %v\nwant %v", name, limit, got, want)
 			}
 		}

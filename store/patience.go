@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // A statement that takes long and a connection that is dead look alike from here.
@@ -42,7 +44,7 @@ WHERE pid = @pid`
 func (s *Session) Watch(worked func()) { s.worked = worked }
 
 // patiently does work whose context ends when there was no sign of life for the
-// limit, or too many for too long. Work may be called again: see [withFreshPlans].
+// limit, or too many for too long. Work may be called again: see [pg.WithFreshPlans].
 func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -51,7 +53,7 @@ func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(
 		defer close(ended)
 		s.keepVigil(ctx, limit, cancel)
 	})
-	err := withFreshPlans(ctx, s.conn, func() error { return work(ctx) })
+	err := pg.WithFreshPlans(ctx, s.conn, func() error { return work(ctx) })
 	if !vigil.Stop() {
 		cancel(nil)
 		<-ended
@@ -99,7 +101,7 @@ func (s *Session) keepVigil(ctx context.Context, limit time.Duration, giveUp con
 func (s *Session) works(ctx context.Context) (working bool) {
 	ctx, cancel := context.WithTimeout(ctx, signEvery)
 	defer cancel()
-	err := s.store.checks.do(ctx, func(db asked) error {
+	err := s.store.checks.Do(ctx, func(db pg.Conn) error {
 		return db.QueryRow(ctx, sqlWorks, pgx.NamedArgs{"pid": int64(s.conn.PgConn().PID())}).Scan(&working)
 	})
 	return err == nil && working

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/eventlog"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // partitionWidth is how many ids one partition of the log spans. Partition k
@@ -51,7 +53,7 @@ func (s *Session) maintain(ctx context.Context, retention time.Duration) error {
 func (s *Session) currentPartition(ctx context.Context) (int64, error) {
 	var head taskfeed.Cursor
 	err := s.conn.QueryRow(ctx, sqlHead).Scan(&head)
-	return int64(head+1) / partitionWidth, wrap("read head of log", err)
+	return int64(head+1) / partitionWidth, pg.Wrap("read head of log", err)
 }
 
 const sqlPartitions = `
@@ -67,10 +69,10 @@ LIMIT 100000`
 func (s *Session) partitions(ctx context.Context) ([]int64, error) {
 	rows, err := s.conn.Query(ctx, sqlPartitions)
 	if err != nil {
-		return nil, wrap("list partitions", err)
+		return nil, pg.Wrap("list partitions", err)
 	}
 	ks, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	return ks, wrap("list partitions", err)
+	return ks, pg.Wrap("list partitions", err)
 }
 
 // Events that came before their partition was made wait in the default one; they
@@ -83,10 +85,10 @@ WITH early AS (
     DELETE FROM taskfeed.events_default
     WHERE id >= {from}
       AND id < {to}
-    RETURNING ` + tableColumns + `
+    RETURNING ` + eventlog.Columns + `
 )
-INSERT INTO taskfeed.events_{k} (` + tableColumns + `)
-SELECT ` + tableColumns + `
+INSERT INTO taskfeed.events_{k} (` + eventlog.Columns + `)
+SELECT ` + eventlog.Columns + `
 FROM early;
 ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to});
 SELECT taskfeed.restrict_rights('table events_{k}')`
@@ -130,7 +132,7 @@ func (s *Session) firstWaiting(ctx context.Context, partitions []int64, current 
 			args := pgx.NamedArgs{"width": int64(partitionWidth), "from": from * partitionWidth, "to": next * partitionWidth}
 			err := s.conn.QueryRow(ctx, sqlFirstWaiting, args).Scan(&waiting)
 			if !errors.Is(err, pgx.ErrNoRows) {
-				return waiting, wrap("look into the default partition", err)
+				return waiting, pg.Wrap("look into the default partition", err)
 			}
 		}
 		from = max(from, next+1)
@@ -163,7 +165,7 @@ func (s *Session) edge(ctx context.Context, statement string, k int64, age time.
 	if errors.Is(err, pgx.ErrNoRows) {
 		return 0, false, nil
 	}
-	return id, old, wrap("read age of partition", err)
+	return id, old, pg.Wrap("read age of partition", err)
 }
 
 // The id of the last event dropped is remembered in the same transaction: a
@@ -205,7 +207,7 @@ func (s *Session) rotate(ctx context.Context, current int64, age time.Duration) 
 		return err
 	}
 	_, err = s.conn.Exec(ctx, sqlRotate, pgx.NamedArgs{"last": (current+1)*partitionWidth - 1})
-	return wrap("rotate partitions", err)
+	return pg.Wrap("rotate partitions", err)
 }
 
 // alter runs a script about partition k as one transaction.
@@ -216,5 +218,5 @@ func (s *Session) alter(ctx context.Context, doing, script string, k int64) erro
 	if err != nil && s.Alive() {
 		_ = s.exec(ctx, "ROLLBACK") // the script's error says it all
 	}
-	return wrap(doing, err)
+	return pg.Wrap(doing, err)
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // Looks read what is new by their reasoning. Should it be wrong somewhere, or
@@ -57,7 +59,7 @@ func (s *Session) searchOn(ctx context.Context) error {
 	}
 	s.search.due = time.Now().Add(pause)
 	if err != nil {
-		return wrap("search for changes that were passed over", err)
+		return pg.Wrap("search for changes that were passed over", err)
 	}
 	s.search.block = beyond
 	if found {

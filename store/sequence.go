@@ -7,6 +7,8 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/locks"
+	"github.com/taskfeed/taskfeed/store/internal/eventlog"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // pages bounds how much one statement of the sequencer takes. Bytes are a rough
@@ -57,7 +59,7 @@ const sqlUnseen = `
 const (
 	changeColumns = `id, user_id, task_id, type, version, created_at, coalesce(data,
         jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message))) AS data`
-	sqlChangeSize = `CASE WHEN data IS NULL THEN 32 + coalesce(octet_length(message), 0) ELSE ` + sqlDataSize + ` END`
+	sqlChangeSize = `CASE WHEN data IS NULL THEN 32 + coalesce(octet_length(message), 0) ELSE ` + eventlog.DataSize + ` END`
 )
 
 // sqlAppend follows a CTE moved of deleted changes: it numbers them in the order
@@ -68,8 +70,8 @@ const sqlAppend = `
 appended AS (
     INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
     SELECT nextval('taskfeed.event_id'), user_id, task_id, type, version, data, created_at
-    FROM (SELECT ` + tableColumns + ` FROM moved ORDER BY id) AS in_order
-    RETURNING ` + tableColumns + `
+    FROM (SELECT ` + eventlog.Columns + ` FROM moved ORDER BY id) AS in_order
+    RETURNING ` + eventlog.Columns + `
 ), told AS (
     SELECT pg_notify('` + channelLog + `', '')
     FROM (SELECT FROM appended LIMIT 1) AS something
@@ -114,7 +116,7 @@ func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
 		return err
 	})
 	if err != nil {
-		return taskfeed.Moved{}, wrap("move changes", err)
+		return taskfeed.Moved{}, pg.Wrap("move changes", err)
 	}
 	return m, nil
 }
@@ -123,7 +125,7 @@ func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
 func collectMoved(rows pgx.Rows, limit int) (m taskfeed.Moved, snapshot string, err error) {
 	var e taskfeed.Event
 	candidates := 0
-	_, err = pgx.ForEachRow(rows, append(scanTargets(&e), &candidates, &snapshot), func() error {
+	_, err = pgx.ForEachRow(rows, append(eventlog.Targets(&e), &candidates, &snapshot), func() error {
 		if e.ID > 0 { // a move of nothing has one row all the same
 			m.Events = append(m.Events, e) // pgx scans into new memory each time
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/internal/locks"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // Names of the NOTIFY channels. Payloads carry nothing.
@@ -71,12 +72,12 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 		dial.Prepare(cfg) // a move is one round trip only when prepared
 	})
 	if err != nil {
-		return nil, wrap("connect to listen", err)
+		return nil, pg.Wrap("connect to listen", err)
 	}
 	session.conn = conn
 	if err := session.prepare(ctx); err != nil {
 		session.Close()
-		return nil, wrap("prepare session", err)
+		return nil, pg.Wrap("prepare session", err)
 	}
 	return session, nil
 }
@@ -132,7 +133,7 @@ func (s *Session) Follow(ctx context.Context) error {
 		return nil
 	}
 	err := s.do(ctx, "follow the log", sqlFollow)
-	if s.follows = err == nil; s.follows || !s.Alive() || !isLockTimeout(err) {
+	if s.follows = err == nil; s.follows || !s.Alive() || !pg.IsLockTimeout(err) {
 		return err
 	}
 	return s.do(ctx, "follow the log", "ROLLBACK; LISTEN "+channelLog)
@@ -182,14 +183,14 @@ func (s *Session) wait(ctx context.Context, d time.Duration) error {
 	if err != nil && ctx.Err() == nil && bounded.Err() != nil && !s.conn.IsClosed() {
 		return nil // d is over
 	}
-	return wrap("wait for the doorbell", err)
+	return pg.Wrap("wait for the doorbell", err)
 }
 
 // do runs a statement, or several without arguments, and drops its result.
 func (s *Session) do(ctx context.Context, doing, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	return wrap(doing, s.exec(ctx, statement))
+	return pg.Wrap(doing, s.exec(ctx, statement))
 }
 
 // exec runs statements without arguments as they stand.
@@ -203,7 +204,7 @@ func (s *Session) ask(ctx context.Context, doing, statement string) (yes bool, e
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	err = s.conn.QueryRow(ctx, statement).Scan(&yes)
-	return yes, wrap(doing, err)
+	return yes, pg.Wrap(doing, err)
 }
 
 // sqlEndStalledLeader ends a leader's session that is stuck in the middle of a
@@ -228,7 +229,7 @@ func (s *Session) EndStalledLeader(ctx context.Context) (ended bool, err error) 
 	defer cancel()
 	var n int
 	err = s.conn.QueryRow(ctx, sqlEndStalledLeader, pgx.NamedArgs{"stall": s.timeout}).Scan(&n)
-	return n > 0, wrap("look for a stalled leader", err)
+	return n > 0, pg.Wrap("look for a stalled leader", err)
 }
 
 // CheckListen proves that NOTIFY reaches a session opened over the listen URL.
@@ -255,9 +256,9 @@ func (s *Store) CheckListen(ctx context.Context) error {
 }
 
 func (s *Store) ring(ctx context.Context, channel string) error {
-	ctx, cancel := s.reading(ctx)
+	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
-	return wrap("notify", s.checks.do(ctx, func(db asked) error {
+	return pg.Wrap("notify", s.checks.Do(ctx, func(db pg.Conn) error {
 		var nothing any
 		return db.QueryRow(ctx, "SELECT pg_notify($1, '')", channel).Scan(&nothing)
 	}))

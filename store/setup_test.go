@@ -15,8 +15,10 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/devpg"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
+	"github.com/taskfeed/taskfeed/lab/plans"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -45,6 +47,18 @@ func setupAt(t *testing.T, url string) *fixture {
 	f.app = pgtest.Connect(t, url)
 	return f
 }
+
+// traced returns a reader of the history whose statements are recorded.
+func (f *fixture) traced(t *testing.T) (*history.Reader, *plans.Recorder) {
+	t.Helper()
+	recorded := &plans.Recorder{}
+	pool := *f.store.Queries()
+	pool.Conns = recorded.Watch(t, pool.Conns)
+	return history.New(&pool), recorded
+}
+
+// history reads what lists and timelines show.
+func (f *fixture) history() *history.Reader { return history.New(f.store.Queries()) }
 
 func openStore(t *testing.T, cfg store.Config) *store.Store {
 	t.Helper()

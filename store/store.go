@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // Config says where the database is.
@@ -103,12 +104,11 @@ const checkConns = 2
 
 // Store reads the log and the tasks. It is safe for concurrent use.
 type Store struct {
-	cfg    Config
-	feeds  *conns // the log, for subscribers
-	checks *conns // health, figures, commands; nothing that waits for a user's table
-	rest   *conns // what somebody asks for
-	listen dial.Config
-	scan   int // rows that a walk of a list may pass for one page
+	cfg     Config
+	feeds   *pg.Pool // the log, for subscribers
+	checks  *pg.Pool // health, figures, commands; nothing that waits for a user's table
+	queries *pg.Pool // what users and admins ask for
+	listen  dial.Config
 
 	halvings atomic.Int32 // of what a sequencer's statement takes on; see patience.go
 }
@@ -120,17 +120,17 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, scan: maxListScan, listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
+	s := &Store{cfg: cfg, listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
 	if err := dial.Check(cfg.ListenURL); err != nil {
 		return nil, err
 	}
-	rest := cfg.MaxConns - checkConns - cfg.FeedConns()
+	queries := cfg.MaxConns - checkConns - cfg.FeedConns()
 	for _, kind := range []struct {
-		conns **conns
-		size  int
-	}{{&s.feeds, cfg.FeedConns()}, {&s.checks, checkConns}, {&s.rest, rest}} {
+		pool **pg.Pool
+		size int
+	}{{&s.feeds, cfg.FeedConns()}, {&s.checks, checkConns}, {&s.queries, queries}} {
 		var err error
-		if *kind.conns, err = openConns(ctx, cfg.reads(), cfg.ListenURL != cfg.URL, kind.size); err != nil {
+		if *kind.pool, err = pg.Open(ctx, cfg.pool(kind.size)); err != nil {
 			s.Close()
 			return nil, fmt.Errorf("open database pool: %w", err)
 		}
@@ -138,25 +138,28 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// reads is how the pools connect. Postgres itself ends a read that goes on after
-// nobody waits for it any more.
-func (c Config) reads() dial.Config {
-	return dial.Config{URL: c.URL, Name: "taskfeed", StatementTimeout: c.ReadTimeout + 5*time.Second, LockTimeout: c.LockTimeout}
+// pool is how a pool of so many connections connects. The statement timeout has
+// Postgres end a read for which nobody waits any more.
+func (c Config) pool(size int) pg.Config {
+	return pg.Config{Shared: c.ListenURL != c.URL, Size: size, Timeout: c.ReadTimeout,
+		Dial: dial.Config{URL: c.URL, Name: "taskfeed", StatementTimeout: c.ReadTimeout + 5*time.Second, LockTimeout: c.LockTimeout}}
 }
+
+// Queries returns the pool for what users and admins ask for; store/history reads
+// through it. It is closed with the store.
+func (s *Store) Queries() *pg.Pool { return s.queries }
 
 // Close closes the pools and waits for reads under way. Sessions are closed by
 // those who opened them.
 func (s *Store) Close() {
-	for _, c := range []*conns{s.feeds, s.checks, s.rest} {
-		if c != nil {
-			c.pool.Close()
-		}
+	for _, p := range []*pg.Pool{s.feeds, s.checks, s.queries} {
+		p.Close()
 	}
 }
 
 // Ping asks the database for a sign of life.
 func (s *Store) Ping(ctx context.Context) error {
-	return wrap("ping", s.checks.do(ctx, func(db asked) error {
+	return pg.Wrap("ping", s.checks.Do(ctx, func(db pg.Conn) error {
 		var one int
 		return db.QueryRow(ctx, "SELECT 1").Scan(&one)
 	}))
@@ -164,8 +167,3 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // DefaultReadTimeout is that of Config.
 const DefaultReadTimeout = 20 * time.Second
-
-// reading bounds one read by the configured timeout.
-func (s *Store) reading(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, s.cfg.ReadTimeout)
-}

@@ -100,67 +100,67 @@ func listSurfaces() (all []surface) {
 			if !q.Created.From.IsZero() {
 				q.Created.From, q.Created.To = w.at.Add(-time.Minute), w.at.Add(time.Minute)
 			}
-			page, err := w.store.ListTasks(ctx, q)
+			page, err := w.history().ListTasks(ctx, q)
 			if err == nil && page.Next != "" {
 				q.After = page.Next
-				_, err = w.store.ListTasks(ctx, q)
+				_, err = w.history().ListTasks(ctx, q)
 			}
 			return rowsOf(page.Items), err
 		}})
 	}
 	for _, q := range eventQueries() {
 		all = append(all, surface{fmt.Sprintf("events %+v", q), func(ctx context.Context, w *world) (any, error) {
-			page, err := w.store.ListEvents(ctx, q)
+			page, err := w.history().ListEvents(ctx, q)
 			if err == nil && page.Next != "" {
 				q.After = page.Next
-				_, err = w.store.ListEvents(ctx, q)
+				_, err = w.history().ListEvents(ctx, q)
 			}
 			return eventsOf(page.Items), err
 		}})
 	}
 	return append(all,
 		surface{"a task", func(ctx context.Context, w *world) (any, error) {
-			task, err := w.store.FindTask(ctx, "t €")
+			task, err := w.history().FindTask(ctx, "t €")
 			return rowsOf([]taskfeed.Task{task.Task}), err
 		}},
 		surface{"an own task", func(ctx context.Context, w *world) (any, error) {
-			task, err := w.store.FindUserTask(ctx, zoe, "t €")
+			task, err := w.history().FindUserTask(ctx, zoe, "t €")
 			return rowsOf([]taskfeed.Task{task.Task}), err
 		}},
 		surface{"the text of a task", func(ctx context.Context, w *world) (any, error) {
-			task, err := w.store.FindUserTask(ctx, zoe, "t €")
+			task, err := w.history().FindUserTask(ctx, zoe, "t €")
 			if err != nil {
 				return nil, err
 			}
-			for _, err = range w.store.TaskText(ctx, &task, history.LargeField{Name: "result", Mark: 1}) {
+			for _, err = range w.history().TaskText(ctx, &task, history.LargeField{Name: "result", Mark: 1}) {
 				break // there is no text with this mark
 			}
 			return taskfeed.CodeOf(err), nil
 		}},
 		surface{"a timeline", func(ctx context.Context, w *world) (any, error) {
-			line, err := w.store.UserTaskEvents(ctx, zoe, "t €", "", 2)
+			line, err := w.history().UserTaskEvents(ctx, zoe, "t €", "", 2)
 			if err != nil {
 				return nil, err
 			}
-			if _, err := w.store.TaskEvents(ctx, "t €", "", 2); err != nil {
+			if _, err := w.history().TaskEvents(ctx, "t €", "", 2); err != nil {
 				return nil, err
 			}
-			more, err := w.store.UserTaskEvents(ctx, zoe, "t €", line.Next, 2)
+			more, err := w.history().UserTaskEvents(ctx, zoe, "t €", line.Next, 2)
 			return fmt.Sprint(line.Summary.Events, line.Summary.Attempts, eventsOf(line.Items), eventsOf(more.Items)), err
 		}},
 		surface{"statistics", func(ctx context.Context, w *world) (any, error) {
-			stats, err := w.store.Stats(ctx)
+			stats, err := w.history().Stats(ctx)
 			return fmt.Sprint(stats.Counts, len(stats.PerMinute)), err
 		}},
 		surface{"stalled tasks", func(ctx context.Context, w *world) (any, error) {
-			stalled, err := w.store.StalledTasks(ctx, time.Nanosecond)
+			stalled, err := w.history().StalledTasks(ctx, time.Nanosecond)
 			return fmt.Sprint(len(stalled)), err
 		}},
 		surface{"export of tasks", func(ctx context.Context, w *world) (any, error) {
-			return drained(w.store.ExportTasks(ctx, history.TaskQuery{UserID: zoe}))
+			return drained(w.history().ExportTasks(ctx, history.TaskQuery{UserID: zoe}))
 		}},
 		surface{"export of events", func(ctx context.Context, w *world) (any, error) {
-			return drained(w.store.ExportEvents(ctx, history.EventQuery{UserID: zoe}))
+			return drained(w.history().ExportEvents(ctx, history.EventQuery{UserID: zoe}))
 		}})
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // sqlCluster identifies the cluster and its history; neither function needs
@@ -65,5 +66,5 @@ func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bo
 		_, err := tx.Exec(ctx, sqlRememberCluster, pgx.NamedArgs{"system": system, "timeline": timeline})
 		return err
 	})
-	return jumped, wrap("take over the log", err)
+	return jumped, pg.Wrap("take over the log", err)
 }

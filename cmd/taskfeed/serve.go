@@ -22,6 +22,7 @@ import (
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/history"
 	"github.com/taskfeed/taskfeed/web"
 )
 
@@ -89,7 +90,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	deps := httpapi.Deps{
 		Hub:        h,
 		Verifier:   verifier,
-		History:    st,
+		History:    history.New(st.Queries()),
 		Commands:   st,
 		Checks:     append(checksOf(st, feed, hazards), hazards.checks()...),
 		Collectors: []prometheus.Collector{newFeedCollector(feed, st), hazards},

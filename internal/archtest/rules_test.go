@@ -19,11 +19,13 @@ var mayImport = map[string][]string{
 	"hub":        {root, "internal/fair"},
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
-	"store":      {root, "migrations", "store/history", "internal/dial", "internal/locks", "internal/pause"},
+	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "internal/dial", "internal/locks", "internal/pause"},
 	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "httpapi/contract", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
 	"web":        {},
 
-	"store/history": {root},
+	"store/history":           {root, "store/internal/eventlog", "store/internal/pg"},
+	"store/internal/eventlog": {root, "store/internal/pg"},
+	"store/internal/pg":       {root, "internal/dial"},
 
 	"httpapi/contract":          {},
 	"httpapi/contract/generate": {},
@@ -51,6 +53,7 @@ var mayImport = map[string][]string{
 	"lab/locked":       {},
 	"lab/mutations":    {},
 	"lab/netfault":     {"internal/pause"},
+	"lab/plans":        {},
 	"lab/pgtest":       {"internal/devpg", "lab/checkout", "lab/leaktest", "lab/netfault", "migrations"},
 	"lab/query":        {},
 	"lab/ssetest":      {root},
@@ -70,11 +73,13 @@ var testsMayImport = map[string][]string{
 	"internal/wsframe": {root, "auth", "hub", "httpapi"}, // the server that the Autobahn cases are played against
 	"lab/mutations":    {"lab/verify/check"},             // the properties that there are
 	"listener":         {"migrations", "store"},          // the real log
+	"store":            {"store/history"},                // everything that is asked of a database, in one test
+	"store/history":    {"store"},                        // the log that it reads
 }
 
 // testHelpers are for tests: other code does not import them unless mayImport names
 // one.
-var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/locked", "lab/netfault", "lab/pgtest", "lab/ssetest", "lab/wstest"}
+var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/locked", "lab/netfault", "lab/pgtest", "lab/plans", "lab/ssetest", "lab/wstest"}
 
 // home says which packages may import an outside module and its subpackages.
 type home struct {
@@ -85,7 +90,7 @@ type home struct {
 
 // homes lists every outside module in use.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},

@@ -91,7 +91,7 @@ func makeAllHostile(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	var patterns []string
-	for _, place := range []string{"store/*.go", "migrations/*.go", "migrations/*.sql", "listener/*.go", "cmd/taskfeed/*.go", "internal/dial/*.go", "internal/locks/*.go"} {
+	for _, place := range []string{"store/*.go", "store/history/*.go", "store/internal/*/*.go", "migrations/*.go", "migrations/*.sql", "listener/*.go", "cmd/taskfeed/*.go", "internal/dial/*.go", "internal/locks/*.go"} {
 		patterns = append(patterns, filepath.Join(root, place))
 	}
 	texts, err := readAll(patterns)

@@ -1,4 +1,4 @@
-package store
+package history
 
 import (
 	"context"
@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/history"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 const (
@@ -37,8 +37,8 @@ LIMIT 60`
 
 const sqlNow = `SELECT clock_timestamp()`
 
-func runningTasks(sort history.Sort) history.TaskQuery {
-	return history.TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}, Sort: sort}
+func runningTasks(sort Sort) TaskQuery {
+	return TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}, Sort: sort}
 }
 
 // Stats returns an overview: all tasks counted, the events of the present minute
@@ -46,31 +46,31 @@ func runningTasks(sort history.Sort) history.TaskQuery {
 // read one after the other, not in one snapshot, each within the read timeout.
 // Counting reads the whole table of tasks. It returns CodeUnavailable, with advice,
 // when a part takes too long.
-func (s *Store) Stats(ctx context.Context) (history.Stats, error) {
-	var stats history.Stats
+func (r *Reader) Stats(ctx context.Context) (Stats, error) {
+	var stats Stats
 	for _, read := range []func(context.Context) error{
 		func(ctx context.Context) (err error) {
 			args := pgx.NamedArgs{"statuses": texts(taskfeed.Statuses), "limit": maxCounts}
-			stats.Counts, err = readRows(ctx, s.rest, sqlCountTasks, args, pgx.RowToStructByPos[history.StatusCount])
+			stats.Counts, err = readRows(ctx, r, sqlCountTasks, args, pgx.RowToStructByPos[StatusCount])
 			return err
 		},
 		func(ctx context.Context) (err error) {
-			stats.PerMinute, err = readRows(ctx, s.rest, sqlCountMinutes, nil, scanMinute)
+			stats.PerMinute, err = readRows(ctx, r, sqlCountMinutes, nil, scanMinute)
 			return err
 		},
 		func(ctx context.Context) error {
-			tasks, err := s.firstTasks(ctx, runningTasks(history.SortCreated), 1)
+			tasks, err := r.firstTasks(ctx, runningTasks(SortCreated), 1)
 			if len(tasks) > 0 {
 				stats.OldestRunning = &tasks[0]
 			}
 			return err
 		},
 	} {
-		bounded, cancel := s.reading(ctx)
+		bounded, cancel := r.pool.Bound(ctx)
 		err := read(bounded)
 		cancel()
 		if err != nil {
-			return history.Stats{}, s.late(ctx, "read statistics", err)
+			return Stats{}, pg.Late(ctx, "read statistics", err)
 		}
 	}
 	return stats, nil
@@ -79,42 +79,42 @@ func (s *Store) Stats(ctx context.Context) (history.Stats, error) {
 // StalledTasks returns up to 50 tasks that run and did not change for longer than
 // after, those that stand still the longest first. It returns CodeBadRequest unless
 // after is more than 0.
-func (s *Store) StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error) {
+func (r *Reader) StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error) {
 	if after <= 0 {
-		return nil, refuse("stalled_after", "must be more than 0")
+		return nil, pg.Refuse("stalled_after", "must be more than 0")
 	}
-	bounded, cancel := s.reading(ctx)
+	bounded, cancel := r.pool.Bound(ctx)
 	defer cancel()
 	var now time.Time
-	err := s.rest.do(bounded, func(db asked) error { return db.QueryRow(bounded, sqlNow).Scan(&now) })
+	err := r.pool.Do(bounded, func(db pg.Conn) error { return db.QueryRow(bounded, sqlNow).Scan(&now) })
 	if err != nil {
-		return nil, s.late(ctx, "read the time", err)
+		return nil, pg.Late(ctx, "read the time", err)
 	}
-	q := runningTasks(history.SortUpdated)
+	q := runningTasks(SortUpdated)
 	q.Updated.To = now.Add(-after)
-	tasks, err := s.firstTasks(bounded, q, maxStalled)
-	return tasks, s.late(ctx, "list stalled tasks", err)
+	tasks, err := r.firstTasks(bounded, q, maxStalled)
+	return tasks, pg.Late(ctx, "list stalled tasks", err)
 }
 
-func (s *Store) firstTasks(ctx context.Context, q history.TaskQuery, limit int) ([]taskfeed.Task, error) {
+func (r *Reader) firstTasks(ctx context.Context, q TaskQuery, limit int) ([]taskfeed.Task, error) {
 	l, err := newTaskList(q)
 	if err != nil {
 		return nil, err
 	}
-	page, err := readPage(ctx, s.rest, l, "", s.pageOf(limit))
+	page, err := readPage(ctx, r, l, "", r.pageOf(limit))
 	return page.Items, err
 }
 
-func readRows[T any](ctx context.Context, c *conns, statement string, args pgx.NamedArgs, scan pgx.RowToFunc[T]) (items []T, err error) {
-	err = c.do(ctx, func(db asked) (err error) {
-		items, err = pgx.CollectRows(query(ctx, db, statement, args), scan)
+func readRows[T any](ctx context.Context, r *Reader, statement string, args pgx.NamedArgs, scan pgx.RowToFunc[T]) (items []T, err error) {
+	err = r.pool.Do(ctx, func(db pg.Conn) (err error) {
+		items, err = pgx.CollectRows(pg.Query(ctx, db, statement, args), scan)
 		return err
 	})
 	return items, err
 }
 
-func scanMinute(row pgx.CollectableRow) (history.MinuteCount, error) {
-	var m history.MinuteCount
+func scanMinute(row pgx.CollectableRow) (MinuteCount, error) {
+	var m MinuteCount
 	err := row.Scan(&m.Minute, &m.Count)
 	m.Minute = m.Minute.UTC()
 	return m, err

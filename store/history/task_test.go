@@ -1,4 +1,4 @@
-package store_test
+package history_test
 
 import (
 	"reflect"
@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/lab/plans"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -15,12 +15,12 @@ import (
 func readText(t *testing.T, f *fixture, task *history.WholeTask, field int) string {
 	t.Helper()
 	var text strings.Builder
-	for piece, err := range f.store.TaskText(t.Context(), task, task.Large[field]) {
+	for piece, err := range f.history.TaskText(t.Context(), task, task.Large[field]) {
 		if err != nil {
 			t.Fatalf("after %d bytes: %v", text.Len(), err)
 		}
-		if len(piece) > store.PieceBytes {
-			t.Errorf("a piece of %d bytes, want %d at most", len(piece), store.PieceBytes)
+		if len(piece) > history.PieceBytes {
+			t.Errorf("a piece of %d bytes, want %d at most", len(piece), history.PieceBytes)
 		}
 		text.WriteString(piece)
 	}
@@ -36,7 +36,7 @@ func TestFindTask(t *testing.T) {
 	exec(t, f.app, `UPDATE taskfeed.tasks SET progress = 41 WHERE id = 'full'`)
 	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id, status, result) VALUES ('large', 'bob', 'completed', to_jsonb(repeat('x', 3000000)))`)
 
-	got, err := f.store.FindTask(t.Context(), "full")
+	got, err := f.history.FindTask(t.Context(), "full")
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -49,11 +49,11 @@ func TestFindTask(t *testing.T) {
 	if !reflect.DeepEqual(got, history.WholeTask{Task: want}) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	bare, err := f.store.FindTask(t.Context(), "bare")
+	bare, err := f.history.FindTask(t.Context(), "bare")
 	if err != nil || bare.Status != taskfeed.StatusQueued || bare.Result != nil || bare.Kind+bare.Message+bare.Error != "" || bare.Version != 1 {
 		t.Errorf("a bare task: got %+v (%v), want one that is queued and empty", bare, err)
 	}
-	large, err := f.store.FindTask(t.Context(), "large")
+	large, err := f.history.FindTask(t.Context(), "large")
 	if err != nil || large.Result != nil || len(large.Large) != 1 || len(readText(t, f, &large, 0)) != 3_000_002 {
 		t.Errorf("a large result: got %d bytes and %v (%v), want all 3,000,002 to be read apart", len(large.Result), large.Large, err)
 	}
@@ -61,8 +61,8 @@ func TestFindTask(t *testing.T) {
 		"none": taskfeed.CodeNotFound, "": taskfeed.CodeNotFound, "FULL": taskfeed.CodeNotFound, "full ": taskfeed.CodeNotFound,
 		"' OR true --": taskfeed.CodeNotFound, "%": taskfeed.CodeNotFound, strings.Repeat("x", 10_000): taskfeed.CodeNotFound,
 		"fu\x00ll": taskfeed.CodeBadRequest, "\xff": taskfeed.CodeBadRequest} {
-		_, err := f.store.FindTask(t.Context(), id)
-		_, own := f.store.FindUserTask(t.Context(), "bob", id)
+		_, err := f.history.FindTask(t.Context(), id)
+		_, own := f.history.FindUserTask(t.Context(), "bob", id)
 		if got := taskfeed.CodeOf(err); got != want || taskfeed.CodeOf(own) != want {
 			t.Errorf("task %.20q: code %q (%v, %v), want %q", id, got, err, own, want)
 		}
@@ -77,7 +77,7 @@ func TestLargeText(t *testing.T) {
 		ALTER TABLE taskfeed.tasks ALTER COLUMN result SET STORAGE EXTERNAL; -- spares the test the compression
 		INSERT INTO taskfeed.tasks (id, user_id, status, message, result, error)
 		VALUES ('t', 'alice', 'failed', repeat('é𝄞a', 1500000), to_jsonb(repeat('x', 9500000)), repeat('e', 2000000))`)
-	task, err := f.store.FindUserTask(t.Context(), "alice", "t")
+	task, err := f.history.FindUserTask(t.Context(), "alice", "t")
 	if err != nil || len(task.Large) != 3 || task.Message+task.Error != "" || task.Result != nil {
 		t.Fatalf("found %+v (%v), want three fields to be read apart", task.Large, err)
 	}
@@ -88,7 +88,7 @@ func TestLargeText(t *testing.T) {
 	}
 	t.Run("no piece of another text", func(t *testing.T) {
 		pieces := 0
-		for _, err = range f.store.TaskText(t.Context(), &task, task.Large[1]) {
+		for _, err = range f.history.TaskText(t.Context(), &task, task.Large[1]) {
 			if pieces++; pieces == 1 {
 				exec(t, f.app, `UPDATE taskfeed.tasks SET progress = 50, message = 'short'`)
 			}
@@ -110,23 +110,18 @@ func TestStrangersLearnNothing(t *testing.T) {
 	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id, status, message, result)
 		SELECT 'large', 'alice', 'running', string_agg(md5(i::text), ''), jsonb_agg(md5(i::text)) FROM generate_series(1, 100000) AS i`)
 	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id) VALUES ('small', 'alice')`)
-	ran := &recorder{}
-	s, err := f.store.Traced(t.Context(), ran)
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(s.Close)
+	s, ran := traced(t, f.store)
 	blocks := func(userID, id string) int {
 		t.Helper()
-		ran.take()
+		ran.Take()
 		_, err := s.FindUserTask(t.Context(), userID, id)
 		if own := userID == "alice" && id != "none"; own != (err == nil) {
 			t.Fatalf("%s asks for %s: %v", userID, id, err)
 		}
 		read := 0
-		for _, st := range ran.take() {
-			plan := explain(t, f.app, st)
-			plan.visit(func(n *planNode) { read = max(read, n.blocks()) })
+		for _, st := range ran.Take() {
+			plan := st.Explain(t, f.app)
+			plan.Visit(func(n *plans.Node) { read = max(read, n.Blocks()) })
 		}
 		return read
 	}

@@ -1,4 +1,4 @@
-package store
+package history
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/history"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // What is too large of a task is left out here as it is in lists, and read in
@@ -38,36 +38,36 @@ func mark(name string) string {
 // FindTask returns a task as its row stands now; what is large of it is left to
 // TaskText. It returns CodeNotFound when there is none with this id. It does not
 // ask whose task it is.
-func (s *Store) FindTask(ctx context.Context, id string) (history.WholeTask, error) {
-	return s.findTask(ctx, sqlFindTask, pgx.NamedArgs{"id": id})
+func (r *Reader) FindTask(ctx context.Context, id string) (WholeTask, error) {
+	return r.findTask(ctx, sqlFindTask, pgx.NamedArgs{"id": id})
 }
 
 // FindUserTask is FindTask for the tasks of one user: there are no others.
-func (s *Store) FindUserTask(ctx context.Context, userID, id string) (history.WholeTask, error) {
-	return s.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "user_id": userID})
+func (r *Reader) FindUserTask(ctx context.Context, userID, id string) (WholeTask, error) {
+	return r.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "user_id": userID})
 }
 
-func (s *Store) findTask(ctx context.Context, statement string, args pgx.NamedArgs) (history.WholeTask, error) {
-	bounded, cancel := s.reading(ctx)
+func (r *Reader) findTask(ctx context.Context, statement string, args pgx.NamedArgs) (WholeTask, error) {
+	bounded, cancel := r.pool.Bound(ctx)
 	defer cancel()
-	var t history.WholeTask
-	err := s.rest.do(bounded, func(db asked) (err error) {
-		t, err = pgx.CollectExactlyOneRow(query(bounded, db, statement, args), scanFoundTask)
+	var t WholeTask
+	err := r.pool.Do(bounded, func(db pg.Conn) (err error) {
+		t, err = pgx.CollectExactlyOneRow(pg.Query(bounded, db, statement, args), scanFoundTask)
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return history.WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
+		return WholeTask{}, &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such task"}
 	}
-	return t, s.late(ctx, "find task", err)
+	return t, pg.Late(ctx, "find task", err)
 }
 
 // scanFoundTask takes the columns of sqlFindTask.
-func scanFoundTask(row pgx.CollectableRow) (t history.WholeTask, err error) {
+func scanFoundTask(row pgx.CollectableRow) (t WholeTask, err error) {
 	var marks []*int64
 	t.Task, err = scanWholeTask(row, &marks)
 	for i, m := range marks {
 		if m != nil {
-			t.Large = append(t.Large, history.LargeField{Name: largeFields[i], Mark: *m})
+			t.Large = append(t.Large, LargeField{Name: largeFields[i], Mark: *m})
 		}
 	}
 	t.Truncated = nil
@@ -101,21 +101,21 @@ var errTaskChanged = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 // time. Each piece has Postgres make the whole text again: that is what the
 // memory costs. It ends with the first error, CodeUnavailable when the field has
 // another text by now.
-func (s *Store) TaskText(ctx context.Context, t *history.WholeTask, f history.LargeField) iter.Seq2[string, error] {
+func (r *Reader) TaskText(ctx context.Context, t *WholeTask, f LargeField) iter.Seq2[string, error] {
 	statement := strings.ReplaceAll(sqlTaskText, "{field}", pgx.Identifier{f.Name}.Sanitize())
 	return func(yield func(string, error) bool) {
 		for at, length := 1, 1; at <= length; {
 			var piece string
 			args := pgx.NamedArgs{"id": t.ID, "user_id": t.UserID, "mark": f.Mark, "at": at, "chars": pieceChars, "bytes": pieceBytes}
-			bounded, cancel := s.reading(ctx)
-			err := s.rest.do(bounded, func(db asked) error {
-				_, err := pgx.ForEachRow(query(bounded, db, statement, args), []any{&piece, &length}, func() error { return nil })
+			bounded, cancel := r.pool.Bound(ctx)
+			err := r.pool.Do(bounded, func(db pg.Conn) error {
+				_, err := pgx.ForEachRow(pg.Query(bounded, db, statement, args), []any{&piece, &length}, func() error { return nil })
 				return err
 			})
 			cancel()
 			switch {
 			case err != nil:
-				yield("", s.late(ctx, fmt.Sprintf("read %s of a task", f.Name), err))
+				yield("", pg.Late(ctx, fmt.Sprintf("read %s of a task", f.Name), err))
 				return
 			case piece == "":
 				yield("", errTaskChanged)

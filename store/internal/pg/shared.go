@@ -1,4 +1,4 @@
-package store
+package pg
 
 import (
 	"context"
@@ -7,26 +7,26 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// local asks over a session that is not ours alone: each statement is sent with
-// those that set its parameters, in one transaction and one round trip.
-type local struct {
+// sharedConn is a connection to a pooler, whose sessions others use too. Each
+// statement is sent together with those that set the parameters of its transaction,
+// in one round trip.
+type sharedConn struct {
 	conn   *pgx.Conn
 	params []string
 }
 
-// SendBatch sends the batch behind the parameters.
-func (l local) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+// SendBatch sends the batch after the statements that set the parameters.
+func (c sharedConn) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
 	whole := &pgx.Batch{}
-	for _, statement := range l.params {
+	for _, statement := range c.params {
 		whole.Queue(statement)
 	}
 	whole.QueuedQueries = append(whole.QueuedQueries, b.QueuedQueries...)
-	return l.conn.SendBatch(ctx, whole)
+	return c.conn.SendBatch(ctx, whole)
 }
 
-// Query is a batch of one. Its statement is never prepared, as those of a batch
-// are not.
-func (l local) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+// Query sends a batch of one statement, which is never prepared.
+func (c sharedConn) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	if len(args) > 0 {
 		if _, ok := args[0].(pgx.QueryExecMode); ok {
 			args = args[1:]
@@ -34,34 +34,34 @@ func (l local) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 	}
 	b := &pgx.Batch{}
 	b.Queue(sql, args...)
-	results := l.SendBatch(ctx, b)
-	for range l.params {
+	results := c.SendBatch(ctx, b)
+	for range c.params {
 		if _, err := results.Exec(); err != nil {
-			_ = results.Close() // the first error says it
+			_ = results.Close() // the first error is the cause
 			return failedRows{err: err}, err
 		}
 	}
 	rows, err := results.Query()
 	if err != nil {
-		_ = results.Close() // the first error says it
+		_ = results.Close() // the first error is the cause
 		return failedRows{err: err}, err
 	}
 	return &batchRows{Rows: rows, results: results}, nil
 }
 
 // QueryRow is Query for one row.
-func (l local) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	rows, _ := l.Query(ctx, sql, args...) // rows tell of errors too
+func (c sharedConn) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	rows, _ := c.Query(ctx, sql, args...) // the rows report the error too
 	return oneRow{rows}
 }
 
-// BeginTx begins a transaction with the parameters.
-func (l local) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
-	tx, err := l.conn.BeginTx(ctx, options)
+// BeginTx begins a transaction and sets the parameters in it.
+func (c sharedConn) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error) {
+	tx, err := c.conn.BeginTx(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	for _, statement := range l.params {
+	for _, statement := range c.params {
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return nil, errors.Join(err, tx.Rollback(ctx))
 		}
@@ -69,7 +69,7 @@ func (l local) BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, erro
 	return tx, nil
 }
 
-// batchRows ends the batch together with its rows.
+// batchRows closes the batch together with its rows.
 type batchRows struct {
 	pgx.Rows
 	results pgx.BatchResults
@@ -98,7 +98,7 @@ func (r *batchRows) Err() error {
 	return r.err
 }
 
-// oneRow reads the first of its rows.
+// oneRow scans the first of its rows.
 type oneRow struct{ rows pgx.Rows }
 
 func (r oneRow) Scan(dest ...any) error {
@@ -116,7 +116,7 @@ func (r oneRow) Scan(dest ...any) error {
 	return r.rows.Err()
 }
 
-// failedRows are none, for a reason.
+// failedRows has no rows and reports an error.
 type failedRows struct {
 	pgx.Rows
 	err error

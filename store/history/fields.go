@@ -1,4 +1,4 @@
-package store
+package history
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ const (
 	maxNesting    = 512     // levels of a result, as in events
 )
 
-// fieldSize is about how long a field is as text, by the measure of sqlDataSize.
+// fieldSize is about how long a field is as text, by the measure of eventlog.DataSize.
 func fieldSize(name string) string {
 	return "coalesce(pg_column_size(" + name + ") * CASE WHEN pg_column_compression(" + name + ") IS NULL THEN 1 ELSE 16 END, 0)"
 }

@@ -1,4 +1,4 @@
-package store_test
+package history_test
 
 import (
 	"slices"
@@ -11,6 +11,16 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
+// sqlLongFeed makes a log of 100,000 broadcasts, a task of alice's with 20,000
+// events, and few of what is looked for.
+const sqlLongFeed = `
+	INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
+	SELECT i, CASE WHEN i % 6 = 0 THEN 'alice' END, CASE WHEN i % 6 = 0 THEN 'secret' END,
+	    CASE WHEN i IN (7, 60001, 119999) THEN 'rare' WHEN i % 6 = 0 THEN 'task_progress' ELSE 'common' END, i, '{}', now()
+	FROM generate_series(1, 120000) AS i;
+	INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at) VALUES (120001, 'bob', 'own', 'rare', 1, '{}', now());
+	SELECT setval('taskfeed.event_id', 120001)`
+
 // TestListsThatFindLittle: a list of a type that there is none of read the whole
 // log for one page, and twenty at a time were as many scans of it. A page passes
 // so many events and no more; whoever follows next gets what a plain SELECT finds.
@@ -19,14 +29,9 @@ func TestListsThatFindLittle(t *testing.T) {
 	f := setup(t)
 	exec(t, f.app, sqlLongFeed)
 	exec(t, f.app, "VACUUM ANALYZE taskfeed.events")
-	recorded := &recorder{}
-	s, err := f.store.Traced(t.Context(), recorded)
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(s.Close)
+	s, recorded := traced(t, f.store)
 	const scan, limit = 5000, 50
-	s.SetListScan(scan)
+	s.SetScan(scan)
 	nothing, rare := []taskfeed.Type{"nothing"}, []taskfeed.Type{"rare", "nothing"}
 	now := value[time.Time](t, f.app, "SELECT now()")
 	ever := history.TimeRange{To: now.Add(time.Hour)}
@@ -58,7 +63,7 @@ func TestListsThatFindLittle(t *testing.T) {
 			if want := selected(t, f.app, c.q); !slices.Equal(got, want) || pages >= c.pages {
 				t.Errorf("got %v in %d pages, want %v in %d at most", got, pages+1, want, c.pages)
 			}
-			for _, statement := range recorded.take() {
+			for _, statement := range recorded.Take() {
 				wantIndexed(t, f.app, statement, float64(c.rows*scan+4*limit), "")
 			}
 		})

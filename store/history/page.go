@@ -1,4 +1,4 @@
-package store
+package history
 
 import (
 	"context"
@@ -10,13 +10,10 @@ import (
 	"iter"
 	"strings"
 	"time"
-	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/history"
+	"github.com/taskfeed/taskfeed/store/internal/eventlog"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // Lists are read along an index, page by page: a page begins after the place of
@@ -29,7 +26,6 @@ const (
 	maxListBytes   = 4 << 20 // of data in one page of a list, by the measure of sqlSize and in fact
 	maxExportBytes = 1 << 20 // likewise, in one page of an export
 	exportLimit    = 1000    // items in one page of an export
-	maxTextBytes   = 255     // of a text in a query; no id is longer
 	maxTypes       = 100     // in one query
 	maxListScan    = 50_000  // rows that a walk may pass for one page
 )
@@ -122,7 +118,7 @@ func (w walk) statement(l list) string {
 	sql = strings.NewReplacer("{raw}", l.raw, "{table}", l.table, "{where}", strings.Join(w.where, "\n      AND "),
 		"{narrow}", strings.Join(w.narrow, " AND "), "{order}", w.order, "{sorted}", l.order).Replace(sql)
 	if w.eachOwner {
-		return ofEachOwner(sql)
+		return eventlog.OfEachOwner(sql)
 	}
 	return sql
 }
@@ -159,13 +155,6 @@ func pinned(column, argument, keys string, where ...string) walk {
 	return walk{order: order, where: append([]string{column + " = ANY (ARRAY[" + argument + "::text])"}, where...)}
 }
 
-// query runs a statement of the history. It is planned for its very arguments
-// each time: which index is best depends on them.
-func query(ctx context.Context, db over, statement string, args pgx.NamedArgs) pgx.Rows {
-	rows, _ := db.Query(ctx, statement, pgx.QueryExecModeExec, args) // rows tell of errors too
-	return rows
-}
-
 // extent is how much a page may hold, and may take.
 type extent struct {
 	items int
@@ -173,69 +162,26 @@ type extent struct {
 	scan  int // rows that each walk may pass, those that a filter leaves out among them
 }
 
-func (s *Store) pageOf(limit int) extent { return extent{limit, maxListBytes, s.scan} }
+func (r *Reader) pageOf(limit int) extent { return extent{limit, maxListBytes, r.scan} }
 
-func (s *Store) pageOfExport() extent { return extent{exportLimit, maxExportBytes, s.scan} }
-
-// collect reads a page whose rows end with the number of candidates, whether the
-// row fits, and whether a walk ends with it; where they end with less, all fit. It
-// returns what the next page comes after, nil when there is no more. The statement
-// ends a page by what it takes items to measure; where they turn out to be larger,
-// the page ends here.
-func collect[T any](rows pgx.Rows, limit int, size func(*T) int, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, last *T, err error) {
-	defer rows.Close()
-	items = []T{}
-	candidates, fits, ends := 0, true, false
-	for held := 0; held < limit && !ends && rows.Next(); {
-		item, err := scan(rows, &candidates, &fits, &ends)
-		if err != nil {
-			return nil, nil, err
-		}
-		if fits {
-			held += size(&item)
-			items = append(items, item)
-		}
-		if ends {
-			last = &item
-		}
-	}
-	rows.Close()
-	if last == nil && candidates > len(items) && len(items) > 0 {
-		last = &items[len(items)-1]
-	}
-	return items, last, rows.Err()
-}
+func (r *Reader) pageOfExport() extent { return extent{exportLimit, maxExportBytes, r.scan} }
 
 // pager is a list of tasks or of events.
 type pager[P any] interface {
-	begins(after string) error // whether a page can, or the token is none of this list
-	page(ctx context.Context, db over, after string, e extent) (P, error)
+	begins(after string) error // refuses a token that is not of this list
+	page(ctx context.Context, db pg.Querier, after string, e extent) (P, error)
 }
 
 // readPage reads one page over a connection of its own.
-func readPage[P any](ctx context.Context, c *conns, l pager[P], after string, e extent) (page P, err error) {
+func readPage[P any](ctx context.Context, r *Reader, l pager[P], after string, e extent) (page P, err error) {
 	if err := l.begins(after); err != nil {
 		return page, err // without a connection
 	}
-	err = c.do(ctx, func(db asked) (err error) {
+	err = r.pool.Do(ctx, func(db pg.Conn) (err error) {
 		page, err = l.page(ctx, db, after, e)
 		return err
 	})
 	return page, err
-}
-
-// late is wrap for a read that began with ctx and had its own time limit: its
-// error says what to do when it took too long, by that limit or by the caller's.
-func (s *Store) late(ctx context.Context, doing string, err error) error {
-	pgErr, _ := errors.AsType[*pgconn.PgError](err)
-	canceled := pgErr != nil && pgErr.Code == "57014" // by statement_timeout, say
-	tooLate := canceled || errors.Is(err, context.DeadlineExceeded)
-	if err == nil || !tooLate || errors.Is(ctx.Err(), context.Canceled) { // the last: the caller has gone
-		return wrap(doing, err)
-	}
-	return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
-		Message: "the database took too long: narrow the filter, for example by a shorter range of time, or try again",
-		Err:     fmt.Errorf("%s: %w", doing, err)}
 }
 
 // export yields the items of one page after the other. It ends with the first
@@ -314,13 +260,13 @@ func parseToken(token string, fingerprint uint64) (place, error) {
 		return place{}, errBadToken
 	}
 	p := place{at: time.UnixMicro(int64(binary.BigEndian.Uint64(b[9:]))).UTC(), key: string(b[17:])}
-	if p.at.Before(placeFirst.at) || p.at.After(placeLast.at) || !isText(p.key) {
+	if p.at.Before(placeFirst.at) || p.at.After(placeLast.at) || !pg.IsText(p.key) {
 		return place{}, errBadToken
 	}
 	return p, nil
 }
 
-var errBadToken = refuse("after", "is no page token of this list with this filter and sort: "+
+var errBadToken = pg.Refuse("after", "is no page token of this list with this filter and sort: "+
 	`take "next" of the page before, or leave it out for the first page`)
 
 // fingerprint tells lists apart by what they select and how they are sorted. The
@@ -331,32 +277,15 @@ func fingerprint(q any) uint64 {
 	return h.Sum64()
 }
 
-// refuse names what is wrong with a field of a query.
-func refuse(field, problem string) error {
-	return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: field + " " + problem}
-}
-
 func checkLimit(limit int) error {
-	if limit < 1 || limit > history.MaxPageLimit {
-		return refuse("limit", fmt.Sprintf("must be from 1 to %d", history.MaxPageLimit))
+	if limit < 1 || limit > MaxPageLimit {
+		return pg.Refuse("limit", fmt.Sprintf("must be from 1 to %d", MaxPageLimit))
 	}
 	return nil
-}
-
-func checkText(field, text string) error {
-	if len(text) > maxTextBytes || !isText(text) {
-		return refuse(field, fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL characters", maxTextBytes))
-	}
-	return nil
-}
-
-// isText reports whether Postgres can hold the text.
-func isText(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsRune(s, 0)
 }
 
 // checkSort returns the sort, or the default when there is none.
-func checkSort(sort, otherwise history.Sort, allowed ...history.Sort) (history.Sort, error) {
+func checkSort(sort, otherwise Sort, allowed ...Sort) (Sort, error) {
 	if sort == "" {
 		return otherwise, nil
 	}
@@ -367,12 +296,12 @@ func checkSort(sort, otherwise history.Sort, allowed ...history.Sort) (history.S
 		}
 		names[i] = string(a)
 	}
-	return "", refuse("sort", "must be one of "+strings.Join(names, ", "))
+	return "", pg.Refuse("sort", "must be one of "+strings.Join(names, ", "))
 }
 
 // checkRange returns the range in whole microseconds, which is what Postgres
 // keeps: rounding up selects the same.
-func checkRange(field string, r history.TimeRange) (history.TimeRange, error) {
+func checkRange(field string, r TimeRange) (TimeRange, error) {
 	bounds := []*time.Time{&r.From, &r.To}
 	for i, suffix := range []string{"_after", "_before"} {
 		if bounds[i].IsZero() {
@@ -381,12 +310,12 @@ func checkRange(field string, r history.TimeRange) (history.TimeRange, error) {
 		}
 		t := bounds[i].UTC()
 		if t.Before(placeFirst.at) || t.After(placeLast.at) {
-			return r, refuse(field+suffix, "must be in the years 1 to 9998")
+			return r, pg.Refuse(field+suffix, "must be in the years 1 to 9998")
 		}
 		*bounds[i] = t.Add(time.Microsecond - 1).Truncate(time.Microsecond)
 	}
 	if !r.From.IsZero() && !r.To.IsZero() && r.From.After(r.To) {
-		return r, refuse(field+"_after", "is later than "+field+"_before: swap them")
+		return r, pg.Refuse(field+"_after", "is later than "+field+"_before: swap them")
 	}
 	return r, nil
 }

@@ -1,4 +1,4 @@
-package store
+package pg
 
 import (
 	"context"
@@ -12,28 +12,24 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
+// SQLSTATEs that have a code or a message of their own.
 const (
-	// notText is the SQLSTATE of text that Postgres cannot hold: a NUL, bytes that
-	// are not UTF-8.
-	notText = "22021"
-	// notAllowed is that of a right that is missing, and of a policy that would
-	// hide rows: we ask for an error then, for a part of the rows would be a lie.
-	notAllowed = "42501"
+	lockNotAvailable       = "55P03"
+	queryCanceled          = "57014"
+	insufficientPrivilege  = "42501" // also of a row-level policy that would hide rows: sessions ask for an error then
+	characterNotInEncoding = "22021" // a NUL, or bytes that are not UTF-8
 )
 
-// lockNotAvailable is the SQLSTATE of a lock that was not given in time.
-const lockNotAvailable = "55P03"
-
-// isLockTimeout reports whether a lock was not given in time.
-func isLockTimeout(err error) bool {
+// IsLockTimeout reports whether a statement gave up waiting for a lock.
+func IsLockTimeout(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == lockNotAvailable
 }
 
-// wrap says what we were doing and gives an error of the database the code that
-// callers act on, unless it has one. A fault that passes by itself is
-// CodeUnavailable; nil stays nil.
-func wrap(doing string, err error) error {
+// Wrap adds what we were doing and gives an error of the database the code that
+// callers act on, unless it has a code already. It returns CodeUnavailable when the
+// same statement may succeed later, and nil for nil.
+func Wrap(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -41,7 +37,7 @@ func wrap(doing string, err error) error {
 		return err
 	}
 	err = fmt.Errorf("%s: %w", doing, err)
-	if isLockTimeout(err) {
+	if IsLockTimeout(err) {
 		return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 			Message: "a table is locked by another session, for example to be changed; try again", Err: err}
 	}
@@ -50,18 +46,32 @@ func wrap(doing string, err error) error {
 	}
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
-	case ok && pgErr.Code == notText:
+	case ok && pgErr.Code == characterNotInEncoding:
 		return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: "text must be UTF-8 without NUL characters", Err: err}
-	case ok && pgErr.Code == notAllowed:
+	case ok && pgErr.Code == insufficientPrivilege:
 		return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 			Message: "the database refuses this server its tables: a right is missing, or row-level security applies to its role; taskfeed doctor says what to run", Err: err}
 	}
 	return err
 }
 
+// Late is Wrap for a read that began with ctx and had a time limit of its own. When
+// the read took too long, by that limit or by the caller's, the error says what to do.
+func Late(ctx context.Context, doing string, err error) error {
+	pgErr, _ := errors.AsType[*pgconn.PgError](err)
+	canceled := pgErr != nil && pgErr.Code == queryCanceled // by statement_timeout, for example
+	tooLate := canceled || errors.Is(err, context.DeadlineExceeded)
+	if err == nil || !tooLate || errors.Is(ctx.Err(), context.Canceled) { // the last: the caller has gone
+		return Wrap(doing, err)
+	}
+	return &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+		Message: "the database took too long: narrow the filter, for example by a shorter range of time, or try again",
+		Err:     fmt.Errorf("%s: %w", doing, err)}
+}
+
 // passing reports whether the same statement may succeed later unchanged: the
-// connection failed, the server is starting or stopping, resources ran out, a
-// lock or a timeout got in the way. Classes are those of the Postgres manual,
+// connection failed, the server is starting or stopping, resources ran out, or a
+// lock or a timeout got in the way. The classes are those of the Postgres manual,
 // appendix A.
 func passing(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {

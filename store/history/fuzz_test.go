@@ -1,9 +1,10 @@
-package store
+package history
 
 import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // FuzzPageToken: a page token is refused, or it is just the one that the place it
@@ -21,7 +22,7 @@ func FuzzPageToken(f *testing.F) {
 			}
 			return
 		}
-		if p.at.Before(placeFirst.at) || p.at.After(placeLast.at) || !isText(p.key) {
+		if p.at.Before(placeFirst.at) || p.at.After(placeLast.at) || !pg.IsText(p.key) {
 			t.Errorf("%q: got a place that Postgres cannot compare with: %+v", token, p)
 		}
 		if got := p.token(list); got != token {

@@ -1,14 +1,10 @@
-package store_test
+package history_test
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +12,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
+	"github.com/taskfeed/taskfeed/lab/plans"
 	"github.com/taskfeed/taskfeed/store"
 	"github.com/taskfeed/taskfeed/store/history"
 )
@@ -60,12 +57,12 @@ func fillLarge(t testing.TB, conn *pgx.Conn, n int) {
 	statements := []string{"SET session_replication_role = replica; SET synchronous_commit = off; SET maintenance_work_mem = '128MB'",
 		sqlLargeTasks, "DROP TABLE taskfeed.events_0"}
 	for k := range largePartitions {
-		from := fmt.Sprint(k * store.PartitionWidth)
+		from := fmt.Sprint(k * partitionWidth)
 		if k == 0 {
 			from = "MINVALUE"
 		}
 		statements = append(statements, strings.NewReplacer("{k}", fmt.Sprint(k), "{n}", fmt.Sprint(n/largePartitions), "{partitions}", fmt.Sprint(largePartitions),
-			"{from}", from, "{to}", fmt.Sprint((k+1)*store.PartitionWidth)).Replace(sqlLargePartition))
+			"{from}", from, "{to}", fmt.Sprint((k+1)*partitionWidth)).Replace(sqlLargePartition))
 	}
 	for _, sql := range append(statements, "VACUUM ANALYZE taskfeed.events", "VACUUM ANALYZE taskfeed.tasks") {
 		if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -74,120 +71,25 @@ func fillLarge(t testing.TB, conn *pgx.Conn, n int) {
 	}
 }
 
-// statement is one that a store ran; a plain one, with the plan that a batch insists on.
-type statement struct {
-	sql   string
-	args  []any
-	plain bool
-}
-
-// recorder records what a store runs.
-type recorder struct {
-	mu         sync.Mutex
-	statements []statement
-}
-
-func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if sql := strings.TrimSpace(d.SQL); strings.HasPrefix(sql, "SELECT") || strings.HasPrefix(sql, "WITH") {
-		r.statements = append(r.statements, statement{sql, d.Args, false})
-	}
-	return ctx
-}
-
-func (r *recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
-	return ctx
-}
-
-func (r *recorder) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if d.SQL != store.SQLPlainPlan {
-		r.statements = append(r.statements, statement{d.SQL, d.Args, true})
-	}
-}
-
-func (r *recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
-
-func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-
-func (r *recorder) take() []statement {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	taken := r.statements
-	r.statements = nil
-	return taken
-}
-
-// planNode is what EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) says of one node.
-type planNode struct {
-	NodeType      string     `json:"Node Type"`
-	Relation      string     `json:"Relation Name"`
-	Index         string     `json:"Index Name"`
-	Rows          float64    `json:"Actual Rows"`
-	Loops         float64    `json:"Actual Loops"`
-	RemovedFilter float64    `json:"Rows Removed by Filter"`
-	RemovedCheck  float64    `json:"Rows Removed by Index Recheck"`
-	Hit           int        `json:"Shared Hit Blocks"`
-	Read          int        `json:"Shared Read Blocks"`
-	Plans         []planNode `json:"Plans"`
-}
-
-// visit calls f for the node and all below it.
-func (n *planNode) visit(f func(*planNode)) {
-	f(n)
-	for i := range n.Plans {
-		n.Plans[i].visit(f)
-	}
-}
-
-// blocks is how many pages of tables and indexes were looked at.
-func (n *planNode) blocks() int { return n.Hit + n.Read }
-
-func explain(t *testing.T, conn *pgx.Conn, s statement) *planNode {
-	t.Helper()
-	var text []byte
-	batch := &pgx.Batch{} // one transaction
-	if s.plain {
-		batch.Queue(store.SQLPlainPlan)
-	}
-	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "+s.sql, slices.DeleteFunc(slices.Clone(s.args), isMode)...).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&text) })
-	if err := conn.SendBatch(t.Context(), batch).Close(); err != nil {
-		t.Fatalf("explain %s: %v", s.sql, err)
-	}
-	var plans []struct{ Plan planNode }
-	if err := json.Unmarshal(text, &plans); err != nil || len(plans) != 1 {
-		t.Fatalf("plan of %s: %v\n%s", s.sql, err, text)
-	}
-	return &plans[0].Plan
-}
-
-func isMode(arg any) bool {
-	_, mode := arg.(pgx.QueryExecMode)
-	return mode
-}
-
 var bigTable = regexp.MustCompile(`^(tasks|events_[0-9]+)$`)
 
 // wantIndexed fails when a plan reads a whole big table, or more rows of them
 // than it should to find what it shows.
-func wantIndexed(t *testing.T, conn *pgx.Conn, s statement, most float64, mayScan string) {
+func wantIndexed(t *testing.T, conn *pgx.Conn, s plans.Statement, most float64, mayScan string) {
 	t.Helper()
 	rows, how := 0.0, ""
-	explain(t, conn, s).visit(func(n *planNode) {
-		if !bigTable.MatchString(n.Relation) || n.Relation == mayScan {
+	s.Explain(t, conn).Visit(func(n *plans.Node) {
+		if !bigTable.MatchString(n.Table) || n.Table == mayScan {
 			return
 		}
-		if n.NodeType == "Seq Scan" {
-			t.Errorf("%s is read as a whole by %s", n.Relation, s.sql)
+		if n.Type == "Seq Scan" {
+			t.Errorf("%s is read as a whole by %s", n.Table, s.SQL)
 		}
 		rows += (n.Rows + n.RemovedFilter + n.RemovedCheck) * n.Loops
-		how += fmt.Sprintf("\n%s %s on %s: %v rows, %v removed", n.NodeType, n.Index, n.Relation, n.Rows, n.RemovedFilter+n.RemovedCheck)
+		how += fmt.Sprintf("\n%s %s on %s: %v rows, %v removed", n.Type, n.Index, n.Table, n.Rows, n.RemovedFilter+n.RemovedCheck)
 	})
 	if rows > most {
-		t.Errorf("%v rows of big tables are read, want at most %v, by %s with %v%s", rows, most, s.sql, s.args, how)
+		t.Errorf("%v rows of big tables are read, want at most %v, by %s with %v%s", rows, most, s.SQL, s.Args, how)
 	}
 }
 
@@ -198,13 +100,7 @@ func TestLargeHistory(t *testing.T) {
 	url := pgtest.New(t)
 	conn := pgtest.Connect(t, url)
 	fillLarge(t, conn, 1_000_000)
-	plain := openStore(t, store.Config{URL: url})
-	recorded := &recorder{}
-	s, err := plain.Traced(t.Context(), recorded)
-	if err != nil {
-		t.Fatalf("open a store: %v", err)
-	}
-	t.Cleanup(s.Close)
+	s, recorded := traced(t, openStore(t, store.Config{URL: url}))
 	now := value[time.Time](t, conn, "SELECT now()")
 
 	t.Run("tasks", func(t *testing.T) {
@@ -218,7 +114,7 @@ func TestLargeHistory(t *testing.T) {
 			if err != nil || len(page.Items) == 0 {
 				t.Errorf("%+v: got %d tasks, error %v, want some", c.q, len(page.Items), err)
 			}
-			for _, statement := range recorded.take() {
+			for _, statement := range recorded.Take() {
 				wantIndexed(t, conn, statement, c.most, "")
 			}
 		}
@@ -234,7 +130,7 @@ func TestLargeHistory(t *testing.T) {
 			if err != nil || len(page.Items) == 0 {
 				t.Errorf("%+v: got %d events, error %v, want some", c.q, len(page.Items), err)
 			}
-			for _, statement := range recorded.take() {
+			for _, statement := range recorded.Take() {
 				wantIndexed(t, conn, statement, c.most, "")
 			}
 		}
@@ -244,7 +140,7 @@ func TestLargeHistory(t *testing.T) {
 		if err != nil || len(page.Items) != 500 || page.Summary.Events != 1000 {
 			t.Fatalf("got %d events, summary %+v, error %v, want 500 of 1000", len(page.Items), page.Summary, err)
 		}
-		for _, statement := range recorded.take() {
+		for _, statement := range recorded.Take() {
 			wantIndexed(t, conn, statement, 1100, "")
 		}
 	})
@@ -256,8 +152,8 @@ func TestLargeHistory(t *testing.T) {
 		if stalled, err := s.StalledTasks(t.Context(), time.Hour); err != nil || len(stalled) != 50 {
 			t.Fatalf("got %d stalled tasks, error %v, want 50", len(stalled), err)
 		}
-		for _, statement := range recorded.take() {
-			if strings.Contains(statement.sql, "GROUP BY status, kind") {
+		for _, statement := range recorded.Take() {
+			if strings.Contains(statement.SQL, "GROUP BY status, kind") {
 				wantIndexed(t, conn, statement, 0, "tasks")
 			} else {
 				wantIndexed(t, conn, statement, 3600*10+1000, "") // what the log has of an hour
@@ -336,7 +232,7 @@ func largeEventQueries(now time.Time) []largeEventQuery {
 
 // pageBlocks returns how many blocks the first page of all events takes, and one
 // after 20,000 of them.
-func pageBlocks(t *testing.T, s *store.Store, recorded *recorder, conn *pgx.Conn) (first, deep int) {
+func pageBlocks(t *testing.T, s *history.Reader, recorded *plans.Recorder, conn *pgx.Conn) (first, deep int) {
 	t.Helper()
 	q := history.EventQuery{Limit: history.MaxPageLimit}
 	for range 20_000 / history.MaxPageLimit {
@@ -346,15 +242,15 @@ func pageBlocks(t *testing.T, s *store.Store, recorded *recorder, conn *pgx.Conn
 		}
 		q.After = page.Next
 	}
-	all := recorded.take()
-	return explain(t, conn, all[0]).blocks(), explain(t, conn, all[len(all)-1]).blocks()
+	all := recorded.Take()
+	return all[0].Explain(t, conn).Blocks(), all[len(all)-1].Explain(t, conn).Blocks()
 }
 
 // TestExportMemory exports more than it may keep. It does not run beside other
 // tests, whose memory it would count.
 func TestExportMemory(t *testing.T) {
 	url := pgtest.New(t)
-	s := openStore(t, store.Config{URL: url})
+	s := open(t, store.Config{URL: url})
 	const events, each, most = 100_000, 1000, 32 << 20
 	exec(t, pgtest.Connect(t, url), `
 		INSERT INTO taskfeed.events (id, user_id, type, data, created_at)

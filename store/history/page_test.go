@@ -1,8 +1,7 @@
-package store_test
+package history_test
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -22,7 +21,7 @@ import (
 // what is wrong, before the database is asked.
 func TestBadQueries(t *testing.T) {
 	t.Parallel()
-	s := openStore(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/nowhere"})
+	s := open(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/nowhere"})
 	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 	long := strings.Repeat("x", 256)
 	for field, queries := range map[string][]history.TaskQuery{
@@ -70,14 +69,6 @@ func TestBadQueries(t *testing.T) {
 	}
 }
 
-func wantRefused(t *testing.T, name, field string, err error) {
-	t.Helper()
-	e, _ := errors.AsType[*taskfeed.Error](err)
-	if e == nil || e.Code != taskfeed.CodeBadRequest || !strings.HasPrefix(e.Message, field+" ") {
-		t.Errorf("%s: got %v, want %s that begins with %q", name, err, taskfeed.CodeBadRequest, field)
-	}
-}
-
 // TestSQLIsData is bad input 46 for the filters that are compared as a whole;
 // TestListTasksAgainstModel does so for parts of texts.
 func TestSQLIsData(t *testing.T) {
@@ -86,19 +77,19 @@ func TestSQLIsData(t *testing.T) {
 	add(t, f.app, "x")
 	moveAll(t, f.session)
 	for _, odd := range oddTexts[1:] {
-		if got := listTasks(t, f.store, history.TaskQuery{UserID: odd, Limit: 1}, func() {}); len(got) > 0 {
+		if got := listTasks(t, f.history, history.TaskQuery{UserID: odd, Limit: 1}, func() {}); len(got) > 0 {
 			t.Errorf("tasks of user %q: got %v, want none", odd, taskIDs(got))
 		}
-		if got := listTasks(t, f.store, history.TaskQuery{Kind: odd, Limit: 1}, func() {}); len(got) > 0 {
+		if got := listTasks(t, f.history, history.TaskQuery{Kind: odd, Limit: 1}, func() {}); len(got) > 0 {
 			t.Errorf("tasks of kind %q: got %v, want none", odd, taskIDs(got))
 		}
-		if got := listEvents(t, f.store, history.EventQuery{UserID: odd, Types: []taskfeed.Type{taskfeed.Type(odd)}, Limit: 1}, func() {}); len(got) > 0 {
+		if got := listEvents(t, f.history, history.EventQuery{UserID: odd, Types: []taskfeed.Type{taskfeed.Type(odd)}, Limit: 1}, func() {}); len(got) > 0 {
 			t.Errorf("events of user and type %q: got %v, want none", odd, eventIDs(got))
 		}
-		_, err := f.store.TaskEvents(t.Context(), odd, "", 1)
+		_, err := f.history.TaskEvents(t.Context(), odd, "", 1)
 		wantCode(t, err, taskfeed.CodeNotFound)
 	}
-	if got := taskIDs(table(t, f.store)); !slices.Equal(got, []string{"x"}) {
+	if got := taskIDs(table(t, f.history)); !slices.Equal(got, []string{"x"}) {
 		t.Errorf("tasks: got %q, want x alone", got)
 	}
 }
@@ -107,7 +98,7 @@ func TestSQLIsData(t *testing.T) {
 func TestPageTokens(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := openStore(t, store.Config{URL: url})
+	s := open(t, store.Config{URL: url})
 	conn := pgtest.Connect(t, url)
 	addMany(t, conn, "t", 5)
 	insertEvents(t, conn, []taskfeed.Event{{ID: 1, TaskID: "t1", Type: "a", Data: []byte("{}"), Timestamp: epoch}, {ID: 2, TaskID: "t1", Type: "a", Data: []byte("{}"), Timestamp: epoch}})
@@ -180,12 +171,12 @@ func TestPagesAreStable(t *testing.T) {
 	for _, q := range []history.TaskQuery{{}, {UserID: "alice"}, {Statuses: []taskfeed.Status{"running", "queued"}}, {Sort: history.SortCreated},
 		{Text: "e", Sort: history.SortCreated}, {Created: history.TimeRange{From: epoch}}} {
 		q.Limit = 9
-		wantOnce(t, fmt.Sprintf("%+v", q), 40, taskIDs(listTasks(t, f.store, q, churn)))
+		wantOnce(t, fmt.Sprintf("%+v", q), 40, taskIDs(listTasks(t, f.history, q, churn)))
 	}
 	moveAll(t, f.session)
 	for _, q := range []history.EventQuery{{}, {Sort: history.SortID}, {UserID: "alice", IncludeBroadcast: true}, {Time: history.TimeRange{From: epoch.AddDate(-1, 0, 0)}}} {
 		q.Limit, q.Types = 50, []taskfeed.Type{taskfeed.TypeTaskQueued, taskfeed.TypeTaskStarted}
-		wantOnce(t, fmt.Sprintf("%+v", q), 40, tasks(listEvents(t, f.store, q, func() {
+		wantOnce(t, fmt.Sprintf("%+v", q), 40, tasksOf(listEvents(t, f.history, q, func() {
 			exec(t, f.app, "SELECT taskfeed.broadcast('notice') FROM generate_series(1, 3)")
 			moveAll(t, f.session)
 		})))
@@ -221,13 +212,13 @@ func TestLargeItems(t *testing.T) {
 		FROM generate_series(1, 9) AS i`)
 	pages := 0
 	all := allPages(t, 500, func() {}, func(after string) ([]taskfeed.Task, string, error) {
-		page, err := f.store.ListTasks(t.Context(), history.TaskQuery{Sort: history.SortCreated, After: after, Limit: 500})
+		page, err := f.history.ListTasks(t.Context(), history.TaskQuery{Sort: history.SortCreated, After: after, Limit: 500})
 		bytes := 0
 		for _, task := range page.Items[:max(len(page.Items)-1, 0)] {
 			bytes += len(task.Result)
 		}
-		if bytes > store.MaxListBytes {
-			t.Errorf("page %d: got %d bytes before the last item, want at most %d", pages, bytes, store.MaxListBytes)
+		if bytes > history.MaxListBytes {
+			t.Errorf("page %d: got %d bytes before the last item, want at most %d", pages, bytes, history.MaxListBytes)
 		}
 		pages++
 		return page.Items, page.Next, err
@@ -235,7 +226,7 @@ func TestLargeItems(t *testing.T) {
 	if ids := strings.Join(taskIDs(all), ""); ids != "123456789" || pages < 2 {
 		t.Errorf("got tasks %s in %d pages, want 123456789 in several", ids, pages)
 	}
-	if got := taskIDs(exported(t, f.store.ExportTasks(t.Context(), history.TaskQuery{Sort: history.SortCreated}))); strings.Join(got, "") != "123456789" {
+	if got := taskIDs(exported(t, f.history.ExportTasks(t.Context(), history.TaskQuery{Sort: history.SortCreated}))); strings.Join(got, "") != "123456789" {
 		t.Errorf("export: got %q, want 123456789", got)
 	}
 }
@@ -265,12 +256,12 @@ func TestLargeFieldsInLists(t *testing.T) {
 			exec(t, f.app, "ALTER TABLE taskfeed.tasks ALTER COLUMN "+column+" SET STORAGE "+c.storage)
 		}
 		exec(t, f.app, fmt.Sprintf("INSERT INTO taskfeed.tasks (id, user_id, status, message, result, error) VALUES ('%s', 'alice', 'running', %s, %s, %s)", id, c.message, c.result, c.fault))
-		found, err := f.store.FindTask(t.Context(), id)
+		found, err := f.history.FindTask(t.Context(), id)
 		whole := found.Task
 		if err != nil || whole.Truncated != nil {
 			t.Fatalf("task %s: truncated %q, error %v, want it whole", id, whole.Truncated, err)
 		}
-		page, err := f.store.ListTasks(t.Context(), history.TaskQuery{Limit: 1})
+		page, err := f.history.ListTasks(t.Context(), history.TaskQuery{Limit: 1})
 		if err != nil || len(page.Items) != 1 || page.Items[0].ID != id {
 			t.Fatalf("list: got %d tasks, error %v, want task %s", len(page.Items), err, id)
 		}
@@ -293,7 +284,7 @@ func TestLargeFieldsInLists(t *testing.T) {
 				len(listed.Message), len(listed.Result), len(listed.Error), listed.Version, len(whole.Message), len(whole.Result), len(whole.Error), whole.Version)
 		}
 	}
-	stalled, err := f.store.StalledTasks(t.Context(), time.Nanosecond)
+	stalled, err := f.history.StalledTasks(t.Context(), time.Nanosecond)
 	if err != nil || len(stalled) == 0 {
 		t.Errorf("stalled: got %d tasks, error %v, want some", len(stalled), err)
 	}
@@ -305,31 +296,27 @@ func TestLateReads(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	conn, other := pgtest.Connect(t, url), pgtest.Connect(t, url)
-	addMany(t, conn, "t", store.ExportLimit+10)
-	for name, cfg := range map[string]store.Config{
-		"read timeout": {URL: url, ReadTimeout: 3 * time.Second, LockTimeout: time.Minute},
-	} {
-		s := openStore(t, cfg)
-		var read []taskfeed.Task
-		var late error
-		for task, err := range s.ExportTasks(t.Context(), history.TaskQuery{}) {
-			if late = err; err != nil {
-				break
-			}
-			if read = append(read, task); len(read) == store.ExportLimit {
-				exec(t, other, "BEGIN; LOCK TABLE taskfeed.tasks")
-			}
+	addMany(t, conn, "t", history.ExportLimit+10)
+	r := open(t, store.Config{URL: url, ReadTimeout: 3 * time.Second, LockTimeout: time.Minute})
+	var read []taskfeed.Task
+	var late error
+	for task, err := range r.ExportTasks(t.Context(), history.TaskQuery{}) {
+		if late = err; err != nil {
+			break
 		}
-		exec(t, other, "ROLLBACK")
-		_, after, found := strings.Cut(fmt.Sprint(late), "after=")
-		if taskfeed.CodeOf(late) != taskfeed.CodeUnavailable || !mention(late, "took too long", "narrow the filter") || !found {
-			t.Fatalf("%s: got %v after %d tasks, want %s with advice", name, late, len(read), taskfeed.CodeUnavailable)
+		if read = append(read, task); len(read) == history.ExportLimit {
+			exec(t, other, "BEGIN; LOCK TABLE taskfeed.tasks")
 		}
-		after, _, _ = strings.Cut(after, ":")
-		read = append(read, exported(t, openStore(t, store.Config{URL: url}).ExportTasks(t.Context(), history.TaskQuery{After: after}))...)
-		if ids := slices.Compact(slices.Sorted(slices.Values(taskIDs(read)))); len(ids) != store.ExportLimit+10 || len(read) != len(ids) {
-			t.Errorf("%s: got %d tasks, %d different ones, when gone on, want %d", name, len(read), len(ids), store.ExportLimit+10)
-		}
+	}
+	exec(t, other, "ROLLBACK")
+	_, after, found := strings.Cut(fmt.Sprint(late), "after=")
+	if taskfeed.CodeOf(late) != taskfeed.CodeUnavailable || !mention(late, "took too long", "narrow the filter") || !found {
+		t.Fatalf("got %v after %d tasks, want %s with advice", late, len(read), taskfeed.CodeUnavailable)
+	}
+	after, _, _ = strings.Cut(after, ":")
+	read = append(read, exported(t, open(t, store.Config{URL: url}).ExportTasks(t.Context(), history.TaskQuery{After: after}))...)
+	if ids := slices.Compact(slices.Sorted(slices.Values(taskIDs(read)))); len(ids) != history.ExportLimit+10 || len(read) != len(ids) {
+		t.Errorf("got %d tasks, %d different ones, when gone on, want %d", len(read), len(ids), history.ExportLimit+10)
 	}
 }
 
@@ -342,13 +329,14 @@ func TestReadOnly(t *testing.T) {
 	moveAll(t, f.session)
 	exec(t, f.app, "ALTER DATABASE "+value[string](t, f.app, "SELECT quote_ident(current_database())")+" SET default_transaction_read_only = on")
 	s := openStore(t, store.Config{URL: f.url})
-	if got := taskIDs(table(t, s)); !slices.Equal(got, []string{"x"}) {
+	r := history.New(s.Queries())
+	if got := taskIDs(table(t, r)); !slices.Equal(got, []string{"x"}) {
 		t.Errorf("tasks: got %q, want x", got)
 	}
-	if _, err := s.TaskEvents(t.Context(), "x", "", 1); err != nil {
+	if _, err := r.TaskEvents(t.Context(), "x", "", 1); err != nil {
 		t.Errorf("timeline: %v", err)
 	}
-	if _, err := s.Stats(t.Context()); err != nil {
+	if _, err := r.Stats(t.Context()); err != nil {
 		t.Errorf("stats: %v", err)
 	}
 	wantCode(t, s.Command(t.Context(), taskfeed.CommandDisconnectUser, "alice"), taskfeed.CodeUnavailable)
@@ -365,10 +353,11 @@ func TestPooledHistory(t *testing.T) {
 		separator = "&"
 	}
 	s := openStore(t, store.Config{URL: f.url, ListenURL: f.url + separator + "application_name=direct"})
-	if got := taskIDs(table(t, s)); !slices.Equal(got, []string{"x"}) {
+	r := history.New(s.Queries())
+	if got := taskIDs(table(t, r)); !slices.Equal(got, []string{"x"}) {
 		t.Errorf("tasks: got %q, want x", got)
 	}
-	timeline, err := s.TaskEvents(t.Context(), "x", "", 1)
+	timeline, err := r.TaskEvents(t.Context(), "x", "", 1)
 	if err != nil || len(timeline.Items) != 1 {
 		t.Errorf("timeline: got %v, error %v, want one event", timeline.Items, err)
 	}

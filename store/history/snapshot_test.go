@@ -1,4 +1,4 @@
-package store_test
+package history_test
 
 import (
 	"context"
@@ -15,7 +15,6 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
-	"github.com/taskfeed/taskfeed/store"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -29,7 +28,7 @@ type mirror struct {
 }
 
 // newMirror reads a snapshot, page by page.
-func newMirror(t lister, s *store.Store, f taskfeed.Filter, sort history.Sort, limit int, between func()) *mirror {
+func newMirror(t lister, s *history.Reader, f taskfeed.Filter, sort history.Sort, limit int, between func()) *mirror {
 	t.Helper()
 	m := &mirror{filter: f, cursor: -1, tasks: map[string]taskfeed.Task{}}
 	allPages(t, limit, between, func(after string) ([]taskfeed.Task, string, error) {
@@ -129,7 +128,7 @@ func (m *mirror) follow(t *testing.T, log []taskfeed.Event, table []taskfeed.Tas
 }
 
 // table reads all tasks.
-func table(t *testing.T, s *store.Store) []taskfeed.Task {
+func table(t *testing.T, s *history.Reader) []taskfeed.Task {
 	t.Helper()
 	return listTasks(t, s, history.TaskQuery{Limit: 500}, func() {})
 }
@@ -177,10 +176,10 @@ func TestSnapshotCursor(t *testing.T) {
 			run(c.moved)
 			moveAll(t, f.session)
 			run(c.waiting)
-			m := newMirror(t, f.store, everything, history.SortCreated, 10, func() {})
+			m := newMirror(t, f.history, everything, history.SortCreated, 10, func() {})
 			run(c.later)
 			moveAll(t, f.session)
-			m.follow(t, readLog(t, f.store), table(t, f.store))
+			m.follow(t, readLog(t, f.store, everything), table(t, f.history))
 			if m.dropped != c.dropped {
 				t.Errorf("events dropped: got %d, want %d", m.dropped, c.dropped)
 			}
@@ -194,7 +193,7 @@ func TestSnapshotCursorIsNotBehindRetention(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	exec(t, f.app, "UPDATE taskfeed.log_state SET expired_through = 77")
-	page, err := f.store.ListTasks(t.Context(), history.TaskQuery{Limit: 1})
+	page, err := f.history.ListTasks(t.Context(), history.TaskQuery{Limit: 1})
 	if err != nil || page.Cursor != 77 {
 		t.Errorf("cursor: got %d, error %v, want 77", page.Cursor, err)
 	}
@@ -214,7 +213,7 @@ func TestSnapshotCursorOfOneSnapshot(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var err error
-		if page, err = f.store.ListTasks(t.Context(), history.TaskQuery{Limit: 10}); err != nil {
+		if page, err = f.history.ListTasks(t.Context(), history.TaskQuery{Limit: 10}); err != nil {
 			t.Errorf("list tasks: %v", err)
 		}
 	})
@@ -227,7 +226,7 @@ func TestSnapshotCursorOfOneSnapshot(t *testing.T) {
 	wg.Wait()
 	m := &mirror{filter: everything, cursor: page.Cursor, tasks: map[string]taskfeed.Task{}}
 	m.show(page.Items)
-	m.follow(t, readLog(t, f.store), table(t, f.store))
+	m.follow(t, readLog(t, f.store, everything), table(t, f.history))
 	if m.cursor != 1 || m.applied != 1 {
 		t.Errorf("got cursor %d and %d events applied after it, want 1 and 1", m.cursor, m.applied)
 	}
@@ -242,7 +241,7 @@ func TestSnapshotCursorBesideAMove(t *testing.T) {
 	moveAll(t, f.session)
 	exec(t, f.app, `BEGIN; INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
 		VALUES (nextval('taskfeed.event_id'), 'alice', 'x', 'task_deleted', 2, '{}', now())`)
-	m := newMirror(t, f.store, everything, "", 10, func() {})
+	m := newMirror(t, f.history, everything, "", 10, func() {})
 	exec(t, f.app, "COMMIT")
 	if m.cursor != 1 {
 		t.Errorf("cursor: got %d, want 1, the last event that can be seen", m.cursor)
@@ -255,7 +254,6 @@ func TestSnapshotCursorBesideAMove(t *testing.T) {
 func TestSnapshotCursorUnderLoad(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	f.session.SetPages(9, 100, 1000)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var writers, sequencer sync.WaitGroup
@@ -285,11 +283,11 @@ func TestSnapshotCursorUnderLoad(t *testing.T) {
 	})
 	done := make(chan struct{})
 	go func() { writers.Wait(); close(done) }()
-	mirrors := takeSnapshots(t, f.store, done, moves)
+	mirrors := takeSnapshots(t, f.history, done, moves)
 	stop()
 	sequencer.Wait()
 	moveAll(t, f.session)
-	log, tasks := readLog(t, f.store), table(t, f.store)
+	log, tasks := readLog(t, f.store, everything), table(t, f.history)
 	applied, dropped := 0, 0
 	for _, m := range mirrors {
 		m.follow(t, log, tasks)
@@ -303,7 +301,7 @@ func TestSnapshotCursorUnderLoad(t *testing.T) {
 
 // takeSnapshots takes them until the writers are done, and lets the sequencer
 // move between pages.
-func takeSnapshots(t *testing.T, s *store.Store, done <-chan struct{}, moves chan<- struct{}) (mirrors []*mirror) {
+func takeSnapshots(t *testing.T, s *history.Reader, done <-chan struct{}, moves chan<- struct{}) (mirrors []*mirror) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(8, 9))
 	nudge := func() {

@@ -1,4 +1,4 @@
-package store
+package history
 
 import (
 	"context"
@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/history"
+	"github.com/taskfeed/taskfeed/store/internal/eventlog"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // An hour is indexed because updated_at itself changes with every progress
@@ -36,7 +37,7 @@ const containsText = `(strpos(lower(id), lower(@text)) > 0 OR strpos(lower(messa
 
 // taskList is a query for tasks in normal form, checked, and how it is read.
 type taskList struct {
-	q           history.TaskQuery
+	q           TaskQuery
 	fingerprint uint64
 	byUpdated   bool
 	desc        bool
@@ -44,15 +45,15 @@ type taskList struct {
 	args        pgx.NamedArgs // but for the place, the limit and the bytes
 }
 
-func newTaskList(q history.TaskQuery) (*taskList, error) {
+func newTaskList(q TaskQuery) (*taskList, error) {
 	q, err := normalTaskQuery(q)
 	if err != nil {
 		return nil, err
 	}
 	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "text": q.Text,
 		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
-	l.byUpdated = q.Sort == history.SortUpdated || q.Sort == history.SortUpdatedDesc
-	l.desc = q.Sort == history.SortCreatedDesc || q.Sort == history.SortUpdatedDesc
+	l.byUpdated = q.Sort == SortUpdated || q.Sort == SortUpdatedDesc
+	l.desc = q.Sort == SortCreatedDesc || q.Sort == SortUpdatedDesc
 	how := list{table: "taskfeed.tasks", raw: taskRaw, columns: taskColumns, size: taskSize,
 		order: "created_at{desc}, id{desc}", desc: l.desc, walks: l.walks()}
 	if l.byUpdated {
@@ -63,23 +64,23 @@ func newTaskList(q history.TaskQuery) (*taskList, error) {
 }
 
 // normalTaskQuery checks all but After and Limit, which it leaves out.
-func normalTaskQuery(q history.TaskQuery) (_ history.TaskQuery, err error) {
+func normalTaskQuery(q TaskQuery) (_ TaskQuery, err error) {
 	for field, text := range map[string]string{"user_id": q.UserID, "kind": q.Kind, "q": q.Text} {
-		if err := checkText(field, text); err != nil {
+		if err := pg.CheckText(field, text); err != nil {
 			return q, err
 		}
 	}
 	for _, s := range q.Statuses {
 		if !slices.Contains(taskfeed.Statuses, s) {
-			return q, refuse("status", fmt.Sprintf("must be one of %q", taskfeed.Statuses))
+			return q, pg.Refuse("status", fmt.Sprintf("must be one of %q", taskfeed.Statuses))
 		}
 	}
 	q.Statuses = slices.Compact(slices.Sorted(slices.Values(q.Statuses)))
 	if len(q.Statuses) == len(taskfeed.Statuses) {
 		q.Statuses = nil
 	}
-	q.Sort, err = checkSort(q.Sort, history.SortCreatedDesc,
-		history.SortCreated, history.SortCreatedDesc, history.SortUpdated, history.SortUpdatedDesc)
+	q.Sort, err = checkSort(q.Sort, SortCreatedDesc,
+		SortCreated, SortCreatedDesc, SortUpdated, SortUpdatedDesc)
 	if err != nil {
 		return q, err
 	}
@@ -164,14 +165,14 @@ func (l *taskList) begins(after string) error {
 }
 
 // page reads the page that begins after a token.
-func (l *taskList) page(ctx context.Context, db over, after string, e extent) (page history.TaskPage, err error) {
+func (l *taskList) page(ctx context.Context, db pg.Querier, after string, e extent) (page TaskPage, err error) {
 	p, err := l.start(after)
 	if err != nil {
 		return page, err
 	}
 	args := pgx.NamedArgs{"at": p.at, "key": p.key, "limit": e.items, "bytes": e.bytes}
 	maps.Copy(args, l.args)
-	items, last, err := collect(query(ctx, db, l.statement, args), e.bytes, taskBytes, scanTask)
+	items, last, err := eventlog.Collect(pg.Query(ctx, db, l.statement, args), e.bytes, taskBytes, scanTask)
 	if err != nil {
 		return page, err
 	}
@@ -194,7 +195,7 @@ func (l *taskList) place(t *taskfeed.Task) place {
 // advice, when it takes too long: Kind and Text narrow what is read along an
 // index but have none of their own.
 //
-// The first page comes with a cursor (see [history.TaskPage]). It is the id of
+// The first page comes with a cursor (see [TaskPage]). It is the id of
 // the last event that is visible in the very snapshot in which the tasks are
 // read. Why that is exact:
 //
@@ -217,32 +218,32 @@ func (l *taskList) place(t *taskfeed.Task) place {
 //     it at the deletion and builds the present one anew; a client whose task has
 //     a version that the former one never reached drops all of that. Either way
 //     it arrives at the present one. Only until then may it show a former state.
-func (s *Store) ListTasks(ctx context.Context, q history.TaskQuery) (history.TaskPage, error) {
+func (r *Reader) ListTasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	l, err := newTaskList(q)
 	if err != nil {
-		return history.TaskPage{}, err
+		return TaskPage{}, err
 	}
 	if err := checkLimit(q.Limit); err != nil {
-		return history.TaskPage{}, err
+		return TaskPage{}, err
 	}
-	bounded, cancel := s.reading(ctx)
+	bounded, cancel := r.pool.Bound(ctx)
 	defer cancel()
 	if q.After != "" {
-		page, err := readPage(bounded, s.rest, l, q.After, s.pageOf(q.Limit))
-		return page, s.late(ctx, "list tasks", err)
+		page, err := readPage(bounded, r, l, q.After, r.pageOf(q.Limit))
+		return page, pg.Late(ctx, "list tasks", err)
 	}
-	var page history.TaskPage
+	var page TaskPage
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err = s.rest.do(bounded, func(db asked) error {
+	err = r.pool.Do(bounded, func(db pg.Conn) error {
 		return pgx.BeginTxFunc(bounded, db, snapshot, func(tx pgx.Tx) (err error) {
-			if page, err = l.page(bounded, tx, "", s.pageOf(q.Limit)); err != nil {
+			if page, err = l.page(bounded, tx, "", r.pageOf(q.Limit)); err != nil {
 				return err
 			}
-			page.Cursor, err = readCursor(bounded, tx, "read cursor of snapshot", sqlLastID)
+			page.Cursor, err = eventlog.LastID(bounded, tx)
 			return err
 		})
 	})
-	return page, s.late(ctx, "list tasks", err)
+	return page, pg.Late(ctx, "list tasks", err)
 }
 
 // ExportTasks yields all tasks that q selects from q.After on, in order, and
@@ -250,15 +251,15 @@ func (s *Store) ListTasks(ctx context.Context, q history.TaskQuery) (history.Tas
 // so the reader may take its time and memory stays bounded; what is written
 // meanwhile may show or not, as from page to page of a list. It ends with the
 // first error: one of ListTasks, whose message says where to go on.
-func (s *Store) ExportTasks(ctx context.Context, q history.TaskQuery) iter.Seq2[taskfeed.Task, error] {
+func (r *Reader) ExportTasks(ctx context.Context, q TaskQuery) iter.Seq2[taskfeed.Task, error] {
 	return export(q.After, func(after string) ([]taskfeed.Task, string, error) {
 		l, err := newTaskList(q)
 		if err != nil {
 			return nil, "", err
 		}
-		bounded, cancel := s.reading(ctx)
+		bounded, cancel := r.pool.Bound(ctx)
 		defer cancel()
-		page, err := readPage(bounded, s.rest, l, after, s.pageOfExport())
-		return page.Items, page.Next, s.late(ctx, "export tasks", err)
+		page, err := readPage(bounded, r, l, after, r.pageOfExport())
+		return page.Items, page.Next, pg.Late(ctx, "export tasks", err)
 	})
 }

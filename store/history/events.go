@@ -1,4 +1,4 @@
-package store
+package history
 
 import (
 	"context"
@@ -13,55 +13,56 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/history"
+	"github.com/taskfeed/taskfeed/store/internal/eventlog"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 // eventList is a query for events in normal form, checked, and how it is read.
 type eventList struct {
-	q           history.EventQuery
+	q           EventQuery
 	fingerprint uint64
 	byTime      bool
 	desc        bool
 	args        pgx.NamedArgs // but for the place, the limit, the bytes and the scan
 }
 
-func newEventList(q history.EventQuery) (*eventList, error) {
+func newEventList(q EventQuery) (*eventList, error) {
 	q, err := normalEventQuery(q)
 	if err != nil {
 		return nil, err
 	}
-	return &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == history.SortIDDesc, byTime: q.Time != history.TimeRange{},
+	return &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == SortIDDesc, byTime: q.Time != TimeRange{},
 		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
 }
 
-// listedEvent is eventColumns without the data of a row that only ends a walk.
-var listedEvent = strings.Replace(eventColumns, " data,", " CASE WHEN fits THEN data END AS data,", 1)
+// listedEvent is eventlog.Scanned without the data of a row that only ends a walk.
+var listedEvent = strings.Replace(eventlog.Scanned, " data,", " CASE WHEN fits THEN data END AS data,", 1)
 
 // statement returns the SQL of a page in one order along some walks.
 func (l *eventList) statement(order string, walks []walk) string {
-	return list{table: "taskfeed.events", raw: tableColumns, columns: listedEvent, size: sqlDataSize, order: order, desc: l.desc, walks: walks}.statement()
+	return list{table: "taskfeed.events", raw: eventlog.Columns, columns: listedEvent, size: eventlog.DataSize, order: order, desc: l.desc, walks: walks}.statement()
 }
 
 // normalEventQuery checks all but After and Limit, which it leaves out.
-func normalEventQuery(q history.EventQuery) (_ history.EventQuery, err error) {
-	if err := checkText("user_id", q.UserID); err != nil {
+func normalEventQuery(q EventQuery) (_ EventQuery, err error) {
+	if err := pg.CheckText("user_id", q.UserID); err != nil {
 		return q, err
 	}
-	if err := checkText("task_id", q.TaskID); err != nil {
+	if err := pg.CheckText("task_id", q.TaskID); err != nil {
 		return q, err
 	}
 	if len(q.Types) > maxTypes {
-		return q, refuse("type", fmt.Sprintf("may be given %d times at most", maxTypes))
+		return q, pg.Refuse("type", fmt.Sprintf("may be given %d times at most", maxTypes))
 	}
 	for _, t := range q.Types {
-		if err := checkText("type", string(t)); err != nil {
+		if err := pg.CheckText("type", string(t)); err != nil {
 			return q, err
 		}
 	}
 	q.Types = slices.Compact(slices.Sorted(slices.Values(q.Types)))
 	// A broadcast belongs to no task, and without a user all are selected anyway.
 	q.IncludeBroadcast = q.IncludeBroadcast && q.UserID != "" && q.TaskID == ""
-	q.Sort, err = checkSort(q.Sort, history.SortIDDesc, history.SortID, history.SortIDDesc)
+	q.Sort, err = checkSort(q.Sort, SortIDDesc, SortID, SortIDDesc)
 	if err != nil {
 		return q, err
 	}
@@ -76,10 +77,10 @@ func normalEventQuery(q history.EventQuery) (_ history.EventQuery, err error) {
 func (l *eventList) walks() []walk {
 	switch {
 	case l.q.TaskID != "" && l.q.UserID != "":
-		return []walk{{where: []string{sqlOfTask, "user_id = @user_id"}, order: "task_id{desc}, id{desc}"}}
+		return []walk{{where: []string{eventlog.OfTask, "user_id = @user_id"}, order: "task_id{desc}, id{desc}"}}
 	case l.q.TaskID != "":
-		return []walk{{where: []string{sqlOfTask, "user_id = owner"}, order: "task_id{desc}, id{desc}", eachOwner: true},
-			{where: []string{sqlOfTask, "user_id IS NULL"}, order: "task_id{desc}, user_id{desc}, id{desc}"}}
+		return []walk{{where: []string{eventlog.OfTask, "user_id = owner"}, order: "task_id{desc}, id{desc}", eachOwner: true},
+			{where: []string{eventlog.OfTask, "user_id IS NULL"}, order: "task_id{desc}, user_id{desc}, id{desc}"}}
 	case l.q.UserID == "":
 		return []walk{{order: "id{desc}"}}
 	}
@@ -168,7 +169,7 @@ func (l *eventList) many() string {
 	for _, w := range l.walks() {
 		sql := strings.NewReplacer("{where}", strings.Join(w.where, " AND "), "{order}", w.order).Replace(sqlManyWalk)
 		if w.eachOwner {
-			sql = ofEachOwner(sql)
+			sql = eventlog.OfEachOwner(sql)
 		}
 		parts = append(parts, strings.ReplaceAll(sqlMany, "{walk}", sql))
 	}
@@ -178,14 +179,14 @@ func (l *eventList) many() string {
 // way returns the statement of a page. By time there are two ways: what belongs to
 // one user or task has no index by time. If it is little it is sorted; and if it is
 // much, a good part of everybody's events are of it.
-func (l *eventList) way(ctx context.Context, db over, args pgx.NamedArgs) (statement string, err error) {
+func (l *eventList) way(ctx context.Context, db pg.Querier, args pgx.NamedArgs) (statement string, err error) {
 	if !l.byTime {
 		return l.byID(), nil
 	}
 	many := true
 	if l.q.UserID != "" || l.q.TaskID != "" {
 		batch := &pgx.Batch{}
-		batch.Queue(sqlPlainPlan)
+		batch.Queue(pg.WalkIndexes)
 		batch.Queue(l.many(), args).QueryRow(func(row pgx.Row) error { return row.Scan(&many) })
 		err = db.SendBatch(ctx, batch).Close()
 	}
@@ -220,7 +221,7 @@ func (l *eventList) begins(after string) error {
 }
 
 // page reads the page that begins after a token.
-func (l *eventList) page(ctx context.Context, db over, after string, e extent) (page history.EventPage, err error) {
+func (l *eventList) page(ctx context.Context, db pg.Querier, after string, e extent) (page EventPage, err error) {
 	at, id, err := l.start(after)
 	if err != nil {
 		return page, err
@@ -233,13 +234,13 @@ func (l *eventList) page(ctx context.Context, db over, after string, e extent) (
 	}
 	var last *taskfeed.Event
 	batch := &pgx.Batch{} // one transaction
-	batch.Queue(sqlPlainPlan)
+	batch.Queue(pg.WalkIndexes)
 	batch.Queue(statement, args).Query(func(rows pgx.Rows) (err error) {
-		page.Items, last, err = collect(rows, e.bytes, eventBytes, scanListed)
+		page.Items, last, err = eventlog.Collect(rows, e.bytes, eventlog.Bytes, scanListed)
 		return err
 	})
 	if err := db.SendBatch(ctx, batch).Close(); err != nil {
-		return history.EventPage{}, err
+		return EventPage{}, err
 	}
 	if last != nil {
 		page.Next = place{at: last.Timestamp, key: strconv.FormatInt(int64(last.ID), 10)}.token(l.fingerprint)
@@ -247,13 +248,10 @@ func (l *eventList) page(ctx context.Context, db over, after string, e extent) (
 	return page, nil
 }
 
-// eventBytes is how long what varies of an event is.
-func eventBytes(e *taskfeed.Event) int { return len(e.Data) }
-
 // scanListed scans an event of a list.
 func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
 	var e taskfeed.Event
-	err := row.Scan(append(scanTargets(&e), more...)...)
+	err := row.Scan(append(eventlog.Targets(&e), more...)...)
 	e.Timestamp = e.Timestamp.UTC()
 	return e, err
 }
@@ -263,134 +261,29 @@ func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
 // CodeUnavailable, with advice, when it takes too long. A page that would pass too
 // many events that Types or Time leave out ends early, even without any, and has
 // Next: there is more as long as that is there.
-func (s *Store) ListEvents(ctx context.Context, q history.EventQuery) (history.EventPage, error) {
+func (r *Reader) ListEvents(ctx context.Context, q EventQuery) (EventPage, error) {
 	if err := checkLimit(q.Limit); err != nil {
-		return history.EventPage{}, err
+		return EventPage{}, err
 	}
-	return s.events(ctx, "list events", q, q.After, s.pageOf(q.Limit))
+	return r.readEvents(ctx, "list events", q, q.After, r.pageOf(q.Limit))
 }
 
 // ExportEvents yields all events that q selects from q.After on, in order, and
-// ignores q.Limit; see [Store.ExportTasks].
-func (s *Store) ExportEvents(ctx context.Context, q history.EventQuery) iter.Seq2[taskfeed.Event, error] {
+// ignores q.Limit; see [Reader.ExportTasks].
+func (r *Reader) ExportEvents(ctx context.Context, q EventQuery) iter.Seq2[taskfeed.Event, error] {
 	return export(q.After, func(after string) ([]taskfeed.Event, string, error) {
-		page, err := s.events(ctx, "export events", q, after, s.pageOfExport())
+		page, err := r.readEvents(ctx, "export events", q, after, r.pageOfExport())
 		return page.Items, page.Next, err
 	})
 }
 
-func (s *Store) events(ctx context.Context, doing string, q history.EventQuery, after string, e extent) (history.EventPage, error) {
+func (r *Reader) readEvents(ctx context.Context, doing string, q EventQuery, after string, e extent) (EventPage, error) {
 	l, err := newEventList(q)
 	if err != nil {
-		return history.EventPage{}, err
+		return EventPage{}, err
 	}
-	bounded, cancel := s.reading(ctx)
+	bounded, cancel := r.pool.Bound(ctx)
 	defer cancel()
-	page, err := readPage(bounded, s.rest, l, after, e)
-	return page, s.late(ctx, doing, err)
+	page, err := readPage(bounded, r, l, after, e)
+	return page, pg.Late(ctx, doing, err)
 }
-
-// A task that changes hands makes two events of one version, a deletion for the
-// former owner and its status for the new one: the deletion is not the task's
-// end. What is still queued or running is so until now, unless the row went
-// without an event (TRUNCATE).
-const sqlTaskSummary = `
-WITH told AS (
-    SELECT id, type, created_at,
-        type = 'task_deleted' AND lead(version) OVER (ORDER BY id) IS NOT DISTINCT FROM version AS handed_over
-    FROM taskfeed.events
-    WHERE task_id = @task_id
-      AND (@user_id = '' OR user_id = @user_id)
-), steps AS (
-    SELECT type, created_at,
-        lag(type) OVER (ORDER BY id) AS before,
-        lead(created_at) OVER (ORDER BY id) AS until
-    FROM told
-    WHERE type <> 'task_progress'
-      AND NOT handed_over
-), present AS (
-    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@user_id = '' OR user_id = @user_id)) AS there
-), spent AS (
-    SELECT type, before,
-        greatest(extract(epoch FROM coalesce(until, CASE WHEN there THEN clock_timestamp() ELSE created_at END) - created_at), 0) AS seconds
-    FROM steps
-    CROSS JOIN present
-)
-SELECT (SELECT there FROM present),
-    (SELECT count(*) FROM told),
-    (SELECT count(*) FROM told WHERE type = 'task_progress'),
-    (SELECT min(created_at) FROM told),
-    (SELECT max(created_at) FROM told),
-    count(*) FILTER (WHERE type = 'task_started' AND before IS DISTINCT FROM type),
-    coalesce(sum(seconds * 1000000) FILTER (WHERE type = 'task_queued'), 0)::bigint,
-    coalesce(sum(seconds * 1000000) FILTER (WHERE type = 'task_started'), 0)::bigint
-FROM spent`
-
-// TaskEvents returns one page of the events of a task, oldest first, and with the
-// first page their summary. A deleted task keeps its events as long as the log
-// does. It returns CodeNotFound when there is neither a task of this id nor an
-// event of one. It does not ask whose task it is or was.
-func (s *Store) TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error) {
-	return s.timeline(ctx, taskID, "", after, limit)
-}
-
-// UserTaskEvents is TaskEvents as one user may see it: only what that user was
-// told counts, so a task that was never the user's is not found, and of one that
-// changed hands the others' part is left out.
-func (s *Store) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (history.Timeline, error) {
-	if userID == "" { // would select the events of all
-		return history.Timeline{}, errNoTask
-	}
-	return s.timeline(ctx, taskID, userID, after, limit)
-}
-
-func (s *Store) timeline(ctx context.Context, taskID, userID, after string, limit int) (history.Timeline, error) {
-	var t history.Timeline
-	if err := checkLimit(limit); err != nil {
-		return t, err
-	}
-	if taskID == "" { // would select the events of all
-		return t, errNoTask
-	}
-	l, err := newEventList(history.EventQuery{TaskID: taskID, UserID: userID, Sort: history.SortID})
-	if err != nil {
-		return t, err
-	}
-	bounded, cancel := s.reading(ctx)
-	defer cancel()
-	if after == "" {
-		if t.Summary, err = s.taskSummary(bounded, taskID, userID); err != nil {
-			return history.Timeline{}, s.late(ctx, "sum up a task's events", err)
-		}
-	} else if t.Previous, _, err = l.start(after); err != nil {
-		return t, err
-	}
-	t.EventPage, err = readPage(bounded, s.rest, l, after, s.pageOf(limit))
-	return t, s.late(ctx, "read a task's events", err)
-}
-
-func (s *Store) taskSummary(ctx context.Context, taskID, userID string) (*history.TaskSummary, error) {
-	var sum history.TaskSummary
-	var there bool
-	var first, last *time.Time
-	var queued, running int64 // microseconds
-	targets := []any{&there, &sum.Events, &sum.ProgressSteps, &first, &last, &sum.Attempts, &queued, &running}
-	err := s.rest.do(ctx, func(db asked) error {
-		rows := query(ctx, db, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "user_id": userID})
-		_, err := pgx.ForEachRow(rows, targets, func() error { return nil })
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if !there && sum.Events == 0 {
-		return nil, errNoTask
-	}
-	if first != nil && last != nil {
-		sum.First, sum.Last = first.UTC(), last.UTC()
-	}
-	sum.Queued, sum.Running = time.Duration(queued)*time.Microsecond, time.Duration(running)*time.Microsecond
-	return &sum, nil
-}
-
-var errNoTask = &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no task of this id, and no event of one is kept"}

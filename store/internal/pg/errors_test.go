@@ -1,4 +1,4 @@
-package store_test
+package pg_test
 
 import (
 	"context"
@@ -7,13 +7,14 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
 func TestCodes(t *testing.T) {
@@ -34,7 +35,7 @@ func TestCodes(t *testing.T) {
 	}
 	for want, codes := range states {
 		for _, state := range codes {
-			err := store.Wrap("try", fmt.Errorf("deep: %w", &pgconn.PgError{Code: state, Message: "m"}))
+			err := pg.Wrap("try", fmt.Errorf("deep: %w", &pgconn.PgError{Code: state, Message: "m"}))
 			if got := taskfeed.CodeOf(err); got != want {
 				t.Errorf("SQLSTATE %q: code %q, want %q", state, got, want)
 			}
@@ -47,15 +48,15 @@ func TestCodes(t *testing.T) {
 	}
 	for want, errs := range faults {
 		for _, fault := range errs {
-			if got := taskfeed.CodeOf(store.Wrap("try", fmt.Errorf("deep: %w", fault))); got != want {
+			if got := taskfeed.CodeOf(pg.Wrap("try", fmt.Errorf("deep: %w", fault))); got != want {
 				t.Errorf("%T %v: code %q, want %q", fault, fault, got, want)
 			}
 		}
 	}
-	if err := store.Wrap("try", nil); err != nil {
+	if err := pg.Wrap("try", nil); err != nil {
 		t.Errorf("no error: got %v, want nil", err)
 	}
-	if err := store.Wrap("try this", io.EOF); !errors.Is(err, io.EOF) || !mention(err, "try this") {
+	if err := pg.Wrap("try this", io.EOF); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "try this") {
 		t.Errorf("got %v, want the cause kept and what was being done named", err)
 	}
 }

@@ -1,4 +1,4 @@
-package store_test
+package history_test
 
 import (
 	"cmp"
@@ -71,9 +71,9 @@ func orNil(s string) any {
 func randomEvents(r *rand.Rand, n int) []taskfeed.Event {
 	events := make([]taskfeed.Event, n)
 	for i := range events {
-		id := store.PartitionWidth - n/3 + i // two partitions
+		id := partitionWidth - n/3 + i // two partitions
 		if i%10 == 0 {
-			id = 5*store.PartitionWidth + i // the default one
+			id = 5*partitionWidth + i // the default one
 		}
 		e := taskfeed.Event{ID: taskfeed.Cursor(id), Type: pick[taskfeed.Type](r, "notice", "alert"), Data: []byte(`{}`), Timestamp: randomTime(r)}
 		if e.UserID = pick(r, "", "alice", "bob", "carol"); e.UserID != "" && r.IntN(3) > 0 {
@@ -174,11 +174,11 @@ type lister interface {
 }
 
 // listTasks reads all pages and calls between after each.
-func listTasks(t lister, s *store.Store, q history.TaskQuery, between func()) []taskfeed.Task {
+func listTasks(t lister, r *history.Reader, q history.TaskQuery, between func()) []taskfeed.Task {
 	t.Helper()
 	return allPages(t, q.Limit, between, func(after string) ([]taskfeed.Task, string, error) {
 		q.After = after
-		page, err := s.ListTasks(t.Context(), q)
+		page, err := r.ListTasks(t.Context(), q)
 		if page.Next != "" && len(page.Items) == 0 {
 			t.Fatalf("an empty page of %+v has next %q", q, page.Next)
 		}
@@ -187,11 +187,11 @@ func listTasks(t lister, s *store.Store, q history.TaskQuery, between func()) []
 }
 
 // listEvents does so for events.
-func listEvents(t lister, s *store.Store, q history.EventQuery, between func()) []taskfeed.Event {
+func listEvents(t lister, r *history.Reader, q history.EventQuery, between func()) []taskfeed.Event {
 	t.Helper()
 	return allPages(t, q.Limit, between, func(after string) ([]taskfeed.Event, string, error) {
 		q.After = after
-		page, err := s.ListEvents(t.Context(), q)
+		page, err := r.ListEvents(t.Context(), q)
 		if page.Next != "" && len(page.Items) == 0 && len(q.Types) == 0 && q.Time == (history.TimeRange{}) {
 			t.Fatalf("an empty page of %+v has next %q, want something where nothing is left out", q, page.Next)
 		}
@@ -254,7 +254,7 @@ func drawRange(t *rapid.T, name string) history.TimeRange {
 func TestListTasksAgainstModel(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := openStore(t, store.Config{URL: url})
+	s := open(t, store.Config{URL: url})
 	all := randomTasks(rand.New(rand.NewPCG(1, 2)), 300)
 	insertTasks(t, pgtest.Connect(t, url), all)
 	rapid.Check(t, func(t *rapid.T) {
@@ -282,13 +282,13 @@ func TestListTasksAgainstModel(t *testing.T) {
 func TestListEventsAgainstModel(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := openStore(t, store.Config{URL: url})
+	s := open(t, store.Config{URL: url})
 	conn := pgtest.Connect(t, url)
 	makePartition(t, conn, 1)
 	all := randomEvents(rand.New(rand.NewPCG(3, 4)), 300)
 	insertEvents(t, conn, all)
 	rapid.Check(t, func(t *rapid.T) {
-		s.SetListScan(rapid.SampledFrom([]int{1, 2, 7, 40, 300, 50_000}).Draw(t, "scan"))
+		s.SetScan(rapid.SampledFrom([]int{1, 2, 7, 40, 300, 50_000}).Draw(t, "scan"))
 		q := history.EventQuery{
 			UserID:           rapid.SampledFrom([]string{"", "alice", "alice", "nobody"}).Draw(t, "user"),
 			IncludeBroadcast: rapid.Bool().Draw(t, "with broadcasts"),
@@ -314,7 +314,7 @@ func TestListEventsAgainstModel(t *testing.T) {
 func makePartition(t testing.TB, conn *pgx.Conn, k int) {
 	t.Helper()
 	sql := fmt.Sprintf("CREATE TABLE taskfeed.events_%d PARTITION OF taskfeed.events FOR VALUES FROM (%d) TO (%d)",
-		k, k*store.PartitionWidth, (k+1)*store.PartitionWidth)
+		k, k*partitionWidth, (k+1)*partitionWidth)
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatalf("make partition %d: %v", k, err)
 	}

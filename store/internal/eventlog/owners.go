@@ -1,4 +1,4 @@
-package store
+package eventlog
 
 import "strings"
 
@@ -7,10 +7,10 @@ import "strings"
 // else's. So the owners are found first, in one step each and not in one for each
 // event, and then each one's events are walked.
 
-// sqlOfTask holds a walk to one task, see pinned. Where the owner is held to a
+// OfTask holds a walk to one task, see pinned. Where the owner is held to a
 // value too, a plain "=" will do for that: the order by the task is enough for no
 // other index to have it.
-const sqlOfTask = `task_id = ANY (ARRAY[@task_id::text])`
+const OfTask = `task_id = ANY (ARRAY[@task_id::text])`
 
 // sqlOwners yields the owners of a task one after the other, and a null at last,
 // whose events are not among those of an owner.
@@ -18,7 +18,7 @@ const sqlOwners = `
         WITH RECURSIVE owners AS (
             (SELECT user_id AS owner
             FROM taskfeed.events
-            WHERE ` + sqlOfTask + `
+            WHERE ` + OfTask + `
               AND user_id IS NOT NULL
             ORDER BY task_id, user_id
             LIMIT 1)
@@ -26,7 +26,7 @@ const sqlOwners = `
             SELECT (
                 SELECT user_id
                 FROM taskfeed.events
-                WHERE ` + sqlOfTask + `
+                WHERE ` + OfTask + `
                   AND user_id > owner
                 ORDER BY task_id, user_id
                 LIMIT 1)
@@ -40,6 +40,6 @@ const sqlOfEachOwner = `
     FROM (` + sqlOwners + `) AS owners
     CROSS JOIN LATERAL {walk} AS walked)`
 
-// ofEachOwner returns the SQL of a walk once for each owner of a task. It may
+// OfEachOwner returns the SQL of a walk once for each owner of a task. It may
 // name the owner, and stands in brackets.
-func ofEachOwner(walk string) string { return strings.ReplaceAll(sqlOfEachOwner, "{walk}", walk) }
+func OfEachOwner(walk string) string { return strings.ReplaceAll(sqlOfEachOwner, "{walk}", walk) }

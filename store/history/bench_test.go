@@ -1,4 +1,4 @@
-package store_test
+package history_test
 
 import (
 	"fmt"
@@ -38,17 +38,13 @@ func BenchmarkHistory(b *testing.B) {
 	url := pgtest.New(b)
 	conn := pgtest.Connect(b, url)
 	fillLarge(b, conn, n)
-	s, err := store.Open(b.Context(), store.Config{URL: url})
-	if err != nil {
-		b.Fatalf("open the store: %v", err)
-	}
-	b.Cleanup(s.Close)
+	s := open(b, store.Config{URL: url})
 	b.Run(fmt.Sprintf("timeline/events=%d", n), func(b *testing.B) { benchTimeline(b, s, conn) })
 	b.Run(fmt.Sprintf("page/events=%d", n), func(b *testing.B) { benchPage(b, s, min(10_000, n/pageLimit-1)) })
 	b.Run(fmt.Sprintf("export/events=%d", n), func(b *testing.B) { benchExport(b, s, n) })
 }
 
-func benchTimeline(b *testing.B, s *store.Store, conn *pgx.Conn) {
+func benchTimeline(b *testing.B, s *history.Reader, conn *pgx.Conn) {
 	ids := eventIDs(timeline(b, s))
 	if len(ids) != 1000 {
 		b.Fatalf("events of a task: got %d, want 1000", len(ids))
@@ -73,7 +69,7 @@ func benchTimeline(b *testing.B, s *store.Store, conn *pgx.Conn) {
 }
 
 // timeline reads the whole timeline of the task that has 1,000 events.
-func timeline(b *testing.B, s *store.Store) []taskfeed.Event {
+func timeline(b *testing.B, s *history.Reader) []taskfeed.Event {
 	return allPages(b, 500, func() {}, func(after string) ([]taskfeed.Event, string, error) {
 		page, err := s.TaskEvents(b.Context(), oldTask, after, 500)
 		return page.Items, page.Next, err
@@ -83,7 +79,7 @@ func timeline(b *testing.B, s *store.Store) []taskfeed.Event {
 // pageLimit is the size of the pages whose depths are compared.
 const pageLimit = 50
 
-func benchPage(b *testing.B, s *store.Store, depth int) {
+func benchPage(b *testing.B, s *history.Reader, depth int) {
 	read := func(after string, limit int) (next string) {
 		page, err := s.ListEvents(b.Context(), history.EventQuery{After: after, Limit: limit})
 		if err != nil || len(page.Items) != limit {
@@ -119,7 +115,7 @@ func compare(b *testing.B, what, with func()) {
 	b.ReportMetric(median(these)/median(those), "this/that")
 }
 
-func benchExport(b *testing.B, s *store.Store, n int) {
+func benchExport(b *testing.B, s *history.Reader, n int) {
 	memory := func() uint64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

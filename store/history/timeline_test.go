@@ -1,4 +1,4 @@
-package store_test
+package history_test
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func TestTaskSummary(t *testing.T) {
 		deleted                   = taskfeed.TypeTaskDeleted
 	)
 	url := pgtest.New(t)
-	s := openStore(t, store.Config{URL: url})
+	s := open(t, store.Config{URL: url})
 	conn := pgtest.Connect(t, url)
 	for i, c := range []struct {
 		name            string
@@ -91,7 +91,7 @@ func TestUnfinishedSummary(t *testing.T) {
 		"r": func(s *history.TaskSummary) (so, other time.Duration) { return s.Running, s.Queued },
 	} {
 		least := since() - time.Second // the two were not captured at the same moment
-		timeline, err := f.store.TaskEvents(t.Context(), id, "", 10)
+		timeline, err := f.history.TaskEvents(t.Context(), id, "", 10)
 		if err != nil {
 			t.Fatalf("timeline of %s: %v", id, err)
 		}
@@ -110,14 +110,14 @@ func TestTaskEvents(t *testing.T) {
 		exec(t, f.app, "UPDATE taskfeed.tasks SET "+sql+" WHERE id = 'x'")
 	}
 	moveAll(t, f.session)
-	want := readFeed(t, f.store, taskfeed.Filter{All: true, TaskID: "x"}, 100)
+	want := readLog(t, f.store, taskfeed.Filter{All: true, TaskID: "x"})
 	exec(t, f.app, "DELETE FROM taskfeed.events WHERE task_id = 'silent'")
 
 	t.Run("pages know the event before", func(t *testing.T) {
 		var previous time.Time
 		pages := 0
 		all := allPages(t, 2, func() {}, func(after string) ([]taskfeed.Event, string, error) {
-			page, err := f.store.TaskEvents(t.Context(), "x", after, 2)
+			page, err := f.history.TaskEvents(t.Context(), "x", after, 2)
 			if err != nil {
 				return nil, "", err
 			}
@@ -136,19 +136,19 @@ func TestTaskEvents(t *testing.T) {
 	})
 	t.Run("a deleted task keeps its events", func(t *testing.T) {
 		exec(t, f.app, "DELETE FROM taskfeed.tasks WHERE id = 'x'")
-		page, err := f.store.TaskEvents(t.Context(), "x", "", 10)
+		page, err := f.history.TaskEvents(t.Context(), "x", "", 10)
 		if err != nil || len(page.Items) != 5 {
 			t.Errorf("got %d events, error %v, want 5", len(page.Items), err)
 		}
 	})
 	t.Run("a task without events", func(t *testing.T) {
-		page, err := f.store.TaskEvents(t.Context(), "silent", "", 10)
+		page, err := f.history.TaskEvents(t.Context(), "silent", "", 10)
 		if err != nil || len(page.Items) > 0 || *page.Summary != (history.TaskSummary{}) {
 			t.Errorf("got %+v, error %v, want an empty timeline", page, err)
 		}
 	})
 	for _, id := range []string{"", "none", "X", "x%"} {
-		_, err := f.store.TaskEvents(t.Context(), id, "", 10)
+		_, err := f.history.TaskEvents(t.Context(), id, "", 10)
 		if got := taskfeed.CodeOf(err); got != taskfeed.CodeNotFound {
 			t.Errorf("timeline of %q: got %v, want %s", id, err, taskfeed.CodeNotFound)
 		}
@@ -171,7 +171,7 @@ func TestStats(t *testing.T) {
 	exec(t, f.app, `INSERT INTO taskfeed.tasks (user_id, status, created_at) VALUES
 		('alice', 'queued', '2001-01-01'), ('bob', 'queued', now()), ('bob', 'running', now()), ('bob', 'failed', now())`)
 
-	stats, err := f.store.Stats(t.Context())
+	stats, err := f.history.Stats(t.Context())
 	if err != nil {
 		t.Fatalf("stats: %v", err)
 	}
@@ -180,7 +180,7 @@ func TestStats(t *testing.T) {
 	if stats.OldestRunning == nil || stats.OldestRunning.ID != "r60" {
 		t.Errorf("oldest running task: got %+v, want r60", stats.OldestRunning)
 	}
-	stalled, err := f.store.StalledTasks(t.Context(), time.Hour)
+	stalled, err := f.history.StalledTasks(t.Context(), time.Hour)
 	if got := taskIDs(stalled); err != nil || len(got) != 50 || got[0] != "r59" || got[49] != "r10" {
 		t.Errorf("stalled tasks: got %q, want 50 from r59 to r10 (%v)", got, err)
 	}
@@ -201,7 +201,7 @@ func TestStats(t *testing.T) {
 
 func TestStatsOfNothing(t *testing.T) {
 	t.Parallel()
-	s := openStore(t, store.Config{URL: pgtest.New(t)})
+	s := open(t, store.Config{URL: pgtest.New(t)})
 	stats, err := s.Stats(t.Context())
 	if err != nil || len(stats.Counts) > 0 || len(stats.PerMinute) != 60 || stats.OldestRunning != nil {
 		t.Errorf("got %+v, error %v, want 60 empty minutes and nothing else", stats, err)
@@ -215,7 +215,7 @@ func TestStatsOfNothing(t *testing.T) {
 func TestLateStats(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
-	s := openStore(t, store.Config{URL: url, ReadTimeout: 200 * time.Millisecond})
+	s := open(t, store.Config{URL: url, ReadTimeout: 200 * time.Millisecond})
 	conn := pgtest.Connect(t, url)
 	exec(t, conn, "BEGIN; LOCK TABLE taskfeed.events")
 	_, err := s.Stats(t.Context())

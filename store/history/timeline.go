@@ -1,0 +1,116 @@
+package history
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store/internal/pg"
+)
+
+// A task that changes hands makes two events of one version, a deletion for the
+// former owner and its status for the new one: the deletion is not the task's
+// end. What is still queued or running is so until now, unless the row went
+// without an event (TRUNCATE).
+const sqlTaskSummary = `
+WITH told AS (
+    SELECT id, type, created_at,
+        type = 'task_deleted' AND lead(version) OVER (ORDER BY id) IS NOT DISTINCT FROM version AS handed_over
+    FROM taskfeed.events
+    WHERE task_id = @task_id
+      AND (@user_id = '' OR user_id = @user_id)
+), steps AS (
+    SELECT type, created_at,
+        lag(type) OVER (ORDER BY id) AS before,
+        lead(created_at) OVER (ORDER BY id) AS until
+    FROM told
+    WHERE type <> 'task_progress'
+      AND NOT handed_over
+), present AS (
+    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@user_id = '' OR user_id = @user_id)) AS there
+), spent AS (
+    SELECT type, before,
+        greatest(extract(epoch FROM coalesce(until, CASE WHEN there THEN clock_timestamp() ELSE created_at END) - created_at), 0) AS seconds
+    FROM steps
+    CROSS JOIN present
+)
+SELECT (SELECT there FROM present),
+    (SELECT count(*) FROM told),
+    (SELECT count(*) FROM told WHERE type = 'task_progress'),
+    (SELECT min(created_at) FROM told),
+    (SELECT max(created_at) FROM told),
+    count(*) FILTER (WHERE type = 'task_started' AND before IS DISTINCT FROM type),
+    coalesce(sum(seconds * 1000000) FILTER (WHERE type = 'task_queued'), 0)::bigint,
+    coalesce(sum(seconds * 1000000) FILTER (WHERE type = 'task_started'), 0)::bigint
+FROM spent`
+
+// TaskEvents returns one page of the events of a task, oldest first, and with the
+// first page their summary. A deleted task keeps its events as long as the log
+// does. It returns CodeNotFound when there is neither a task of this id nor an
+// event of one. It does not ask whose task it is or was.
+func (r *Reader) TaskEvents(ctx context.Context, taskID, after string, limit int) (Timeline, error) {
+	return r.timeline(ctx, taskID, "", after, limit)
+}
+
+// UserTaskEvents is TaskEvents as one user may see it: only what that user was
+// told counts, so a task that was never the user's is not found, and of one that
+// changed hands the others' part is left out.
+func (r *Reader) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (Timeline, error) {
+	if userID == "" { // would select the events of all
+		return Timeline{}, errNoTask
+	}
+	return r.timeline(ctx, taskID, userID, after, limit)
+}
+
+func (r *Reader) timeline(ctx context.Context, taskID, userID, after string, limit int) (Timeline, error) {
+	var t Timeline
+	if err := checkLimit(limit); err != nil {
+		return t, err
+	}
+	if taskID == "" { // would select the events of all
+		return t, errNoTask
+	}
+	l, err := newEventList(EventQuery{TaskID: taskID, UserID: userID, Sort: SortID})
+	if err != nil {
+		return t, err
+	}
+	bounded, cancel := r.pool.Bound(ctx)
+	defer cancel()
+	if after == "" {
+		if t.Summary, err = r.taskSummary(bounded, taskID, userID); err != nil {
+			return Timeline{}, pg.Late(ctx, "sum up a task's events", err)
+		}
+	} else if t.Previous, _, err = l.start(after); err != nil {
+		return t, err
+	}
+	t.EventPage, err = readPage(bounded, r, l, after, r.pageOf(limit))
+	return t, pg.Late(ctx, "read a task's events", err)
+}
+
+func (r *Reader) taskSummary(ctx context.Context, taskID, userID string) (*TaskSummary, error) {
+	var sum TaskSummary
+	var there bool
+	var first, last *time.Time
+	var queued, running int64 // microseconds
+	targets := []any{&there, &sum.Events, &sum.ProgressSteps, &first, &last, &sum.Attempts, &queued, &running}
+	err := r.pool.Do(ctx, func(db pg.Conn) error {
+		rows := pg.Query(ctx, db, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "user_id": userID})
+		_, err := pgx.ForEachRow(rows, targets, func() error { return nil })
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !there && sum.Events == 0 {
+		return nil, errNoTask
+	}
+	if first != nil && last != nil {
+		sum.First, sum.Last = first.UTC(), last.UTC()
+	}
+	sum.Queued, sum.Running = time.Duration(queued)*time.Microsecond, time.Duration(running)*time.Microsecond
+	return &sum, nil
+}
+
+var errNoTask = &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no task of this id, and no event of one is kept"}
