@@ -1,13 +1,13 @@
 // Package actor holds the processes that a run of taskfeed-lab verify watches:
 // writers, which change tasks as an app does, and clients, which read feeds.
 //
-// Each actor is a process of its own, so that whatever is done to the servers or
-// to the harness cannot take its record along. It reads its configuration from
-// the first line of standard input and commands from the lines after, reports
-// how far it is on standard output, and ends when standard input does.
+// Each actor is a process of its own, so that a fault in the servers or the harness
+// does not affect its record. It reads its configuration from the first line of
+// standard input and commands from the following lines, reports its progress on
+// standard output, and ends when standard input does.
 //
-// Clients speak raw WebSocket and use nothing of the product's own client. What
-// actors write down is theirs alone; they judge nothing.
+// Clients speak raw WebSocket and do not use the product's own client. Actors only
+// record what they do and see; they do not judge it.
 package actor
 
 import (
@@ -24,48 +24,47 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// Command is what the harness asks of an actor while it runs.
+// Command is a command of the harness to a running actor.
 type Command struct {
 	Do string `json:"do"`
-	// Names are the clients that it is about; none means all.
+	// Names are the clients that it applies to; none means all.
 	Names []string `json:"names,omitempty"`
 	// For is how long it lasts.
 	For time.Duration `json:"for,omitempty"`
 	// Op is what the command marker looks for.
 	Op string `json:"op,omitempty"`
-	// User is whose tasks the command burst is about.
+	// User is the owner of the tasks of the command burst.
 	User string `json:"user,omitempty"`
 	On   bool   `json:"on,omitempty"`
 }
 
 // Commands to writers. Quit ends either kind of actor in an ordered way.
 const (
-	DoPause  = "pause"  // write nothing, or with On go on
+	DoPause  = "pause"  // write nothing, or with On continue
 	DoAsync  = "async"  // commit without waiting for the disk while On
-	DoBurst  = "burst"  // write much at once for one user
-	DoRenew  = "renew"  // connect to the database again
-	DoForget = "forget" // change no task again that was made so far: the database may not know of it
-	DoMarker = "marker" // clients: count who has seen the op
+	DoBurst  = "burst"  // write many large tasks of one user at once
+	DoRenew  = "renew"  // reconnect to the database
+	DoForget = "forget" // change no existing task again: the database may have lost it
+	DoMarker = "marker" // clients: report whether they have seen the op
 	DoStorm  = "storm"  // clients: end all connections at once
 	DoStall  = "stall"  // clients: stop reading for a while
 	DoCrawl  = "crawl"  // clients: read a byte a second for a while
 	DoSlow   = "slow"   // clients: read slowly for a while
-	DoPark   = "park"   // clients: stay away for a while
+	DoPark   = "park"   // clients: stay disconnected for a while
 	DoQuit   = "quit"
 )
 
-// Status is how far an actor is.
+// Status is the progress of an actor.
 type Status struct {
 	Writes     int64  `json:"writes,omitempty"`
 	Deliveries int64  `json:"deliveries,omitempty"`
 	Async      int64  `json:"async,omitempty"`  // writes whose commit did not wait for the disk
-	Dials      int64  `json:"dials,omitempty"`  // connections begun
+	Dials      int64  `json:"dials,omitempty"`  // connection attempts
 	Slowed     int64  `json:"slowed,omitempty"` // reads that were late on purpose
 	Open       int    `json:"open,omitempty"`   // connections
 	Marked     int    `json:"marked,omitempty"` // clients that have seen the op of the last marker command
 	Error      string `json:"error,omitempty"`  // why the actor gave up
-	// Paths are those that clients know to have taken, by the names of package
-	// check, and how often.
+	// Paths counts the paths that clients have taken, by the names of package check.
 	Paths map[string]int64 `json:"paths,omitempty"`
 }
 
@@ -76,13 +75,13 @@ const statusEvery = 200 * time.Millisecond
 type worker interface {
 	// run works until ctx is done.
 	run(ctx context.Context) error
-	// obey carries a command out, or begins to.
+	// obey executes a command, or begins to.
 	obey(c Command)
 	status() Status
 }
 
-// serve runs a worker until it is told to quit or its standard input ends. The
-// first line of in has been read already.
+// serve runs a worker until it gets the command quit or its standard input ends. The
+// first line of in is read already.
 func serve(ctx context.Context, in *bufio.Scanner, out io.Writer, w worker) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -90,8 +89,8 @@ func serve(ctx context.Context, in *bufio.Scanner, out io.Writer, w worker) erro
 	defer work.Wait()
 	report := json.NewEncoder(out)
 	work.Go(func() { reportUntil(ctx, report, w) })
-	// Nobody waits for the reader of standard input: a read of it cannot be
-	// ended, and the process ends with run.
+	// Nothing waits for this goroutine: a read of standard input cannot be
+	// interrupted, and the process ends with run.
 	go func() {
 		defer stop()
 		for in.Scan() {
@@ -111,7 +110,7 @@ func reportUntil(ctx context.Context, report *json.Encoder, w worker) {
 	for {
 		select {
 		case <-tick.C:
-			_ = report.Encode(w.status()) // the harness may be gone; standard input tells
+			_ = report.Encode(w.status()) // if the harness is gone, standard input ends
 		case <-ctx.Done():
 			return
 		}
@@ -130,8 +129,8 @@ func configure(in *bufio.Scanner, config any) error {
 	return nil
 }
 
-// newRand is the source of an actor's choices. The same seed and name make the
-// same choices; what the system does in between is its own affair.
+// newRand returns the source of an actor's choices. The same seed and name make the
+// same choices.
 func newRand(seed uint64, name string) *rand.Rand {
 	var n uint64
 	for _, c := range name {

@@ -32,12 +32,12 @@ type ClientConfig struct {
 	Proto string `json:"proto"` // plain, after, v1, sse or rest
 	// Servers are names and addresses to choose from at each connection.
 	Servers []Server `json:"servers"`
-	// Traits, separated by spaces: churn connects again every few seconds, fresh
-	// asks for everything each time, forgetful
-	// goes on from an earlier cursor, expiring lets its token run out, renewing
-	// renews it in the connection, small has a small receive buffer.
+	// Traits, separated by spaces: churn reconnects every few seconds, fresh
+	// connects with cursor 0 each time, forgetful reconnects with an earlier cursor,
+	// expiring lets its token expire, renewing renews it over the connection, small
+	// has a small receive buffer.
 	Traits string `json:"traits,omitempty"`
-	// Foreign are tasks of other users, for a client of the REST API to ask for.
+	// Foreign are tasks of other users, which a REST client requests.
 	Foreign []string `json:"foreign,omitempty"`
 }
 
@@ -66,7 +66,7 @@ func RunClients(ctx context.Context, stdin io.Reader, stdout io.Writer) (err err
 	return serve(ctx, in, stdout, group)
 }
 
-// clients are all of one process.
+// clients are all clients of one process.
 type clients struct{ all []*client }
 
 func (g *clients) run(ctx context.Context) error {
@@ -111,21 +111,21 @@ func (g *clients) obey(command Command) {
 	}
 }
 
-// client reads one feed, over as many connections as it takes.
+// client reads one feed, over any number of connections.
 type client struct {
 	cfg    ClientConfig
 	secret string
 	out    *history.File
 
-	// The reading goroutine's own.
+	// Used only by the reading goroutine.
 	rand    *rand.Rand
 	session int
-	last    int64 // the client rule: the last id that counts
-	known   bool  // last means something
-	saved   int64 // a forgetful client's cursor
-	since   int   // events that it has not saved
+	last    int64 // the cursor, for the client rule
+	known   bool  // last is set
+	saved   int64 // a forgetful client's saved cursor
+	since   int   // events since it was saved
 	replays bool  // the session has not reached the head
-	replay  int   // events that it has replayed so far
+	replay  int   // events replayed in the session so far
 
 	deliveries atomic.Int64
 	slowed     atomic.Int64
@@ -133,13 +133,13 @@ type client struct {
 	open       atomic.Bool
 
 	mu       sync.Mutex
-	hangUp   func()    // ends the present connection
+	hangUp   func()    // ends the current connection
 	stalled  time.Time // read nothing until then
 	slow     time.Time // read slowly until then
 	crawling time.Time // read a byte a second until then
-	parked   time.Time // stay away until then
+	parked   time.Time // stay disconnected until then
 	marker   string
-	ops      map[string]bool // of the events of no task that came: a marker is among them
+	ops      map[string]bool // of received events without a task, markers among them
 	storming bool
 	paths    map[string]int64 // taken so far
 }
@@ -162,7 +162,7 @@ func (c *client) marked() bool {
 	return c.marker != "" && c.ops[MarkerOf(c.marker, c.cfg.User)]
 }
 
-// saw notes an event of no task, which may turn out to be the marker.
+// saw records an event without a task, which may be a marker.
 func (c *client) saw(op string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,7 +197,7 @@ func (c *client) hangUpLocked() {
 	}
 }
 
-// until reads one of the moments that commands set.
+// until returns the time left until one of the moments that commands set.
 func (c *client) until(moment *time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,7 +213,7 @@ func (c *client) run(ctx context.Context) {
 		}
 		opened := c.connect(ctx)
 		if c.stormed() {
-			continue // all at once
+			continue // reconnect without a wait
 		}
 		wait := rand.N(200 * time.Millisecond)
 		if !opened {
@@ -243,7 +243,7 @@ func (c *client) note(r history.Client) {
 	}
 }
 
-// closePaths are the paths that end with a code.
+// closePaths are the paths that a close code shows.
 var closePaths = map[int]string{1012: "close: draining", 4001: "close: token expired", 4008: "close: too slow", 4009: "close: no pong"}
 
 // took counts a path.
@@ -264,7 +264,7 @@ func (c *client) addPaths(to map[string]int64) {
 	}
 }
 
-// take applies the client rule to a message and writes it down.
+// take applies the client rule to a message and records it.
 func (c *client) take(r history.Client) {
 	r.T, r.Kind, r.Session = now(), history.Frame, c.session
 	var frame struct {
@@ -275,7 +275,7 @@ func (c *client) take(r history.Client) {
 		Task   string `json:"task_id"`
 		Op     string `json:"op"`
 	}
-	// What is no frame is written down as it is, for the checker to complain of.
+	// A message that is not a frame is recorded too, for the judge to report.
 	_ = json.Unmarshal([]byte(r.Text), &frame)
 	switch {
 	case frame.Type == "feed_live":
@@ -316,11 +316,10 @@ func (c *client) countReplay() {
 	}
 }
 
-// saveEvery is how many events a forgetful client handles before it saves its
-// cursor.
+// saveEvery is the number of events after which a forgetful client saves its cursor.
 const saveEvery = 10
 
-// save has a forgetful client save its cursor now and then.
+// save saves the cursor of a forgetful client after every saveEvery events.
 func (c *client) save() {
 	if c.since++; c.since >= saveEvery {
 		c.saved, c.since = c.last, 0

@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// errRollback ends a transaction that was never meant to commit.
+// errRollback rolls a transaction back on purpose.
 var errRollback = errors.New("rolled back on purpose")
 
 const (
@@ -23,7 +23,7 @@ const (
 	burstBytes = 60_000 // of the result of each
 )
 
-// mix says how often a writer does what; the weights are relative.
+// mix lists the steps of a writer with their relative weights.
 var mix = []struct {
 	weight int
 	step   func(*Writer, context.Context)
@@ -45,10 +45,10 @@ var mix = []struct {
 
 // one is a transaction of one change.
 func one(change func(*transaction) error) func(*Writer, context.Context) {
-	return func(w *Writer, ctx context.Context) { _ = w.do(ctx, change) } // it is written down
+	return func(w *Writer, ctx context.Context) { _ = w.do(ctx, change) } // the outcome is in the history
 }
 
-// step does one thing of the mix.
+// step does one random step of the mix.
 func (w *Writer) step(ctx context.Context) {
 	if len(w.tasks) < ownTasks/4 {
 		w.do(ctx, (*transaction).insert)
@@ -67,7 +67,8 @@ func (w *Writer) step(ctx context.Context) {
 	}
 }
 
-// several is a transaction of some changes, some of them taken back, or all.
+// several is a transaction of some changes, of which some are rolled back to a
+// savepoint, or all are rolled back.
 func (w *Writer) several(ctx context.Context) {
 	w.do(ctx, func(t *transaction) error {
 		for range 2 + w.rand.IntN(3) {
@@ -87,8 +88,8 @@ func (w *Writer) several(ctx context.Context) {
 	})
 }
 
-// late is a transaction that takes its place early and commits late, and changes
-// meanwhile what others have changed since.
+// late is a transaction that makes its first change early and commits late. Meanwhile
+// it changes a shared task that others have changed since.
 func (w *Writer) late(ctx context.Context) {
 	w.do(ctx, func(t *transaction) error {
 		if err := t.any(); err != nil {
@@ -110,8 +111,8 @@ func (t *transaction) any() error {
 	return changes[t.w.rand.IntN(len(changes))](t)
 }
 
-// takenBack makes changes after a savepoint and takes them back. They are
-// written down as a transaction of their own, which failed.
+// takenBack makes changes after a savepoint and rolls back to it. They are recorded as
+// a failed transaction of their own.
 func (t *transaction) takenBack() error {
 	if err := t.exec("SAVEPOINT s"); err != nil {
 		return err
@@ -141,8 +142,8 @@ const sqlInsert = `
 INSERT INTO taskfeed.tasks (id, user_id, kind, status, message)
 VALUES ($1, $2, $3, $4, $5)`
 
-// insert makes a task. When the transaction fails, later changes of the task
-// find no row, which is a change of nothing.
+// insert inserts a task. If the transaction fails, later changes of the task find no
+// row and change nothing.
 func (t *transaction) insert() error {
 	if len(t.w.tasks) >= ownTasks {
 		return t.remove()
@@ -194,7 +195,7 @@ func (t *transaction) status() error {
 	return t.exec(sqlStatus, task.id, status, message(t.op("status", task.user.ID, task.id), task.user), result, reason)
 }
 
-// remove deletes a task; nobody changes it again.
+// remove deletes a task, which is not changed again.
 func (t *transaction) remove() error {
 	if len(t.w.tasks) < ownTasks/4 {
 		return t.insert()
@@ -223,7 +224,7 @@ func (t *transaction) handOver() error {
 	return nil
 }
 
-// nothing is an update that changes nothing that a user can see.
+// nothing is an update without a visible change.
 func (t *transaction) nothing() error {
 	if len(t.w.tasks) == 0 {
 		return t.insert()
@@ -288,7 +289,8 @@ const (
 	sqlBroadcast = `SELECT taskfeed.broadcast($2, $3) WHERE $1::text IS NULL`
 )
 
-// taskless writes an event that belongs to no task, and a note of it for the truth.
+// taskless writes an event without a task, and records it in the table Ops, from which
+// the slot learns of it.
 func (t *transaction) taskless(op string, user *string, data, sql string) error {
 	typ := t.w.cfg.Prefix + "note"
 	if err := t.exec(sql, user, typ, data); err != nil || t.w.cfg.Ops == "" {
@@ -297,7 +299,7 @@ func (t *transaction) taskless(op string, user *string, data, sql string) error 
 	return t.exec(`INSERT INTO `+t.w.cfg.Ops+` (op, user_id, type, data) VALUES ($1, $2, $3, $4)`, op, user, typ, data)
 }
 
-// burst writes more for one user than buffers hold: large results, one by one.
+// burst writes more events of one user than buffers hold: large results, one by one.
 func (w *Writer) burst(ctx context.Context, user string) {
 	i := slices.IndexFunc(w.cfg.Users, func(u history.User) bool { return u.ID == user })
 	if i < 0 {
@@ -318,10 +320,10 @@ func (w *Writer) burst(ctx context.Context, user string) {
 	}
 }
 
-// Marker writes the events that end a run, one for each user, and returns what
-// their ops begin with. It tries until they are known to have committed.
+// Marker writes the events that end a run, one for each user, and returns the prefix
+// of their ops. It retries until their commit is confirmed.
 func (w *Writer) Marker(ctx context.Context) (marker string, err error) {
-	w.disconnect() // much may have happened to the connection since it was used
+	w.disconnect() // the connection may be broken by now
 	for ctx.Err() == nil {
 		if err = w.connect(ctx); err != nil {
 			pause.For(ctx, 50*time.Millisecond)
@@ -337,7 +339,7 @@ func (w *Writer) Marker(ctx context.Context) (marker string, err error) {
 	return "", errors.Join(errors.New("the last events could not be written"), context.Cause(ctx), err)
 }
 
-// MarkerOf is the op of the last event of a user.
+// MarkerOf returns the op of the last event of a user.
 func MarkerOf(marker, user string) string { return marker + ":" + user }
 
 func (t *transaction) mark(marker string) error {
@@ -351,7 +353,7 @@ func (t *transaction) mark(marker string) error {
 	return nil
 }
 
-// MakeShared makes the tasks that all writers change.
+// MakeShared inserts the tasks that all writers change.
 func (w *Writer) MakeShared(ctx context.Context) error {
 	if err := w.connect(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -368,11 +370,11 @@ func (w *Writer) MakeShared(ctx context.Context) error {
 	return nil
 }
 
-// flurryPatience is how many changes of one flurry may fail.
+// flurryPatience is the number of changes of one flurry that may fail.
 const flurryPatience = 5
 
-// Flurry changes a task so many times, as fast as it goes, all of them known to
-// have committed.
+// Flurry commits a number of changes of tasks as fast as possible. All are confirmed
+// when it returns nil.
 func (w *Writer) Flurry(ctx context.Context, times int) error {
 	for failed := 0; times > 0 && ctx.Err() == nil; {
 		if err := w.connect(ctx); err != nil {
@@ -382,7 +384,7 @@ func (w *Writer) Flurry(ctx context.Context, times int) error {
 			times--
 			continue
 		}
-		w.disconnect() // much may have happened to the connection since it was used
+		w.disconnect() // the connection may be broken by now
 		if failed++; failed > flurryPatience {
 			return errors.New("a change could not be made")
 		}
@@ -390,9 +392,9 @@ func (w *Writer) Flurry(ctx context.Context, times int) error {
 	return ctx.Err()
 }
 
-// Hold writes something in a transaction that stays open for a while and commits.
+// Hold writes in a transaction that stays open for d and then commits.
 func (w *Writer) Hold(ctx context.Context, d time.Duration) error {
-	w.disconnect() // much may have happened to the connection since it was used
+	w.disconnect() // the connection may be broken by now
 	if err := w.connect(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -409,14 +411,15 @@ func (w *Writer) Hold(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// Prepare writes something in a transaction that is prepared and, a while later,
-// committed or rolled back. A session that prepares must not notify.
+// Prepare writes in a transaction that is prepared and, after d, committed or rolled
+// back. Postgres refuses to prepare a transaction that has notified, so the session
+// switches NOTIFY off.
 func (w *Writer) Prepare(ctx context.Context, d time.Duration, commit bool) error {
-	w.disconnect() // much may have happened to the connection since it was used
+	w.disconnect() // the connection may be broken by now
 	if err := w.connect(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	defer w.disconnect() // the setting goes with the session
+	defer w.disconnect() // ends the setting with the session
 	if _, err := w.conn.Exec(ctx, `SET taskfeed.notify = 'off'`); err != nil {
 		return err
 	}

@@ -11,15 +11,15 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// pollEvery is how often a client of the REST API asks for something.
+// pollEvery is the time between the requests of a REST client.
 const pollEvery = 300 * time.Millisecond
 
-// maxAnswer is more than an answer to any of these questions takes.
+// maxAnswer is larger than any answer to these requests.
 const maxAnswer = 4 << 20
 
-// questions are what a user asks of the REST API: what is theirs, and what is
-// not. The tasks of others are known to exist.
-func (c *client) questions() []string {
+// restPaths are the URLs that a user requests of the REST API: those of their own data,
+// and those of others'. The tasks of others exist.
+func (c *client) restPaths() []string {
 	all := []string{"/v1/me", "/v1/me/tasks?limit=30", "/v1/me/events?limit=30", "/v1/me/events?limit=30&sort=id",
 		"/v1/tasks", "/v1/events", "/v1/connections", "/v1/events/stream?all=true"}
 	for _, task := range c.cfg.Foreign {
@@ -28,13 +28,13 @@ func (c *client) questions() []string {
 	return all
 }
 
-// poll asks one question. It reports whether there was an answer.
+// poll sends one request. It reports whether there was an answer.
 func (c *client) poll(ctx context.Context, server Server) bool {
 	if !pause.For(ctx, pollEvery) {
 		return false
 	}
-	questions := c.questions()
-	path := questions[c.rand.IntN(len(questions))]
+	paths := c.restPaths()
+	path := paths[c.rand.IntN(len(paths))]
 	res, done, err := c.get(ctx, server, path, http.Header{})
 	if err != nil {
 		c.note(refusal(ctx, nil, err))

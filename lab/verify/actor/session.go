@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// silence is how long a server may say nothing, pings included, before a
-	// client takes it for dead. The servers under test ping every second or two.
+	// silence is how long a server may send nothing, not even a ping, before a client
+	// considers it dead. The servers under test ping every second.
 	silence = 8 * time.Second
 
 	handshakeTimeout = 5 * time.Second
@@ -35,7 +35,7 @@ const (
 )
 
 // connect makes one connection and reads it to its end. It reports whether the
-// server let it in.
+// server accepted it.
 func (c *client) connect(ctx context.Context) bool {
 	c.session++
 	server := c.cfg.Servers[c.rand.IntN(len(c.cfg.Servers))]
@@ -64,7 +64,7 @@ func (c *client) connect(ctx context.Context) bool {
 	return true
 }
 
-// stay is how long the client keeps a connection by itself; 0 is for ever.
+// stay returns how long the client keeps a connection; 0 is for ever.
 func (c *client) stay() time.Duration {
 	switch {
 	case c.trait("fresh"):
@@ -75,7 +75,7 @@ func (c *client) stay() time.Duration {
 	return 0
 }
 
-// present says which connection commands are about.
+// present sets the connection that commands apply to.
 func (c *client) present(hangUp func()) {
 	c.open.Store(hangUp != nil)
 	c.mu.Lock()
@@ -83,7 +83,7 @@ func (c *client) present(hangUp func()) {
 	c.hangUp = hangUp
 }
 
-// cursor is what the next connection asks for; nil is live only.
+// cursor returns the cursor of the next connection; nil is live only.
 func (c *client) cursor() *int64 {
 	switch {
 	case c.trait("fresh"):
@@ -98,7 +98,7 @@ func (c *client) cursor() *int64 {
 	return &after
 }
 
-// dial asks a server for the feed. A refusal is written down.
+// dial connects to a server's feed. It records a refusal.
 func (c *client) dial(ctx context.Context, server Server, after *int64) (*websocket.Conn, error) {
 	token, err := c.token()
 	if err != nil {
@@ -134,7 +134,7 @@ func (c *client) dial(ctx context.Context, server Server, after *int64) (*websoc
 	return nil, err
 }
 
-// refused writes down why a server did not agree, with what it said.
+// refused records the server's refusal with its answer.
 func (c *client) refused(res *http.Response, err error) {
 	r := history.Client{Kind: history.Refused, Text: err.Error()}
 	if res != nil {
@@ -172,7 +172,7 @@ func (c *client) dialTCP(ctx context.Context, network, address string) (net.Conn
 	return crawler{conn, c}, nil
 }
 
-// crawler is a connection that is read a byte a second when its client is told so.
+// crawler is a connection that reads a byte a second while its client crawls.
 type crawler struct {
 	net.Conn
 	client *client
@@ -186,8 +186,8 @@ func (c crawler) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// read reads until the connection ends and writes down how it did. Helpers end
-// with it.
+// read reads until the connection ends and records how it ended. Its goroutine ends
+// before it returns.
 func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -199,7 +199,7 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 	heard := func(string) error { return conn.SetReadDeadline(time.Now().Add(silence)) }
 	conn.SetPongHandler(heard)
 	conn.SetPingHandler(func(data string) error {
-		// A pong that cannot be written shows as a read that fails.
+		// If the pong cannot be written, the next read fails.
 		_ = conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeTimeout))
 		return heard("")
 	})
@@ -218,7 +218,7 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 	}
 }
 
-// breathe waits while the client is stalled or slow, and reports whether to go on.
+// breathe waits while the client is stalled or slow, and reports whether to continue.
 func (c *client) breathe(ctx context.Context) bool {
 	if wait := c.until(&c.stalled); wait > 0 && !pause.For(ctx, wait) {
 		return false
@@ -230,7 +230,7 @@ func (c *client) breathe(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// ending says how a connection ended.
+// ending returns the record of how a connection ended.
 func ending(ctx context.Context, err error) history.Client {
 	var timeout net.Error
 	closed := &websocket.CloseError{}
@@ -245,7 +245,8 @@ func ending(ctx context.Context, err error) history.Client {
 	return history.Client{Kind: history.Broken, Text: err.Error()}
 }
 
-// keep sends what a client sends by itself, and ends the connection with ctx.
+// keep sends pings or renews the token regularly, and closes the connection when ctx
+// ends.
 func (c *client) keep(ctx context.Context, conn *websocket.Conn) {
 	defer conn.Close()
 	tick := time.NewTicker(shortToken / 2)
@@ -254,7 +255,7 @@ func (c *client) keep(ctx context.Context, conn *websocket.Conn) {
 		select {
 		case <-ctx.Done():
 			bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")
-			_ = conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(writeTimeout)) // it may be broken
+			_ = conn.WriteControl(websocket.CloseMessage, bye, time.Now().Add(writeTimeout)) // the connection may be broken
 			return
 		case <-tick.C:
 		}
@@ -263,7 +264,7 @@ func (c *client) keep(ctx context.Context, conn *websocket.Conn) {
 			message = c.renewal()
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-		_ = conn.WriteMessage(websocket.TextMessage, message) // a failed write shows as a failed read
+		_ = conn.WriteMessage(websocket.TextMessage, message) // if it fails, the next read fails too
 	}
 }
 

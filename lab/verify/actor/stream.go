@@ -16,7 +16,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// impatient is a connection that gives a silent server up.
+// impatient is a connection whose reads time out when the server is silent.
 type impatient struct{ net.Conn }
 
 func (i impatient) Read(p []byte) (int, error) {
@@ -26,7 +26,7 @@ func (i impatient) Read(p []byte) (int, error) {
 	return i.Conn.Read(p)
 }
 
-// get asks a server for something over a connection of its own, which done ends.
+// get sends a request over a new connection, which done closes.
 func (c *client) get(ctx context.Context, server Server, path string, header http.Header) (res *http.Response, done func(), err error) {
 	token, err := c.token()
 	if err != nil {
@@ -53,8 +53,8 @@ func (c *client) get(ctx context.Context, server Server, path string, header htt
 	return res, func() { _ = res.Body.Close(); transport.CloseIdleConnections() }, nil
 }
 
-// stream makes one connection of server-sent events and reads it to its end. It
-// reports whether the server let it in.
+// stream opens one stream of server-sent events and reads it to its end. It reports
+// whether the server accepted it.
 func (c *client) stream(ctx context.Context, server Server, after *int64) bool {
 	ctx, hangUp := context.WithCancel(ctx)
 	defer hangUp()
@@ -83,7 +83,7 @@ func (c *client) stream(ctx context.Context, server Server, after *int64) bool {
 	return true
 }
 
-// refusal says why a request was not answered as it should be.
+// refusal returns the record of a request that failed or was refused.
 func refusal(ctx context.Context, res *http.Response, err error) history.Client {
 	switch {
 	case ctx.Err() != nil:
@@ -95,7 +95,7 @@ func refusal(ctx context.Context, res *http.Response, err error) history.Client 
 	return history.Client{Kind: history.Refused, Status: res.StatusCode, Text: string(body)}
 }
 
-// readStream takes one event after the other and returns how the stream ended.
+// readStream takes the events and returns the record of how the stream ended.
 func (c *client) readStream(ctx context.Context, in *bufio.Reader) history.Client {
 	for {
 		if !c.breathe(ctx) {
@@ -127,13 +127,13 @@ func (c *client) readStream(ctx context.Context, in *bufio.Reader) history.Clien
 	}
 }
 
-// streamEvent is what one block of a stream says.
+// streamEvent is one block of a stream.
 type streamEvent struct {
 	name, data string
 	id         *int64
 }
 
-// readEvent reads a block up to its empty line. Comments say nothing.
+// readEvent reads a block up to its empty line. It ignores comments.
 func readEvent(in *bufio.Reader) (e streamEvent, err error) {
 	for {
 		line, err := in.ReadString('\n')

@@ -44,7 +44,7 @@ func TestReadEvent(t *testing.T) {
 	}
 }
 
-// A marker is counted as seen only by those who have it.
+// A client counts as marked only when it has seen the marker of its own user.
 func TestMarked(t *testing.T) {
 	t.Parallel()
 	c := &client{cfg: ClientConfig{User: "alice"}, ops: make(map[string]bool)}

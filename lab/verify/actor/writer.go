@@ -31,16 +31,16 @@ type WriterConfig struct {
 	// same place in SharedUsers.
 	Shared      []string       `json:"shared"`
 	SharedUsers []history.User `json:"shared_users"`
-	// Ops is where writers note events that belong to no task, for the truth to
-	// know of them; empty: nowhere.
+	// Ops is a table in which writers record events without a task, so that the slot
+	// shows them; empty: none.
 	Ops string `json:"ops,omitempty"`
-	// Prefix begins the ids of tasks and the types of events.
+	// Prefix is the prefix of the ids of tasks and of the types of events.
 	Prefix string `json:"prefix"`
 	// Broadcasts says whether to write events for everybody.
 	Broadcasts bool `json:"broadcasts"`
 }
 
-// RunWriter is the process taskfeed verify-writer.
+// RunWriter is the process taskfeed-lab verify-writer.
 func RunWriter(ctx context.Context, stdin io.Reader, stdout io.Writer) (err error) {
 	in := bufio.NewScanner(stdin)
 	var cfg WriterConfig
@@ -55,8 +55,8 @@ func RunWriter(ctx context.Context, stdin io.Reader, stdout io.Writer) (err erro
 	return serve(ctx, in, stdout, w)
 }
 
-// Writer changes tasks and writes down what became of it. One goroutine may use
-// it at a time; commands may come from another.
+// Writer changes tasks and records the outcomes. One goroutine may use it at a time;
+// commands may come from another.
 type Writer struct {
 	cfg  WriterConfig
 	rand *rand.Rand
@@ -66,7 +66,7 @@ type Writer struct {
 	txn   int
 	ops   int
 	tasks []ownTask
-	async bool // as the connection is set
+	async bool // the connection's synchronous_commit is off
 	// finish ends a transaction in another way than by COMMIT.
 	finish func(*transaction) (history.Outcome, error)
 
@@ -79,13 +79,14 @@ type Writer struct {
 	bursts    chan string // users
 }
 
-// ownTask is a task that nobody else changes.
+// ownTask is a task that no other writer changes.
 type ownTask struct {
 	id   string
 	user history.User
 }
 
-// NewWriter makes a writer; it connects when it first writes. The caller closes it.
+// NewWriter returns a writer, which connects when it first writes. The caller closes
+// it.
 func NewWriter(cfg WriterConfig) (*Writer, error) {
 	out, err := history.Create(cfg.Dir, "writer-"+cfg.Name+".jsonl")
 	if err != nil {
@@ -115,16 +116,15 @@ func (w *Writer) obey(c Command) {
 	case DoBurst:
 		select {
 		case w.bursts <- c.User:
-		default: // enough is waiting
+		default: // enough bursts are waiting
 		}
 	}
 }
 
-// Forget has the writer change no task again that it made so far.
+// Forget makes the writer change none of its existing tasks again.
 func (w *Writer) Forget() { w.tasks = nil }
 
-// run writes until ctx is done. Whatever fails is written down and no reason to
-// stop: an app goes on, too.
+// run writes until ctx is done. It records failures and continues, as an app would.
 func (w *Writer) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if w.paused.Load() {
@@ -162,8 +162,8 @@ SELECT set_config('application_name', 'taskfeed verify writer', false),
        set_config('statement_timeout', '8s', false),
        set_config('synchronous_commit', @commit, false)`
 
-// sqlDiscreet keeps what a writer writes out of the private database's log, where
-// no canary is to be found: Postgres quotes what it refuses.
+// sqlDiscreet keeps canaries out of the log of the private database: Postgres quotes
+// refused statements there.
 const sqlDiscreet = `SET log_error_verbosity = terse; SET log_min_error_statement = panic`
 
 func (w *Writer) connect(ctx context.Context) error {
@@ -216,12 +216,11 @@ type transaction struct {
 	begin  int64
 }
 
-// do runs a transaction and writes down its ops. work runs their statements; an
-// error of its own rolls back.
+// do runs a transaction and records its ops. work runs their statements; if it returns
+// an error, the transaction is rolled back.
 func (w *Writer) do(ctx context.Context, work func(*transaction) error) history.Outcome {
 	w.txn++
-	// A writer that is told to stop finishes what it is doing: an outcome that
-	// is known is worth more.
+	// A writer that is stopped finishes its transaction, so that the outcome is known.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
 	defer cancel()
 	t := &transaction{w: w, ctx: ctx, begin: now()}
@@ -243,8 +242,8 @@ func (w *Writer) do(ctx context.Context, work func(*transaction) error) history.
 	return outcome
 }
 
-// settle keeps in mind what is true of the writer's own tasks. One whose state
-// nobody knows is left alone from now on: whose it is, is a secret to keep.
+// settle updates the writer's list of its tasks. It drops a task whose owner is
+// unknown: a further change could put a canary into another user's task.
 func (w *Writer) settle(before []ownTask, writes []history.Write, outcome history.Outcome) {
 	if outcome == history.OK {
 		return
@@ -263,7 +262,7 @@ func (t *transaction) run(work func(*transaction) error) (history.Outcome, error
 	}
 	if err := work(t); err != nil {
 		if !t.w.conn.IsClosed() {
-			_ = t.exec("ROLLBACK") // or the connection is of no use any more, as the next one will find
+			_ = t.exec("ROLLBACK") // if it fails, the connection is broken and is replaced
 		}
 		return history.Fail, err
 	}
@@ -273,8 +272,8 @@ func (t *transaction) run(work func(*transaction) error) (history.Outcome, error
 	return outcomeOf(t.exec("COMMIT"))
 }
 
-// outcomeOf judges the reply to a statement that commits. An error that ends the
-// connection leaves open on which side of the commit it came.
+// outcomeOf derives the outcome from the reply to a statement that commits. After an
+// error that ends the connection it is unknown whether the commit took place.
 func outcomeOf(err error) (history.Outcome, error) {
 	if err == nil {
 		return history.OK, nil
@@ -291,7 +290,7 @@ func (t *transaction) exec(sql string, args ...any) error {
 	return err
 }
 
-// op notes a change that the transaction is about to make, and returns its name.
+// op records a change that the transaction is about to make, and returns its op.
 func (t *transaction) op(action, user, task string) string {
 	t.w.ops++
 	op := fmt.Sprintf("%s.%d", t.w.cfg.Name, t.w.ops)
@@ -299,6 +298,6 @@ func (t *transaction) op(action, user, task string) string {
 	return op
 }
 
-// message is what a task says: the op, so that its event can be traced, and the
-// canary that nobody else may see.
+// message returns the message of a task: the op, to which its event can be traced, and
+// the canary, which no other user may see.
 func message(op string, u history.User) string { return op + " " + u.Canary }

@@ -10,8 +10,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// checkAnswers holds what the REST API answered against whose it is and what the
-// log has. Canaries in it are checkCanaries' to find.
+// checkAnswers checks the answers of the REST API: their status, that they show only
+// the user's own data, and that listed events match the log. checkCanaries searches
+// them for canaries.
 func (s *subject) checkAnswers() {
 	for _, n := range s.sessions {
 		for _, a := range n.answers {
@@ -32,14 +33,14 @@ func (n *session) answered(property string, a history.Client, what string) Viola
 	return Violation{Property: property, Client: n.client, User: n.user, T: a.T, What: fmt.Sprintf("GET %s %s", a.Path, what)}
 }
 
-// owned reports whether a path shows what is the user's own. Single tasks are
-// asked for only where they belong to somebody else.
+// owned reports whether a path shows the user's own data. Clients request single tasks
+// only of other users.
 func owned(path string) bool {
 	path, _, _ = strings.Cut(path, "?")
 	return path == "/v1/me" || path == "/v1/me/tasks" || path == "/v1/me/events"
 }
 
-// allowedStatuses are those that a question may be answered with.
+// allowedStatuses returns the statuses with which a request may be answered.
 func (s *subject) allowedStatuses(a history.Client) []int {
 	allowed := []int{http.StatusForbidden}
 	if strings.HasPrefix(a.Path, "/v1/me") {
@@ -54,7 +55,7 @@ func (s *subject) allowedStatuses(a history.Client) []int {
 	return allowed
 }
 
-// checkListed holds a list of events against the log.
+// checkListed checks a list of events against the log.
 func (s *subject) checkListed(n *session, a history.Client) {
 	var list struct {
 		Items []struct {

@@ -1,35 +1,34 @@
-// Package check judges the history of a run: pure functions from what happened
-// to a verdict.
+// Package check judges the history of a run: pure functions from a history to a
+// verdict.
 //
 // # Model
 //
-// Truth is what the database's own log shows to have committed. From the rows of
-// the tasks alone, model.go works out which events there must be, for whom and in
-// what order; nothing of taskfeed takes part in that. Every row of the event log
-// must be one of them (log.go), and every frame that a client received must be a
-// row of the log (sessions.go). Each property of the list below is then one
-// function.
+// The truth is the sequence of commits that Postgres's own log shows. From the rows of
+// the tasks alone, model.go derives which events there must be, for whom and in what
+// order, without code of taskfeed. Every row of the event log must be one of them
+// (log.go), and every frame that a client received must be a row of the log
+// (sessions.go). Each property of the list below is then one function.
 //
 //	P1  no phantom      nothing is delivered or logged that did not commit
 //	P2  nothing lost    every session is complete from its cursor to its end
 //	P3  nothing twice   neither in the log nor on a wire nor after a cursor
 //	P4  ordered         ids ascend in every session
-//	P5  commit order    of each task, and of any two writes of which one was
-//	                    done before the other began
+//	P5  commit order    of each task, and of any two writes of which one ended
+//	                    before the other began
 //	P6  isolation       no user's event, canary or token anywhere it does not belong
 //	P7  integrity       what is delivered is what was written
 //	P8  honest gaps     every feed_reset was justified
 //	P9  no reuse        no id ever carries two different events
-//	P10 bookmarks       nothing at or below a cursor of the protocol comes after it
-//	P11 liveness        everybody catches up once it is quiet
+//	P10 cursors         nothing at or below a cursor of the protocol comes after it
+//	P11 liveness        everybody catches up once the faults have stopped
 //	P12 bounded         servers return to their baseline
-//	P13 codes           every close code and status is allowed for what was done
+//	P13 codes           every close code and status is allowed for the faults of the moment
 //	P14 not vacuous     each fault fired and each path was taken
 //
 // A broken P14 makes a run INVALID, any other makes it FAIL.
 //
-// The package does not promise to see what was not recorded: a client that never
-// connected proves nothing, which is what P14 is for.
+// The package judges only what is recorded. A client that never connected proves
+// nothing; P14 reports such gaps.
 package check
 
 import (
@@ -39,14 +38,14 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// Verdict is what a run comes to.
+// Verdict is the result of a check.
 type Verdict string
 
 // The verdicts.
 const (
 	Pass    Verdict = "pass"
 	Fail    Verdict = "FAIL"
-	Invalid Verdict = "INVALID" // nothing is wrong, but not enough was tried to say that all is well
+	Invalid Verdict = "INVALID" // nothing is wrong, but too little happened for a pass
 )
 
 // Violation is one breach of a property.
@@ -58,7 +57,7 @@ type Violation struct {
 	Op       string `json:"op,omitempty"`
 	Key      string `json:"key,omitempty"` // of the event: task@version, or its op
 	ID       int64  `json:"id,omitempty"`  // of the event
-	T        int64  `json:"t,omitempty"`   // when it showed
+	T        int64  `json:"t,omitempty"`   // when it was observed
 }
 
 // Report is the outcome of a check.
@@ -70,12 +69,12 @@ type Report struct {
 	Figures    map[string]int64 `json:"figures"`
 	Latencies  []Latency        `json:"latencies,omitempty"`
 	Faults     []Outcome        `json:"faults,omitempty"`
-	// Lacking names what the run has not shown, in a form that can be compared with
-	// that of other runs.
+	// Lacking lists what the run has not shown, in a form that can be compared between
+	// runs.
 	Lacking []string `json:"lacking,omitempty"`
 }
 
-// Outcome is what a fault came to.
+// Outcome is the result of a fault.
 type Outcome struct {
 	Name   string `json:"name"`
 	Tries  int    `json:"tries"`
@@ -83,24 +82,24 @@ type Outcome struct {
 	Detail string `json:"detail,omitempty"` // of the first that had it, or of the last try
 }
 
-// perProperty is how many violations of one property a report names.
+// perProperty is the maximum number of violations of one property in a report.
 const perProperty = 5
 
-// Properties lists the properties in order, each with what it says.
+// Properties lists the properties in order, with a description.
 var Properties = []struct{ Name, Says string }{
 	{"P1", "nothing is delivered that did not commit"},
 	{"P2", "nothing is lost"},
 	{"P3", "nothing comes twice"},
 	{"P4", "ids ascend"},
 	{"P5", "the order is that of the commits"},
-	{"P6", "nobody sees anything of others"},
+	{"P6", "nobody sees data of others"},
 	{"P7", "what is delivered is what was written"},
 	{"P8", "every reset is justified"},
 	{"P9", "no id is used twice"},
-	{"P10", "bookmarks are true"},
+	{"P10", "cursors are true"},
 	{"P11", "everybody catches up"},
 	{"P12", "servers return to their baseline"},
-	{"P13", "close codes fit what was done"},
+	{"P13", "close codes fit the faults"},
 	{"P14", "every fault fired and every path was taken"},
 }
 
@@ -117,16 +116,16 @@ func Run(h *history.History) Report {
 	return s.report()
 }
 
-// subject is a history made ready to be judged, and what was found wrong so far.
+// subject is an indexed history with the violations found so far.
 type subject struct {
 	*history.History
 	writes   map[string]*history.Write // by op
 	deletes  map[string]*history.Write // writes that delete, by task
-	expected map[string][]*expected    // by key; a lost change may have the key of a later one
+	expected map[string][]*expected    // by key; a lost change may share its key with a later one
 	order    []*expected               // in commit order
 	log      []*row                    // by ascending id
 	byID     map[int64][]*row
-	byUser   map[string][]*row // kept rows that a user's feed holds, by ascending id
+	byUser   map[string][]*row // rows of a user's feed that were not lost, by ascending id
 	begins   map[string]begins
 	sessions []*session
 	servers  map[string]bool
@@ -172,7 +171,7 @@ func (s *subject) indexWrites() {
 	}
 }
 
-// wrong notes a violation.
+// wrong records a violation.
 func (s *subject) wrong(v Violation) {
 	s.violations[v.Property] = append(s.violations[v.Property], v)
 }

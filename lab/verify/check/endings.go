@@ -10,12 +10,12 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// aftermath is how long a fault may show after it has ended: servers start,
-// silence is noticed, clients come back.
+// aftermath is how long after its end a fault may have consequences: servers start,
+// time-outs expire, clients reconnect.
 const aftermath = 10 * time.Second
 
-// Groups of faults that show in the same way at a client. A name that ends in *
-// stands for all that begin so.
+// Groups of faults with the same consequences for a client. A name that ends in * is a
+// prefix.
 var (
 	killing  = []string{"kill-*", "stop-*", "out-of-files", "old-snapshot"}
 	ending   = []string{"term-*"}
@@ -25,8 +25,8 @@ var (
 	storming = []string{"storm"}
 )
 
-// rule says when an ending is allowed: while or shortly after one of the faults,
-// for clients with a trait or of a protocol.
+// rule says when a connection may end: during or shortly after one of the faults, for
+// clients with the trait and the protocol. An empty field allows any.
 type rule struct {
 	faults []string
 	trait  string
@@ -42,19 +42,19 @@ var closeRules = map[int][]rule{
 	4009: {{faults: slices.Concat(network, stalling, killing)}},
 }
 
-// brokenRule is for connections that end without a close frame, or fall silent.
+// brokenRules are for connections that end without a close frame, or become silent.
 var brokenRules = map[int][]rule{0: {{faults: slices.Concat(killing, network, stalling)}, {proto: "rest", faults: slices.Concat(ending, database)}}}
 
-// refusedRules are the statuses with which a handshake may be refused; 0 is no
-// answer at all.
+// refusedRules are the statuses with which a handshake may be refused; 0 means no
+// answer.
 var refusedRules = map[int][]rule{
 	0:   {{faults: slices.Concat(killing, ending, network, stalling, storming)}, {proto: "rest", faults: database}},
-	401: {{trait: "expiring"}}, // it ran out while the server was held up
+	401: {{trait: "expiring"}}, // the token expired while the server was delayed
 	503: {{faults: slices.Concat(killing, ending, database)}},
 }
 
-// checkEndings is P13: every close code, status and broken connection is allowed
-// for what was being done, and what was done ended as it should.
+// checkEndings is P13: every close code, status and broken connection is allowed for
+// the faults of the moment, and no fault has found anything wrong itself.
 func (s *subject) checkEndings() {
 	for _, f := range s.Faults {
 		if f.Wrong != "" {
@@ -73,7 +73,8 @@ func (s *subject) checkEndings() {
 	}
 }
 
-// allow complains of an ending between two moments that no rule allows.
+// allow records a violation when no rule allows the end of a session; from is when its
+// cause may have begun.
 func (s *subject) allow(n *session, from int64, rules map[int][]rule, code int) {
 	for _, r := range rules[code] {
 		if (r.trait == "" || hasTrait(n.traits, r.trait)) && (r.proto == "" || n.proto == r.proto) && (r.faults == nil || s.during(from, n.ended, n.server, r.faults)) {
@@ -84,9 +85,8 @@ func (s *subject) allow(n *session, from int64, rules map[int][]rule, code int) 
 		What: fmt.Sprintf("session %d %s, and nothing was done that explains it", n.number, n.fate())})
 }
 
-// during reports whether one of the faults was going on between two moments, or
-// had just ended. One that was about another server does not count; an empty
-// server stands for any.
+// during reports whether one of the faults was in progress between two moments, or had
+// just ended. A fault of another server does not count; an empty server stands for any.
 func (s *subject) during(from, to int64, server string, names []string) bool {
 	return slices.ContainsFunc(s.Faults, func(f history.Fault) bool {
 		elsewhere := server != "" && s.servers[f.Target] && f.Target != server
@@ -106,13 +106,12 @@ func hasTrait(traits, trait string) bool {
 	return slices.Contains(strings.Fields(traits), trait)
 }
 
-// Slack over the baseline that says nothing: idle connections of a pool, the
-// runtime's own.
+// Allowances over the baseline: idle connections of a pool, the Go runtime.
 const (
 	slackGoroutines = 15
 	slackFDs        = 20
-	backendsEach    = 16 // of one server: its pools, its listener, and a little
-	slackMegabytes  = 64 // what the runtime has not given back yet
+	backendsEach    = 16 // of one server: its pools, its listener, and a margin
+	slackMegabytes  = 64 // memory that the runtime has not returned yet
 )
 
 // checkResources is P12.

@@ -11,11 +11,11 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// canaryMark begins every canary, so that one search finds them all.
+// canaryMark is the prefix of every canary, so that one search finds them all.
 const canaryMark = "canary-"
 
-// checkCanaries is P6 for every byte that a client received: whatever frame or
-// answer it was in, another user's canary has no business there.
+// checkCanaries is P6 for every byte that a client received: no frame and no answer may
+// contain another user's canary.
 func (s *subject) checkCanaries() {
 	own := make(map[string]string)
 	for _, u := range s.Header.Users {
@@ -38,7 +38,7 @@ func (s *subject) checkCanaries() {
 	}
 }
 
-// knownLeak reports whether a message was found out already by whom it is for.
+// knownLeak reports whether a violation of P6 is recorded already for this message.
 func (s *subject) knownLeak(client string, t int64) bool {
 	for _, v := range s.violations["P6"] {
 		if v.Client == client && v.T == t {
@@ -48,7 +48,7 @@ func (s *subject) knownLeak(client string, t int64) bool {
 	return false
 }
 
-// foreign returns the first canary in the text that is not the own one.
+// foreign returns the first canary in the text other than the user's own.
 func foreign(text, own string) string {
 	for {
 		i := strings.Index(text, canaryMark)
@@ -63,7 +63,7 @@ func foreign(text, own string) string {
 	}
 }
 
-// token is what a JWT looks like: two parts of JSON in base64 and a signature.
+// token matches the beginning of a JWT: two parts of JSON in base64.
 var token = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}`)
 
 // checkLogs is P6 for the logs of servers, Postgres and actors: no canary, no
@@ -97,7 +97,7 @@ func (s *subject) searchLog(name, path string) error {
 	}
 }
 
-// secretIn names what a line of a log must not hold, without repeating it.
+// secretIn returns which kind of secret a line of a log contains, without repeating it.
 func (s *subject) secretIn(line string) string {
 	for _, secret := range s.Header.Secrets {
 		if strings.Contains(line, secret) {

@@ -7,21 +7,20 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// Latency is how long events took from the reply to their commit to clients
-// that were connected then.
+// Latency is the time from the reply to a commit to the delivery of its event to
+// connected clients.
 type Latency struct {
-	Phase string        `json:"phase"` // the fault that was going on, or "no fault"
+	Phase string        `json:"phase"` // the fault at the time, or "no fault"
 	Count int           `json:"count"`
 	P50   time.Duration `json:"p50"`
 	P99   time.Duration `json:"p99"`
 	Max   time.Duration `json:"max"`
 }
 
-// NoFault is the phase in which nothing was done.
+// NoFault is the phase without a fault.
 const NoFault = "no fault"
 
-// latencies sorts the live deliveries by what was being done when they were
-// written.
+// latencies groups the live deliveries by the fault at the time of their commit.
 func (s *subject) latencies() []Latency {
 	byPhase := make(map[string][]time.Duration)
 	for _, n := range s.sessions {
@@ -50,7 +49,7 @@ func (s *subject) latencies() []Latency {
 	return all
 }
 
-// phaseAt names what was being done at a moment.
+// phaseAt names the fault at a moment.
 func (s *subject) phaseAt(t int64) string {
 	phase := NoFault
 	for _, f := range s.Faults {

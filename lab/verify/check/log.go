@@ -9,7 +9,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// row is one row that was ever in the event log.
+// row is one row that has ever been in the event log.
 type row struct {
 	id    int64
 	key   string
@@ -18,12 +18,12 @@ type row struct {
 	typ   string
 	data  uint64
 	lost  bool      // a fork has undone it
-	means *expected // nil: a phantom
+	means *expected // the event that it is; nil: none that committed
 }
 
 func newRow(id int64, user, taskID, typ string, version int64, data string) *row {
 	var fields map[string]json.RawMessage
-	_ = json.Unmarshal([]byte(data), &fields) // no object, no op
+	_ = json.Unmarshal([]byte(data), &fields) // data that is not an object has no op
 	return &row{id: id, key: keyOf(taskID, version, typ, fields), user: user, task: taskID, typ: typ, data: hashJSON([]byte(data))}
 }
 
@@ -32,11 +32,11 @@ func (r *row) same(o *row) bool {
 	return r.key == o.key && r.user == o.user && r.typ == o.typ && r.data == o.data
 }
 
-// readTruth works out the events that must be and collects the rows of the log.
+// readTruth derives the expected events and collects the rows of the log.
 func (s *subject) readTruth() {
 	lost := s.lostCommits()
 	tasks := tasksNow{kept: make(map[string]task), lost: make(map[string]task)}
-	var highest int64 // change id of the commits so far
+	var highest int64 // highest change id of the commits so far
 	place := 0
 	for i, t := range s.Truth {
 		if t.Commit == nil {
@@ -55,7 +55,7 @@ func (s *subject) readTruth() {
 	if s.Header.Truth == truthOfWriters {
 		s.expectWrites()
 	}
-	for _, e := range s.Events { // with a slot, the log in the end adds nothing to its inserts
+	for _, e := range s.Events { // with a slot, they are already known from its inserts
 		s.addRow(newRow(e.ID, e.User, e.Task, e.Type, e.Version, e.Data))
 	}
 	slices.SortStableFunc(s.log, func(a, b *row) int { return cmp.Compare(a.id, b.id) })
@@ -63,8 +63,8 @@ func (s *subject) readTruth() {
 	s.figures["commits"] = int64(len(s.Truth))
 }
 
-// tasksNow are the tasks as they stand at a commit. Those that a fork will undo
-// are kept apart, and forgotten there.
+// tasksNow are the tasks as of a commit. Rows that a later fork undoes are kept
+// separately, and dropped at the fork.
 type tasksNow struct{ kept, lost map[string]task }
 
 func (t tasksNow) find(id string) task {
@@ -94,7 +94,7 @@ func (s *subject) readRow(r history.Row, tasks tasksNow, place int, lost bool) {
 	}
 }
 
-// lostCommits says which commits a later fork has undone.
+// lostCommits returns the indexes of the commits that a later fork has undone.
 func (s *subject) lostCommits() map[int]bool {
 	lost := make(map[int]bool)
 	for i, t := range s.Truth {
@@ -112,13 +112,13 @@ func (s *subject) lostCommits() map[int]bool {
 	return lost
 }
 
-// afterFork reports whether another fork lies between: positions before it are
-// those of a database that is gone.
+// afterFork reports whether the truth contains a fork: positions before it belong to
+// another database.
 func afterFork(truth []history.Truth) bool {
 	return slices.ContainsFunc(truth, func(t history.Truth) bool { return t.Fork != nil })
 }
 
-// addRow adds a row of the log unless it is there already, as it is when the
+// addRow adds a row of the log unless it is known already, for example because the
 // database moved it to another partition.
 func (s *subject) addRow(r *row) {
 	for _, known := range s.byID[r.id] {
@@ -131,7 +131,7 @@ func (s *subject) addRow(r *row) {
 	s.log = append(s.log, r)
 }
 
-// checkLog holds every row of the log against what must be there.
+// checkLog compares the rows of the log with the expected events.
 func (s *subject) checkLog() {
 	for _, r := range s.log {
 		s.matchRow(r)
@@ -150,9 +150,9 @@ func (s *subject) checkLog() {
 	}
 }
 
-// matchRow finds what a row means and whether it says it rightly.
+// matchRow finds the event that a row is, and checks its content.
 func (s *subject) matchRow(r *row) {
-	var near *expected // one with the key and other content
+	var near *expected // has the key, perhaps with other content
 	for _, e := range s.expected[r.key] {
 		if e.lost && !r.lost {
 			continue
@@ -191,7 +191,7 @@ func (r *row) op() string {
 	return r.means.op
 }
 
-// doneAt is when a write was done, 0 when it is not known.
+// doneAt returns when a write ended, 0 when that is unknown.
 func (s *subject) doneAt(op string) int64 {
 	if w := s.writes[op]; w != nil {
 		return w.End
@@ -213,9 +213,8 @@ func (b begins) firstAfter(t int64) (id int64, ok bool) {
 	return b.least[i], true
 }
 
-// indexFeeds sorts out what each user's feed holds. The rows of the log must
-// have been matched for the times of their writes, which checkLog does later
-// with its verdicts; a plain look for the op is enough here.
+// indexFeeds collects the rows of each user's feed. It needs the times of their writes,
+// and finds those by the op; checkLog matches rows later.
 func (s *subject) indexFeeds() {
 	for _, u := range s.Header.Users {
 		for _, r := range s.log {
@@ -246,7 +245,7 @@ func (s *subject) indexBegins(rows []*row) (b begins) {
 	return b
 }
 
-// writeOf is the write that made an event, nil when nobody wrote it down.
+// writeOf returns the write that caused an event, nil when none is recorded.
 func (s *subject) writeOf(r *row) *history.Write {
 	for _, e := range s.expected[r.key] {
 		if e.data == r.data && e.user == r.user {

@@ -10,7 +10,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// expected is an event that must be, because the rows of the tasks say so.
+// expected is an event that must exist according to the rows of the tasks.
 type expected struct {
 	key     string
 	op      string
@@ -18,18 +18,18 @@ type expected struct {
 	task    string
 	typ     string
 	data    uint64 // hash of the canonical data
-	place   int    // of the row that made it, in commit order
+	place   int    // of the row that caused it, in commit order
 	lost    bool   // a fork has undone it
-	inLog   bool   // a kept row of the log is it
+	inLog   bool   // a row of the log that was not lost matches it
 	version int64
 }
 
-// keyOf names an event the way truth, log and frames have in common: the version
-// of a task, or for an event of no task the op in its data.
+// keyOf returns the key by which truth, log and frames identify an event: task and
+// version, or for an event without a task the op in its data.
 func keyOf(task string, version int64, typ string, data map[string]json.RawMessage) string {
 	if task == "" {
 		var op string
-		_ = json.Unmarshal(data["op"], &op) // without one, the key is empty and matches nothing
+		_ = json.Unmarshal(data["op"], &op) // without an op, the key is empty and matches nothing
 		return op
 	}
 	key := task + "@" + strconv.FormatInt(version, 10)
@@ -41,8 +41,8 @@ func keyOf(task string, version int64, typ string, data map[string]json.RawMessa
 
 const typeDeleted = "task_deleted"
 
-// hashJSON hashes a JSON text so that equal values have equal hashes, whatever
-// their spelling. Text that is no JSON has the hash of its bytes.
+// hashJSON hashes a JSON text so that equal values have equal hashes, whatever their
+// formatting. Text that is not JSON has the hash of its bytes.
 func hashJSON(text []byte) uint64 {
 	in := json.NewDecoder(bytes.NewReader(text))
 	in.UseNumber()
@@ -57,7 +57,7 @@ func hashJSON(text []byte) uint64 {
 	return sum.Sum64()
 }
 
-// task is a row of the tasks as it stands at one commit.
+// task is a row of the tasks as of one commit.
 type task map[string]*string
 
 func (t task) text(column string) string {
@@ -75,7 +75,7 @@ func (t task) number(column string) int64 {
 	return n
 }
 
-// same reports whether two rows agree in some columns.
+// same reports whether two rows are equal in the columns.
 func (t task) same(other task, columns ...string) bool {
 	for _, c := range columns {
 		if (t[c] == nil) != (other[c] == nil) || t.text(c) != other.text(c) {
@@ -91,7 +91,7 @@ func (t task) op() string {
 	return op
 }
 
-// statusType is the type of event that a status makes.
+// statusType returns the type of the event of the status.
 func (t task) statusType() string {
 	if status := t.text("status"); status != "running" {
 		return "task_" + status
@@ -99,7 +99,7 @@ func (t task) statusType() string {
 	return "task_started"
 }
 
-// state is the data of the event of a status: all that a user can see.
+// state returns the hash of the data of a status event: the whole visible state.
 func (t task) state() uint64 {
 	data := map[string]any{"progress": json.Number(t.text("progress"))}
 	for _, c := range []string{"kind", "message"} {
@@ -119,7 +119,7 @@ func (t task) state() uint64 {
 	return hashData(data)
 }
 
-// step is the data of the event of progress.
+// step returns the hash of the data of a progress event.
 func (t task) step() uint64 {
 	data := map[string]any{"progress": json.Number(t.text("progress"))}
 	if t["message"] != nil {
@@ -131,14 +131,14 @@ func (t task) step() uint64 {
 func hashData(data map[string]any) uint64 {
 	text, err := json.Marshal(data)
 	if err != nil {
-		return 0 // a result that is no JSON matches no event
+		return 0 // a result that is not JSON matches no event
 	}
 	return hashJSON(text)
 }
 
 var emptyData = hashJSON([]byte("{}"))
 
-// expect notes an event that must be.
+// expect adds an event that must exist.
 func (s *subject) expect(e expected) {
 	e.key = e.task + "@" + strconv.FormatInt(e.version, 10)
 	switch {
@@ -151,7 +151,7 @@ func (s *subject) expect(e expected) {
 	s.order = append(s.order, &e)
 }
 
-// writeTask works out the events of one change of a task, given the row before.
+// writeTask derives the events of one change of a task, given the row before it.
 func (s *subject) writeTask(r history.Row, before task, place int, lost bool) (after task) {
 	if r.Change == "DELETE" {
 		e := expected{user: before.text("user_id"), task: value(r, "id"), typ: typeDeleted,
@@ -164,7 +164,7 @@ func (s *subject) writeTask(r history.Row, before task, place int, lost bool) (a
 	}
 	after = make(task, len(r.Columns))
 	for column, v := range before {
-		after[column] = v // what the database did not repeat is as it was
+		after[column] = v // the slot omits large values that did not change
 	}
 	for column, v := range r.Columns {
 		after[column] = v
@@ -172,7 +172,7 @@ func (s *subject) writeTask(r history.Row, before task, place int, lost bool) (a
 	e := expected{op: after.op(), user: after.text("user_id"), task: after.text("id"), version: after.number("version"), place: place, lost: lost}
 	switch {
 	case before != nil && before.number("version") == e.version:
-		return after // nothing that a user can see
+		return after // no visible change
 	case before != nil && !before.same(after, "user_id"):
 		gone := e
 		gone.user, gone.typ, gone.data = before.text("user_id"), typeDeleted, emptyData
@@ -187,7 +187,7 @@ func (s *subject) writeTask(r history.Row, before task, place int, lost bool) (a
 	return after
 }
 
-// writeOp is an event that belongs to no task.
+// writeOp adds the event of a row in the table of ops: an event without a task.
 func (s *subject) writeOp(r history.Row, place int, lost bool) {
 	s.expect(expected{op: value(r, "op"), user: value(r, "user_id"), typ: value(r, "type"),
 		data: hashJSON([]byte(value(r, "data"))), place: place, lost: lost})

@@ -14,8 +14,8 @@ func (s *subject) checkOrder() {
 	s.checkRealTime()
 }
 
-// checkTaskOrder holds the order of each task's events against the order of
-// their commits.
+// checkTaskOrder compares the order of each task's events with the order of their
+// commits.
 func (s *subject) checkTaskOrder() {
 	last := make(map[string]*row)
 	for _, r := range s.log {
@@ -30,9 +30,9 @@ func (s *subject) checkTaskOrder() {
 	}
 }
 
-// checkRealTime finds a write that was done before another began and has the
-// greater id. Going down the ids, the earliest end seen so far is all it needs.
-// Two events of one task are checkTaskOrder's.
+// checkRealTime finds a write that ended before another began and has the greater id.
+// It goes down the ids and compares each write with the earliest end so far.
+// checkTaskOrder covers two events of one task.
 func (s *subject) checkRealTime() {
 	earliest, holder := int64(math.MaxInt64), (*row)(nil)
 	for _, r := range slices.Backward(s.log) {

@@ -8,7 +8,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// session is one connection of a client, or the attempt to make one.
+// session is one connection of a client, or one attempt to connect.
 type session struct {
 	client  string
 	user    string
@@ -35,7 +35,7 @@ type item struct {
 	data     uint64
 	reason   string // of a feed_reset
 	skipped  bool   // by the client rule
-	misnamed bool   // its stream gave another id
+	misnamed bool   // the id line of its stream has another id
 	raw      string
 }
 
@@ -45,12 +45,12 @@ const (
 	itemEvent itemKind = iota
 	itemLive
 	itemReset
-	itemMark // a stream moved the cursor
+	itemMark // a stream moved the cursor without an event
 	itemText // not a frame: the answer to a ping
 	itemJunk
 )
 
-// readSessions cuts what clients recorded into sessions.
+// readSessions splits the records of clients into sessions.
 func (s *subject) readSessions() {
 	parsed := make(map[string]item) // clients of one user get the same bytes
 	for name, records := range s.Clients {
@@ -104,8 +104,8 @@ func (n *session) take(r history.Client, parsed map[string]item) {
 	}
 }
 
-// parseItem reads a message. It does not use taskfeed's own parser: a mistake
-// that both sides share would not show.
+// parseItem parses a message without taskfeed's own parser, whose mistakes it would
+// share.
 func parseItem(text string) item {
 	it := item{raw: text, kind: itemJunk}
 	if text == "pong" {
@@ -147,8 +147,8 @@ func parseItem(text string) item {
 	return it
 }
 
-// checkFrames holds every event that was delivered against the log, and every
-// recipient against whom it was for.
+// checkFrames compares every delivered event with the log, and every recipient with
+// the event's user.
 func (s *subject) checkFrames() {
 	for _, n := range s.sessions {
 		for _, it := range n.items {
@@ -189,7 +189,7 @@ func (n *session) violation(property string, it item, what string) Violation {
 	return Violation{Property: property, What: what, Client: n.client, User: n.user, ID: it.id, Key: it.key, T: it.t}
 }
 
-// checkSessions looks at each session by itself: P3, P4, P10.
+// checkSessions checks each session alone: P3, P4, P10.
 func (s *subject) checkSessions() {
 	for _, n := range s.sessions {
 		s.checkSession(n)

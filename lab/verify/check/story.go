@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Story is what is worth knowing of one violation, and nothing else.
+// Story explains one violation.
 type Story struct {
 	Violation Violation `json:"violation"`
 	Lines     []string  `json:"lines"`
@@ -16,14 +16,14 @@ type Story struct {
 
 const (
 	maxStories  = 3
-	around      = 5 * time.Second // what a story looks at before and after
+	around      = 5 * time.Second // time before and after the violation that a story covers
 	maxSessions = 2
 	maxFrames   = 6   // of one client on each side
 	maxRaw      = 240 // of one frame
 )
 
-// smallest picks the violation that says most about itself: one of a client and
-// of a known write, and the earliest of those.
+// smallest picks the violation with the most details, such as its client and its
+// write, and the earliest of those.
 func smallest(found []Violation) Violation {
 	return slices.MinFunc(found, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.gaps(), b.gaps()), cmp.Compare(a.T, b.T))
@@ -58,7 +58,7 @@ func (s *subject) tell(v Violation) Story {
 	return Story{Violation: v, Lines: t.lines}
 }
 
-// origin is when the run began, for times that people can read.
+// origin returns when the run began, so that times can be printed relative to it.
 func (s *subject) origin() int64 {
 	origin := int64(0)
 	first := func(t int64) {

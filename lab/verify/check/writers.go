@@ -7,21 +7,20 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// On a database of the user's own there is no slot to learn from what committed.
-// The truth is then what the writers know: whatever was confirmed must be in the
-// log, whatever was not taken back may be. The order of commits and the content
-// of rows are not known; that of the log stands for them.
+// On a database of the user's own there is no slot. The truth is then what the writers
+// know: a confirmed write must be in the log, a write with an unknown outcome may be.
+// The order of commits and the content of rows are taken from the log itself.
 
 // truthOfWriters is the value of Header.Truth in that case.
 const truthOfWriters = "writers"
 
-// expectWrites takes what must be in the log from the writes.
+// expectWrites derives the expected events from the writes.
 func (s *subject) expectWrites() {
 	seen := make(map[string]bool)
 	last := make(map[string]history.Event) // of each task
 	takers := s.takers()
 	for i, e := range s.Events {
-		if e.User == "" { // a broadcast may be anybody's
+		if e.User == "" { // a broadcast may come from elsewhere
 			seen[opOf(e)] = true
 			s.expectRow(e, opOf(e), i)
 			continue
@@ -54,8 +53,8 @@ type version struct {
 	number int64
 }
 
-// takers are the writes that take tasks from users: who gives a task away makes
-// the new owner's event with the same version, and else it is a deletion.
+// takers returns the writes that cause each task_deleted: a change of owner, whose event
+// for the new owner has the same version, or a deletion.
 func (s *subject) takers() map[version]string {
 	takers := make(map[version]string)
 	for _, e := range s.Events {
@@ -72,7 +71,7 @@ func (s *subject) takers() map[version]string {
 	return takers
 }
 
-// expectRow has a row of the log be as it is.
+// expectRow expects a row of the log exactly as it is.
 func (s *subject) expectRow(e history.Event, op string, place int) {
 	r := newRow(e.ID, e.User, e.Task, e.Type, e.Version, e.Data)
 	one := expected{key: r.key, op: op, user: r.user, task: r.task, typ: r.typ, data: r.data, version: e.Version, place: place}
@@ -80,14 +79,14 @@ func (s *subject) expectRow(e history.Event, op string, place int) {
 	s.order = append(s.order, &one)
 }
 
-// opOf is the op that an event carries: the first word of its message, or for an
-// event of no task a field of its own.
+// opOf returns the op of an event: the first word of its message, or for an event
+// without a task the field op.
 func opOf(e history.Event) string {
 	var data struct {
 		Op      string `json:"op"`
 		Message string `json:"message"`
 	}
-	_ = json.Unmarshal([]byte(e.Data), &data) // without one it is nobody's
+	_ = json.Unmarshal([]byte(e.Data), &data) // without an op it matches no write
 	if e.Task == "" {
 		return data.Op
 	}

@@ -15,10 +15,10 @@ import (
 type File struct {
 	mu  sync.Mutex
 	f   *os.File
-	err error // the first one
+	err error // the first error
 }
 
-// Create makes the file of an actor, such as "client-c1.jsonl".
+// Create creates the file of an actor, such as "client-c1.jsonl".
 func Create(dir, name string) (*File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -27,8 +27,8 @@ func Create(dir, name string) (*File, error) {
 	return &File{f: f}, nil
 }
 
-// Append adds a record and hands it to the system before it returns. The first
-// failure is kept for Close: a history with a hole in it is not to be trusted.
+// Append writes a record to the file before it returns. Close returns the first
+// error: a history with a missing record cannot be judged.
 func (f *File) Append(record any) {
 	line, err := json.Marshal(record)
 	f.mu.Lock()
@@ -65,11 +65,11 @@ func WriteHeader(dir string, h Header) error {
 
 const headerName = "run.json"
 
-// maxLine is more than any record takes.
+// maxLine is longer than any record.
 const maxLine = 64 << 20
 
-// readLines hands every line of a file to take as a T. A last line without an
-// end is what a killed actor leaves, and is ignored.
+// readLines calls take with every line of a file. It ignores an unterminated last line,
+// which a killed actor leaves.
 func readLines[T any](path string, take func(T)) error {
 	f, err := os.Open(path)
 	if err != nil {

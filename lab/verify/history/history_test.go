@@ -98,7 +98,7 @@ func TestTornLine(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	t.Parallel()
-	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "holds no history") {
+	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "has no history") {
 		t.Errorf("an empty directory: got %v", err)
 	}
 	dir := t.TempDir()

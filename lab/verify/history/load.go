@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// History is all that a run left behind.
+// History is the complete record of a run.
 type History struct {
 	Dir       string
 	Header    Header
 	Writes    []Write
-	Clients   map[string][]Client // by name, in the order of what happened
+	Clients   map[string][]Client // by name, in chronological order
 	Truth     []Truth
 	Events    []Event
 	Faults    []Fault
@@ -23,13 +23,13 @@ type History struct {
 	Logs      map[string]string // paths of the raw logs, by name
 }
 
-// Load reads the history in a directory. It returns an error when a file cannot
-// be read or a line other than a torn last one cannot be understood.
+// Load reads the history in a directory. It returns an error when a file cannot be
+// read, or a line cannot be parsed that is not an unterminated last one.
 func Load(dir string) (*History, error) {
 	h := &History{Dir: dir, Clients: make(map[string][]Client), Logs: make(map[string]string)}
 	b, err := os.ReadFile(filepath.Join(dir, headerName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s holds no history: there is no %s in it", dir, headerName)
+		return nil, fmt.Errorf("%s has no history: there is no %s in it", dir, headerName)
 	}
 	if err == nil {
 		err = json.Unmarshal(b, &h.Header)
@@ -59,7 +59,7 @@ func (h *History) readAll() error {
 	return nil
 }
 
-// read reads one file; names that are not ours are left alone.
+// read reads one file. It ignores unknown names.
 func (h *History) read(name string) error {
 	path := filepath.Join(h.Dir, name)
 	base, isLines := strings.CutSuffix(name, ".jsonl")
