@@ -1,8 +1,8 @@
-// Package cli is what the commands of this project have in common: how they end,
-// and how they refuse what they were given.
+// Package cli is what the commands of this project share: how they end, and how they
+// refuse a wrong command line.
 //
-// Exit status: 0 after an ordered end, 1 when something failed, 2 when the command
-// line or a setting is wrong, and what Status says.
+// Exit status: 0 after an ordered end, 1 after a failure, 2 when the command line or a
+// setting is wrong, or the status that was set with Status.
 package cli
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
-// Invocation is what a command sees of the outside world.
+// Invocation is the environment and the output of a command.
 type Invocation struct {
 	Environ        []string
 	Stdout, Stderr io.Writer
@@ -52,18 +52,18 @@ type statusError struct {
 
 func (e statusError) Unwrap() error { return e.error }
 
-// Status makes the program end with a status of its own.
+// Status returns an error that ends the program with the status.
 func Status(status int, err error) error { return statusError{err, status} }
 
-// Main runs the program and ends the process. A signal ends the command's context,
-// a second one the process.
+// Main runs the program and ends the process. The first signal ends the command's
+// context, the second one the process.
 func Main(root func(*Invocation) *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	os.Exit(Run(ctx, root, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-// Run is Main without the process: it returns the exit status.
+// Run runs the program and returns the exit status.
 func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, environ []string, stdout, stderr io.Writer) int {
 	out, errs := terminal.NewWriter(stdout), terminal.NewWriter(stderr)
 	defer out.End()
@@ -72,7 +72,7 @@ func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, envir
 	cmd.SetArgs(args)
 	cmd.SetOut(out)
 	cmd.SetErr(errs)
-	prepare(cmd, args) // cobra's command for completion keeps the output of this moment
+	prepare(cmd, args) // after SetOut: cobra's completion command keeps the current output
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -91,11 +91,11 @@ func Run(ctx context.Context, root func(*Invocation) *cobra.Command, args, envir
 func CompleteFlag(cmd *cobra.Command, name string, words []string) {
 	complete := cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 	if err := cmd.RegisterFlagCompletionFunc(name, complete); err != nil {
-		panic(err) // the flag is not there: a fault of the program
+		panic(err) // the flag does not exist: a bug
 	}
 }
 
-// Version names the build, as far as the Go toolchain recorded it.
+// Version returns the version that the Go toolchain recorded in the binary.
 func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

@@ -13,18 +13,19 @@ import (
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
-// Nothing that was typed is repeated when a command line is wrong: what stands in
-// the wrong place may be a database URL or any other secret, and an error ends in
-// logs. It is named by its place, with what stands there in its stead.
+// Errors about a wrong command line never repeat what was typed: it may be a database
+// URL or another secret, and errors end up in logs. They name the argument by its
+// number and say what is allowed there.
 
-// prepare makes wrong flags and arguments usage errors. args is the command line.
+// prepare turns errors about flags and arguments into usage errors. args is the
+// command line.
 func prepare(root *cobra.Command, args []string) {
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return mistake(cmd, flagMistake(cmd, args, err))
 	})
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	root.InitDefaultCompletionCmd(args...) // or its own mistakes would be cobra's
+	root.InitDefaultCompletionCmd(args...) // so that its errors are usage errors too
 	wrapArgs(root)
 }
 
@@ -48,10 +49,10 @@ func mistake(cmd *cobra.Command, what string) error {
 	return Usage(fmt.Errorf("%s; see %s --help", what, cmd.CommandPath()))
 }
 
-// argumentMistake says what a command takes in place of the arguments it got.
+// argumentMistake says which arguments a command takes.
 func argumentMistake(cmd *cobra.Command, check cobra.PositionalArgs, args []string) string {
 	if cmd.HasAvailableSubCommands() {
-		return fmt.Sprintf("what stands behind %s is none of its commands%s", cmd.CommandPath(), meant(args[0], commandNames(cmd), ""))
+		return fmt.Sprintf("%s has no such command%s", cmd.CommandPath(), meant(args[0], commandNames(cmd), ""))
 	}
 	takes := "no arguments"
 	for n := 1; n < 4; n++ {
@@ -76,8 +77,8 @@ func commandNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// flagMistake puts an error of the parser into words that hold names of flags that
-// exist, and nothing else of the command line.
+// flagMistake rewrites an error of the parser. It names only flags that exist, and
+// nothing else of the command line.
 func flagMistake(cmd *cobra.Command, args []string, err error) string {
 	if e, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return fmt.Sprintf("--%s needs a value", e.GetFlag().Name)
@@ -87,13 +88,13 @@ func flagMistake(cmd *cobra.Command, args []string, err error) string {
 	}
 	if e, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if group := e.GetSpecifiedShortnames(); group != "" {
-			return fmt.Sprintf("argument %sbegins with a dash and is no flag of %s", place(args, "-"+group), cmd.CommandPath())
+			return fmt.Sprintf("argument %sbegins with a dash and is not a flag of %s", place(args, "-"+group), cmd.CommandPath())
 		}
 		name := e.GetSpecifiedName()
-		return fmt.Sprintf("unknown flag: argument %sis none of %s%s", place(args, "--"+name), cmd.CommandPath(), meant(name, flagNames(cmd), "--"))
+		return fmt.Sprintf("unknown flag: argument %sis not a flag of %s%s", place(args, "--"+name), cmd.CommandPath(), meant(name, flagNames(cmd), "--"))
 	}
 	if e, ok := errors.AsType[*pflag.InvalidSyntaxError](err); ok {
-		return fmt.Sprintf("argument %sbegins with dashes and is no flag", place(args, e.GetSpecifiedFlag()))
+		return fmt.Sprintf("argument %sbegins with dashes and is not a flag", place(args, e.GetSpecifiedFlag()))
 	}
 	return "a flag cannot be read"
 }
@@ -103,8 +104,8 @@ func flagNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// place returns the number of the argument that begins so, with a blank behind it,
-// or nothing.
+// place returns the number of the argument that begins with begins, followed by a
+// space, or "".
 func place(args []string, begins string) string {
 	at := slices.IndexFunc(args, func(arg string) bool { return arg == begins || strings.HasPrefix(arg, begins+"=") })
 	if at < 0 {
@@ -113,7 +114,7 @@ func place(args []string, begins string) string {
 	return fmt.Sprintf("%d ", at+1)
 }
 
-// formOf says how the value of a flag of this type looks.
+// formOf describes the values of flags of a type.
 func formOf(kind string) string {
 	switch kind {
 	case "duration":
@@ -128,7 +129,7 @@ func formOf(kind string) string {
 	return "a whole number in its range"
 }
 
-// meant asks whether one of the names was meant that are like what was typed.
+// meant suggests the names that are similar to what was typed.
 func meant(typed string, names []string, dashes string) string {
 	like := &cobra.Command{SuggestionsMinimumDistance: 2}
 	for _, name := range names {
@@ -141,14 +142,14 @@ func meant(typed string, names []string, dashes string) string {
 	return ": did you mean " + dashes + strings.Join(found, " or "+dashes) + "?"
 }
 
-// Secrets as they stand in texts of whatever comes along.
+// Secrets in texts of any origin.
 var (
 	userinfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)\S*@`)
 	keyword  = regexp.MustCompile(`(?i)(password|passwd|pwd|secret)(\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&]+)`)
 )
 
-// plain is the text of an error as it is shown: without tokens, without what stands
-// before the @ of a URL, and without the values of password=.
+// plain returns the text of an error as it is shown: without tokens, without user and
+// password of a URL, and without the values of password= and the like.
 func plain(err error) string {
 	text := userinfo.ReplaceAllString(logs.Redact(err.Error()), "${1}"+logs.Redacted+"@")
 	return keyword.ReplaceAllString(text, "${1}${2}"+logs.Redacted)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Errors of libraries come this way too, and repeat what they like.
+// The errors of libraries are shown too, and may repeat secrets.
 func TestErrorsAreShownWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "S3cret"

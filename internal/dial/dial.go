@@ -1,21 +1,19 @@
-// Package dial is the one place where connections to Postgres are set up: those
-// of the pools, of the session that listens, of migrations and of every command.
+// Package dial sets up every connection to Postgres: those of the pools, of the session
+// that listens, of migrations and of commands.
 //
-// What a role, a database, a URL or an environment may set for a session, they
-// set for apps; ours must read and write the same whatever that is. So each
-// connection begins with the parameters of [pinned], which win over all of those.
-// search_path is the most important: with it no name of ours finds what others
-// made, in the schema public for instance.
+// Roles, databases, URLs and the environment can set parameters of a session. They do
+// that for apps; our statements must work the same whatever they set. So each
+// connection begins with the parameters of [pinned], which override all of those. The
+// most important is search_path: with it, no name in our statements refers to an object
+// that others created, for example in the schema public.
 //
-// A pooler may refuse parameters at the start of a connection. A session that is
-// ours alone then gets them right after it ([Connect], [OpenDB]). Through a pooler
-// that shares sessions they must not be set for a session: an app's statements
-// would be the next to meet them, and ours would meet an app's. There each
-// transaction begins with them instead ([Config.Local]).
+// A pooler may refuse parameters at the start of a connection. They are then set right
+// after the start, if the session is ours alone ([Connect], [OpenDB]). Through a pooler
+// that shares sessions, parameters of a session would apply to an app's statements, and
+// the app's to ours. There each transaction begins with them instead ([Config.Local]).
 //
-// No error shows a URL or any part of one but the names of user, database, host
-// and port, nor what Postgres says of parameters: a malformed URL may have put
-// the password anywhere.
+// Errors show nothing of a URL except user, database, host and port, and nothing of
+// what Postgres says about parameters: in a malformed URL the password may be anywhere.
 package dial
 
 import (
@@ -42,15 +40,15 @@ type Config struct {
 	// none.
 	StatementTimeout, LockTimeout time.Duration
 
-	// Bare leaves the parameters out of the start of a connection. Whoever sets it
-	// runs Session or Local.
+	// Bare leaves the parameters out of the start of a connection. The caller then runs
+	// Session or Local.
 	Bare bool
 }
 
-// defaultConnectTimeout bounds an attempt to connect unless the URL has a bound.
+// defaultConnectTimeout bounds an attempt to connect unless the URL does.
 const defaultConnectTimeout = 5 * time.Second
 
-// Check reports whether a URL can be understood. Its error is for people.
+// Check returns what is wrong with a URL. Its error can be shown to users.
 func Check(url string) error {
 	_, err := parse(url)
 	return err
@@ -72,8 +70,8 @@ func (c Config) Pool() (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// Connect opens a session that is the caller's alone. tune, unless nil, completes
-// its configuration. Its errors show no secret.
+// Connect opens a session that only the caller uses. tune, unless nil, completes its
+// configuration. Errors show no secret.
 func Connect(ctx context.Context, c Config, tune func(*pgx.ConnConfig)) (*pgx.Conn, error) {
 	conn, err := c.connect(ctx, tune)
 	if Refused(err) && !c.Bare {
@@ -104,8 +102,8 @@ func (c Config) connect(ctx context.Context, tune func(*pgx.ConnConfig)) (*pgx.C
 	return pgx.ConnectConfig(ctx, cfg.ConnConfig)
 }
 
-// OpenDB opens one session for what speaks database/sql. The SQL begin, which may
-// be several statements, is the first that it runs. The caller closes it.
+// OpenDB opens one session for users of database/sql. It first runs the SQL begin, which
+// may be several statements. The caller closes it.
 func OpenDB(ctx context.Context, c Config, begin string) (*sql.DB, error) {
 	db, err := c.openDB(ctx, begin)
 	if Refused(err) {
@@ -138,7 +136,7 @@ func (c Config) openDB(ctx context.Context, begin string) (*sql.DB, error) {
 	return db, nil
 }
 
-// settle sets what could not be said at the start of a session that is ours.
+// settle sets the parameters that could not be set at the start of a session.
 func (c Config) settle(ctx context.Context, conn *pgx.Conn) error {
 	statements := ""
 	if c.Bare {

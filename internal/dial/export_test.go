@@ -5,5 +5,5 @@ import "maps"
 // Pinned returns the parameters of every connection.
 func Pinned() map[string]string { return maps.Clone(pinned) }
 
-// Params returns those of a session of this configuration.
+// Params returns the parameters of a session.
 func (c Config) Params() map[string]string { return c.params(true) }

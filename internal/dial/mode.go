@@ -12,11 +12,10 @@ import (
 // statementCache is how many prepared statements a connection keeps.
 const statementCache = 512
 
-// decideMode says how statements are sent, of the two ways that ours are written
-// for: prepared, or each with its arguments. A URL may come from an app with any of
-// the modes of pgx, some of which leave types of arguments to be guessed, and with
-// caches of any size. Whoever asks there for no prepared statements, for the sake of
-// a pooler, gets none.
+// decideMode chooses one of the two ways of sending statements that ours are written
+// for: prepared, or each with its arguments. An app's URL may set any mode of pgx, some
+// of which guess the types of arguments, and caches of any size. If it turns prepared
+// statements off, as for a pooler, none are used.
 func decideMode(cfg *pgx.ConnConfig) {
 	prepared := cfg.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement && cfg.StatementCacheCapacity > 0
 	Prepare(cfg)
@@ -25,15 +24,15 @@ func decideMode(cfg *pgx.ConnConfig) {
 	}
 }
 
-// Prepare has a connection prepare its statements, whatever its URL says: for a
+// Prepare makes a connection prepare its statements, whatever its URL says. It is for a
 // session that is ours alone.
 func Prepare(cfg *pgx.ConnConfig) {
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = statementCache, statementCache
 }
 
-// checkPool refuses what pgx accepts of pool_ parameters and cannot work with: a
-// pool whose health is looked at every 0s ends the process.
+// checkPool refuses values of pool_ parameters that pgx accepts and cannot work with: a
+// health check every 0s panics.
 func checkPool(cfg *pgxpool.Config) error {
 	for _, p := range []struct {
 		name  string

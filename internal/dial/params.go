@@ -11,16 +11,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// searchPath finds nothing by an unqualified name but what Postgres brings.
-// pg_temp stands last: unnamed it would come first for tables and types.
+// searchPath makes unqualified names refer only to objects of Postgres itself. pg_temp
+// is last; if it were not named, it would be searched first for tables and types.
 const searchPath = "pg_catalog, pg_temp"
 
-// pinned are the parameters of every connection. They exist from PostgreSQL 14 on
-// and any role may set them; params_test.go says why the others are not here.
+// pinned are the parameters of every connection. They exist since PostgreSQL 14 and any
+// role may set them; params_test.go says why others are not pinned.
 var pinned = map[string]string{
-	// What names mean, and what a read may leave out.
+	// What names refer to, and which rows a read returns.
 	"search_path":            searchPath,
-	"row_security":           "off", // an error in place of rows that are left out without a word
+	"row_security":           "off", // an error instead of rows that are silently left out
 	"gin_fuzzy_search_limit": "0",
 
 	// How text is read and written.
@@ -42,18 +42,18 @@ var pinned = map[string]string{
 	"array_nulls":                 "on",
 	"transform_null_equals":       "off",
 
-	// Transactions and their bounds.
+	// Transactions and their timeouts.
 	"default_transaction_isolation":       "read committed",
 	"default_transaction_deferrable":      "off",
 	"idle_in_transaction_session_timeout": "60000",
 	"exit_on_error":                       "off",
 	"client_min_messages":                 "warning",
 
-	// What is made.
+	// What is created.
 	"check_function_bodies":       "on",
 	"default_table_access_method": "heap",
 
-	// Plans. What a disk or a cache costs is the operator's to say.
+	// Plans. Costs of disks and caches are left to the operator.
 	"plan_cache_mode":                "auto",
 	"jit":                            "off",
 	"geqo":                           "on",
@@ -84,8 +84,8 @@ var pinned = map[string]string{
 	"enable_tidscan":                 "on",
 }
 
-// params returns the parameters of a connection. Those of a session alone mean
-// nothing for one transaction.
+// params returns the parameters of a connection. Some have a meaning only for a whole
+// session.
 func (c Config) params(session bool) map[string]string {
 	params := maps.Clone(pinned)
 	params["statement_timeout"] = milliseconds(c.StatementTimeout)
@@ -98,9 +98,9 @@ func (c Config) params(session bool) map[string]string {
 
 func milliseconds(d time.Duration) string { return fmt.Sprint(d.Milliseconds()) }
 
-// begin adds to the parameters that a URL has what a connection begins with. Names
-// of parameters have no case, so the URL's go first; as options, -c name=value,
-// they lose, for Postgres reads those before.
+// begin adds the parameters of a connection to those of its URL. Their names are not
+// case-sensitive, so it first deletes those of the URL. Parameters in options (-c
+// name=value) need no deletion: Postgres applies them first.
 func (c Config) begin(params map[string]string) {
 	if c.Bare {
 		return
@@ -120,9 +120,9 @@ func (c Config) begin(params map[string]string) {
 // Session returns a statement that sets the parameters for the rest of a session.
 func (c Config) Session() string { return set(c.params(true), "false") }
 
-// Local returns statements, each for itself, that set the parameters for the rest
-// of a transaction over this connection. They must be the first of it; no name in
-// them depends on search_path.
+// Local returns statements that set the parameters for the rest of a transaction on this
+// connection. They must be its first statements; no name in them depends on
+// search_path.
 func (c Config) Local(conn *pgconn.PgConn) []string {
 	statements := []string{set(c.params(false), "true")}
 	if more := newer(conn, "true"); more != "" {
@@ -139,8 +139,8 @@ func set(params map[string]string, local string) string {
 	return "SELECT " + strings.Join(calls, ", ")
 }
 
-// newer returns a statement for parameters that are younger than PostgreSQL 14, if
-// the server has them.
+// newer returns a statement that sets parameters newer than PostgreSQL 14, if the server
+// has them.
 func newer(conn *pgconn.PgConn, local string) string {
 	version := conn.ParameterStatus("server_version") // 17.2 (Debian 17.2-1), 18beta1
 	major := version[:len(version)-len(strings.TrimLeft(version, "0123456789"))]

@@ -15,9 +15,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// Whatever way a session is given a parameter, ours wins: settings of databases
-// and roles, and what stands in a URL, made lists answer 500, sent events to
-// another user and let names bind to what strangers had put into public.
+// Our parameters override those of databases, roles and URLs. Once, such parameters
+// made lists answer 500, sent events to another user, and made names refer to objects
+// that strangers had created in public.
 func TestPinnedParametersWin(t *testing.T) {
 	t.Parallel()
 	target := pgtest.Empty(t)
@@ -59,7 +59,7 @@ func TestPinnedParametersWin(t *testing.T) {
 func checkParameters(t *testing.T, how string, conn *pgx.Conn, want map[string]string) {
 	t.Helper()
 	for name, value := range want {
-		// As the server itself would print what we ask for.
+		// Compared as the server prints the value.
 		var got, wanted string
 		tx, err := conn.Begin(t.Context())
 		if err != nil {
@@ -78,7 +78,7 @@ func checkParameters(t *testing.T, how string, conn *pgx.Conn, want map[string]s
 	}
 }
 
-// Within a transaction they hold as they do for a session, and not after it.
+// Local sets the parameters for a transaction and not beyond it.
 func TestLocalParameters(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.Empty(t))
@@ -119,10 +119,10 @@ func TestLocalParameters(t *testing.T) {
 	}
 }
 
-// left says why a parameter that a role or a database may set is not pinned. An
-// entry that ends in * is for all that begin so.
+// left says why a parameter that a role or a database may set is not pinned. An entry
+// that ends in * is a prefix.
 var left = map[string]string{
-	// What is the operator's to say.
+	// Left to the operator.
 	"application_name": "a name for people", "role": "who we are; the start judges by its rights", "session_authorization": "likewise",
 	"default_transaction_read_only": "an operator's decision: the sequencer waits and says why",
 	"synchronous_commit":            "the move sets its own least", "default_tablespace": "where files lie", "temp_tablespaces": "likewise",
@@ -140,11 +140,11 @@ var left = map[string]string{
 	"log_*": "logging", "debug_*": "debugging", "trace_*": "debugging", "track_*": "statistics", "update_process_title": "for ps",
 	"backtrace_functions": "debugging", "post_auth_delay": "debugging", "ignore_*": "repair", "zero_damaged_pages": "repair", "force_parallel_mode": "debugging",
 	"allow_in_place_tablespaces": "debugging", "allow_system_table_mods": "for superusers",
-	// Bounds of the network, which the listener's session sets itself.
+	// Timeouts of the network, which the listener's session sets itself.
 	"tcp_*": "network", "client_connection_check_interval": "network",
-	// What cannot shape a session beyond the transaction it is set in.
+	// Cannot be set beyond one transaction.
 	"transaction_isolation": "of one transaction", "transaction_read_only": "of one transaction", "transaction_deferrable": "of one transaction", "seed": "of random()",
-	// Younger than 14, so the start of a connection cannot name them.
+	// Newer than PostgreSQL 14, so the start of a connection cannot set them.
 	"transaction_timeout": "set after the start where it exists", "restrict_nonsystem_relation_kind": "we read tables alone",
 	"enable_presorted_aggregate": "no plan of ours hangs on it", "enable_group_by_reordering": "likewise", "enable_distinct_reordering": "likewise",
 	"enable_self_join_elimination": "likewise", "icu_validation_level": "of CREATE COLLATION", "createrole_self_grant": "of CREATE ROLE",
@@ -154,8 +154,8 @@ var left = map[string]string{
 	"session_replication_role": "of superusers; our tables that we write have no triggers",
 }
 
-// Each version of Postgres brings parameters that a role may set: each is pinned,
-// or somebody has thought about why not.
+// Every parameter that a role may set is pinned, or left says why not. A new version of
+// Postgres can add some.
 func TestEveryParameterIsJudged(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Connect(t, pgtest.Empty(t))

@@ -9,17 +9,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ParameterError says that the server refused a parameter of the URL. It does not
-// pass by itself.
+// ParameterError means that the server refused a parameter of the URL. Trying again does
+// not help.
 type ParameterError struct{ SQLState string }
 
 func (e *ParameterError) Error() string {
 	return fmt.Sprintf("the server refused a parameter of the database URL, its options or PGOPTIONS (SQLSTATE %s): "+
-		"check the names and values behind the ?, and that the password is percent-encoded", e.SQLState)
+		"check the names and values after the ?, and that the password is percent-encoded", e.SQLState)
 }
 
-// Explain takes out of an error of connecting what may hold a secret: what a
-// server says about parameters repeats them. Other errors stay as they are.
+// Explain removes secrets from an error of connecting: a server's error about a
+// parameter repeats it. Other errors are returned unchanged.
 func Explain(err error) error {
 	if pgErr, ok := atStart(err); ok && !mayShow(pgErr) {
 		return &ParameterError{pgErr.Code}
@@ -27,10 +27,10 @@ func Explain(err error) error {
 	return err
 }
 
-// mayShow reports whether what a server said to the start of a connection is known
-// to hold nothing but names of the user, the database and the host. All else may
-// repeat a parameter, in words that hang on the parameter: of a library that is
-// missing, a role, a level of isolation.
+// mayShow reports whether a server's error at the start of a connection is known to
+// show only names of the user, the database and the host. Any other may repeat a
+// parameter, in a text that depends on it: about a missing library, a role, an isolation
+// level.
 func mayShow(e *pgconn.PgError) bool {
 	if strings.Contains(strings.ToLower(e.Message), "parameter") {
 		return false
@@ -38,20 +38,20 @@ func mayShow(e *pgconn.PgError) bool {
 	switch e.Routine {
 	case "": // a pooler
 		return slices.ContainsFunc([]string{"08", "28", "3D", "53", "57", "58000", "XX"}, func(class string) bool { return strings.HasPrefix(e.Code, class) })
-	case "InitPostgres", "CheckMyDatabase": // where the database and the right to connect are looked at
+	case "InitPostgres", "CheckMyDatabase": // these check the database and the privilege to connect
 		return true
 	}
 	return strings.HasPrefix(e.Code, "28") || strings.HasPrefix(e.Code, "57") || e.Code == "3D000" || e.Code == "53300"
 }
 
-// Refused reports whether a connection failed because something on the way does
-// not take our parameters, as poolers do not; without them it may succeed.
+// Refused reports whether a connection failed because a pooler on the way does not
+// accept our parameters; without them it may succeed.
 func Refused(err error) bool {
 	e, ok := atStart(err)
 	return ok && (e.Code == "0A000" || e.Code == "08P01" && strings.Contains(e.Message, "parameter"))
 }
 
-// atStart returns what the server said to the start of a connection.
+// atStart returns the server's error at the start of a connection.
 func atStart(err error) (*pgconn.PgError, bool) {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); !ok {
 		return nil, false

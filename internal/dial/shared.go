@@ -6,18 +6,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// SharedError says that a pooler gives the sessions of a URL to whoever comes next,
-// and does not take our parameters at their start. It does not pass by itself.
+// SharedError means that the URL leads through a pooler that shares sessions between
+// clients and does not accept our parameters at their start. Trying again does not
+// help.
 type SharedError struct{}
 
 func (*SharedError) Error() string {
 	return "this database URL leads through a pooler that shares sessions: give a direct one as TASKFEED_LISTEN_DATABASE_URL"
 }
 
-// checkOwn refuses a way to the database on which a session is not ours alone. What
-// would be set for one there, search_path for one, would be set for an app; and a
-// lock of a session would be nobody's. Two connections that are both open have two
-// sessions, unless they are given one in turn.
+// checkOwn refuses a URL whose sessions are shared. Parameters of a session, such as
+// search_path, would apply to an app, and locks of a session would have no owner. Two
+// open connections have two sessions, unless a pooler gives them the same one in turn.
 func (c Config) checkOwn(ctx context.Context) error {
 	var pids [2]int32
 	var conns [2]*pgx.Conn

@@ -13,9 +13,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/netfault"
 )
 
-// Bad input 69, through a pooler that refuses parameters too: what is set for a
-// session there, search_path for one, would be set for an app's, whose tables would
-// be gone. Such a URL is refused with what to set.
+// Bad input 69 through a pooler that also refuses parameters: search_path, set for a
+// session, would apply to an app, which would no longer find its tables. The error says
+// which setting to use.
 func TestSharedSessions(t *testing.T) {
 	t.Parallel()
 	url := pooler(t)
@@ -30,8 +30,8 @@ func TestSharedSessions(t *testing.T) {
 	}
 }
 
-// pooler answers like one that has a single session for all: whoever asks, it is
-// the backend 42. It refuses connections that begin with a search_path.
+// pooler answers like a pooler with a single session: every client gets backend 42. It
+// refuses connections that begin with a search_path.
 func pooler(t *testing.T) (url string) {
 	t.Helper()
 	s, err := netfault.Serve(func(_ context.Context, client net.Conn) { answer(pgproto3.NewBackend(client, client)) })

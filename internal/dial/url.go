@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// errURL says how a URL looks, and nothing of the one that was given.
-var errURL = errors.New("the database URL cannot be parsed: it looks like postgres://user:password@host:5432/database, " +
+// errURL describes a valid URL and shows nothing of the one that was given.
+var errURL = errors.New("the database URL cannot be parsed: it must have the form postgres://user:password@host:5432/database, " +
 	"with %40 for @, %2F for /, %3A for :, %3F for ?, %23 for # and %25 for % in the user and the password")
 
-// Clean takes off what a file, a shell or a secret store leaves around a URL:
-// blanks, ends of lines, a byte order mark and a pair of quotes.
+// Clean removes what a file, a shell or a secret store may leave around a URL: spaces,
+// line ends, a byte order mark and quotes.
 func Clean(url string) string {
 	const blank = " \t\r\n\v\f\u0000\u00a0\ufeff"
 	for {
@@ -31,11 +31,11 @@ func Clean(url string) string {
 
 var password = regexp.MustCompile(`(?i)//[^/?#@:]*:[^/?#@]+@|(^|[\s?&])(ssl)?password\s*=`)
 
-// HasPassword reports whether a password stands in the URL, or in a text of keywords
-// and values. It goes by the form and may find one in what cannot be parsed.
+// HasPassword reports whether a URL, or a text of keywords and values, has a password.
+// It matches the text, so it also finds one in a URL that cannot be parsed.
 func HasPassword(url string) bool { return password.MatchString(url) }
 
-// parse understands a URL, or says what is wrong with it without showing it.
+// parse parses a URL, or says what is wrong with it without showing it.
 func parse(text string) (*pgxpool.Config, error) {
 	text = Clean(text)
 	if text == "" {
@@ -50,10 +50,10 @@ func parse(text string) (*pgxpool.Config, error) {
 	}
 	for name := range cfg.ConnConfig.RuntimeParams {
 		if !parameter.MatchString(name) {
-			return nil, errURL // it is a part of something else, of the password perhaps
+			return nil, errURL // part of something else, possibly of the password
 		}
 		if strings.EqualFold(name, "replication") {
-			return nil, errors.New("the database URL: leave replication out: such a connection answers to no queries")
+			return nil, errors.New("the database URL: remove replication: such a connection accepts no queries")
 		}
 	}
 	if err := checkPool(cfg); err != nil {
@@ -63,11 +63,11 @@ func parse(text string) (*pgxpool.Config, error) {
 	return cfg, nil
 }
 
-// parameter is what names of parameters look like, those of extensions too.
+// parameter matches names of parameters, including those of extensions.
 var parameter = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)
 
-// checkShape refuses a URL whose password would be taken for something else,
-// because it is not encoded: for a fragment, a path, a host.
+// checkShape refuses a URL in which part of the password would be parsed as a fragment,
+// a path or a host because it is not percent-encoded.
 func checkShape(text string) error {
 	scheme, rest, isURL := strings.Cut(text, "://")
 	if !isURL || strings.ContainsAny(scheme, "= ") { // keywords and values
@@ -77,7 +77,7 @@ func checkShape(text string) error {
 		return nil
 	}
 	if scheme != "postgres" && scheme != "postgresql" {
-		return fmt.Errorf("%w; it begins with postgres://", errURL)
+		return fmt.Errorf("%w; it must begin with postgres://", errURL)
 	}
 	authority := rest[:endOf(rest, "/?#")]
 	path := strings.TrimPrefix(rest, authority)
@@ -91,7 +91,7 @@ func checkShape(text string) error {
 	return nil
 }
 
-// endOf is where the first of chars stands in text, or its length.
+// endOf returns the index of the first of chars in text, or its length.
 func endOf(text, chars string) int {
 	if i := strings.IndexAny(text, chars); i >= 0 {
 		return i
@@ -99,8 +99,8 @@ func endOf(text, chars string) int {
 	return len(text)
 }
 
-// advice tells what to do about a setting that pgx could not understand, by how its
-// own words begin. Those may hold any part of the URL and are not shown.
+// advice says what to do about a parameter that pgx cannot parse, by the beginning of
+// pgx's error. That error may contain any part of the URL and is not shown.
 var advice = []struct{ begins, says string }{
 	{"invalid port", "its port must be a number from 1 to 65535, one for each host or one for all"},
 	{"could not match", "it must have one port for each host, or one for all"},
@@ -113,13 +113,13 @@ var advice = []struct{ begins, says string }{
 	{"failed to configure TLS (unable to read sslkey", "the file of sslkey (PGSSLKEY) cannot be read"},
 	{"failed to configure TLS (unable to read cert", "the file of sslcert (PGSSLCERT) cannot be read"},
 	{"failed to configure TLS", "sslmode, sslrootcert, sslcert, sslkey, sslpassword or sslnegotiation do not fit together"},
-	{"failed to read service", "its service (PGSERVICE) is not in the service file (PGSERVICEFILE), or that cannot be read"},
+	{"failed to read service", "its service (PGSERVICE) is not in the service file (PGSERVICEFILE), or the file cannot be read"},
 	{"unknown target_session_attrs", "target_session_attrs (PGTARGETSESSIONATTRS) must be any, read-write, read-only, primary, standby or prefer-standby"},
 	{"invalid min_protocol_version", "min_protocol_version must be 3.0, 3.2 or latest"},
 	{"invalid max_protocol_version", "max_protocol_version must be 3.0, 3.2 or latest"},
 	{"min_protocol_version cannot", "min_protocol_version must not be greater than max_protocol_version"},
 	{"unknown channel_binding", "channel_binding (PGCHANNELBINDING) must be disable, prefer or require"},
-	{"invalid require_auth", "require_auth (PGREQUIREAUTH) must name ways to authenticate, separated by commas"},
+	{"invalid require_auth", "require_auth (PGREQUIREAUTH) must name authentication methods, separated by commas"},
 	{"invalid default_query_exec_mode", "default_query_exec_mode must be cache_statement, cache_describe, describe_exec, exec or simple_protocol"},
 	{"cannot parse statement_cache_capacity", "statement_cache_capacity must be a whole number"},
 	{"cannot parse description_cache_capacity", "description_cache_capacity must be a whole number"},
@@ -127,7 +127,7 @@ var advice = []struct{ begins, says string }{
 	{"pool_max_conns too small", "pool_max_conns must be at least 1"},
 }
 
-// explainParse puts an error of the parser into words of ours.
+// explainParse rewrites an error of the parser without any part of the URL.
 func explainParse(err error) error {
 	e, ok := errors.AsType[*pgconn.ParseConfigError](err)
 	if !ok {

@@ -1,6 +1,10 @@
 package dial_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +16,7 @@ import (
 
 const secret = "S3cretPass"
 
-// What is left around a URL by a file, a shell or a secret store does no harm.
+// What a file, a shell or a secret store leaves around a URL is removed.
 func TestClean(t *testing.T) {
 	t.Parallel()
 	const url = "postgres://u:p@h/db?sslmode=disable"
@@ -23,9 +27,9 @@ func TestClean(t *testing.T) {
 	}
 }
 
-// Bad input 132. A URL that cannot be understood says what is wrong and shows nothing of itself:
-// with quotes around it, its password once stood in the log as the name of a
-// parameter that the server did not know.
+// Bad input 132: the error about a malformed URL says what is wrong and shows nothing of
+// the URL. Once, with quotes around the URL, its password was logged as the name of an
+// unknown parameter.
 func TestRefusedURLs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -42,10 +46,10 @@ func TestRefusedURLs(t *testing.T) {
 		`"postgres://u:` + secret + `@h/db?sslmode=disable`:                                      looks,
 		`postgres://u:` + secret + `@h/db?sslmode=disable" # x`:                                  looks,
 		"DATABASE_URL=postgres://u:" + secret + "@h/db?x=y":                                      looks,
-		"mysql://u:" + secret + "@h/db":                                                          "begins with postgres://",
+		"mysql://u:" + secret + "@h/db":                                                          "begin with postgres://",
 		"jdbc:postgresql://h/db?user=u&password=" + secret:                                       looks,
-		"postgresql+asyncpg://u:" + secret + "@h/db":                                             "begins with postgres://",
-		"Postgres://u:" + secret + "@h/db":                                                       "begins with postgres://",
+		"postgresql+asyncpg://u:" + secret + "@h/db":                                             "begin with postgres://",
+		"Postgres://u:" + secret + "@h/db":                                                       "begin with postgres://",
 		"postgres:/u:" + secret + "@h/db?x=y":                                                    looks,
 		"postgres://u:" + secret + "#1@h/db":                                                     looks,
 		"postgres://u:" + secret + "/1@h/db":                                                     looks,
@@ -103,7 +107,7 @@ func TestRefusedURLs(t *testing.T) {
 	}
 }
 
-// What is a database is taken, whichever way it is written.
+// Every valid form of a database URL is accepted.
 func TestAcceptedURLs(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
@@ -119,7 +123,7 @@ func TestAcceptedURLs(t *testing.T) {
 	}
 }
 
-// Nothing of what a server says about the start of a connection is repeated.
+// A server's error at the start of a connection is not repeated.
 func TestRefusedParameters(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Empty(t)
@@ -144,7 +148,43 @@ func TestRefusedParameters(t *testing.T) {
 	}
 }
 
-// The PG* variables complete a URL, and are held to the same.
+// A role= in the URL that the user may not set is refused at the start of a
+// connection (SQLSTATE 42501). The error names the code and not the role.
+func TestRoleThatMayNotBeSet(t *testing.T) {
+	t.Parallel()
+	admin := pgtest.Empty(t)
+	user, other := fmt.Sprint("dial_user_", os.Getpid()), fmt.Sprint("dial_other_", os.Getpid())
+	pgtest.Exec(t, admin, "CREATE ROLE "+user+" LOGIN PASSWORD 'secret'")
+	pgtest.Exec(t, admin, "CREATE ROLE "+other)
+	t.Cleanup(func() {
+		conn, err := pgtest.Dial(context.Background(), admin)
+		if err != nil {
+			t.Errorf("drop the roles: %v", err)
+			return
+		}
+		defer conn.Close(context.Background())
+		if _, err := conn.Exec(context.Background(), "DROP ROLE "+user+", "+other); err != nil {
+			t.Errorf("drop the roles: %v", err)
+		}
+	})
+	own, err := url.Parse(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.User = url.UserPassword(user, "secret")
+	for _, parameters := range []string{"role=" + other, "options=-c%20role%3D" + other} {
+		conn, err := dial.Connect(t.Context(), dial.Config{URL: own.String() + "&" + parameters}, nil)
+		if err == nil {
+			_ = conn.Close(t.Context())
+		}
+		refused, ok := errors.AsType[*dial.ParameterError](err)
+		if !ok || refused.SQLState != "42501" || strings.Contains(err.Error(), other) {
+			t.Errorf("%s: got %v, want SQLSTATE 42501 without the role", parameters, err)
+		}
+	}
+}
+
+// The PG* variables complete a URL and are checked like it.
 func TestEnvironment(t *testing.T) {
 	good := pgtest.Empty(t)
 	for variable, c := range map[string]struct{ value, want string }{

@@ -1,11 +1,11 @@
-// Package fair shares what there is a limited amount of, such as memory or turns
-// at the database, among users who may ask for any amount of it.
+// Package fair shares a limited amount of something, such as memory or turns at the
+// database, among users who may ask for any amount.
 //
-// One rule keeps a user from having it all: whoever takes some may then hold no
-// more than was free before. One user alone gets half, two get a third each, and
-// something is free for whoever comes next. Those who must wait are served in
-// turn, user by user, each user's claims in order: who asks a hundred times waits
-// no less than who asks once.
+// One rule keeps one user from taking everything: after taking, a user may hold no
+// more than was free before. One user alone gets half, two get a third each, and some
+// is always free for the next. Claims that must wait are served user by user in turn,
+// and each user's in order: a user with a hundred claims is not served sooner than one
+// with a single claim.
 package fair
 
 import (
@@ -21,8 +21,8 @@ type Budget struct {
 
 	mu    sync.Mutex
 	free  int64
-	users map[string]*user // who hold or wait
-	ring  list.List        // of *user: who wait, the next in turn first
+	users map[string]*user // those that hold or wait
+	ring  list.List        // of *user: those that wait, the next in turn first
 }
 
 type user struct {
@@ -32,26 +32,26 @@ type user struct {
 	turn *list.Element
 }
 
-// claim is somebody's wish. granted is closed when it is met.
+// claim is an amount that a user waits for. granted is closed when the user has it.
 type claim struct {
 	n       int64
 	granted chan struct{}
 }
 
-// New returns a budget of which all is free. The total is positive.
+// New returns a budget that is completely free. total must be positive.
 func New(total int64) *Budget {
 	return &Budget{total: total, free: total, users: make(map[string]*user)}
 }
 
-// Share is a part of a budget that somebody holds until Release.
+// Share is a part of a budget that a user holds until Release.
 type Share struct {
 	budget *Budget
 	user   *user
 	n      int64 // the budget's mutex guards it
 }
 
-// Take takes n for the user, and all there is for more than that. It waits for
-// its turn until ctx is done, and then returns the cause.
+// Take takes n for the user, or the total if n is more. It waits for its turn until
+// ctx is done, and then returns the cause.
 func (b *Budget) Take(ctx context.Context, name string, n int64) (*Share, error) {
 	n = max(1, min(n, b.total))
 	u, place := b.claim(name, n)
@@ -70,7 +70,7 @@ func (b *Budget) Take(ctx context.Context, name string, n int64) (*Share, error)
 	return &Share{b, u, n}, nil // granted at the last moment
 }
 
-// claim takes n at once or puts the wish in line, and then returns its place.
+// claim takes n at once, or adds a claim to the line and returns its place.
 func (b *Budget) claim(name string, n int64) (*user, *list.Element) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,11 +87,11 @@ func (b *Budget) claim(name string, n int64) (*user, *list.Element) {
 	if u.turn == nil {
 		u.turn = b.ring.PushBack(u)
 	}
-	b.serve() // it may fit where those before it do not
+	b.serve() // it may fit although those before it do not
 	return u, place
 }
 
-// mayTake is the rule.
+// mayTake is the rule of the package.
 func (b *Budget) mayTake(u *user, n int64) bool { return u.held+n <= b.free }
 
 func (b *Budget) grant(u *user, n int64) {
@@ -99,8 +99,8 @@ func (b *Budget) grant(u *user, n int64) {
 	u.held += n
 }
 
-// serve grants what can be granted, user by user. A user who holds nothing and
-// cannot be served yet is not overtaken.
+// serve grants the claims that can be granted, user by user. It stops at a user who
+// holds nothing and cannot be served yet, so that nobody overtakes that user.
 func (b *Budget) serve() {
 	for e := b.ring.Front(); e != nil && b.free > 0; {
 		u, next := e.Value.(*user), e.Next()
@@ -124,7 +124,7 @@ func (b *Budget) serve() {
 	}
 }
 
-// withdraw takes a claim out of the line, and reports false when it has been
+// withdraw removes a claim from the line. It reports false when the claim has been
 // granted meanwhile.
 func (b *Budget) withdraw(u *user, place *list.Element) bool {
 	b.mu.Lock()
@@ -143,7 +143,7 @@ func (b *Budget) withdraw(u *user, place *list.Element) bool {
 	return true
 }
 
-// settle serves those in line and forgets a user for whom nothing is counted.
+// settle serves the line and removes a user who neither holds nor waits.
 func (b *Budget) settle(u *user) {
 	if u.held == 0 && u.turn == nil && b.users[u.name] == u {
 		delete(b.users, u.name)
@@ -151,7 +151,7 @@ func (b *Budget) settle(u *user) {
 	b.serve()
 }
 
-// Shrink gives back what exceeds n.
+// Shrink gives back all but n.
 func (s *Share) Shrink(n int64) {
 	b := s.budget
 	b.mu.Lock()
@@ -166,7 +166,7 @@ func (s *Share) Shrink(n int64) {
 	b.settle(s.user)
 }
 
-// Release gives everything back. Further calls do nothing.
+// Release gives the share back. Further calls do nothing.
 func (s *Share) Release() { s.Shrink(0) }
 
 // Held returns what the user holds.
@@ -179,7 +179,7 @@ func (b *Budget) Held(name string) int64 {
 	return 0
 }
 
-// Used returns what all hold together.
+// Used returns what all users hold together.
 func (b *Budget) Used() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

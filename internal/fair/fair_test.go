@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// take takes n for the user, who must not have to wait.
+// take takes n for the user and fails if that has to wait.
 func take(t *testing.T, b *Budget, user string, n int64) *Share {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -23,7 +23,7 @@ func take(t *testing.T, b *Budget, user string, n int64) *Share {
 	return s
 }
 
-// refused expects that the user would have to wait for n.
+// refused fails unless the user has to wait for n.
 func refused(t *testing.T, b *Budget, user string, n int64) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -34,7 +34,7 @@ func refused(t *testing.T, b *Budget, user string, n int64) {
 	}
 }
 
-// TestShares: one user took everything, and nothing was left for anybody else.
+// Once, one user could take everything and leave nothing for others.
 func TestShares(t *testing.T) {
 	t.Parallel()
 	b := New(12)
@@ -75,7 +75,7 @@ func TestMoreThanThereIs(t *testing.T) {
 	}
 }
 
-// TestTurns: who asked a hundred times had a hundred turns before anybody else.
+// Once, a user with a hundred claims had a hundred turns before any other user.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -108,8 +108,8 @@ func TestTurns(t *testing.T) {
 	})
 }
 
-// TestNobodyIsOvertaken: small claims took what was free again and again, and a
-// large one waited for ever.
+// Once, small claims took what was free again and again while a large one waited
+// forever.
 func TestNobodyIsOvertaken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -152,8 +152,8 @@ func TestNobodyIsOvertaken(t *testing.T) {
 	})
 }
 
-// TestBudgetAgainstAModel takes and gives back at random: what is held and free
-// is always the whole, and nobody waits who could be served.
+// TestBudgetAgainstAModel takes and gives back at random: held and free always add up
+// to the total, and no claim waits that could be granted.
 func TestBudgetAgainstAModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {

@@ -1,12 +1,11 @@
-// Package locks knows the advisory locks by which servers agree, and tells whoever
-// else has one.
+// Package locks defines the advisory locks by which servers agree, and finds other
+// sessions that hold one.
 //
-// Advisory locks belong to everybody who may connect to a database: Postgres has
-// no right for them. So a session that is no server's can keep servers from
-// leading, following or migrating, by mistake or not. It cannot hide: the view of
-// locks names it, and its role is not one that may act as the schema's owner. An
-// owner's session could pass itself off as a server's, as it could do anything
-// else.
+// Every session of a database may take advisory locks: Postgres has no privilege for
+// them. So a session that is not a server can keep servers from leading, following or
+// migrating, by mistake or on purpose. It can be found: pg_locks shows it, and its
+// role is not a member of the schema's owner. Only a session of the owner could pass
+// for a server, and that could do anything else too.
 package locks
 
 import (
@@ -17,16 +16,16 @@ import (
 	"unicode/utf8"
 )
 
-// The locks: two integers each, the class and what is locked. Capture
-// (migrations/00002_capture.sql) has the doorbell's too.
+// The locks. Each is two integers, a class and the lock's number. Capture
+// (migrations/00002_capture.sql) uses the doorbell's too.
 const (
 	Doorbell  = "1952543595, 1" // exclusive while the sequencer sleeps, shared by writers while it does not
 	Leader    = "1952543595, 2" // held by the sequencer's session
 	Followers = "1952543595, 3" // shared by the sessions that follow the log
-	Migration = "1952543595, 4" // held by whoever migrates the database
+	Migration = "1952543595, 4" // held while the database is migrated
 )
 
-// Names of sessions that may have the locks.
+// Names (application_name) of the sessions that may hold the locks.
 const (
 	Listener  = "taskfeed listener"
 	Migrating = "taskfeed migrations"
@@ -34,14 +33,14 @@ const (
 
 var names = map[int]string{1: "doorbell", 2: "leader", 3: "followers", 4: "migration"}
 
-// Names are those of the locks, in the order of their numbers.
+// Names returns the names of the locks in the order of their numbers.
 func Names() []string { return []string{names[1], names[2], names[3], names[4]} }
 
-// Query selects who has one of our locks in this database, or waits for one, but
-// for the session that asks; see Holder.Targets. Writers share the doorbell to the
-// end of a transaction that has a number; there may be any number of them, so they
-// come last, behind the leader and whoever is none of ours. A prepared transaction
-// has no session. What another database locks is none of ours.
+// Query selects the sessions that hold or wait for one of the locks in this database,
+// except the session that asks; see Holder.Targets. A writer shares the doorbell's
+// lock until the end of its transaction, which has a transaction id by then. There may
+// be any number of writers, so they come last, after the leader and after intruders. A
+// prepared transaction has no session.
 const Query = `
 SELECT l.objid::int, coalesce(l.pid, 0), coalesce(a.usename::text, p.owner::text, ''), coalesce(a.application_name, ''), coalesce(p.gid, ''),
     l.granted, coalesce(CASE
@@ -74,24 +73,25 @@ WHERE l.locktype = 'advisory'
 ORDER BY l.objid = 2 AND l.granted DESC, 7, l.objid, l.pid
 LIMIT 1000`
 
-// End ends a session: $1 is its process. It takes the rights of the session's role
-// or pg_signal_backend, and those of a superuser for one of a superuser's.
+// End ends the session of the process $1. That needs the privileges of the session's
+// role or pg_signal_backend, and for a superuser's session a superuser.
 const End = `SELECT pg_catalog.pg_terminate_backend($1::int)`
 
-// Holder has a lock, or waits for it.
+// Holder is a session or prepared transaction that holds a lock or waits for it.
 type Holder struct {
-	Lock        string // its name: doorbell, leader, followers or migration
+	Lock        string // doorbell, leader, followers or migration
 	PID         int    // 0: a prepared transaction
 	Role        string
-	Application string // as the session calls itself
+	Application string // application_name
 	Prepared    string // the name of a prepared transaction
-	Has         bool   // it waits otherwise
-	Ours        bool   // a server's, or for the doorbell an app's in a transaction
+	Has         bool   // holds the lock; otherwise it waits for it
+	Ours        bool   // a server, or for the doorbell an app's transaction
 
 	number int
 }
 
-// Targets are for scanning a row of Query; Named completes the holder then.
+// Targets returns the destinations for scanning a row of Query. After that, Named
+// completes the holder.
 func (h *Holder) Targets() []any {
 	return []any{&h.number, &h.PID, &h.Role, &h.Application, &h.Prepared, &h.Has, &h.Ours}
 }
@@ -102,7 +102,7 @@ func (h Holder) Named() Holder {
 	return h
 }
 
-// Intruders are those that are not ours.
+// Intruders returns the holders that are not Ours.
 func Intruders(all []Holder) []Holder {
 	var found []Holder
 	for _, h := range all {
@@ -123,21 +123,21 @@ func Led(all []Holder) bool {
 	return false
 }
 
-// String says who it is and what to do about it.
+// String says who the holder is and how to end it.
 func (h Holder) String() string {
-	has := "has"
+	has := "holds"
 	if !h.Has {
 		has = "waits for"
 	}
 	if h.PID == 0 {
 		return fmt.Sprintf("a prepared transaction of the role %q %s taskfeed's %s lock: ROLLBACK PREPARED %s", h.Role, has, h.Lock, literal(h.Prepared))
 	}
-	return fmt.Sprintf("the session %d of the role %q, which calls itself %q and is no server's, %s taskfeed's %s lock: end it with SELECT pg_terminate_backend(%d), and see SECURITY.md",
+	return fmt.Sprintf("session %d of the role %q (application_name %q) is not a taskfeed server and %s taskfeed's %s lock: end it with SELECT pg_terminate_backend(%d), and see SECURITY.md",
 		h.PID, h.Role, h.Application, has, h.Lock, h.PID)
 }
 
-// literal writes a text as SQL that can be printed and pasted, whatever is in it: a
-// stranger has chosen it.
+// literal returns a text as an SQL literal of printable characters, which can be
+// pasted. A stranger may have chosen the text.
 func literal(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return "'" + strings.ReplaceAll(s, "'", "''") + "'"
@@ -156,20 +156,21 @@ func literal(s string) string {
 	return string(append(b, '\''))
 }
 
-// Watch remembers who was found before: one look may catch a writer between the
-// end of its transaction and that of its locks. The zero value has found nobody.
+// Watch finds the intruders that two looks in a row have seen: a single look may see a
+// writer after the end of its transaction, before its lock is released. The zero value
+// has seen nobody.
 type Watch struct {
 	since map[Holder]time.Time
 }
 
-// Found is an intruder that more than one look has found.
+// Found is an intruder that two looks have seen.
 type Found struct {
 	Holder
-	Since time.Time // of the first look that found it
+	Since time.Time // of the first look that saw it
 }
 
-// Note takes note of what a look found and returns the intruders that the one
-// before had found too.
+// Note takes the holders of a look and returns the intruders that the look before had
+// seen too.
 func (w *Watch) Note(all []Holder, now time.Time) []Found {
 	seen := make(map[Holder]time.Time)
 	var found []Found

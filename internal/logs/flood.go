@@ -11,7 +11,7 @@ import (
 const (
 	floodInterval = 10 * time.Second
 	floodLines    = 10  // of one kind in an interval
-	maxKinds      = 256 // beyond, all others are one kind
+	maxKinds      = 256 // any further kinds are counted as one
 	otherKinds    = "others"
 )
 
@@ -20,7 +20,7 @@ type flood struct {
 	out slog.Handler
 
 	mu    sync.Mutex
-	kinds map[string]*kindCount // of the intervals that run
+	kinds map[string]*kindCount // of the current intervals
 }
 
 // kindCount is the lines of one kind in an interval.
@@ -33,8 +33,8 @@ func newFlood(out slog.Handler) *flood {
 	return &flood{out: out, kinds: make(map[string]*kindCount)}
 }
 
-// take reports whether a line of this kind may be written, and counts it. The
-// first of an interval begins it; its end tells what was left out.
+// take counts a line of a kind and reports whether it may be written. The first line
+// begins an interval; at its end a line says how many were left out.
 func (f *flood) take(level slog.Level, kind string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,7 +65,7 @@ func (f *flood) end(kind string) {
 	f.tell(kind, k)
 }
 
-// flush ends all intervals before their time.
+// flush ends all intervals at once.
 func (f *flood) flush() {
 	f.mu.Lock()
 	kinds := f.kinds
@@ -82,11 +82,11 @@ func (f *flood) tell(kind string, k *kindCount) {
 	}
 	r := slog.NewRecord(time.Now(), k.level, "lines were left out of the log: there were too many of one kind", 0)
 	r.AddAttrs(slog.String("kind", Redact(kind)), slog.Int("count", k.left), slog.Duration("within", floodInterval))
-	_ = f.out.Handle(context.Background(), r) // there is nowhere else to say it
+	_ = f.out.Handle(context.Background(), r) // there is nowhere else to report an error
 }
 
-// kindOf is a message without what may differ in each line of its kind. Our own
-// are constant; those of net/http hold addresses.
+// kindOf returns the part of a message that all lines of its kind share. Our messages
+// are constant; those of net/http contain addresses.
 func kindOf(message string) string {
 	if at := strings.IndexAny(message, "0123456789[\n"); at >= 0 {
 		return message[:at]

@@ -1,13 +1,12 @@
-// Package logs keeps two things out of logs: tokens, and floods.
+// Package logs keeps tokens and floods out of logs.
 //
-// Guard wraps the handler that a program logs with. Nothing that has the form of
-// a token gets through it, in whatever attribute, group or message it stands. And
-// what strangers can cause, or what goes wrong again and again, is written a few
-// times and then counted: lines of level warn and above, and those with a Bounded
-// attribute, at most ten of a kind in ten seconds. A line says afterwards how many
-// were left out, so that nothing is dropped silently.
+// Guard wraps a program's log handler. It removes everything that has the form of a
+// token from messages, attributes and groups. It also limits lines that strangers can
+// cause or that repeat: of lines with level warn and above, and of those with a Bounded
+// attribute, at most ten of a kind are written in ten seconds. The others are counted,
+// and a line says afterwards how many were left out, so nothing is dropped silently.
 //
-// It does not know other secrets than tokens; who logs sees to those.
+// It recognises no other secrets than tokens; callers must not log those.
 package logs
 
 import (
@@ -20,11 +19,11 @@ import (
 // guard is the handler that Guard makes.
 type guard struct {
 	next  slog.Handler
-	flood *flood // shared by all that were derived from one
+	flood *flood // shared with the handlers of WithAttrs and WithGroup
 }
 
-// Guard returns a handler that hands on what may be logged. One that is guarded
-// already is returned as it is.
+// Guard returns a handler that passes on to next what may be logged. A guarded handler
+// is returned unchanged.
 func Guard(next slog.Handler) slog.Handler {
 	if g, ok := next.(*guard); ok {
 		return g
@@ -32,7 +31,7 @@ func Guard(next slog.Handler) slog.Handler {
 	return &guard{next, newFlood(next)}
 }
 
-// Flush writes how many lines a guarded handler has left out so far.
+// Flush logs how many lines a guarded handler has left out so far.
 func Flush(h slog.Handler) {
 	if g, ok := h.(*guard); ok {
 		g.flood.flush()
@@ -76,8 +75,8 @@ func (g *guard) Handle(ctx context.Context, r slog.Record) error {
 
 type kindOfLine string
 
-// Bounded marks a line that strangers can cause: those of one message and kind
-// are written a few times and then counted. The attribute itself is not written.
+// Bounded marks a line that strangers can cause: lines with the same message and kind
+// are limited, see the package. The attribute itself is not written.
 func Bounded(kind string) slog.Attr {
 	return slog.Any("bounded", kindOfLine(kind))
 }
@@ -94,7 +93,7 @@ func cleanAttr(a slog.Attr) slog.Attr {
 	return slog.Attr{Key: Redact(a.Key), Value: cleanValue(a.Value)}
 }
 
-// cleanValue keeps a value as it is unless a token is in what it shows.
+// cleanValue returns a value unchanged unless its text has a token.
 func cleanValue(v slog.Value) slog.Value {
 	v = v.Resolve()
 	switch v.Kind() {
@@ -108,7 +107,7 @@ func cleanValue(v slog.Value) slog.Value {
 	return v
 }
 
-// cleanAny looks at a value as text and as JSON, for handlers show the one or the
+// cleanAny checks a value both as text and as JSON, because handlers write one or the
 // other.
 func cleanAny(v slog.Value) slog.Value {
 	value := v.Any()

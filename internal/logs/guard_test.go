@@ -17,8 +17,7 @@ type valuer struct{ token string }
 
 func (v valuer) LogValue() slog.Value { return slog.GroupValue(slog.String("inner", v.token)) }
 
-// TestGuardRedactsEverywhere: a logger derived with With or WithGroup lost the
-// redaction of its handler.
+// Once, a logger derived with With or WithGroup lost the redaction of its handler.
 func TestGuardRedactsEverywhere(t *testing.T) {
 	t.Parallel()
 	token := tokenOf(`{ "alg":"HS256"}`)
@@ -76,8 +75,8 @@ func TestGuardKeepsWhatIsHarmless(t *testing.T) {
 	}
 }
 
-// TestFloods: each refused handshake made two lines, and strangers could fill a
-// disk with them.
+// Once, each refused handshake wrote two lines, and strangers could fill a disk with
+// them.
 func TestFloods(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,7 +126,7 @@ func TestFloods(t *testing.T) {
 	})
 }
 
-// Who makes up kinds shares one bound.
+// A stranger who invents many kinds gets one limit for all of them.
 func TestKindsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

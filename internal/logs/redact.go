@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// Redacted stands where a token stood.
+// Redacted replaces a token.
 const Redacted = "REDACTED"
 
-// Redact removes from a text what has the form of a token: a JSON object in
-// base64, as the header and the claims of every JWT and the header of every JWE
-// are, with all that hangs on it; and three or more long parts between dots,
-// whatever they hold. A token may be cut off, escaped by percent signs, also
-// several times, or glued to other text.
+// Redact replaces everything in a text that has the form of a token: a JSON object in
+// base64, as in the header and claims of every JWT and the header of every JWE, with
+// everything attached to it; and three or more long parts between dots, whatever they
+// contain. A token is also found when it is truncated, percent-encoded (even several
+// times) or joined to other text.
 func Redact(s string) string {
 	return redactEscaped(s, maxRounds)
 }
 
-// maxRounds is how often a token may be escaped and still be found.
+// maxRounds is how many times a token may be percent-encoded and still be found.
 const maxRounds = 4
 
 func redactEscaped(s string, rounds int) string {
@@ -48,8 +48,8 @@ func redactEscaped(s string, rounds int) string {
 // HasToken reports whether Redact would remove anything.
 func HasToken(s string) bool { return Redact(s) != s }
 
-// mayBeToken reports whether the byte stands in tokens: base64 of either kind,
-// dots between parts, padding, and what escapes any of them.
+// mayBeToken reports whether the byte can be part of a token: base64 of either
+// alphabet, dots, padding, or percent-encoding.
 func mayBeToken(c byte) bool {
 	return isBase64(c) || c == '.' || c == '=' || c == '+' || c == '/' || c == '%'
 }
@@ -58,8 +58,7 @@ func isBase64(c byte) bool {
 	return c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }
 
-// tokenIn returns where in a run of such bytes a token begins, -1 when there is
-// none.
+// tokenIn returns the index of the token in a run of such bytes, or -1.
 func tokenIn(run string, rounds int) int {
 	if rounds > 0 && strings.Contains(run, "%") {
 		if plain := unescape(run); plain != run && redactEscaped(plain, rounds-1) != plain {
@@ -75,7 +74,7 @@ func tokenIn(run string, rounds int) int {
 	return -1
 }
 
-// unescape undoes one round of percent-encoding where it can.
+// unescape decodes one round of percent-encoding.
 func unescape(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -101,20 +100,20 @@ func hex(c byte) int {
 	return -1
 }
 
-// blanks may stand before the brace of a JSON object and behind it. Some encoders
-// begin with a byte order mark.
+// blanks may come before and after the brace of a JSON object. Some encoders begin with
+// a byte order mark.
 const blanks = " \t\r\n"
 
-// maxGroups bounds how far into a text beginsObject looks for the first name of
-// an object, in groups of four characters.
+// maxGroups bounds how many groups of four characters beginsObject reads to find the
+// first name of an object.
 const maxGroups = 64
 
-// beginsObject reports whether s begins with base64 of a JSON object that has a
-// first name. first says that s is the beginning of a part; inside one, where it
-// may be by chance, the name must begin with a letter.
+// beginsObject reports whether s begins with the base64 of a JSON object with at least
+// one name. first means that s is the beginning of a part. Inside a part, where the
+// characters may be there by chance, the name must begin with a letter.
 func beginsObject(s string, first bool) bool {
 	if len(s) < 4 || s[0] != 'e' && !(first && strings.IndexByte("ICD7", s[0]) >= 0) {
-		return false // neither a brace nor what may stand before one
+		return false // neither a brace nor what may come before one
 	}
 	braced := false
 	for group := 0; group < maxGroups && len(s) >= 4; group, s = group+1, s[4:] {
@@ -137,7 +136,7 @@ func beginsObject(s string, first bool) bool {
 	return false
 }
 
-// decode reads four characters of base64, of either alphabet.
+// decode decodes four characters of base64 in either alphabet.
 func decode(group string) (text [3]byte, ok bool) {
 	encoding := base64.RawURLEncoding
 	if strings.ContainsAny(group, "+/") {
@@ -147,8 +146,8 @@ func decode(group string) (text [3]byte, ok bool) {
 	return text, err == nil && n == len(text)
 }
 
-// The least that the parts of a token have that is not known by its header. The
-// last one is a signature or an encrypted text.
+// The least lengths of the parts of a token that is not recognised by its header. The
+// last part is a signature or a ciphertext.
 const (
 	minPart     = 16
 	minLastPart = 40

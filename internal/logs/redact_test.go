@@ -16,8 +16,8 @@ func tokenOf(header string) string {
 	return b64(header) + "." + b64(`{"sub":"alice","exp":1}`) + "." + signature
 }
 
-// TestRedact: a token whose header has a blank does not begin with eyJ, and stood
-// whole in the log.
+// Once, a token whose header begins with a space, and so not with eyJ, was logged
+// whole.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	headers := []string{`{"alg":"HS256","typ":"JWT"}`, `{ "alg":"HS256"}`, `{  "alg" : "HS256" }`, "{\n  \"alg\": \"HS256\"\n}", "{\r\n\t\"alg\":\"HS256\"}",
@@ -59,7 +59,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// What is no token is logged as it is: ids, names of hosts, times and words.
+// Text without a token is logged unchanged: ids, host names, times and words.
 func TestRedactLeavesTextAlone(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "a", "/v1/tasks?limit=50&sort=-created", "task-0198f7a2-5c7e-7bb1-9d0c-1b7a2f3c4d5e", "feed.eu-central-1.example.com:8443", "10.0.0.1:51234",
@@ -82,8 +82,8 @@ func percent(s string) string {
 
 func hexOf(c byte) string { return string("0123456789abcdef"[c>>4]) + string("0123456789abcdef"[c&15]) }
 
-// FuzzRedact proves of any text around a token, and any header, that nothing of
-// claims and signature gets through.
+// FuzzRedact checks that with any header, and any text around the token, no part of the
+// claims or the signature remains.
 func FuzzRedact(f *testing.F) {
 	f.Fuzz(func(t *testing.T, before, name, after string) {
 		token := tokenOf(`{"` + strings.Trim(name, `\"`) + `": 1, "alg":"HS256"}`)
@@ -97,8 +97,8 @@ func FuzzRedact(f *testing.F) {
 	})
 }
 
-// TestRedactTakesNoTime: nobody can keep the server busy by what it has to log.
-// Each text took time that grows by the square of its length, or worse.
+// TestRedactTakesNoTime: no text that the server logs can keep it busy. Once, each of
+// these took time that grew with the square of its length, or faster.
 func TestRedactTakesNoTime(t *testing.T) {
 	t.Parallel()
 	const length = 1 << 18

@@ -1,4 +1,4 @@
-// Package pause waits between tries, and no longer than the context lives.
+// Package pause waits between tries until a context is done.
 package pause
 
 import (
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// For waits for d and reports true, or false as soon as ctx is done. A context that
-// is done already wins over a d that is over at once.
+// For waits for d and returns true, or false as soon as ctx is done. If ctx is done
+// already, it returns false even for a d of zero.
 func For(ctx context.Context, d time.Duration) bool {
 	if ctx.Err() != nil {
 		return false
@@ -26,9 +26,9 @@ func For(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Backoff says how long to wait before the next try: it doubles from Least to Most,
-// less up to a half at random, so that those who failed together do not come back
-// together. It is for one goroutine.
+// Backoff is the time to wait before the next try. It doubles from Least to Most, minus
+// a random part of up to a half, so that clients that fail together do not retry
+// together. It is not safe for concurrent use.
 type Backoff struct {
 	Least, Most time.Duration // positive
 
@@ -41,5 +41,5 @@ func (b *Backoff) Next() time.Duration {
 	return b.last/2 + rand.N(b.last/2+1)
 }
 
-// Reset begins anew, after a try that went well.
+// Reset starts over with Least, after a successful try.
 func (b *Backoff) Reset() { b.last = 0 }

@@ -1,10 +1,10 @@
 // Package proc runs child processes that do not outlive their parent.
 //
-// A child that is prepared with Attach has a process group of its own, so that the
-// keys pressed at the terminal do not reach it, and on Linux the kernel signals it
-// when the parent ends, however it ends. That signal is tied to the thread that
-// started the child (golang/go#27505), so Start keeps one goroutine on one thread
-// for the life of the child.
+// A child prepared with Attach has its own process group, so that Ctrl-C in the
+// terminal does not reach it. On Linux the kernel signals it when the parent ends, for
+// whatever reason. The kernel sends that signal when the thread that started the child
+// ends (golang/go#27505), so Start keeps a goroutine on one thread for the life of the
+// child.
 package proc
 
 import (
@@ -22,8 +22,8 @@ type Process struct {
 	err  error // of Wait; set before done is closed
 }
 
-// Attach gives the command a process group of its own and, on Linux, the signal
-// that its process gets when this process ends.
+// Attach gives the command its own process group and, on Linux, the signal that its
+// process gets when this process ends.
 func Attach(cmd *exec.Cmd, atParentsDeath syscall.Signal) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -32,8 +32,8 @@ func Attach(cmd *exec.Cmd, atParentsDeath syscall.Signal) {
 	dieWithParent(cmd.SysProcAttr, atParentsDeath)
 }
 
-// Start starts the command and waits for its end in the background. The caller
-// ends the process.
+// Start starts the command and waits for its end in the background. The caller must
+// end the process.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
@@ -53,10 +53,10 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// PID is the number of the process.
+// PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// OS is the process as package os knows it.
+// OS returns the process of package os.
 func (p *Process) OS() *os.Process { return p.cmd.Process }
 
 // Done is closed when the process has ended.
@@ -72,7 +72,7 @@ func (p *Process) Ended() bool {
 	}
 }
 
-// Err waits for the end and says how it came: nil for exit status 0.
+// Err waits for the end and returns nil for exit status 0, else what Wait returned.
 func (p *Process) Err() error {
 	<-p.done
 	return p.err
@@ -101,8 +101,8 @@ func (p *Process) Wait(limit time.Duration) bool {
 	}
 }
 
-// Stop asks the process to end, kills it when it has not within the limit, and
-// waits for its end. It reports whether asking was enough.
+// Stop sends SIGTERM, kills the process if it has not ended within the limit, and waits
+// for its end. It reports whether the process ended without the kill.
 func (p *Process) Stop(limit time.Duration) (ordered bool) {
 	p.Signal(syscall.SIGTERM)
 	if p.Wait(limit) {
@@ -112,7 +112,7 @@ func (p *Process) Stop(limit time.Duration) (ordered bool) {
 	return false
 }
 
-// Kill ends the process, also a stopped one, and waits for its end.
+// Kill kills the process, even a stopped one, and waits for its end.
 func (p *Process) Kill() {
 	p.Signal(syscall.SIGKILL)
 	<-p.done

@@ -15,7 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
-// asParent has the test binary start a child and be killed.
+// asParent makes the test binary start a child and wait to be killed.
 const asParent = "TASKFEED_TEST_PARENT"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	leaktest.Main(m)
 }
 
-// parent starts a child, prints its number and waits to be killed.
+// parent starts a child, prints its pid and waits to be killed.
 func parent() {
 	cmd := exec.Command("sleep", "600")
 	proc.Attach(cmd, syscall.SIGKILL)
@@ -75,7 +75,7 @@ func TestEndings(t *testing.T) {
 	}
 }
 
-// A child ends with a parent that was killed, and had no time to end it.
+// A child ends even when its parent is killed and cannot end it.
 func TestChildEndsWithItsParent(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
@@ -112,7 +112,7 @@ func TestChildEndsWithItsParent(t *testing.T) {
 	}
 }
 
-// running reports whether there is such a process; a zombie is none.
+// running reports whether the process exists and is not a zombie.
 func running(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -1,8 +1,8 @@
-// Package terminal keeps data from giving orders to a terminal.
+// Package terminal keeps control characters in data from reaching a terminal.
 //
-// Data comes from anybody, and a terminal obeys what is in it: it moves the
-// cursor, hides text or shows it in another order. All that a command writes goes
-// through a Writer, whatever its form.
+// Data can come from anybody, and a terminal executes control characters in it: they
+// move the cursor, hide text or change its order. Everything that a command writes goes
+// through a Writer.
 package terminal
 
 import (
@@ -18,13 +18,13 @@ import (
 	"unicode/utf8"
 )
 
-// Writer escapes what a terminal would obey, as JSON does: \u009b. In JSON
-// that is the same value. It is safe for concurrent use.
+// Writer escapes control characters as JSON does: \u009b. In JSON the value stays the
+// same. It is safe for concurrent use.
 type Writer struct {
 	out io.Writer
 
 	mu   sync.Mutex
-	rest []byte // the beginning of a character that is not whole yet
+	rest []byte // the beginning of an incomplete character
 }
 
 // NewWriter returns one that writes to out.
@@ -49,16 +49,16 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// End writes what is left of a character that never became whole.
+// End writes the rest of an incomplete character.
 func (w *Writer) End() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.rest) > 0 {
-		_, _ = w.out.Write(escapeObeyed(w.rest)) // the last write told already
+		_, _ = w.out.Write(escapeObeyed(w.rest)) // an error has been returned by the last Write
 	}
 }
 
-// partial is how many bytes at the end are a character that is not whole.
+// partial returns how many bytes at the end of p belong to an incomplete character.
 func partial(p []byte) int {
 	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
 		if at := len(p) - n; utf8.RuneStart(p[at]) {
@@ -71,10 +71,10 @@ func partial(p []byte) int {
 	return 0
 }
 
-// ownColour is what our own commands write, and all that may be obeyed.
+// ownColour matches the only control sequences that pass: the colours of the commands.
 var ownColour = regexp.MustCompile(`^\x1b\[(0|1|3[1-6])m`)
 
-// escapeObeyed returns p itself where there is nothing to escape, as mostly.
+// escapeObeyed returns p itself if there is nothing to escape.
 func escapeObeyed(p []byte) []byte {
 	var b []byte
 	done := 0
@@ -104,10 +104,9 @@ func appendEscaped(dst []byte, r rune) []byte {
 	return fmt.Appendf(dst, `\u%04x`, r)
 }
 
-// Obeyed reports whether a terminal or an editor does something at the character
-// besides showing it: controls (C0, DEL, C1), what turns or hides text, and what
-// ends lines for some programs. The joiners, which Persian and emoji need, change
-// no order and end nothing.
+// Obeyed reports whether a terminal or an editor does more with the character than show
+// it: controls (C0, DEL, C1), characters that reorder or hide text, and those that end
+// lines in some programs. The two joiners, which Persian and emoji need, do neither.
 func Obeyed(r rune) bool {
 	switch {
 	case r == '\n', r == '\t', r >= ' ' && r < 0x7f, r == '\u200c', r == '\u200d':
@@ -116,8 +115,7 @@ func Obeyed(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
-// Printable replaces what could move the cursor of a terminal, in a text that is
-// to stand on one line.
+// Printable replaces every character that cannot be printed, for text on one line.
 func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -127,8 +125,8 @@ func Printable(s string) string {
 	}, s)
 }
 
-// Is reports whether somebody looks at what is written. A writer that wraps
-// another has a method Unwrap.
+// Is reports whether w writes to a terminal. A writer that wraps another has a method
+// Unwrap.
 func Is(w io.Writer) bool {
 	if outer, ok := w.(interface{ Unwrap() io.Writer }); ok {
 		return Is(outer.Unwrap())

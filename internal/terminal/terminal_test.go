@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// What only looks odd is shown, and a character may come in pieces.
+// Unusual text is written unchanged, and a character may be split between writes.
 func TestWriterKeepsText(t *testing.T) {
 	t.Parallel()
 	const text = "zoë 用户\u3000\u00a0👩\u200d💻 می\u200cخواهم\t\x1b[31mfailed\x1b[0m \x1b[1mSTATUS\x1b[0m\n"
