@@ -2,7 +2,11 @@ package devpg
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -68,10 +72,11 @@ func (s *Server) initdb(ctx context.Context) (password string, err error) {
 		return "", err
 	}
 	password = rand.Text()
-	if err := replaceFile(s.passwordFile(), []byte(password+"\n")); err != nil {
+	verifier, err := scramVerifier(password)
+	if err != nil {
 		return "", err
 	}
-	if err := s.account.own(s.passwordFile()); err != nil {
+	if err := s.writePasswordFile(verifier); err != nil { // Postgres takes a verifier in place of a password
 		return "", err
 	}
 	args := []string{"--pgdata=" + fresh, "--username=" + superuser, "--pwfile=" + s.passwordFile(),
@@ -83,5 +88,35 @@ func (s *Server) initdb(ctx context.Context) (password string, err error) {
 	if out, err := runToEnd(ctx, cmd); err != nil {
 		return "", fmt.Errorf("initdb of PostgreSQL %s: %w\n%s", s.bin.version, s.account.explain(err, fresh), out)
 	}
+	if err := s.writePasswordFile(password); err != nil {
+		return "", err
+	}
 	return password, os.Rename(fresh, s.dir.data())
+}
+
+func (s *Server) writePasswordFile(line string) error {
+	if err := replaceFile(s.passwordFile(), []byte(line+"\n")); err != nil {
+		return err
+	}
+	return s.account.own(s.passwordFile())
+}
+
+// scramVerifier returns what Postgres stores of a password (pg_authid.rolpassword,
+// RFC 5803), with one iteration in place of 4,096. Iterations slow down guessing,
+// which 130 random bits do not need, and each connection computes them.
+func scramVerifier(password string) (string, error) {
+	salt := []byte(rand.Text())
+	const iterations = 1
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	if err != nil {
+		return "", err
+	}
+	sign := func(text string) []byte {
+		mac := hmac.New(sha256.New, salted)
+		mac.Write([]byte(text))
+		return mac.Sum(nil)
+	}
+	storedKey := sha256.Sum256(sign("Client Key"))
+	encode := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, encode(salt), encode(storedKey[:]), encode(sign("Server Key"))), nil
 }
