@@ -158,9 +158,13 @@ CREATE TABLE taskfeed.tasks (
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
     updated_hour timestamptz NOT NULL DEFAULT date_bin('1 hour', now(), '0001-01-01 00:00:00+00'),
+    source       text,
+    owners       text[],
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE taskfeed.tasks IS 'The app''s tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.';
+COMMENT ON COLUMN taskfeed.tasks.source IS 'The attached table that the task comes from; null for the app''s own. The sequencer alone writes the others.';
+COMMENT ON COLUMN taskfeed.tasks.owners IS 'All users whose task it is, where an attached table names several; user_id is the first of them. Null otherwise.';
 COMMENT ON COLUMN taskfeed.tasks.version IS 'Grows by one with each change that a user can see, and when an app sets it to one more, as ORMs do that lock by it; kept by a trigger.';
 COMMENT ON COLUMN taskfeed.tasks.updated_at IS 'When a user could last see a change; kept by a trigger.';
 COMMENT ON COLUMN taskfeed.tasks.updated_hour IS 'updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.';
@@ -251,6 +255,23 @@ $$;
 COMMENT ON FUNCTION taskfeed.refuse_task(text) IS 'Refuses a task that breaks a rule.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_task(text) FROM PUBLIC;
 
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.refuse_source(source text, was text DEFAULT NULL) RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on' THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
+    END IF;
+    RETURN false;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.refuse_source(text, text) IS 'Refuses a write of an app to a task of an attached table; false where the sequencer writes.';
+REVOKE ALL ON FUNCTION taskfeed.refuse_source(text, text) FROM PUBLIC;
+
 -- Triggers fire in the order of their names. Those before a row is written come
 -- last: they judge what the app's own have left of it.
 
@@ -268,6 +289,8 @@ BEGIN
         new.version);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
+    ELSIF new.source IS NOT NULL THEN
+        PERFORM taskfeed.refuse_source(new.source);
     END IF;
     new.updated_hour := taskfeed.hour_of(new.updated_at);
     RETURN new;
@@ -292,6 +315,7 @@ DROP FUNCTION taskfeed.is_tasks(oid);
 DROP TABLE taskfeed.tasks;
 DROP FUNCTION taskfeed.refuse_table();
 DROP FUNCTION taskfeed.check_insert();
+DROP FUNCTION taskfeed.refuse_source(text, text);
 DROP FUNCTION taskfeed.refuse_task(text);
 DROP FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint);
 DROP FUNCTION taskfeed.hour_of(timestamptz);

@@ -9,7 +9,8 @@ CREATE TABLE taskfeed.changes (
     data       jsonb,                                             -- null: only progress and message changed
     progress   smallint,
     message    text,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    source     text                                               -- null: an event as it stands, else a fact of this attached table
 ) WITH (
     -- Rows live for milliseconds. Truncation would lock writers out, so vacuum
     -- leaves the file its size.
@@ -240,6 +241,8 @@ AS $$
 BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
+    ELSIF new.source IS NOT NULL THEN
+        RETURN NULL; -- the sequencer has told of it
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
@@ -271,6 +274,10 @@ DECLARE
 BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
+    ELSIF new.source IS NOT NULL OR old.source IS NOT NULL THEN
+        PERFORM taskfeed.refuse_source(new.source, old.source);
+        new.updated_hour := taskfeed.hour_of(new.updated_at);
+        RETURN new;
     END IF;
     same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
         new.kind, old.kind, new.error, old.error, new.result, old.result);
@@ -337,7 +344,9 @@ BEGIN
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     SELECT o.user_id, o.id, 'task_deleted', taskfeed.next_version(o.version), '{}'
-    FROM old_rows AS o;
+    FROM old_rows AS o
+    WHERE o.source IS NULL
+       OR taskfeed.refuse_source(o.source);
     IF found AND taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
     END IF;

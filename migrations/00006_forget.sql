@@ -77,7 +77,8 @@ SET row_security = off -- an error, and not a part of the rows
 AS $$
 #variable_conflict use_column
 DECLARE
-    more bigint;
+    captured bigint := 0; -- tasks whose deletion made changes
+    more     bigint;
 BEGIN
     IF octet_length(forget.user_id) BETWEEN 1 AND 255 IS NOT TRUE THEN
         RAISE invalid_parameter_value USING
@@ -87,12 +88,23 @@ BEGIN
             MESSAGE = 'taskfeed: at_most must be 1 or more, or null for all at once';
     END IF;
     tasks := 0;
-    PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id));
+    PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id OR t.owners @> ARRAY[forget.user_id]));
     IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- or a DELETE of no rows would run triggers
-        DELETE FROM taskfeed.tasks AS t
-        WHERE t.user_id = forget.user_id
-          AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most));
-        GET DIAGNOSTICS tasks = ROW_COUNT;
+        PERFORM set_config('taskfeed.folding', 'on', true); -- tasks of attached tables too
+        UPDATE taskfeed.tasks AS t -- which others share
+        SET owners = array_remove(t.owners, forget.user_id),
+            user_id = (array_remove(t.owners, forget.user_id))[1]
+        WHERE t.owners @> ARRAY[forget.user_id]
+          AND cardinality(array_remove(t.owners, forget.user_id)) > 0;
+        WITH gone AS (
+            DELETE FROM taskfeed.tasks AS t
+            WHERE t.user_id = forget.user_id
+              AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most))
+            RETURNING t.source
+        )
+        SELECT count(*), count(*) FILTER (WHERE g.source IS NULL) INTO tasks, captured
+        FROM gone AS g;
+        PERFORM set_config('taskfeed.folding', 'off', true);
     END IF;
     DELETE FROM taskfeed.events AS e
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most));
@@ -106,10 +118,20 @@ BEGIN
     -- neither waits for the other at once. Those of the tasks just deleted, which
     -- nobody else has seen, are not counted.
     DELETE FROM taskfeed.changes AS c
-    WHERE c.user_id = forget.user_id
-      AND c.ctid = ANY (ARRAY(SELECT s.ctid FROM taskfeed.changes AS s WHERE s.user_id = forget.user_id));
+    WHERE (c.user_id = forget.user_id OR c.source IS NOT NULL AND c.data->'users' = to_jsonb(ARRAY[forget.user_id]))
+      AND c.ctid = ANY (ARRAY(
+          SELECT s.ctid
+          FROM taskfeed.changes AS s
+          WHERE s.user_id = forget.user_id
+             OR s.source IS NOT NULL AND s.data->'users' = to_jsonb(ARRAY[forget.user_id])));
     GET DIAGNOSTICS changes = ROW_COUNT;
-    changes := greatest(changes - tasks, 0);
+    changes := greatest(changes - captured, 0);
+    UPDATE taskfeed.changes AS c -- facts that name others too
+    SET data = jsonb_set(c.data, '{users}', (c.data->'users') - forget.user_id)
+    WHERE c.source IS NOT NULL
+      AND c.data->'users' ? forget.user_id;
+    GET DIAGNOSTICS more = ROW_COUNT;
+    changes := changes + more;
     DELETE FROM taskfeed.events AS e -- what such a move has just put there
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most - events));
     GET DIAGNOSTICS more = ROW_COUNT;

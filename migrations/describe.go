@@ -104,6 +104,7 @@ WITH ours AS (
            obj_description(p.oid, 'pg_proc'), false
     FROM pg_proc AS p
     WHERE p.pronamespace = 'taskfeed'::regnamespace
+      AND p.proname NOT LIKE 'attached\_%' -- the functions of attached tables
 )
 SELECT object, part, sql, coalesce(comment, ''), late
 FROM parts

@@ -20,6 +20,7 @@ TABLE changes -- Changes not yet in the log; written by capture triggers, emptie
     progress smallint
     message text
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    source text
     CREATE INDEX changes_xid ON taskfeed.changes USING btree (xid) -- Bounds each look of the sequencer to transactions that it has not seen.
 TABLE commands -- What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
@@ -84,6 +85,32 @@ TABLE looks -- How far the sequencer has looked, written down now and then; the 
     changes_oid oid NOT NULL
     CONSTRAINT looks_pkey PRIMARY KEY (id)
     CREATE UNIQUE INDEX looks_pkey ON taskfeed.looks USING btree (id)
+TABLE source_states -- What the sequencer notes of each attached table. It alone writes here, so it waits for nobody.
+    name text NOT NULL
+    revision bigint NOT NULL DEFAULT 0
+    filled boolean NOT NULL DEFAULT false
+    place text[]
+    errors bigint NOT NULL DEFAULT 0
+    unmapped bigint NOT NULL DEFAULT 0
+    unowned bigint NOT NULL DEFAULT 0
+    unknown jsonb NOT NULL DEFAULT '{}'::jsonb
+    last_error text
+    error_at timestamp with time zone
+    reset_owed boolean NOT NULL DEFAULT false
+    reset_at timestamp with time zone
+    CONSTRAINT source_states_pkey PRIMARY KEY (name)
+    CREATE UNIQUE INDEX source_states_pkey ON taskfeed.source_states USING btree (name)
+TABLE sources -- Attached tables: their rows become tasks. Written by attach and detach.
+    name text NOT NULL
+    relation oid NOT NULL
+    table_name text NOT NULL
+    mapping jsonb NOT NULL
+    resolved jsonb NOT NULL
+    fingerprint jsonb NOT NULL
+    revision bigint NOT NULL DEFAULT 1
+    attached_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    CONSTRAINT sources_pkey PRIMARY KEY (name)
+    CREATE UNIQUE INDEX sources_pkey ON taskfeed.sources USING btree (name)
 TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.
     WITH (fillfactor=80)
     id text NOT NULL DEFAULT (gen_random_uuid())::text
@@ -98,9 +125,13 @@ TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells
     created_at timestamp with time zone NOT NULL DEFAULT now()
     updated_at timestamp with time zone NOT NULL DEFAULT now() -- When a user could last see a change; kept by a trigger.
     updated_hour timestamp with time zone NOT NULL DEFAULT date_bin('01:00:00'::interval, now(), '0001-01-01 00:00:00+00'::timestamp with time zone) -- updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.
+    source text -- The attached table that the task comes from; null for the app's own. The sequencer alone writes the others.
+    owners text[] -- All users whose task it is, where an attached table names several; user_id is the first of them. Null otherwise.
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
     CREATE INDEX tasks_created_at_id ON taskfeed.tasks USING btree (created_at, id) -- Lists all tasks.
+    CREATE INDEX tasks_owners ON taskfeed.tasks USING gin (owners) WHERE (owners IS NOT NULL) -- Finds the tasks that a user shares with others.
     CREATE UNIQUE INDEX tasks_pkey ON taskfeed.tasks USING btree (id)
+    CREATE INDEX tasks_source_updated_hour ON taskfeed.tasks USING btree (source, updated_hour) WHERE (source IS NOT NULL) -- Finds the tasks of an attached table, and those that ended long ago.
     CREATE INDEX tasks_status_created_at_id ON taskfeed.tasks USING btree (status, created_at, id) -- Lists the tasks of one status.
     CREATE INDEX tasks_status_updated_hour ON taskfeed.tasks USING btree (status, updated_hour) -- Does so for the tasks of one status; finds those that run and have not changed for long.
     CREATE INDEX tasks_updated_hour ON taskfeed.tasks USING btree (updated_hour) -- Lists tasks by their last change; each hour is sorted when it is read.
@@ -126,6 +157,67 @@ AS $function$
     GROUP BY g.oid, g.rolname, here.system_identifier
 $function$
 -- The roles of apps that there are, by what they are called now.
+CREATE OR REPLACE FUNCTION taskfeed.attach(source regclass, name text, mapping jsonb, dry_run boolean DEFAULT false)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    refusal text := taskfeed.source_refusal(source, name);
+    m       jsonb;
+    report  jsonb;
+    changed boolean;
+    made    text[];
+BEGIN
+    IF refusal IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: ' || refusal;
+    END IF;
+    m := taskfeed.source_mapping(source, name, mapping);
+    report := taskfeed.source_report(source, name, m);
+    IF report #>> '{sample,failure}' IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: the mapping fails for rows that there are: ' || (report #>> '{sample,failure}');
+    ELSIF dry_run THEN
+        RETURN report;
+    END IF;
+    SELECT NOT (s.relation = attach.source AND s.resolved = m AND s.fingerprint = taskfeed.source_fingerprint(attach.source, m)) INTO changed
+    FROM taskfeed.sources AS s
+    WHERE s.name = attach.name;
+    IF coalesce(changed, true) THEN
+        PERFORM taskfeed.make_source(source, name, m);
+    END IF;
+    SELECT array_agg(t) INTO made
+    FROM unnest(taskfeed.source_triggers(source, name)) AS t
+    WHERE NOT EXISTS (
+        SELECT
+        FROM pg_trigger AS g
+        WHERE g.tgrelid = attach.source
+          AND NOT g.tgisinternal
+          AND starts_with(t, format('CREATE TRIGGER %I ', g.tgname)));
+    FOR i IN 1 .. coalesce(cardinality(made), 0) LOOP
+        EXECUTE made[i];
+    END LOOP;
+    INSERT INTO taskfeed.sources AS s (name, relation, table_name, mapping, resolved, fingerprint)
+    VALUES (attach.name, source, source::text, attach.mapping, m, taskfeed.source_fingerprint(source, m))
+    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
+        SET relation = excluded.relation, table_name = excluded.table_name, mapping = excluded.mapping,
+            resolved = excluded.resolved, fingerprint = excluded.fingerprint, revision = s.revision + 1
+        WHERE coalesce(changed, true)
+           OR made IS NOT NULL;
+    IF coalesce(changed, true) OR made IS NOT NULL THEN -- the sequencer reads the rows that there are
+        INSERT INTO taskfeed.changes (type, source) VALUES ('attached', attach.name);
+        IF taskfeed.must_ring() THEN
+            PERFORM pg_notify('taskfeed', '');
+        END IF;
+    END IF;
+    RETURN report || jsonb_build_object('attached', CASE
+        WHEN changed IS NULL THEN 'new' WHEN changed THEN 'changed' WHEN made IS NOT NULL THEN 'repaired' ELSE 'unchanged' END);
+END
+$function$
+-- Makes the rows of a table tasks of their owners, or changes how. Run again, it changes nothing. Says what it did; a dry run does nothing.
 CREATE OR REPLACE FUNCTION taskfeed.bound_by_others()
  RETURNS TABLE(relation regclass, what text)
  LANGUAGE sql
@@ -181,7 +273,9 @@ BEGIN
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     SELECT o.user_id, o.id, 'task_deleted', taskfeed.next_version(o.version), '{}'
-    FROM old_rows AS o;
+    FROM old_rows AS o
+    WHERE o.source IS NULL
+       OR taskfeed.refuse_source(o.source);
     IF found AND taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
     END IF;
@@ -197,6 +291,8 @@ AS $function$
 BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
+    ELSIF new.source IS NOT NULL THEN
+        RETURN NULL; -- the sequencer has told of it
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
@@ -219,6 +315,10 @@ DECLARE
 BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
+    ELSIF new.source IS NOT NULL OR old.source IS NOT NULL THEN
+        PERFORM taskfeed.refuse_source(new.source, old.source);
+        new.updated_hour := taskfeed.hour_of(new.updated_at);
+        RETURN new;
     END IF;
     same := taskfeed.same_state(new.status, old.status, new.id, old.id, new.user_id, old.user_id,
         new.kind, old.kind, new.error, old.error, new.result, old.result);
@@ -278,12 +378,69 @@ BEGIN
         new.version);
     IF broken IS NOT NULL THEN
         PERFORM taskfeed.refuse_task(broken);
+    ELSIF new.source IS NOT NULL THEN
+        PERFORM taskfeed.refuse_source(new.source);
     END IF;
     new.updated_hour := taskfeed.hour_of(new.updated_at);
     RETURN new;
 END
 $function$
 -- Refuses a new task that breaks a rule.
+CREATE OR REPLACE FUNCTION taskfeed.detach(name text, tasks text DEFAULT 'keep'::text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    table_was text;
+    drops     text[];
+    reason    text;
+BEGIN
+    IF tasks IS NULL OR tasks NOT IN ('keep', 'delete') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: tasks must be "keep" or "delete"';
+    END IF;
+    SELECT s.table_name INTO table_was FROM taskfeed.sources AS s WHERE s.name = detach.name;
+    IF NOT found THEN
+        RETURN jsonb_build_object('name', name, 'detached', 'unchanged');
+    END IF;
+    -- Nothing is captured from now on, and no lock is needed for that.
+    EXECUTE format('CREATE OR REPLACE FUNCTION taskfeed.%I() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''', 'attached_' || name);
+    SELECT array_agg(format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)) INTO drops
+    FROM pg_trigger AS g
+    JOIN pg_proc AS p ON p.oid = g.tgfoid
+    WHERE p.pronamespace = 'taskfeed'::regnamespace
+      AND p.proname = 'attached_' || detach.name
+      AND g.tgparentid = 0;
+    BEGIN
+        FOR i IN 1 .. coalesce(cardinality(drops), 0) LOOP
+            EXECUTE drops[i];
+        END LOOP;
+    EXCEPTION WHEN lock_not_available OR insufficient_privilege THEN
+        reason := CASE sqlstate WHEN '55P03' THEN 'the table is in use: call this again' ELSE 'only the owner of the table may drop a trigger' END;
+        RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'captures no more', 'reason', reason, 'run_as_owner', to_jsonb(drops));
+    END;
+    IF tasks = 'delete' THEN -- in the order of the facts that were captured before
+        INSERT INTO taskfeed.changes (type, data, source) VALUES ('truncate', '{"on_truncate": "deleted"}', detach.name);
+        IF taskfeed.must_ring() THEN
+            PERFORM pg_notify('taskfeed', '');
+        END IF;
+    END IF;
+    EXECUTE format('DROP FUNCTION taskfeed.%I()', 'attached_' || name);
+    EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text[], text[], integer)', 'attached_' || name || '_rows');
+    DELETE FROM taskfeed.sources AS s WHERE s.name = detach.name;
+    RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'whole');
+END
+$function$
+-- Ends what attach began: the app's table is as it was. Its tasks stay until they are old, or are deleted.
+CREATE OR REPLACE FUNCTION taskfeed.fact_result(result jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN CASE WHEN (taskfeed.result_bytes(result) <= 245760) THEN result ELSE NULL::jsonb END
+-- A result as a fact holds it: null when an event has no room for it.
 CREATE OR REPLACE FUNCTION taskfeed.fit_data(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -330,7 +487,8 @@ CREATE OR REPLACE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT 
 AS $function$
 #variable_conflict use_column
 DECLARE
-    more bigint;
+    captured bigint := 0; -- tasks whose deletion made changes
+    more     bigint;
 BEGIN
     IF octet_length(forget.user_id) BETWEEN 1 AND 255 IS NOT TRUE THEN
         RAISE invalid_parameter_value USING
@@ -340,12 +498,23 @@ BEGIN
             MESSAGE = 'taskfeed: at_most must be 1 or more, or null for all at once';
     END IF;
     tasks := 0;
-    PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id));
+    PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id OR t.owners @> ARRAY[forget.user_id]));
     IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- or a DELETE of no rows would run triggers
-        DELETE FROM taskfeed.tasks AS t
-        WHERE t.user_id = forget.user_id
-          AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most));
-        GET DIAGNOSTICS tasks = ROW_COUNT;
+        PERFORM set_config('taskfeed.folding', 'on', true); -- tasks of attached tables too
+        UPDATE taskfeed.tasks AS t -- which others share
+        SET owners = array_remove(t.owners, forget.user_id),
+            user_id = (array_remove(t.owners, forget.user_id))[1]
+        WHERE t.owners @> ARRAY[forget.user_id]
+          AND cardinality(array_remove(t.owners, forget.user_id)) > 0;
+        WITH gone AS (
+            DELETE FROM taskfeed.tasks AS t
+            WHERE t.user_id = forget.user_id
+              AND t.id = ANY (ARRAY(SELECT s.id FROM taskfeed.tasks AS s WHERE s.user_id = forget.user_id ORDER BY s.created_at, s.id LIMIT at_most))
+            RETURNING t.source
+        )
+        SELECT count(*), count(*) FILTER (WHERE g.source IS NULL) INTO tasks, captured
+        FROM gone AS g;
+        PERFORM set_config('taskfeed.folding', 'off', true);
     END IF;
     DELETE FROM taskfeed.events AS e
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most));
@@ -359,10 +528,20 @@ BEGIN
     -- neither waits for the other at once. Those of the tasks just deleted, which
     -- nobody else has seen, are not counted.
     DELETE FROM taskfeed.changes AS c
-    WHERE c.user_id = forget.user_id
-      AND c.ctid = ANY (ARRAY(SELECT s.ctid FROM taskfeed.changes AS s WHERE s.user_id = forget.user_id));
+    WHERE (c.user_id = forget.user_id OR c.source IS NOT NULL AND c.data->'users' = to_jsonb(ARRAY[forget.user_id]))
+      AND c.ctid = ANY (ARRAY(
+          SELECT s.ctid
+          FROM taskfeed.changes AS s
+          WHERE s.user_id = forget.user_id
+             OR s.source IS NOT NULL AND s.data->'users' = to_jsonb(ARRAY[forget.user_id])));
     GET DIAGNOSTICS changes = ROW_COUNT;
-    changes := greatest(changes - tasks, 0);
+    changes := greatest(changes - captured, 0);
+    UPDATE taskfeed.changes AS c -- facts that name others too
+    SET data = jsonb_set(c.data, '{users}', (c.data->'users') - forget.user_id)
+    WHERE c.source IS NOT NULL
+      AND c.data->'users' ? forget.user_id;
+    GET DIAGNOSTICS more = ROW_COUNT;
+    changes := changes + more;
     DELETE FROM taskfeed.events AS e -- what such a move has just put there
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most - events));
     GET DIAGNOSTICS more = ROW_COUNT;
@@ -440,6 +619,27 @@ CREATE OR REPLACE FUNCTION taskfeed.kept_version(version bigint, was_version big
  IMMUTABLE
 RETURN CASE version WHEN taskfeed.next_version(was_version) THEN version ELSE was_version END
 -- The version after an update that no user can see: the same, or one more where the app set it so.
+CREATE OR REPLACE FUNCTION taskfeed.make_source(relation regclass, name text, m jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    function_name text;
+BEGIN
+    EXECUTE taskfeed.source_functions(relation, name, m);
+    FOR function_name IN
+        SELECT p.oid::regprocedure::text
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'taskfeed'::regnamespace
+          AND p.proname IN ('attached_' || name, 'attached_' || name || '_rows')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function_name, (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass));
+        PERFORM taskfeed.restrict_rights('routine ' || function_name);
+    END LOOP;
+END
+$function$
+-- Makes the functions of a source, or makes them anew, which has every session compile them again.
 CREATE OR REPLACE FUNCTION taskfeed.moved_on(progress smallint, was_progress smallint, message text, was_message text, created_at timestamp with time zone, was_created_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE sql
@@ -541,6 +741,20 @@ BEGIN
 END
 $function$
 -- Refuses to go on where a DELETE by the owner could run what others have bound to our tables, and keeps them from doing so to the end of the transaction.
+CREATE OR REPLACE FUNCTION taskfeed.refuse_source(source text, was text DEFAULT NULL::text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on' THEN
+        RAISE object_not_in_prerequisite_state USING
+            MESSAGE = format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
+    END IF;
+    RETURN false;
+END
+$function$
+-- Refuses a write of an app to a task of an attached table; false where the sequencer writes.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_table()
  RETURNS void
  LANGUAGE plpgsql
@@ -706,6 +920,640 @@ CREATE OR REPLACE FUNCTION taskfeed.same_state(status text, was_status text, id 
  IMMUTABLE
 RETURN ((status = was_status) AND (id = was_id) AND (user_id = was_user_id) AND (NOT (kind IS DISTINCT FROM was_kind)) AND (NOT (error IS DISTINCT FROM was_error)) AND (NOT (result IS DISTINCT FROM was_result)))
 -- Whether nothing that a user can see changed besides progress and message.
+CREATE OR REPLACE FUNCTION taskfeed.source_column(relation regclass, key text, candidates text[])
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    names text[];
+BEGIN
+    SELECT array_agg(a.attname::text) INTO names
+    FROM pg_attribute AS a
+    WHERE a.attrelid = relation
+      AND a.attname = ANY (candidates)
+      AND a.attnum > 0
+      AND NOT a.attisdropped;
+    IF cardinality(names) = 1 THEN
+        RETURN to_jsonb(names[1]);
+    END IF;
+    RAISE invalid_parameter_value USING
+        MESSAGE = format('taskfeed: say what the %s of a row of %s is: it has %s of the columns %s', key, relation,
+            CASE WHEN names IS NULL THEN 'none' ELSE 'several' END, array_to_string(candidates, ', ')),
+        HINT = format('Give the mapping "%s": the name of a column, or an SQL expression over the row r.', key);
+END
+$function$
+-- The one column of these that the table has, as the default of a mapping.
+CREATE OR REPLACE FUNCTION taskfeed.source_fact(m jsonb, target text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT concat_ws(E'\n',
+        format('raw := (%s)::text;', m->>'status'),
+        format('state := %s;', (
+            SELECT CASE WHEN bool_and(s.key = '*') THEN max(quote_literal(s.value))
+                ELSE 'CASE raw ' || string_agg(format('WHEN %L THEN %L', s.key, s.value), ' ' ORDER BY s.key) FILTER (WHERE s.key <> '*')
+                    || coalesce(max(format(' ELSE %L', s.value)) FILTER (WHERE s.key = '*'), '') || ' END'
+                END
+            FROM jsonb_each_text(m->'map') AS s)),
+        format('%s := jsonb_build_object(''status'', state, ''value'', CASE WHEN state IS NULL THEN raw END, %s);', target, (
+            SELECT string_agg(format('%L, %s', v.key, v.value), ', ' ORDER BY v.key)
+            FROM jsonb_each_text(m->'values') AS v)))
+$function$
+-- The statements that map the row r to a fact.
+CREATE OR REPLACE FUNCTION taskfeed.source_fingerprint(relation regclass, m jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
+    FROM pg_attribute AS a
+    WHERE a.attrelid = relation
+      AND a.attnum > 0
+      AND NOT a.attisdropped
+      AND (m::text ~ ('\mr\.' || regexp_replace(a.attname, '(\W)', '\\\1', 'g') || '\M') OR position('r.\"' || a.attname || '\"' IN m::text) > 0)
+$function$
+-- The columns that a mapping reads.
+CREATE OR REPLACE FUNCTION taskfeed.source_functions(relation regclass, name text, m jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT format(
+        E'CREATE OR REPLACE FUNCTION taskfeed.%1$I() RETURNS trigger\n'
+            'LANGUAGE plpgsql SECURITY DEFINER\n'
+            'SET search_path = pg_catalog, pg_temp\n'
+            'AS %2$L;\n'
+            'REVOKE ALL ON FUNCTION taskfeed.%1$I() FROM PUBLIC;\n'
+            'CREATE OR REPLACE FUNCTION taskfeed.%3$I(ids text[], after text[], at_most integer)\n'
+            'RETURNS TABLE (task_id text, data jsonb, failure text, place text[])\n'
+            'LANGUAGE plpgsql STABLE\n'
+            'SET search_path = pg_catalog, pg_temp\n'
+            'AS %4$L;\n'
+            'REVOKE ALL ON FUNCTION taskfeed.%3$I(text[], text[], integer) FROM PUBLIC',
+        'attached_' || name, taskfeed.source_trigger_code(name, m),
+        'attached_' || name || '_rows', taskfeed.source_rows_code(relation, m))
+$function$
+-- The statements that make the two functions of a source.
+CREATE OR REPLACE FUNCTION taskfeed.source_guarded(m jsonb, target text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN m->>'when' IS NULL THEN taskfeed.source_fact(m, target)
+        ELSE format(E'IF (%s\n) THEN\n%s\nEND IF;', m->>'when', taskfeed.source_fact(m, target)) END
+$function$
+-- The same for the rows that the filter lets pass.
+CREATE OR REPLACE FUNCTION taskfeed.source_key(relation regclass)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT jsonb_agg(jsonb_build_object('column', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY k.place)
+    FROM (
+        SELECT i.indrelid, i.indkey
+        FROM pg_index AS i
+        WHERE i.indrelid = relation
+          AND i.indisunique
+          AND i.indisvalid
+          AND i.indpred IS NULL
+          AND i.indexprs IS NULL
+          AND NOT EXISTS (
+              SELECT
+              FROM pg_attribute AS n
+              WHERE n.attrelid = i.indrelid
+                AND n.attnum = ANY (i.indkey)
+                AND NOT n.attnotnull)
+        ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
+        LIMIT 1
+    ) AS best
+    CROSS JOIN unnest(best.indkey) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_attribute AS a ON a.attrelid = best.indrelid AND a.attnum = k.attnum
+$function$
+-- The columns by which rows are read in pages: the primary key, or else a unique one. Null where there is none.
+CREATE OR REPLACE FUNCTION taskfeed.source_map(given jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wrong text;
+BEGIN
+    IF given IS NULL OR jsonb_typeof(given) = 'null' THEN
+        RETURN '{"queued": "queued", "running": "running", "completed": "completed", "failed": "failed", "canceled": "canceled", "cancelled": "canceled"}';
+    ELSIF jsonb_typeof(given) <> 'object' OR given = '{}' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: map must be an object of status values, for example {"pending": "queued", "done": "completed", "*": "none"}';
+    END IF;
+    SELECT format('"%s": %s', m.key, m.value) INTO wrong
+    FROM jsonb_each(given) AS m
+    WHERE m.value NOT IN ('"queued"', '"running"', '"completed"', '"failed"', '"canceled"', '"none"')
+    LIMIT 1;
+    IF found THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: map has %s; a value stands for "queued", "running", "completed", "failed", "canceled" or "none"', wrong);
+    END IF;
+    RETURN given;
+END
+$function$
+-- The map from values of the status to ours, with its default. Refuses what is none.
+CREATE OR REPLACE FUNCTION taskfeed.source_mapping(relation regclass, name text, mapping jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict}';
+    key    jsonb := taskfeed.source_key(relation);
+    id     text;
+    m      jsonb;
+    wrong  text;
+BEGIN
+    IF jsonb_typeof(mapping) IS DISTINCT FROM 'object' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: mapping must be a JSON object, for example {"user": "owner_id", "status": "state"}';
+    END IF;
+    SELECT k INTO wrong FROM jsonb_object_keys(mapping) AS k WHERE k <> ALL (known) ORDER BY k LIMIT 1;
+    IF found THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: mapping has the key "%s"; the keys are %s', wrong, array_to_string(known, ', '));
+    END IF;
+    SELECT format('%s is %s; it is %s', c.key, mapping->c.key, c.choices) INTO wrong
+    FROM (VALUES ('progress_unit', '"percent" or "fraction"', '["percent", "fraction"]'::jsonb), ('result_json', 'true or false', '[true, false]'),
+        ('strict', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
+        ('backfill', '"none", "open" or "all"', '["none", "open", "all"]')) AS c (key, choices, allowed)
+    WHERE mapping ? c.key
+      AND NOT c.allowed @> (mapping->c.key)
+    LIMIT 1;
+    IF found THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: ' || wrong;
+    ELSIF key IS NULL AND mapping->'backfill' IS DISTINCT FROM '"none"' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s has no primary key, so its rows cannot be read in pages: give it one, or "backfill": "none"', relation);
+    ELSIF NOT mapping ? 'id' AND jsonb_array_length(key) IS DISTINCT FROM 1 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: say what the id of a row of %s is: it has no primary key of one column', relation),
+            HINT = 'Give the mapping "id": the name of a column, or an SQL expression over the row r.';
+    END IF;
+    id := taskfeed.source_value(relation, 'id', coalesce(mapping->'id', key #> '{0,column}'));
+    m := jsonb_build_object(
+        'id', id,
+        'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) THEN name || ':' ELSE '' END),
+        'key', key,
+        'status', taskfeed.source_value(relation, 'status', coalesce(mapping->'status', taskfeed.source_column(relation, 'status', '{status,state}'))),
+        'map', taskfeed.source_map(mapping->'map'),
+        'when', taskfeed.source_value(relation, 'when', mapping->'when'),
+        'values', taskfeed.source_values(relation, name, mapping),
+        'on_delete', taskfeed.source_on_delete(mapping->'on_delete'),
+        'on_truncate', coalesce(mapping->>'on_truncate', 'reset'),
+        'backfill', coalesce(mapping->>'backfill', 'open'),
+        'strict', coalesce(mapping->'strict', 'false'));
+    IF m->>'when' IS NOT NULL AND taskfeed.source_type(relation, m->>'when') <> 'boolean'::regtype THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: when must be a condition, for example "r.parent_id IS NULL"';
+    ELSIF octet_length(m->>'prefix') > 100 OR m->>'prefix' ~ '[\x01-\x1f\x7f]' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: id_prefix must be at most 100 bytes without control characters';
+    END IF;
+    RETURN m;
+END
+$function$
+-- A mapping with its defaults, its values as SQL over the row r. Refuses one that would not work and says what to write.
+CREATE OR REPLACE FUNCTION taskfeed.source_on_delete(given jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    rules jsonb := '{"queued": "deleted", "running": "deleted", "final": "keep"}';
+    wrong text;
+BEGIN
+    IF given IS NULL OR jsonb_typeof(given) = 'null' THEN
+        RETURN rules;
+    ELSIF given = '"deleted"' THEN
+        RETURN '{"queued": "deleted", "running": "deleted", "final": "deleted"}';
+    ELSIF jsonb_typeof(given) = 'string' THEN
+        rules := rules || jsonb_build_object('queued', given, 'running', given);
+    ELSIF jsonb_typeof(given) = 'object' THEN
+        rules := rules || given;
+    END IF;
+    SELECT format('"%s": %s', r.key, r.value) INTO wrong
+    FROM jsonb_each(rules) AS r
+    WHERE r.key NOT IN ('queued', 'running', 'final')
+       OR r.value NOT IN ('"deleted"', '"keep"', '"completed"', '"failed"', '"canceled"')
+       OR r.key = 'final' AND r.value NOT IN ('"deleted"', '"keep"')
+    LIMIT 1;
+    IF found OR jsonb_typeof(given) NOT IN ('string', 'object') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: on_delete has %s; it is "deleted", "keep", "completed", "failed" or "canceled", or an object of these for the status that the task has: {"queued": "canceled", "running": "completed", "final": "keep"}', coalesce(wrong, given::text));
+    END IF;
+    RETURN rules;
+END
+$function$
+-- What the deletion of a row means, by the status that its task has, with its defaults. Refuses what is none.
+CREATE OR REPLACE FUNCTION taskfeed.source_query(m jsonb, which text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN count(*) = 0 THEN NULL -- there is no key, or the id is none
+        WHEN which = 'ids' THEN format('SELECT t.* FROM %%s AS t WHERE t.%I = ANY (ARRAY(SELECT substr(i, %s) FROM unnest($1) AS i)::%s[])',
+            max(k.name), length(m->>'prefix') + 1, max(k.type))
+        WHEN which = 'after' THEN format('SELECT t.* FROM %%s AS t WHERE (%s) > (%s) ORDER BY %1$s LIMIT $3',
+            string_agg(format('t.%I', k.name), ', ' ORDER BY k.n), string_agg(format('($2)[%s]::%s', k.n, k.type), ', ' ORDER BY k.n))
+        ELSE format('SELECT t.* FROM %%s AS t ORDER BY %s LIMIT $3', string_agg(format('t.%I', k.name), ', ' ORDER BY k.n))
+    END
+    FROM (
+        SELECT e.n, e.k->>'column', e.k->>'type'
+        FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)
+        WHERE which <> 'ids'
+           OR m->>'id' = 'r.' || quote_ident(e.k->>'column')
+    ) AS k (n, name, type)
+$function$
+-- The query that reads rows of a source by their ids, or the next in the order of the key.
+CREATE OR REPLACE FUNCTION taskfeed.source_refusal(relation regclass, name text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN source_refusal.name IS NULL OR source_refusal.name !~ '^[a-z][a-z0-9_]{0,29}$'
+            THEN format('"%s" is no name for a source: it has 1 to 30 of a-z, 0-9 and "_" and begins with a letter', source_refusal.name)
+        WHEN c.oid IS NULL
+            THEN 'there is no such table'
+        WHEN c.relkind IN ('v', 'm')
+            THEN format('%s is a view: attach the table that it reads', source_refusal.relation)
+        WHEN c.relkind NOT IN ('r', 'p')
+            THEN format('%s is not a table of this database', source_refusal.relation)
+        WHEN c.relpersistence = 't'
+            THEN format('%s is a temporary table', source_refusal.relation)
+        WHEN c.relnamespace IN ('taskfeed'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+            THEN format('%s belongs to taskfeed or to Postgres', source_refusal.relation)
+        WHEN c.relispartition
+            THEN format('%s is a partition: attach %s', source_refusal.relation, pg_partition_root(source_refusal.relation))
+        WHEN NOT has_table_privilege(c.oid, 'TRIGGER')
+            THEN format('the role may not make a trigger: run GRANT TRIGGER, SELECT ON %s TO %I', source_refusal.relation, current_user)
+        WHEN NOT has_table_privilege(o.relowner, c.oid, 'SELECT') OR NOT has_schema_privilege(o.relowner, c.relnamespace, 'USAGE')
+            THEN format('the role of the schema taskfeed may not read the rows: run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s', c.relnamespace::regnamespace, o.relowner::regrole, source_refusal.relation)
+        WHEN NOT pg_has_role(o.relowner, 'USAGE')
+            THEN format('the role has not the rights of %s, which owns the schema taskfeed', o.relowner::regrole)
+        WHEN bound.what IS NOT NULL
+            THEN format('%s is bound to taskfeed.tasks and could run code with the rights of the sequencer: drop it first', bound.what)
+        WHEN to_regclass(same_name.table_name) = same_name.relation
+            THEN format('the source %s is attached to %s: detach it first, or choose another name', source_refusal.name, same_name.table_name)
+        WHEN same_table.name IS NOT NULL
+            THEN format('%s is attached already, as the source %s', source_refusal.relation, same_table.name)
+    END
+    FROM pg_class AS o
+    LEFT JOIN pg_class AS c ON c.oid = source_refusal.relation
+    LEFT JOIN taskfeed.sources AS same_name ON same_name.name = source_refusal.name AND same_name.relation <> source_refusal.relation
+    LEFT JOIN taskfeed.sources AS same_table ON same_table.name <> source_refusal.name AND same_table.relation = source_refusal.relation
+    LEFT JOIN LATERAL (
+        SELECT b.what
+        FROM taskfeed.bound_by_others() AS b
+        WHERE b.relation = 'taskfeed.tasks'::regclass
+        LIMIT 1
+    ) AS bound ON true
+    WHERE o.oid = 'taskfeed.tasks'::regclass
+    LIMIT 1
+$function$
+-- Why a table cannot be attached, and what to do; null when it can.
+CREATE OR REPLACE FUNCTION taskfeed.source_report(relation regclass, name text, m jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH found AS MATERIALIZED (
+        SELECT taskfeed.source_sample(relation, m) AS sample
+    )
+    SELECT jsonb_build_object(
+        'name', name,
+        'table', relation::text,
+        'partitioned', c.relkind = 'p',
+        'rows_about', greatest(c.reltuples, 0)::bigint,
+        'may_detach', pg_has_role(c.relowner, 'USAGE'),
+        'mapping', m,
+        'sample', f.sample,
+        'unmapped', (
+            SELECT coalesce(jsonb_agg(v), '[]')
+            FROM jsonb_object_keys(CASE jsonb_typeof(f.sample->'values') WHEN 'object' THEN f.sample->'values' ELSE '{}' END) AS v
+            WHERE NOT m->'map' ?| ARRAY[v, '*']),
+        'sql', taskfeed.source_functions(relation, name, m) || E';\n' || array_to_string(taskfeed.source_triggers(relation, name), E';\n') || ';')
+    FROM pg_class AS c
+    CROSS JOIN found AS f
+    WHERE c.oid = relation
+$function$
+-- What attach would do, and what the mapping makes of the rows there are.
+CREATE OR REPLACE FUNCTION taskfeed.source_rows_code(relation regclass, m jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT replace(replace(replace(replace(replace(replace(replace($template$
+#variable_conflict use_column
+DECLARE
+    r     record;
+    raw   text;
+    state text;
+BEGIN
+    FOR r IN EXECUTE format(CASE WHEN ids IS NOT NULL THEN {ids} WHEN after IS NOT NULL THEN {after} ELSE {first} END, {relation}::regclass)
+        USING ids, after, at_most
+    LOOP
+        {place}
+        task_id := NULL;
+        data := NULL;
+        failure := NULL;
+        BEGIN
+            task_id := {id};
+            {map}
+        EXCEPTION WHEN OTHERS THEN
+            failure := sqlstate || ' ' || left(sqlerrm, 200);
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$template$,
+        '{relation}', relation::oid::text),
+        '{ids}', quote_nullable(taskfeed.source_query(m, 'ids'))),
+        '{after}', quote_nullable(taskfeed.source_query(m, 'after'))),
+        '{first}', quote_nullable(taskfeed.source_query(m, 'first'))),
+        '{place}', format('place := ARRAY[%s]::text[];', (
+            SELECT string_agg(format('(r.%I)::text', e.k->>'column'), ', ' ORDER BY e.n)
+            FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)))),
+        '{id}', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END),
+        '{map}', taskfeed.source_guarded(m, 'data'))
+$function$
+-- The body of the function that reads rows of a source as facts: some by their ids, or a page.
+CREATE OR REPLACE FUNCTION taskfeed.source_sample(relation regclass, m jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    latest text;
+    sample jsonb;
+BEGIN
+    latest := coalesce((
+        SELECT 'ORDER BY ' || string_agg(format('t.%I DESC', e.k->>'column'), ', ' ORDER BY e.n)
+        FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)), '');
+    EXECUTE format('
+        WITH mapped AS (
+            SELECT %L || (%s)::text AS id, coalesce((%s)::text, ''null'') AS status, %s AS users
+            FROM (SELECT t.* FROM %s AS t %s LIMIT 1000) AS r
+            WHERE %s
+        )
+        SELECT jsonb_build_object(
+            ''rows'', (SELECT count(*) FROM mapped),
+            ''values'', (SELECT jsonb_object_agg(v.status, v.n) FROM (SELECT status, count(*) AS n FROM mapped GROUP BY status ORDER BY n DESC LIMIT 50) AS v),
+            ''without_owner'', (SELECT count(*) FROM mapped WHERE users IN (''[]'', ''[null]'', ''null'') OR users IS NULL),
+            ''owners'', (SELECT jsonb_agg(o.users) FROM (SELECT DISTINCT users FROM mapped WHERE users NOT IN (''[]'', ''[null]'') LIMIT 5) AS o),
+            ''ids'', (SELECT jsonb_agg(i.id) FROM (SELECT id FROM mapped LIMIT 5) AS i))',
+        m->>'prefix', m->>'id', m->>'status', m #>> '{values,users}', relation, latest, coalesce(m->>'when', 'true'))
+    INTO sample;
+    RETURN sample;
+EXCEPTION WHEN OTHERS THEN
+    RETURN jsonb_build_object('failure', sqlstate || ' ' || sqlerrm);
+END
+$function$
+-- What a mapping makes of the latest 1,000 rows.
+CREATE OR REPLACE FUNCTION taskfeed.source_time(relation regclass, given jsonb, zone jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    value text := taskfeed.source_value(relation, 'created_at', given);
+BEGIN
+    CASE taskfeed.source_type(relation, value)
+        WHEN 'timestamptz'::regtype THEN
+            RETURN value;
+        WHEN 'timestamp'::regtype THEN
+            IF EXISTS (SELECT FROM pg_timezone_names AS z WHERE to_jsonb(z.name) = zone) THEN
+                RETURN format('(%s) AT TIME ZONE %L', value, zone #>> '{}');
+            END IF;
+            RAISE invalid_parameter_value USING
+                MESSAGE = format('taskfeed: created_at has no time zone: give "timezone", for example "UTC"%s', ', not ' || zone::text);
+        ELSE
+            RAISE invalid_parameter_value USING
+                MESSAGE = 'taskfeed: created_at must be a timestamp; of seconds make one by "to_timestamp(r.created)"';
+    END CASE;
+END
+$function$
+-- The SQL of the time when a row was created.
+CREATE OR REPLACE FUNCTION taskfeed.source_trigger_code(name text, m jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT replace(replace(replace(replace(replace(replace(replace($template$
+DECLARE
+    r        record;
+    raw      text;
+    state    text;
+    old_id   text;
+    new_id   text;
+    old_fact jsonb;
+    new_fact jsonb;
+    mapped   boolean := false;
+    failure  jsonb;
+BEGIN
+    IF tg_op = 'TRUNCATE' THEN
+        INSERT INTO taskfeed.changes (type, data, source) VALUES ('truncate', {on_truncate}, {name});
+        IF taskfeed.must_ring() THEN
+            PERFORM pg_notify('taskfeed', '');
+        END IF;
+        RETURN NULL;
+    END IF;
+    BEGIN
+        IF tg_op <> 'INSERT' THEN
+            r := old;
+            old_id := {id};
+        END IF;
+        IF tg_op <> 'DELETE' THEN
+            r := new;
+            new_id := {id};
+            {new}
+            mapped := true;
+        END IF;
+        IF tg_op = 'UPDATE' THEN
+            r := old;
+            {old}
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        {strict}failure := jsonb_build_object('state', sqlstate, 'message', left(sqlerrm, 200));
+    END;
+    IF mapped AND old_id <> new_id THEN
+        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'left', '{}', {name});
+    ELSIF mapped AND failure IS NULL AND tg_op = 'UPDATE' AND new_fact IS NOT DISTINCT FROM old_fact THEN
+        RETURN NULL; -- nothing that a user can see
+    END IF;
+    IF mapped AND new_fact IS NOT NULL THEN
+        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'row', new_fact, {name});
+    ELSIF mapped THEN
+        IF tg_op = 'INSERT' THEN
+            RETURN NULL; -- the filter does not let it pass
+        END IF;
+        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'left', '{}', {name});
+    ELSIF tg_op = 'DELETE' AND old_id IS NOT NULL THEN
+        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'gone', {on_delete}, {name});
+    ELSIF failure IS NOT NULL THEN
+        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (coalesce(new_id, old_id), 'broken', failure, {name});
+    ELSE
+        RETURN NULL; -- a row without an id, of which nobody was told
+    END IF;
+    IF taskfeed.must_ring() THEN
+        PERFORM pg_notify('taskfeed', '');
+    END IF;
+    RETURN NULL;
+END
+$template$,
+        '{name}', quote_literal(name)),
+        '{id}', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END),
+        '{new}', taskfeed.source_guarded(m, 'new_fact')),
+        '{old}', taskfeed.source_guarded(m, 'old_fact')),
+        '{on_truncate}', quote_literal(jsonb_build_object('on_truncate', m->'on_truncate'))),
+        '{on_delete}', quote_literal(m->'on_delete')),
+        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END)
+$function$
+-- The body of the trigger function of a source.
+CREATE OR REPLACE FUNCTION taskfeed.source_triggers(relation regclass, name text)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT ARRAY[
+        format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name, relation, 'attached_' || name),
+        format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_truncate', relation, 'attached_' || name)]
+$function$
+-- The statements that make the two triggers of a source: all that is left on the table.
+CREATE OR REPLACE FUNCTION taskfeed.source_type(relation regclass, value text)
+ RETURNS regtype
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    found_type regtype;
+BEGIN
+    EXECUTE format('SELECT pg_typeof((%s%s)) FROM (SELECT (NULL::%s).*) AS r', value, E'\n', relation) INTO found_type;
+    RETURN found_type;
+END
+$function$
+-- The type of an expression over a row of the table.
+CREATE OR REPLACE FUNCTION taskfeed.source_value(relation regclass, key text, given jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    said   text;
+    first  text;
+    plan   jsonb;
+    reason text;
+BEGIN
+    IF given IS NULL OR jsonb_typeof(given) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(given) <> 'string' OR btrim(given #>> '{}') = '' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s must be the name of a column or an SQL expression, for example "r.args->>''user_id''"', key);
+    END IF;
+    said := btrim(given #>> '{}');
+    IF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = said AND a.attnum > 0 AND NOT a.attisdropped) THEN
+        RETURN 'r.' || quote_ident(said);
+    END IF;
+    first := substring(said FROM '^([A-Za-z_][A-Za-z0-9_$]*)\s*(?:->|#>|::|\[)');
+    IF EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attname = first AND a.attnum > 0 AND NOT a.attisdropped) THEN
+        said := 'r.' || said;
+    END IF;
+    BEGIN -- the second row makes a column without r. ambiguous
+        EXECUTE format('EXPLAIN (FORMAT JSON) SELECT pg_typeof((%s%s)) FROM (SELECT (NULL::%s).*) AS r, (SELECT (NULL::%3$s).*) AS taskfeed_other', said, E'\n', relation)
+        INTO plan;
+    EXCEPTION WHEN OTHERS THEN
+        reason := sqlerrm;
+    END;
+    IF reason IS NULL AND (plan #> '{0,Plan,Plans}' IS NOT NULL OR plan #>> '{0,Plan,Node Type}' <> 'Result') THEN
+        reason := 'it must give one value from the row alone: no SELECT, no aggregate, no function that returns rows';
+    END IF;
+    IF reason IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s is neither a column of %s nor an expression over its row: %s', key, relation, reason),
+            HINT = format('Write columns as r.name, for example "r.args->>''user_id''"; the columns are %s.', (
+                SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+                FROM pg_attribute AS a
+                WHERE a.attrelid = relation
+                  AND a.attnum > 0
+                  AND NOT a.attisdropped));
+    END IF;
+    RETURN said;
+END
+$function$
+-- The SQL of one value of a mapping, as an expression over the row r. Refuses what is none.
+CREATE OR REPLACE FUNCTION taskfeed.source_values(relation regclass, name text, mapping jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    value     text;
+    kind_of   text;
+    owners    text := taskfeed.source_value(relation, 'user', coalesce(mapping->'user', taskfeed.source_column(relation, 'user', '{user_id,owner_id,account_id}')));
+    parts     jsonb := jsonb_build_object('kind', quote_literal(name));
+    key       text;
+BEGIN
+    SELECT CASE WHEN t.typcategory = 'A' THEN format('to_jsonb((%s)::text[])', owners)
+                WHEN t.oid IN ('json'::regtype, 'jsonb'::regtype) THEN format('to_jsonb(%s)', owners)
+                ELSE format('jsonb_build_array((%s)::text)', owners)
+           END INTO value
+    FROM pg_type AS t
+    WHERE t.oid = taskfeed.source_type(relation, owners);
+    parts := parts || jsonb_build_object('users', value);
+    FOREACH key IN ARRAY ARRAY['kind', 'message', 'error'] LOOP
+        value := taskfeed.source_value(relation, key, mapping->key);
+        IF value IS NOT NULL THEN
+            parts := parts || jsonb_build_object(key, format('(%s)::text', value));
+        END IF;
+    END LOOP;
+    IF jsonb_typeof(mapping->'progress') = 'object' THEN
+        FOREACH key IN ARRAY ARRAY['done', 'total'] LOOP
+            value := taskfeed.source_value(relation, 'progress.' || key, mapping->'progress'->key);
+            IF value IS NULL THEN
+                RAISE invalid_parameter_value USING
+                    MESSAGE = 'taskfeed: progress as an object has "done" and "total", for example {"done": "rows_done", "total": "rows_total"}';
+            END IF;
+            parts := parts || jsonb_build_object(key, format('to_jsonb(%s)', value));
+        END LOOP;
+    ELSIF mapping ? 'progress' THEN
+        value := taskfeed.source_value(relation, 'progress', mapping->'progress');
+        parts := parts || jsonb_build_object(CASE mapping->>'progress_unit' WHEN 'fraction' THEN 'fraction' ELSE 'progress' END, format('to_jsonb(%s)', value));
+    END IF;
+    IF mapping ? 'result' THEN
+        value := taskfeed.source_value(relation, 'result', mapping->'result');
+        parts := parts || jsonb_build_object('result', format('taskfeed.fact_result(%s)',
+            CASE WHEN mapping->'result_json' = 'true' THEN format('(%s)::jsonb', value) ELSE format('to_jsonb(%s)', value) END));
+    END IF;
+    IF mapping ? 'created_at' THEN
+        parts := parts || jsonb_build_object('created_at', taskfeed.source_time(relation, mapping->'created_at', mapping->'timezone'));
+    END IF;
+    RETURN parts;
+END
+$function$
+-- The SQL of all that a fact says of a row besides its id and status.
 CREATE OR REPLACE FUNCTION taskfeed.status_type(status text)
  RETURNS text
  LANGUAGE sql

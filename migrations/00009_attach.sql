@@ -1,0 +1,255 @@
+-- +goose Up
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_refusal(relation regclass, name text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE
+        WHEN source_refusal.name IS NULL OR source_refusal.name !~ '^[a-z][a-z0-9_]{0,29}$'
+            THEN format('"%s" is no name for a source: it has 1 to 30 of a-z, 0-9 and "_" and begins with a letter', source_refusal.name)
+        WHEN c.oid IS NULL
+            THEN 'there is no such table'
+        WHEN c.relkind IN ('v', 'm')
+            THEN format('%s is a view: attach the table that it reads', source_refusal.relation)
+        WHEN c.relkind NOT IN ('r', 'p')
+            THEN format('%s is not a table of this database', source_refusal.relation)
+        WHEN c.relpersistence = 't'
+            THEN format('%s is a temporary table', source_refusal.relation)
+        WHEN c.relnamespace IN ('taskfeed'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+            THEN format('%s belongs to taskfeed or to Postgres', source_refusal.relation)
+        WHEN c.relispartition
+            THEN format('%s is a partition: attach %s', source_refusal.relation, pg_partition_root(source_refusal.relation))
+        WHEN NOT has_table_privilege(c.oid, 'TRIGGER')
+            THEN format('the role may not make a trigger: run GRANT TRIGGER, SELECT ON %s TO %I', source_refusal.relation, current_user)
+        WHEN NOT has_table_privilege(o.relowner, c.oid, 'SELECT') OR NOT has_schema_privilege(o.relowner, c.relnamespace, 'USAGE')
+            THEN format('the role of the schema taskfeed may not read the rows: run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s', c.relnamespace::regnamespace, o.relowner::regrole, source_refusal.relation)
+        WHEN NOT pg_has_role(o.relowner, 'USAGE')
+            THEN format('the role has not the rights of %s, which owns the schema taskfeed', o.relowner::regrole)
+        WHEN bound.what IS NOT NULL
+            THEN format('%s is bound to taskfeed.tasks and could run code with the rights of the sequencer: drop it first', bound.what)
+        WHEN to_regclass(same_name.table_name) = same_name.relation
+            THEN format('the source %s is attached to %s: detach it first, or choose another name', source_refusal.name, same_name.table_name)
+        WHEN same_table.name IS NOT NULL
+            THEN format('%s is attached already, as the source %s', source_refusal.relation, same_table.name)
+    END
+    FROM pg_class AS o
+    LEFT JOIN pg_class AS c ON c.oid = source_refusal.relation
+    LEFT JOIN taskfeed.sources AS same_name ON same_name.name = source_refusal.name AND same_name.relation <> source_refusal.relation
+    LEFT JOIN taskfeed.sources AS same_table ON same_table.name <> source_refusal.name AND same_table.relation = source_refusal.relation
+    LEFT JOIN LATERAL (
+        SELECT b.what
+        FROM taskfeed.bound_by_others() AS b
+        WHERE b.relation = 'taskfeed.tasks'::regclass
+        LIMIT 1
+    ) AS bound ON true
+    WHERE o.oid = 'taskfeed.tasks'::regclass
+    LIMIT 1
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_refusal(regclass, text) IS 'Why a table cannot be attached, and what to do; null when it can.';
+REVOKE ALL ON FUNCTION taskfeed.source_refusal(regclass, text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_sample(relation regclass, m jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    latest text;
+    sample jsonb;
+BEGIN
+    latest := coalesce((
+        SELECT 'ORDER BY ' || string_agg(format('t.%I DESC', e.k->>'column'), ', ' ORDER BY e.n)
+        FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)), '');
+    EXECUTE format('
+        WITH mapped AS (
+            SELECT %L || (%s)::text AS id, coalesce((%s)::text, ''null'') AS status, %s AS users
+            FROM (SELECT t.* FROM %s AS t %s LIMIT 1000) AS r
+            WHERE %s
+        )
+        SELECT jsonb_build_object(
+            ''rows'', (SELECT count(*) FROM mapped),
+            ''values'', (SELECT jsonb_object_agg(v.status, v.n) FROM (SELECT status, count(*) AS n FROM mapped GROUP BY status ORDER BY n DESC LIMIT 50) AS v),
+            ''without_owner'', (SELECT count(*) FROM mapped WHERE users IN (''[]'', ''[null]'', ''null'') OR users IS NULL),
+            ''owners'', (SELECT jsonb_agg(o.users) FROM (SELECT DISTINCT users FROM mapped WHERE users NOT IN (''[]'', ''[null]'') LIMIT 5) AS o),
+            ''ids'', (SELECT jsonb_agg(i.id) FROM (SELECT id FROM mapped LIMIT 5) AS i))',
+        m->>'prefix', m->>'id', m->>'status', m #>> '{values,users}', relation, latest, coalesce(m->>'when', 'true'))
+    INTO sample;
+    RETURN sample;
+EXCEPTION WHEN OTHERS THEN
+    RETURN jsonb_build_object('failure', sqlstate || ' ' || sqlerrm);
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_sample(regclass, jsonb) IS 'What a mapping makes of the latest 1,000 rows.';
+REVOKE ALL ON FUNCTION taskfeed.source_sample(regclass, jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_report(relation regclass, name text, m jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH found AS MATERIALIZED (
+        SELECT taskfeed.source_sample(relation, m) AS sample
+    )
+    SELECT jsonb_build_object(
+        'name', name,
+        'table', relation::text,
+        'partitioned', c.relkind = 'p',
+        'rows_about', greatest(c.reltuples, 0)::bigint,
+        'may_detach', pg_has_role(c.relowner, 'USAGE'),
+        'mapping', m,
+        'sample', f.sample,
+        'unmapped', (
+            SELECT coalesce(jsonb_agg(v), '[]')
+            FROM jsonb_object_keys(CASE jsonb_typeof(f.sample->'values') WHEN 'object' THEN f.sample->'values' ELSE '{}' END) AS v
+            WHERE NOT m->'map' ?| ARRAY[v, '*']),
+        'sql', taskfeed.source_functions(relation, name, m) || E';\n' || array_to_string(taskfeed.source_triggers(relation, name), E';\n') || ';')
+    FROM pg_class AS c
+    CROSS JOIN found AS f
+    WHERE c.oid = relation
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_report(regclass, text, jsonb) IS 'What attach would do, and what the mapping makes of the rows there are.';
+REVOKE ALL ON FUNCTION taskfeed.source_report(regclass, text, jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.attach(source regclass, name text, mapping jsonb, dry_run boolean DEFAULT false) RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $$
+#variable_conflict use_column
+DECLARE
+    refusal text := taskfeed.source_refusal(source, name);
+    m       jsonb;
+    report  jsonb;
+    changed boolean;
+    made    text[];
+BEGIN
+    IF refusal IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: ' || refusal;
+    END IF;
+    m := taskfeed.source_mapping(source, name, mapping);
+    report := taskfeed.source_report(source, name, m);
+    IF report #>> '{sample,failure}' IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: the mapping fails for rows that there are: ' || (report #>> '{sample,failure}');
+    ELSIF dry_run THEN
+        RETURN report;
+    END IF;
+    SELECT NOT (s.relation = attach.source AND s.resolved = m AND s.fingerprint = taskfeed.source_fingerprint(attach.source, m)) INTO changed
+    FROM taskfeed.sources AS s
+    WHERE s.name = attach.name;
+    IF coalesce(changed, true) THEN
+        PERFORM taskfeed.make_source(source, name, m);
+    END IF;
+    SELECT array_agg(t) INTO made
+    FROM unnest(taskfeed.source_triggers(source, name)) AS t
+    WHERE NOT EXISTS (
+        SELECT
+        FROM pg_trigger AS g
+        WHERE g.tgrelid = attach.source
+          AND NOT g.tgisinternal
+          AND starts_with(t, format('CREATE TRIGGER %I ', g.tgname)));
+    FOR i IN 1 .. coalesce(cardinality(made), 0) LOOP
+        EXECUTE made[i];
+    END LOOP;
+    INSERT INTO taskfeed.sources AS s (name, relation, table_name, mapping, resolved, fingerprint)
+    VALUES (attach.name, source, source::text, attach.mapping, m, taskfeed.source_fingerprint(source, m))
+    ON CONFLICT ON CONSTRAINT sources_pkey DO UPDATE
+        SET relation = excluded.relation, table_name = excluded.table_name, mapping = excluded.mapping,
+            resolved = excluded.resolved, fingerprint = excluded.fingerprint, revision = s.revision + 1
+        WHERE coalesce(changed, true)
+           OR made IS NOT NULL;
+    IF coalesce(changed, true) OR made IS NOT NULL THEN -- the sequencer reads the rows that there are
+        INSERT INTO taskfeed.changes (type, source) VALUES ('attached', attach.name);
+        IF taskfeed.must_ring() THEN
+            PERFORM pg_notify('taskfeed', '');
+        END IF;
+    END IF;
+    RETURN report || jsonb_build_object('attached', CASE
+        WHEN changed IS NULL THEN 'new' WHEN changed THEN 'changed' WHEN made IS NOT NULL THEN 'repaired' ELSE 'unchanged' END);
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.attach(regclass, text, jsonb, boolean) IS 'Makes the rows of a table tasks of their owners, or changes how. Run again, it changes nothing. Says what it did; a dry run does nothing.';
+REVOKE ALL ON FUNCTION taskfeed.attach(regclass, text, jsonb, boolean) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.detach(name text, tasks text DEFAULT 'keep') RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '200ms'
+AS $$
+#variable_conflict use_column
+DECLARE
+    table_was text;
+    drops     text[];
+    reason    text;
+BEGIN
+    IF tasks IS NULL OR tasks NOT IN ('keep', 'delete') THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: tasks must be "keep" or "delete"';
+    END IF;
+    SELECT s.table_name INTO table_was FROM taskfeed.sources AS s WHERE s.name = detach.name;
+    IF NOT found THEN
+        RETURN jsonb_build_object('name', name, 'detached', 'unchanged');
+    END IF;
+    -- Nothing is captured from now on, and no lock is needed for that.
+    EXECUTE format('CREATE OR REPLACE FUNCTION taskfeed.%I() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''', 'attached_' || name);
+    SELECT array_agg(format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)) INTO drops
+    FROM pg_trigger AS g
+    JOIN pg_proc AS p ON p.oid = g.tgfoid
+    WHERE p.pronamespace = 'taskfeed'::regnamespace
+      AND p.proname = 'attached_' || detach.name
+      AND g.tgparentid = 0;
+    BEGIN
+        FOR i IN 1 .. coalesce(cardinality(drops), 0) LOOP
+            EXECUTE drops[i];
+        END LOOP;
+    EXCEPTION WHEN lock_not_available OR insufficient_privilege THEN
+        reason := CASE sqlstate WHEN '55P03' THEN 'the table is in use: call this again' ELSE 'only the owner of the table may drop a trigger' END;
+        RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'captures no more', 'reason', reason, 'run_as_owner', to_jsonb(drops));
+    END;
+    IF tasks = 'delete' THEN -- in the order of the facts that were captured before
+        INSERT INTO taskfeed.changes (type, data, source) VALUES ('truncate', '{"on_truncate": "deleted"}', detach.name);
+        IF taskfeed.must_ring() THEN
+            PERFORM pg_notify('taskfeed', '');
+        END IF;
+    END IF;
+    EXECUTE format('DROP FUNCTION taskfeed.%I()', 'attached_' || name);
+    EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text[], text[], integer)', 'attached_' || name || '_rows');
+    DELETE FROM taskfeed.sources AS s WHERE s.name = detach.name;
+    RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'whole');
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.detach(text, text) IS 'Ends what attach began: the app''s table is as it was. Its tasks stay until they are old, or are deleted.';
+REVOKE ALL ON FUNCTION taskfeed.detach(text, text) FROM PUBLIC;
+
+SELECT taskfeed.restrict_rights();
+
+-- +goose Down
+-- +goose StatementBegin
+DO $$
+DECLARE
+    ours text;
+BEGIN
+    FOR ours IN
+        SELECT p.oid::regprocedure::text
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'taskfeed'::regnamespace
+          AND p.proname LIKE 'attached\_%'
+    LOOP
+        EXECUTE format('DROP FUNCTION %s CASCADE', ours);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+DROP FUNCTION taskfeed.detach(text, text);
+DROP FUNCTION taskfeed.attach(regclass, text, jsonb, boolean);
+DROP FUNCTION taskfeed.source_report(regclass, text, jsonb);
+DROP FUNCTION taskfeed.source_sample(regclass, jsonb);
+DROP FUNCTION taskfeed.source_refusal(regclass, text);
