@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,7 +17,7 @@ import (
 // The cursor outlives its transaction: the order is worked out once, at commit.
 const sqlDeclareBacklog = `
 DECLARE backlog NO SCROLL CURSOR WITH HOLD FOR
-    SELECT ctid, id, ` + sqlChangeSize + ` AS size` + sqlUnseen + `
+    SELECT ctid, id, ` + sqlChangeSize + ` AS size, source IS NOT NULL AS fact` + sqlUnseen + `
     LIMIT @most`
 
 const sqlFetchBacklog = `FETCH FORWARD %d FROM backlog`
@@ -33,11 +34,13 @@ SELECT count(id), coalesce(max(id), 0), (SELECT array_agg(id ORDER BY id) FROM m
 FROM appended
 LEFT JOIN told ON true`
 
-// backlogPage is part of a backlog: where its changes are, their ids and sizes.
+// backlogPage is part of a backlog: where its changes are, their ids and sizes, and
+// which are facts.
 type backlogPage struct {
 	places []pgtype.TID
 	ids    []int64
 	sizes  []int
+	facts  []bool
 }
 
 // MoveBacklog moves what is visible now in large pages and calls appended after
@@ -62,7 +65,7 @@ func (s *Session) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved)
 		}
 		total += len(fetched.ids)
 		for len(fetched.ids) > 0 {
-			m, err := s.movePage(ctx, fetched.cut(s.pages.backlogBytes))
+			m, err := s.moveCut(ctx, &fetched)
 			if err != nil {
 				return err
 			}
@@ -122,24 +125,38 @@ func (s *Session) fetchBacklog(ctx context.Context) (backlogPage, error) {
 	var place pgtype.TID
 	var id int64
 	var size int
+	var fact bool
 	rows, _ := s.conn.Query(ctx, fmt.Sprintf(sqlFetchBacklog, s.pages.backlog), pgx.QueryExecModeExec) // rows tell of errors too
-	_, err := pgx.ForEachRow(rows, []any{&place, &id, &size}, func() error {
-		p.places, p.ids, p.sizes = append(p.places, place), append(p.ids, id), append(p.sizes, size)
+	_, err := pgx.ForEachRow(rows, []any{&place, &id, &size, &fact}, func() error {
+		p.places, p.ids, p.sizes, p.facts = append(p.places, place), append(p.ids, id), append(p.sizes, size), append(p.facts, fact)
 		return nil
 	})
 	return p, pg.Wrap("fetch backlog", err)
 }
 
-// cut takes the first changes off the page, as many as fit in maxBytes and one
-// at least.
-func (p *backlogPage) cut(maxBytes int) backlogPage {
+// moveCut moves the first changes of the page: up to the next fact, or else what is
+// folded at once.
+func (s *Session) moveCut(ctx context.Context, p *backlogPage) (taskfeed.Moved, error) {
+	if p.facts[0] {
+		return s.foldPlaces(ctx, p.cut(s.pages.fold, s.pages.foldBytes))
+	}
+	n := slices.Index(p.facts, true)
+	if n < 0 {
+		n = len(p.facts)
+	}
+	return s.movePage(ctx, p.cut(n, s.pages.backlogBytes))
+}
+
+// cut takes the first changes off the page, at most so many, as many as fit in
+// maxBytes and one at least.
+func (p *backlogPage) cut(most, maxBytes int) backlogPage {
 	n, bytes := 1, p.sizes[0]
-	for n < len(p.sizes) && bytes+p.sizes[n] <= maxBytes {
+	for n < len(p.sizes) && n < most && bytes+p.sizes[n] <= maxBytes {
 		bytes += p.sizes[n]
 		n++
 	}
-	first := backlogPage{p.places[:n], p.ids[:n], p.sizes[:n]}
-	p.places, p.ids, p.sizes = p.places[n:], p.ids[n:], p.sizes[n:]
+	first := backlogPage{p.places[:n], p.ids[:n], p.sizes[:n], p.facts[:n]}
+	p.places, p.ids, p.sizes, p.facts = p.places[n:], p.ids[n:], p.sizes[n:], p.facts[n:]
 	return first
 }
 

@@ -107,3 +107,6 @@ func ExplainAfter(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after 
 		QueryRow(func(row pgx.Row) error { return row.Scan(&plan) })
 	return plan, conn.SendBatch(ctx, batch).Close()
 }
+
+// ForgetSources makes the session read anew which tables are attached.
+func (s *Session) ForgetSources() { s.sources = sources{} }

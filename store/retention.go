@@ -47,7 +47,8 @@ func (s *Session) maintain(ctx context.Context, retention time.Duration) error {
 		return err
 	}
 	return errors.Join(s.dropExpired(ctx, partitions, current, retention),
-		s.rotate(ctx, current, max(retention/rotations, time.Minute)))
+		s.rotate(ctx, current, max(retention/rotations, time.Minute)),
+		s.dropEnded(ctx, retention))
 }
 
 func (s *Session) currentPartition(ctx context.Context) (int64, error) {

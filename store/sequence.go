@@ -18,6 +18,8 @@ type pages struct {
 	lookBytes    int  // of their data, for the move hands it back over the connection
 	backlog      int  // changes in one move of a backlog
 	backlogBytes int  // of their data, for it is written in one transaction
+	fold         int  // changes that are folded at once
+	foldBytes    int  // of their data, for it is here meanwhile
 	most         int  // changes of a backlog that are put in order at once
 	inMemory     bool // no more of them than fit in memory
 }
@@ -27,12 +29,14 @@ var defaultPages = pages{
 	lookBytes:    512 << 10,
 	backlog:      20_000,
 	backlogBytes: 32 << 20,
+	fold:         5000,
+	foldBytes:    4 << 20,
 	most:         2_000_000,
 }
 
 // halved takes on less at once; at least one change.
 func (p pages) halved(times int32) pages {
-	for _, n := range []*int{&p.look, &p.lookBytes, &p.backlog, &p.backlogBytes, &p.most} {
+	for _, n := range []*int{&p.look, &p.lookBytes, &p.backlog, &p.backlogBytes, &p.fold, &p.foldBytes, &p.most} {
 		*n = max(1, *n>>times)
 	}
 	return p
@@ -72,24 +76,36 @@ appended AS (
     SELECT nextval('taskfeed.event_id'), user_id, task_id, type, version, data, created_at
     FROM (SELECT ` + eventlog.Columns + ` FROM moved ORDER BY id) AS in_order
     RETURNING ` + eventlog.Columns + `
-), told AS (
+), ` + sqlTold
+
+// sqlTold follows a CTE appended of events.
+const sqlTold = `told AS (
     SELECT pg_notify('` + channelLog + `', '')
     FROM (SELECT FROM appended LIMIT 1) AS something
     WHERE NOT pg_try_advisory_xact_lock(` + locks.Followers + `) -- a follower shares it
 )`
 
+// sqlPageOfChanges chooses what one move takes.
+const sqlPageOfChanges = `
+    SELECT place, fact, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier
+    FROM (SELECT ctid AS place, id, source IS NOT NULL AS fact, ` + sqlChangeSize + ` AS size` + sqlUnseen + ` LIMIT @limit) AS candidates`
+
+// A page with facts of attached tables is left as it is: it must be folded.
 const sqlMove = `
-WITH page AS MATERIALIZED (
-    SELECT place, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier
-    FROM (SELECT ctid AS place, id, ` + sqlChangeSize + ` AS size` + sqlUnseen + ` LIMIT @limit) AS candidates
+WITH page AS MATERIALIZED (` + sqlPageOfChanges + `
 ), moved AS (
     DELETE FROM taskfeed.changes
-    WHERE ctid = ANY (ARRAY(SELECT place FROM page WHERE earlier < @bytes))
+    WHERE ctid = ANY (ARRAY(
+        SELECT place
+        FROM page
+        WHERE earlier < @bytes
+          AND NOT EXISTS (SELECT FROM page AS p WHERE p.fact)))
     RETURNING ` + changeColumns + `
 ), ` + sqlAppend + `
 SELECT coalesce(id, 0) AS id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, coalesce(type, '') AS type,
     coalesce(version, 0) AS version, data, coalesce(created_at, 'epoch') AS created_at,
-    (SELECT count(*) FROM page) AS candidates, (SELECT ` + sqlSnapshot + `) AS snapshot
+    (SELECT count(*) FROM page) AS candidates, (SELECT ` + sqlSnapshot + `) AS snapshot,
+    EXISTS (SELECT FROM page AS p WHERE p.fact) AS facts
 FROM (VALUES (true)) AS always
 LEFT JOIN appended ON true
 LEFT JOIN told ON true
@@ -106,26 +122,33 @@ func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
 	if err := s.prepareLook(ctx); err != nil {
 		return taskfeed.Moved{}, err
 	}
+	var facts bool
 	err = s.patiently(ctx, s.timeout, func(ctx context.Context) (err error) {
 		rows, _ := s.conn.Query(ctx, sqlMove, // rows tell of errors too
 			pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes})
 		var snapshot string
-		if m, snapshot, err = collectMoved(rows, s.pages.look); err == nil {
+		if m, snapshot, facts, err = collectMoved(rows, s.pages.look); err == nil && !facts {
 			s.looked(snapshot, m.Count, m.More)
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return taskfeed.Moved{}, pg.Wrap("move changes", err)
+	case facts:
+		return s.foldLook(ctx)
+	case m.More:
+		return m, nil
 	}
-	return m, nil
+	return s.tendSources(ctx, m)
 }
 
-// collectMoved reads what a move returns, and the snapshot that it saw.
-func collectMoved(rows pgx.Rows, limit int) (m taskfeed.Moved, snapshot string, err error) {
+// collectMoved reads what a move returns, the snapshot that it saw, and whether it
+// left the page to be folded.
+func collectMoved(rows pgx.Rows, limit int) (m taskfeed.Moved, snapshot string, facts bool, err error) {
 	var e taskfeed.Event
 	candidates := 0
-	_, err = pgx.ForEachRow(rows, append(eventlog.Targets(&e), &candidates, &snapshot), func() error {
+	_, err = pgx.ForEachRow(rows, append(eventlog.Targets(&e), &candidates, &snapshot, &facts), func() error {
 		if e.ID > 0 { // a move of nothing has one row all the same
 			m.Events = append(m.Events, e) // pgx scans into new memory each time
 		}
@@ -133,5 +156,5 @@ func collectMoved(rows pgx.Rows, limit int) (m taskfeed.Moved, snapshot string, 
 	})
 	m.Count, m.Last = len(m.Events), e.ID
 	m.More = candidates == limit || candidates > m.Count
-	return m, snapshot, err
+	return m, snapshot, facts, err
 }

@@ -30,13 +30,14 @@ type Session struct {
 	conn      *pgx.Conn
 	timeout   time.Duration // bounds each statement
 	pages     pages
-	rang      bool   // a notification came since Wait last returned
-	seen      string // snapshot of the last complete look at changes
-	noted     note   // of it
-	search    search // for what looks have passed over
-	notify    bool   // the doorbell is in use
-	leads     bool   // it has the leader lock
-	follows   bool   // it has the followers' lock
+	rang      bool    // a notification came since Wait last returned
+	seen      string  // snapshot of the last complete look at changes
+	noted     note    // of it
+	search    search  // for what looks have passed over
+	sources   sources // what is to be done for attached tables
+	notify    bool    // the doorbell is in use
+	leads     bool    // it has the leader lock
+	follows   bool    // it has the followers' lock
 	intruders locks.Watch
 	worked    func() // see Watch
 	log       *slog.Logger

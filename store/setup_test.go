@@ -33,6 +33,7 @@ type fixture struct {
 	store   *store.Store
 	session *store.Session
 	app     *pgx.Conn
+	told    taskfeed.Cursor // the last event that fold returned
 }
 
 func setup(t *testing.T) *fixture {

@@ -1,0 +1,389 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed"
+)
+
+// The triggers of attached tables write facts: what a row says now, or that it is
+// gone. Folding turns facts, in their order, into tasks and into the events of what
+// a user can see of the difference. It reads and writes nothing but its arguments.
+
+// Kinds of facts, in the column type of changes.
+const (
+	factRow      = "row"      // the row as it is now
+	factGone     = "gone"     // it was deleted
+	factLeft     = "left"     // the filter lets it pass no more, or it has another id
+	factBroken   = "broken"   // its mapping failed
+	factTruncate = "truncate" // all rows are gone
+	factAttached = "attached" // the source is new or was changed
+)
+
+// fact is one change of a row of an attached table.
+type fact struct {
+	source, kind, task string
+	at                 time.Time
+	data               factData
+	hash               int64 // of the result
+	filled             bool  // read from the table, not captured
+	onlyOpen           bool  // then: a task that ended and is not known is none
+}
+
+// factData is what the functions of attach write.
+type factData struct {
+	// Of a row. A status that is null has a value that the map does not name.
+	Status    *string         `json:"status"`
+	Value     *string         `json:"value"`
+	Users     json.RawMessage `json:"users"`
+	Kind      *string         `json:"kind"`
+	Progress  json.RawMessage `json:"progress"`
+	Fraction  json.RawMessage `json:"fraction"`
+	Done      json.RawMessage `json:"done"`
+	Total     json.RawMessage `json:"total"`
+	Message   *string         `json:"message"`
+	Error     *string         `json:"error"`
+	Result    json.RawMessage `json:"result"`
+	CreatedAt string          `json:"created_at"`
+
+	// Of a row that is gone: what that means, by the status of its task.
+	Queued  string `json:"queued"`
+	Running string `json:"running"`
+	Final   string `json:"final"`
+
+	OnTruncate string `json:"on_truncate"`
+
+	// Of a mapping that failed. Its message is in Message.
+	State string `json:"state"`
+}
+
+// Bounds of what a task of an attached table may hold, so that no row of an app
+// makes a task that cannot be written, nor an event without room for its fields.
+const (
+	maxOwners       = 64
+	maxNameBytes    = 255
+	maxMessageBytes = 10_000
+	maxErrorBytes   = 500
+)
+
+// folded is a task as far as facts have made it. One without a source is none.
+type folded struct {
+	source    string
+	owners    []string
+	status    string
+	progress  int
+	kind      *string
+	message   *string
+	errorText *string
+	result    *string // JSON
+	hash      int64   // of the result
+	version   int64
+	createdAt time.Time
+	updatedAt time.Time
+}
+
+func (t folded) exists() bool { return t.source != "" }
+func (t folded) final() bool  { return t.status != "queued" && t.status != "running" }
+
+// told is an event that folding makes of a task, as the task is then.
+type told struct {
+	user, id  string
+	eventType string
+	version   int64
+	at        time.Time
+	task      folded
+}
+
+// counts of what a page of facts had of one source.
+type counts struct {
+	errors, unmapped, unowned int
+	unknown                   map[string]int // values that the map does not name
+	lastError                 string
+	reset                     bool // users must be told that something is missing
+}
+
+// folder folds the facts of one page.
+type folder struct {
+	tasks  map[string]folded // as they are now, by id
+	dirty  map[string]bool   // those that changed
+	events []told
+	counts map[string]*counts // by source
+}
+
+func newFolder(tasks map[string]folded) *folder {
+	return &folder{tasks: tasks, dirty: map[string]bool{}, counts: map[string]*counts{}}
+}
+
+func (f *folder) count(source string) *counts {
+	c := f.counts[source]
+	if c == nil {
+		c = &counts{unknown: map[string]int{}}
+		f.counts[source] = c
+	}
+	return c
+}
+
+func (c *counts) fail(reason string) {
+	c.errors++
+	c.lastError = reason
+}
+
+// fold takes the next fact.
+func (f *folder) fold(x fact) {
+	t := f.tasks[x.task]
+	switch {
+	case !validName(x.task):
+		f.count(x.source).fail("the id of a row is empty, over 255 bytes long or has control characters")
+	case t.exists() && t.source != x.source:
+		f.count(x.source).fail("a task with the id of a row exists already: " + x.task)
+	case x.kind == factRow:
+		f.row(x, t)
+	case x.kind == factGone && t.exists():
+		f.gone(x, t)
+	case x.kind == factLeft && t.exists():
+		f.remove(x, t)
+	}
+}
+
+func (f *folder) row(x fact, was folded) {
+	c := f.count(x.source)
+	if x.data.Status == nil {
+		c.unmapped++
+		c.unknown[shorten(orNull(x.data.Value), 100)]++
+		return
+	}
+	if !slices.Contains(statuses, *x.data.Status) { // "none"
+		return
+	}
+	now := x.folded(was)
+	if len(now.owners) == 0 {
+		c.unowned++
+		if was.exists() {
+			f.remove(x, was)
+		}
+		return
+	}
+	if !was.exists() && x.filled && x.onlyOpen && now.final() {
+		return
+	}
+	f.become(x, was, now)
+}
+
+// statuses are those that a task has.
+var statuses = []string{"queued", "running", "completed", "failed", "canceled"}
+
+// become tells the difference between two states of a task, if there is one: all of
+// it to new owners, that the task is gone to those that were.
+func (f *folder) become(x fact, was, now folded) {
+	same := was.exists() && sameState(was, now)
+	moved := was.progress != now.progress || !equal(was.message, now.message)
+	if same && !moved && sameOwners(was.owners, now.owners) {
+		return
+	}
+	now.version, now.updatedAt = was.version+1, x.at
+	for _, user := range was.owners {
+		if !slices.Contains(now.owners, user) {
+			f.tell(x, user, "task_deleted", now)
+		}
+	}
+	for _, user := range now.owners {
+		switch {
+		case !same || !slices.Contains(was.owners, user):
+			f.tell(x, user, statusType(now.status), now)
+		case moved:
+			f.tell(x, user, "task_progress", now)
+		}
+	}
+	f.set(x.task, now)
+}
+
+func (f *folder) gone(x fact, t folded) {
+	rule := x.data.Final
+	if !t.final() {
+		rule = x.data.Running
+		if t.status == "queued" {
+			rule = x.data.Queued
+		}
+	}
+	switch rule {
+	case "keep":
+	case "completed", "failed", "canceled":
+		now := t
+		now.status = rule
+		f.become(x, t, now)
+	default:
+		f.remove(x, t)
+	}
+}
+
+func (f *folder) remove(x fact, t folded) {
+	t.version++
+	for _, user := range t.owners {
+		f.tell(x, user, "task_deleted", t)
+	}
+	f.set(x.task, folded{})
+}
+
+func (f *folder) tell(x fact, user, eventType string, t folded) {
+	f.events = append(f.events, told{user: user, id: x.task, eventType: eventType, version: t.version, at: x.at, task: t})
+}
+
+func (f *folder) set(id string, t folded) {
+	f.tasks[id] = t
+	f.dirty[id] = true
+}
+
+// folded is the task that a row says, given what it was.
+func (x fact) folded(was folded) folded {
+	d := x.data
+	now := folded{source: x.source, owners: owners(d.Users), status: *d.Status, progress: was.progress, version: was.version,
+		createdAt: was.createdAt, kind: bounded(d.Kind, maxNameBytes), message: bounded(d.Message, maxMessageBytes)}
+	if p, ok := d.percent(); ok {
+		now.progress = p
+	}
+	if now.status == "failed" || now.status == "canceled" {
+		now.errorText = firstLine(d.Error)
+	}
+	if result := bytes.TrimSpace(d.Result); len(result) > 0 && string(result) != "null" {
+		text := string(result)
+		now.result, now.hash = &text, x.hash
+	}
+	if !was.exists() {
+		now.createdAt = x.at
+		if at, err := time.Parse(time.RFC3339Nano, d.CreatedAt); err == nil && at.Year() >= 1 && at.Year() < 9998 {
+			now.createdAt = at
+		}
+	}
+	return now
+}
+
+// percent is the progress of a row from 0 to 100, and false when it says none.
+func (d factData) percent() (int, bool) {
+	var p float64
+	switch {
+	case d.Total != nil:
+		done, ok := number(d.Done)
+		total, known := number(d.Total)
+		if !ok || !known || total <= 0 {
+			return 0, false
+		}
+		p = 100 * done / total
+	case d.Fraction != nil:
+		fraction, ok := number(d.Fraction)
+		if !ok {
+			return 0, false
+		}
+		p = 100 * fraction
+	default:
+		percent, ok := number(d.Progress)
+		if !ok {
+			return 0, false
+		}
+		p = percent
+	}
+	return int(math.Round(min(max(p, 0), 100))), true
+}
+
+// number reads a JSON number, or a text that is one.
+func number(raw json.RawMessage) (float64, bool) {
+	var n *float64
+	text := strings.Trim(string(bytes.TrimSpace(raw)), `" `)
+	if err := json.Unmarshal([]byte(text), &n); err != nil || n == nil {
+		return 0, false
+	}
+	return *n, true
+}
+
+// owners reads the users of a row: a text, a number, or a list of these. It leaves
+// out what cannot be a user, and takes the first 64.
+func owners(raw json.RawMessage) (users []string) {
+	var list []any
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	var one any
+	if err := decoder.Decode(&one); err != nil {
+		return nil
+	}
+	list, isList := one.([]any)
+	if !isList {
+		list = []any{one}
+	}
+	for _, v := range list {
+		var user string
+		switch v := v.(type) {
+		case string:
+			user = v
+		case json.Number:
+			user = v.String()
+		}
+		if validName(user) && !slices.Contains(users, user) && len(users) < maxOwners {
+			users = append(users, user)
+		}
+	}
+	return users
+}
+
+// validName reports whether a text may be the id of a task or of a user, by the
+// rules of the table of tasks.
+func validName(s string) bool {
+	return s != "" && len(s) <= maxNameBytes && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
+}
+
+func statusType(status string) string {
+	if status == "running" {
+		return string(taskfeed.TypeTaskStarted)
+	}
+	return "task_" + status
+}
+
+func sameState(a, b folded) bool {
+	return a.status == b.status && equal(a.kind, b.kind) && equal(a.errorText, b.errorText) && a.hash == b.hash
+}
+
+func sameOwners(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(user string) bool { return !slices.Contains(b, user) })
+}
+
+func equal(a, b *string) bool {
+	return (a == nil) == (b == nil) && (a == nil || *a == *b)
+}
+
+func bounded(s *string, most int) *string {
+	if s == nil || len(*s) <= most {
+		return s
+	}
+	short := shorten(*s, most)
+	return &short
+}
+
+func firstLine(s *string) *string {
+	if s == nil {
+		return nil
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(*s), "\n")
+	return bounded(&line, maxErrorBytes)
+}
+
+// shorten takes the beginning of a text, in whole characters.
+func shorten(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
+}
+
+func orNull(s *string) string {
+	if s == nil {
+		return "null"
+	}
+	return *s
+}
