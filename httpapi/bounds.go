@@ -1,11 +1,9 @@
 package httpapi
 
 import (
-	"context"
-	"net/http"
 	"time"
 
-	"github.com/labstack/echo/v4"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // The parts of an answer have bounds of time, one within the other: what is
@@ -32,6 +30,11 @@ func (c *Config) answerBound() time.Duration {
 // begin; others have a pace of their own, see reply.
 func (c *Config) writeBound() time.Duration { return c.answerBound() + c.WriteTimeout + boundSlack }
 
+// pace is how fast a client must take an answer.
+func (c *Config) pace() request.Pace {
+	return request.Pace{Write: c.WriteTimeout, Start: c.RequestTimeout, Answer: c.AnswerTime}
+}
+
 // Bounds are the bounds of time that follow from a configuration, each longer than
 // the one before it.
 type Bounds struct {
@@ -45,29 +48,4 @@ type Bounds struct {
 func (c Config) Bounds() Bounds {
 	c = c.withDefaults()
 	return Bounds{c.ReadTimeout, c.handleBound(), c.answerBound(), c.writeBound()}
-}
-
-// keyUnbounded is the request's context before its handler was bounded.
-const keyUnbounded = "unbounded"
-
-// bound gives the handler its time.
-func (s *Server) bound(c echo.Context) (done func()) {
-	r := c.Request()
-	if r.Body == http.NoBody { // what else is there to read is the next request
-		_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{}) // it would end the request's context
-	}
-	c.Set(keyUnbounded, r.Context())
-	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.handleBound())
-	c.SetRequest(r.WithContext(ctx))
-	return cancel
-}
-
-// atLength returns the context of an answer that is read while it is written: it
-// has all the time that the client has.
-func (s *Server) atLength(c echo.Context) (context.Context, context.CancelFunc) {
-	parent, ok := c.Get(keyUnbounded).(context.Context)
-	if !ok {
-		parent = c.Request().Context()
-	}
-	return context.WithTimeout(parent, s.cfg.AnswerTime)
 }

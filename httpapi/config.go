@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // off is what withDefaults makes of a negative duration or number: no limit.
@@ -184,11 +186,11 @@ func (c Config) validate() error {
 			refuse(field, "is negative: it cannot be off")
 		}
 	}
-	if err := CheckOrigins(c.AllowedOrigins); err != nil {
+	if err := request.CheckOrigins(c.AllowedOrigins); err != nil {
 		refuse("AllowedOrigins", "cannot be used: "+err.Error())
 	}
-	if c.AnswerBytes < leastAnswers*answerBytes {
-		refuse("AnswerBytes", fmt.Sprintf("is %d: it must be at least %d", c.AnswerBytes, leastAnswers*answerBytes))
+	if c.AnswerBytes < request.LeastAnswers*request.AnswerBytes {
+		refuse("AnswerBytes", fmt.Sprintf("is %d: it must be at least %d", c.AnswerBytes, request.LeastAnswers*request.AnswerBytes))
 	}
 	return errors.Join(errs...)
 }

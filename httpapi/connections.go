@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // Commands hands a command to every server that runs on the database;
@@ -41,32 +42,32 @@ func (s *Server) Obey(kind taskfeed.CommandKind, argument string) {
 // connectionList is a page of the connections of one server.
 type connectionList struct {
 	Server string `json:"server"` // the beginning of its connections' ids
-	list[Connection]
+	request.List[Connection]
 }
 
 // handleConnections lists this server's connections in the order in which they
 // were made, those that ended among them where that is asked for. Other servers
 // list their own.
 func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
-	userID, ended, limit, after := p.text("user_id"), p.flag("ended"), p.limit(), p.after()
+	userID, ended, limit, after := p.Text("user_id"), p.Flag("ended"), p.Limit(), p.After()
 	first, ok := s.registry.number(after)
 	if after != "" && !ok {
-		p.refuse("after", "is not the next of a page of this server; begin without it")
+		p.Refuse("after", "is not the next of a page of this server; begin without it")
 	}
-	if err := p.err(); err != nil {
+	if err := p.Done(); err != nil {
 		return err
 	}
 	page, more := s.registry.page(userID, ended, first, limit)
-	body := connectionList{Server: s.registry.prefix, list: list[Connection]{Items: page}}
+	body := connectionList{Server: s.registry.prefix, List: request.List[Connection]{Items: page}}
 	if more {
 		body.Next = page[len(page)-1].ID
 	}
-	linkNext(c, body.Next)
-	return writeJSON(c, http.StatusOK, body)
+	request.LinkNext(c, body.Next)
+	return request.WriteJSON(c, http.StatusOK, body)
 }
 
 // page describes at most limit connections after the one with a number, of one
@@ -92,7 +93,7 @@ func (r *registry) page(userID string, ended bool, after uint64, limit int) (pag
 	r.mu.Unlock()
 	slices.SortFunc(found, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
 	more = len(found) > limit
-	page = mapped(found[:min(len(found), limit)], func(n numbered) Connection {
+	page = request.Map(found[:min(len(found), limit)], func(n numbered) Connection {
 		if n.open == nil {
 			return n.Connection
 		}
@@ -101,18 +102,18 @@ func (r *registry) page(userID string, ended bool, after uint64, limit int) (pag
 	return page, more
 }
 
-// connectionID is how servers name their connections.
-var connectionID = regexp.MustCompile(`^[a-z2-7]{8}-[1-9][0-9]{0,18}$`)
+// connectionName is how servers name their connections.
+var connectionName = regexp.MustCompile(`^[a-z2-7]{8}-[1-9][0-9]{0,18}$`)
 
 var errNoConnection = &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such connection"}
 
 // handleDisconnect closes one connection, on whichever server it is.
 func (s *Server) handleDisconnect(c echo.Context, p auth.Principal) error {
-	if err := noParams(c); err != nil {
+	if err := request.NoParams(c); err != nil {
 		return err
 	}
-	id := pathParam(c, "id")
-	if !connectionID.MatchString(id) || strings.HasPrefix(id, s.registry.prefix+"-") && s.registry.find(id) == nil {
+	id := request.PathParam(c, "id")
+	if !connectionName.MatchString(id) || strings.HasPrefix(id, s.registry.prefix+"-") && s.registry.find(id) == nil {
 		return errNoConnection
 	}
 	return s.command(c, p, taskfeed.CommandDisconnectConnection, id)
@@ -120,7 +121,7 @@ func (s *Server) handleDisconnect(c echo.Context, p auth.Principal) error {
 
 // handleDisconnectUser closes a user's connections on all servers.
 func (s *Server) handleDisconnectUser(c echo.Context, p auth.Principal) error {
-	userID, err := readID(c, "id")
+	userID, err := request.ReadID(c, "id")
 	if err != nil {
 		return err
 	}
@@ -133,6 +134,6 @@ func (s *Server) command(c echo.Context, p auth.Principal, kind taskfeed.Command
 	if err := s.deps.Commands.Command(c.Request().Context(), kind, argument); err != nil {
 		return err
 	}
-	s.log.Info("admin command", "kind", kind, "argument", argument, "admin", p.UserID, "request_id", requestID(c))
+	s.log.Info("admin command", "kind", kind, "argument", argument, "admin", p.UserID, "request_id", request.ID(c))
 	return c.NoContent(http.StatusAccepted)
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // prefixAPI is what the URLs of the API begin with.
@@ -34,8 +36,8 @@ func (s *Server) withCORS(next echo.HandlerFunc) echo.HandlerFunc {
 		if r.Header.Get("Origin") == "" {
 			return next(c)
 		}
-		if !s.origins.allows(r) {
-			return errOrigin
+		if !s.origins.Allow(r) {
+			return request.ErrOrigin
 		}
 		header.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
 		header.Set("Access-Control-Expose-Headers", corsExposed)

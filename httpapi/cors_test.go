@@ -1,8 +1,13 @@
 package httpapi
 
 import (
+	"net/http"
 	"slices"
 	"strings"
+	"testing"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // refusedHeaders returns which of the headers a browser would not send after a
@@ -20,4 +25,29 @@ func refusedHeaders(allowed, wanted string) (refused []string) {
 		}
 	}
 	return refused
+}
+
+// One list serves WebSocket, streams and REST. An app's scheme does not pass for
+// the server's own host by having its name.
+func TestOriginsOfAppsConnect(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{AllowedOrigins: []string{"capacitor://localhost", "null", "https://*.example.com"}}})
+	host := strings.TrimPrefix(f.url, "http://")
+	alice := f.token("alice")
+	for o, ok := range map[string]bool{
+		"capacitor://localhost": true, "null": true, "https://a.example.com": true, "http://" + host: true,
+		"capacitor://" + host: false, "tauri://localhost": false, "https://example.com": false, "file://": false,
+	} {
+		opts := wstest.Options{Header: http.Header{"Origin": {o}}}
+		resp, body := f.getAs(alice, "/v1/me", "Origin", o)
+		if !ok {
+			expectProblem(t, wstest.Refused(t, f.feedURL("alice"), opts), 403, taskfeed.CodeOriginNotAllowed)
+			f.expectRefusal(resp, body, 403, taskfeed.CodeOriginNotAllowed)
+			continue
+		}
+		wstest.Dial(t, f.feedURL("alice"), opts).ExpectQuiet()
+		if got := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != 200 || got != o {
+			t.Errorf("%s: %d and permission for %q, want 200 and the origin", o, resp.StatusCode, got)
+		}
+	}
 }

@@ -7,12 +7,13 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed/httpapi/contract"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // contractFiles says at which URL a file of the contract is served, and as what.
 var contractFiles = map[string]struct{ file, mediaType string }{
 	"/openapi.yaml":  {"openapi.yaml", "application/yaml"},
-	"/openapi.json":  {"openapi.json", typeJSON},
+	"/openapi.json":  {"openapi.json", request.TypeJSON},
 	"/asyncapi.yaml": {"asyncapi.yaml", "application/yaml"},
 	"/docs":          {"docs.html", "text/html; charset=utf-8"},
 	"/docs/docs.css": {"docs.css", "text/css; charset=utf-8"},
@@ -42,7 +43,7 @@ func handleSchema(c echo.Context) error {
 	name := c.Param("name")
 	body, err := contract.Files.ReadFile("schemas/" + name)
 	if err != nil || strings.Contains(name, "/") {
-		return errNotFound
+		return request.ErrNotFound
 	}
 	c.Response().Header().Set("Cache-Control", "no-cache")
 	return c.Blob(http.StatusOK, "application/schema+json", body)

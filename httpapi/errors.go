@@ -1,85 +1,21 @@
 package httpapi
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
-// answer is how HTTP shows a code. retry, where it is not zero, is sent as
-// Retry-After.
-type answer struct {
-	status int
-	title  string
-	retry  time.Duration
-}
-
-// answers has an entry for every code of package taskfeed.
-var answers = map[taskfeed.Code]answer{
-	taskfeed.CodeInternal:             {status: http.StatusInternalServerError, title: "Internal error"},
-	taskfeed.CodeUnavailable:          {status: http.StatusServiceUnavailable, title: "Not available now", retry: 2 * time.Second},
-	taskfeed.CodeBadRequest:           {status: http.StatusBadRequest, title: "Bad request"},
-	taskfeed.CodeBadCursor:            {status: http.StatusBadRequest, title: "Bad cursor"},
-	taskfeed.CodeGone:                 {status: http.StatusGone, title: "Cursor too old"},
-	taskfeed.CodeBadToken:             {status: http.StatusUnauthorized, title: "Token refused"},
-	taskfeed.CodeAmbiguousCredentials: {status: http.StatusBadRequest, title: "More than one token"},
-	taskfeed.CodeForbidden:            {status: http.StatusForbidden, title: "Forbidden"},
-	taskfeed.CodeOriginNotAllowed:     {status: http.StatusForbidden, title: "Origin not allowed"},
-	taskfeed.CodeNotFound:             {status: http.StatusNotFound, title: "Not found"},
-	taskfeed.CodeMethodNotAllowed:     {status: http.StatusMethodNotAllowed, title: "Method not allowed"},
-	taskfeed.CodeNotAcceptable:        {status: http.StatusNotAcceptable, title: "Not acceptable"},
-	taskfeed.CodeTooLarge:             {status: http.StatusRequestEntityTooLarge, title: "Too large"},
-	taskfeed.CodeURITooLong:           {status: http.StatusRequestURITooLong, title: "URL too long"},
-	taskfeed.CodeUnsupportedMedia:     {status: http.StatusUnsupportedMediaType, title: "Unsupported media type"},
-	taskfeed.CodeTooManyConnections:   {status: http.StatusTooManyRequests, title: "Too many connections", retry: 10 * time.Second},
-	taskfeed.CodeRateLimited:          {status: http.StatusTooManyRequests, title: "Too many requests", retry: 10 * time.Second},
-	taskfeed.CodeUpgradeRequired:      {status: http.StatusUpgradeRequired, title: "WebSocket only"},
-}
-
-// The refusals that are the same each time.
-var (
-	errNotFound = &taskfeed.Error{Code: taskfeed.CodeNotFound,
-		Message: "there is nothing at this URL; check its path"}
-	errMethod = &taskfeed.Error{Code: taskfeed.CodeMethodNotAllowed,
-		Message: "this URL does not answer to this method; the Allow header lists those that it does"}
-	errBodyTooLarge = &taskfeed.Error{Code: taskfeed.CodeTooLarge,
-		Message: "the request's body is too large"}
-	errBadRequest = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
-		Message: "the request cannot be understood"}
-	errInternal = &taskfeed.Error{Code: taskfeed.CodeInternal,
-		Message: "something went wrong on the server; its log has the cause under this request id"}
-	errDraining = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
-		Message: "the server is restarting; connect again in a moment"}
-	errHTTP2 = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
-		Message: "this server speaks HTTP/1.1; send the request in that version"}
-)
-
-// problem is the body of an error (RFC 9457).
-type problem struct {
-	Type      string        `json:"type"`
-	Title     string        `json:"title"`
-	Status    int           `json:"status"`
-	Detail    string        `json:"detail"`
-	Instance  string        `json:"instance"`
-	Code      taskfeed.Code `json:"code"`
-	RequestID string        `json:"request_id"`
-	Errors    []fieldError  `json:"errors,omitempty"` // what is wrong with which parameter
-}
-
-// problemTypes is where the codes are described; a code is added as fragment.
-const problemTypes = "https://github.com/taskfeed/taskfeed/blob/main/docs/PROTOCOL.md#"
-
 // handleError is echo's error handler and the only writer of error bodies.
 func (s *Server) handleError(err error, c echo.Context) {
-	if isGone(err) {
+	if request.ClientGone(err) {
 		s.leaveOff(c, err)
 		return
 	}
@@ -87,97 +23,48 @@ func (s *Server) handleError(err error, c echo.Context) {
 		s.cutOff(c, err)
 		return
 	}
-	e := asError(err)
+	e := request.AsError(err)
 	level := slog.LevelDebug // the access log has it already
 	if e.Code == taskfeed.CodeInternal {
 		level = slog.LevelError
 	}
-	c.Set(keyRefusal, e.Code)
+	request.SetRefusal(c, e.Code)
 	s.log.Log(c.Request().Context(), level, "request refused",
-		"request_id", requestID(c), "code", e.Code, "error", err, logs.Bounded(string(e.Code)))
-	var fields []fieldError
-	if bad, ok := errors.AsType[*badParams](err); ok {
-		fields = bad.fields
-	}
-	if err := writeProblem(c, e, fields); err != nil {
-		s.log.Debug("error body not written", "request_id", requestID(c), "error", err)
+		"request_id", request.ID(c), "code", e.Code, "error", err, logs.Bounded(string(e.Code)))
+	if err := request.WriteProblem(c, err); err != nil {
+		s.log.Debug("error body not written", "request_id", request.ID(c), "error", err)
 	}
 }
 
 // cutOff ends an answer that has begun and cannot be completed, so that no client
 // takes a part for the whole. Of a connection that was upgraded there is no answer.
 func (s *Server) cutOff(c echo.Context, err error) {
-	a := replyOf(c)
+	a := request.ReplyOf(c)
 	if a == nil || c.Response().Status == http.StatusSwitchingProtocols {
-		s.log.Warn("request failed after its response began", "request_id", requestID(c), "error", err)
+		s.log.Warn("request failed after its response began", "request_id", request.ID(c), "error", err)
 		return
 	}
-	if a.failed == "" { // else it is the client's doing, and the access log says so
-		a.failed = cutFailed
-		s.log.Warn("answer cut off", "request_id", requestID(c), "error", err)
+	if a.Fail(request.CutFailed) { // else it is the client's doing, and the access log says so
+		s.log.Warn("answer cut off", "request_id", request.ID(c), "error", err)
 	}
 	panic(http.ErrAbortHandler)
 }
 
-func writeProblem(c echo.Context, e *taskfeed.Error, fields []fieldError) error {
-	a := answers[e.Code]
-	id := requestID(c)
-	header := c.Response().Header()
-	header.Set("Cache-Control", "no-store")
-	if a.status == http.StatusUnauthorized {
-		header.Set("WWW-Authenticate", `Bearer realm="taskfeed"`)
-	}
-	if a.retry > 0 && header.Get("Retry-After") == "" {
-		header.Set("Retry-After", strconv.Itoa(int(a.retry.Seconds())))
-	}
-	if c.Request().Method == http.MethodHead {
-		return c.NoContent(a.status)
-	}
-	body, err := json.Marshal(problem{
-		Type:      problemTypes + string(e.Code),
-		Title:     a.title,
-		Status:    a.status,
-		Detail:    e.Message,
-		Instance:  "urn:taskfeed:request:" + id,
-		Code:      e.Code,
-		RequestID: id,
-		Errors:    fields,
-	})
-	if err != nil {
-		return err
-	}
-	return c.Blob(a.status, "application/problem+json", body)
-}
+// statusGone is what the access log says of a request whose client hung up before
+// its answer was ready, as nginx has it. A 5xx would count as a fault of ours.
+const statusGone = 499
 
-// asError finds what the caller may know of an error: its own code and message,
-// those of echo's errors, or nothing.
-func asError(err error) *taskfeed.Error {
-	if e, ok := errors.AsType[*taskfeed.Error](err); ok {
-		if _, known := answers[e.Code]; known && e.Code != taskfeed.CodeInternal {
-			return e
-		}
-		return errInternal
+// leaveOff ends a request whose client is gone. What broke besides is told.
+func (s *Server) leaveOff(c echo.Context, err error) {
+	if !errors.Is(err, context.Canceled) {
+		s.log.Error("request of a client that is gone failed", "request_id", request.ID(c), "error", err)
 	}
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return errBodyTooLarge
+	if !c.Response().Committed {
+		_ = c.NoContent(statusGone) // nobody reads it, but a client that closed its half alone
+		return
 	}
-	if e, ok := errors.AsType[*echo.HTTPError](err); ok {
-		return fromEcho(e)
+	if a := request.ReplyOf(c); a != nil && c.Response().Status != http.StatusSwitchingProtocols {
+		a.Fail(request.CutGone)
+		panic(http.ErrAbortHandler)
 	}
-	return errInternal
-}
-
-// fromEcho keeps the status of an error that echo made and drops its words,
-// which may repeat what the caller sent.
-func fromEcho(e *echo.HTTPError) *taskfeed.Error {
-	switch e.Code {
-	case http.StatusNotFound:
-		return errNotFound
-	case http.StatusMethodNotAllowed:
-		return errMethod
-	}
-	if e.Code >= 400 && e.Code < 500 {
-		return errBadRequest
-	}
-	return errInternal
 }

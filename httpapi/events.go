@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -23,39 +24,39 @@ func (s *Server) handleMyEvents(c echo.Context, p auth.Principal) error {
 // listEvents answers with a page of the log, or with all of it as an export. The
 // events of one user are what that user was told, broadcasts among them.
 func (s *Server) listEvents(c echo.Context, principal auth.Principal, by eyes) error {
-	kind, err := negotiate(c.Request(), typeJSON, typeNDJSON, typeCSV)
+	kind, err := request.Negotiate(c.Request(), request.TypeJSON, request.TypeNDJSON, request.TypeCSV)
 	if err != nil {
 		return err
 	}
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
 	q := history.EventQuery{
 		UserID: by.chosenUser(p),
-		TaskID: p.text("task_id"),
-		Types:  p.types("type"),
-		Time:   p.span("since", "until"),
-		Sort:   p.sort(history.SortIDDesc, history.SortID),
+		TaskID: p.Text("task_id"),
+		Types:  p.Types("type"),
+		Time:   p.Span("since", "until"),
+		Sort:   p.Sort(history.SortIDDesc, history.SortID),
 	}
 	q.IncludeBroadcast = q.UserID != ""
-	q.After = p.after()
-	if kind != typeJSON {
+	q.After = p.After()
+	if kind != request.TypeJSON {
 		return exportAll(s, c, principal, p, kind, eventSheet, func(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
 			return s.deps.History.ExportEvents(ctx, q)
 		})
 	}
-	q.Limit = p.limit()
-	if err := p.err(); err != nil {
+	q.Limit = p.Limit()
+	if err := p.Done(); err != nil {
 		return err
 	}
 	page, err := s.deps.History.ListEvents(c.Request().Context(), q)
 	if err != nil {
 		return afterFault(err, q.After)
 	}
-	linkNext(c, page.Next)
+	request.LinkNext(c, page.Next)
 	keepItems(c, page.Items, eventBytes)
-	return writePage(c, list[event]{[]event{}, page.Next}, page.Items, viewEvent)
+	return request.WritePage(c, request.List[event]{Items: []event{}, Next: page.Next}, page.Items, viewEvent)
 }
 
 // eventSheet is how exports show events.

@@ -8,11 +8,13 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // An export is a list without pages, as NDJSON or CSV. It is written while it is
@@ -34,6 +36,32 @@ var errOwnExport = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
 var errTooManyExports = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 	Message: "as many exports run as this server allows; try again when one has ended"}
 
+// exportSlots knows whose exports are under way. It is safe for concurrent use.
+type exportSlots struct {
+	mu    sync.Mutex
+	users map[string]bool
+}
+
+// begin takes one of the places for exports, of which a user gets one.
+func (x *exportSlots) begin(userID string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.users[userID]:
+		return errOwnExport
+	case len(x.users) >= maxExports:
+		return errTooManyExports
+	}
+	x.users[userID] = true
+	return nil
+}
+
+func (x *exportSlots) end(userID string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.users, userID)
+}
+
 // sheet is how a kind of item is exported.
 type sheet[T any] struct {
 	name    string // of the file, without its ending
@@ -44,11 +72,11 @@ type sheet[T any] struct {
 
 // exportAll answers with all that items yields. Until the first chunk is full,
 // errors are answered as usual.
-func exportAll[T any](s *Server, c echo.Context, by auth.Principal, p *params, kind string, sh sheet[T], items func(context.Context) iter.Seq2[T, error]) error {
-	if _, ok := p.one("limit"); ok {
-		p.refuse("limit", "means nothing to an export, which has no pages; leave it out")
+func exportAll[T any](s *Server, c echo.Context, by auth.Principal, p *request.Params, kind string, sh sheet[T], items func(context.Context) iter.Seq2[T, error]) error {
+	if _, ok := p.One("limit"); ok {
+		p.Refuse("limit", "means nothing to an export, which has no pages; leave it out")
 	}
-	if err := p.err(); err != nil {
+	if err := p.Done(); err != nil {
 		return err
 	}
 	out := &exporter{c: c, kind: kind, name: sh.name}
@@ -56,11 +84,11 @@ func exportAll[T any](s *Server, c echo.Context, by auth.Principal, p *params, k
 		out.begin()
 		return nil
 	}
-	if err := s.gate.beginExport(by.UserID); err != nil {
+	if err := s.exports.begin(by.UserID); err != nil {
 		return err
 	}
-	defer s.gate.endExport(by.UserID)
-	ctx, cancel := s.atLength(c)
+	defer s.exports.end(by.UserID)
+	ctx, cancel := request.AnswerContext(c, s.cfg.AnswerTime)
 	defer cancel()
 	return writeAll(out, sh, items(ctx))
 }
@@ -84,7 +112,7 @@ func writeAll[T any](out *exporter, sh sheet[T], items iter.Seq2[T, error]) erro
 
 // encoder returns what appends an item to the buffer.
 func (sh sheet[T]) encoder(kind string, buf *bytes.Buffer) func(T) error {
-	if kind == typeNDJSON {
+	if kind == request.TypeNDJSON {
 		lines := json.NewEncoder(buf)
 		lines.SetEscapeHTML(false)
 		return func(item T) error { return lines.Encode(sh.view(item)) }
@@ -123,7 +151,7 @@ type exporter struct {
 // begin sends the header.
 func (x *exporter) begin() {
 	w := x.c.Response()
-	ending := map[string]string{typeNDJSON: ".ndjson", typeCSV: ".csv"}[x.kind]
+	ending := map[string]string{request.TypeNDJSON: ".ndjson", request.TypeCSV: ".csv"}[x.kind]
 	w.Header().Set("Content-Type", x.kind+"; charset=utf-8")
 	w.Header().Set("Content-Disposition", `attachment; filename="`+x.name+ending+`"`)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

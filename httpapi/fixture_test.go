@@ -307,3 +307,15 @@ func (b *logBuffer) lines(texts ...string) []string {
 	}
 	return found
 }
+
+// problemDocument is the body of an error (RFC 9457).
+type problemDocument struct {
+	Type      string                           `json:"type"`
+	Title     string                           `json:"title"`
+	Status    int                              `json:"status"`
+	Detail    string                           `json:"detail"`
+	Instance  string                           `json:"instance"`
+	Code      taskfeed.Code                    `json:"code"`
+	RequestID string                           `json:"request_id"`
+	Errors    []struct{ Field, Detail string } `json:"errors,omitempty"` // what is wrong with which parameter
+}

@@ -1,12 +1,10 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -15,6 +13,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
@@ -29,10 +28,6 @@ var (
 		Message: "only version 13 of the WebSocket protocol is spoken (Sec-WebSocket-Version)"}
 	errKey = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
 		Message: "Sec-WebSocket-Key must be 16 bytes in base64, once"}
-	errOrigin = &taskfeed.Error{Code: taskfeed.CodeOriginNotAllowed,
-		Message: "pages of this origin may not connect; add it to the server's allowed origins"}
-	errAmbiguous = &taskfeed.Error{Code: taskfeed.CodeAmbiguousCredentials,
-		Message: "the request carries more than one token; send it in one place only"}
 	errTooFast = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
 		Message: "too many handshakes from this address; wait before the next one"}
 	errManyRefused = &taskfeed.Error{Code: taskfeed.CodeBadToken,
@@ -68,7 +63,7 @@ func (s *Server) handleSocket(c echo.Context) error {
 var errAborted = errors.New("the connection broke during the handshake")
 
 func (s *Server) connect(c echo.Context) error {
-	if s.handshakes.take(s.now(), limitKey(clientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
+	if s.handshakes.Take(s.now(), request.AddressKey(request.ClientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
 		return errTooFast
 	}
 	hs, err := s.readHandshake(c)
@@ -80,7 +75,7 @@ func (s *Server) connect(c echo.Context) error {
 	}
 	var ok bool
 	if hs.id, ok = s.registry.enter(); !ok {
-		return errDraining
+		return request.ErrDraining
 	}
 	opened := false
 	defer func() { // also after a panic
@@ -111,8 +106,8 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	if err := checkUpgrade(c.Response().Header(), r); err != nil {
 		return handshake{}, err
 	}
-	if !s.origins.allows(r) {
-		return handshake{}, errOrigin
+	if !s.origins.Allow(r) {
+		return handshake{}, request.ErrOrigin
 	}
 	after, err := position(r)
 	if err != nil {
@@ -128,7 +123,7 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	}
 	return handshake{
 		userID: userID,
-		remote: clientAddr(r, s.cfg.TrustedProxies).String(),
+		remote: request.ClientAddr(r, s.cfg.TrustedProxies).String(),
 		after:  after,
 		filter: filter,
 		v1:     v1,
@@ -160,39 +155,26 @@ func checkUpgrade(header http.Header, r *http.Request) error {
 	return nil
 }
 
-// pathParam returns a decoded parameter of the path. echo leaves those parts
-// encoded that net/url keeps encoded: an escaped slash, for one.
-func pathParam(c echo.Context, name string) string {
-	value := c.Param(name)
-	if c.Request().URL.RawPath == "" {
-		return value
-	}
-	if decoded, err := url.PathUnescape(value); err == nil {
-		return decoded
-	}
-	return value
-}
-
 // readFeed returns whose feed a socket is for, and what narrows it.
 func readFeed(c echo.Context) (userID string, f taskfeed.Filter, err error) {
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return "", f, err
 	}
-	if userID, err = idOf(c, p, "user_id"); err != nil {
+	if userID, err = request.IDOf(c, p, "user_id"); err != nil {
 		return "", f, err
 	}
-	p.knowPosition()
-	p.known = append(p.known, "token") // it is read elsewhere
+	knowPosition(p)
+	p.Know("token")
 	narrow(p, &f)
-	return userID, f, p.ignoreUnread()
+	return userID, f, p.IgnoreUnread()
 }
 
 // readToken returns the one token that the request carries, empty when there is
 // none, and whether the client names our subprotocol. A token may stand in the
 // query, in Authorization, or, for browsers, among the subprotocols.
 func readToken(r *http.Request) (token string, v1 bool, err error) {
-	tokens := append(bearerTokens(r), query(r)["token"]...)
+	tokens := append(request.BearerTokens(r), request.Query(r)["token"]...)
 	for _, value := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for name := range strings.SplitSeq(value, ",") {
 			name = strings.TrimSpace(name)
@@ -202,13 +184,13 @@ func readToken(r *http.Request) (token string, v1 bool, err error) {
 			v1 = v1 || name == taskfeed.Subprotocol
 		}
 	}
-	token, err = theOne(tokens)
+	token, err = request.ExactlyOne(tokens)
 	return token, v1, err
 }
 
 // open verifies the token and opens the socket, or one that says why not.
 func (s *Server) open(c echo.Context, hs handshake) error {
-	principal, err := s.verify(c.Request().Context(), hs.token)
+	principal, err := s.guard.Verify(c.Request().Context(), hs.token)
 	switch {
 	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
 		code, reason := closeFor(err)
@@ -222,13 +204,6 @@ func (s *Server) open(c echo.Context, hs handshake) error {
 }
 
 var errForeign = &taskfeed.Error{Code: taskfeed.CodeForbidden, Message: reasonForbidden}
-
-// verify asks the verifier and bounds how long it may take.
-func (s *Server) verify(ctx context.Context, token string) (auth.Principal, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.VerifyTimeout)
-	defer cancel()
-	return s.deps.Verifier.Verify(ctx, token)
-}
 
 // maxRefused bounds the sockets that were opened only to be closed. Beyond it a
 // refusal is a plain HTTP answer, which costs no socket.
@@ -246,7 +221,7 @@ func (s *Server) openRefused(c echo.Context, hs handshake, refusal error, code i
 		return err
 	}
 	s.metrics.refused(c.Request().Context(), refusal)
-	c.Set(keyRefusal, taskfeed.CodeOf(refusal))
+	request.SetRefusal(c, taskfeed.CodeOf(refusal))
 	sock.end(code, reason)
 	return nil
 }
@@ -275,7 +250,7 @@ func (s *Server) openFeed(c echo.Context, hs handshake, principal auth.Principal
 	if err := s.start(c, hs, sock); err != nil {
 		return err
 	}
-	c.Set(keyConnectionID, s.registry.name(hs.id))
+	request.SetConnectionID(c, s.registry.name(hs.id))
 	sock.wake()
 	return nil
 }
@@ -300,13 +275,13 @@ func (s *Server) start(c echo.Context, hs handshake, sock *socket) error {
 // upgrade answers 101 and takes the connection over. It returns errAborted when
 // that is too late for another answer.
 func (s *Server) upgrade(c echo.Context, hs handshake) (net.Conn, error) {
-	header := http.Header{headerRequestID: {requestID(c)}}
+	header := http.Header{request.HeaderID: {request.ID(c)}}
 	if hs.v1 {
 		header.Set("Sec-WebSocket-Protocol", taskfeed.Subprotocol)
 	}
 	ws, err := s.upgrader.Upgrade(c.Response(), c.Request(), header)
 	if _, ok := errors.AsType[websocket.HandshakeError](err); ok {
-		return nil, &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: errBadRequest.Message, Err: err}
+		return nil, &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: request.ErrBadRequest.Message, Err: err}
 	}
 	c.Response().Committed = true
 	c.Response().Status = http.StatusSwitchingProtocols

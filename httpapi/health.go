@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // Check is one thing that must be well for the server to be ready.
@@ -73,7 +74,7 @@ func (r *readiness) run() ([]checkResult, error) {
 func runCheck(ctx context.Context, check Check) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = panicError(v)
+			err = request.PanicError(v)
 		}
 	}()
 	return check.Run(ctx)
@@ -106,10 +107,10 @@ type readyState struct {
 func (s *Server) state(checks bool) (body readyState, ready bool) {
 	body.Checks = []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
 	if body.Checks[0].OK {
-		found := s.ready.ask()
-		body.Checks = append(body.Checks, found.value...)
-		if found.err != nil { // a panic around the checks
-			body.Checks = append(body.Checks, checkResult{Name: "checks", Detail: checkDetail(found.err)})
+		found := s.ready.Get()
+		body.Checks = append(body.Checks, found.Value...)
+		if found.Err != nil { // a panic around the checks
+			body.Checks = append(body.Checks, checkResult{Name: "checks", Detail: checkDetail(found.Err)})
 		}
 	}
 	ready = !slices.ContainsFunc(body.Checks, func(c checkResult) bool { return !c.OK && !c.advice })
@@ -126,7 +127,7 @@ func (s *Server) state(checks bool) (body readyState, ready bool) {
 // handleReady answers whether requests should be sent here, and with ?verbose
 // why not.
 func (s *Server) handleReady(c echo.Context) error {
-	body, ready := s.state(query(c.Request()).Has("verbose"))
+	body, ready := s.state(request.Query(c.Request()).Has("verbose"))
 	status := http.StatusOK
 	if !ready {
 		status = http.StatusServiceUnavailable
@@ -140,11 +141,11 @@ func (s *Server) handleReady(c echo.Context) error {
 // is one; 503 would be a proxy's that finds no server. Which check fails is for
 // admins.
 func (s *Server) handleStatus(c echo.Context, p auth.Principal) error {
-	if err := noParams(c); err != nil {
+	if err := request.NoParams(c); err != nil {
 		return err
 	}
 	body, _ := s.state(p.Admin())
-	return writeJSON(c, http.StatusOK, body)
+	return request.WriteJSON(c, http.StatusOK, body)
 }
 
 // handleSocketHealth answers how many connections there are.

@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -69,21 +70,15 @@ type TimelineReader interface {
 func afterFault(err error, after string) error {
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeBadRequest && after != "" {
 		detail := strings.TrimPrefix(e.Message, "after ")
-		return &badParams{e, []fieldError{{"after", detail}}}
+		return request.BadParam(e, "after", detail)
 	}
 	return err
-}
-
-// list is the body of a page.
-type list[T any] struct {
-	Items []T    `json:"items"`
-	Next  string `json:"next,omitempty"` // absent on the last page
 }
 
 // taskList is a page of tasks. Cursor is that of history.TaskPage; it is absent
 // on later pages.
 type taskList struct {
-	list[taskfeed.Task]
+	request.List[taskfeed.Task]
 	Cursor *taskfeed.Cursor `json:"cursor,omitempty"`
 }
 
@@ -110,10 +105,10 @@ func viewTask(t taskfeed.Task) taskfeed.Task {
 
 // taskBytes and eventBytes are about what an item holds.
 func taskBytes(t *taskfeed.Task) int {
-	return itemBytes + len(t.Message) + len(t.Result) + len(t.Error)
+	return request.ItemBytes + len(t.Message) + len(t.Result) + len(t.Error)
 }
 
-func eventBytes(e *taskfeed.Event) int { return itemBytes + len(e.Data) }
+func eventBytes(e *taskfeed.Event) int { return request.ItemBytes + len(e.Data) }
 
 // keepItems gives back what a page does not need: of its items, and to encode the
 // largest.
@@ -123,34 +118,5 @@ func keepItems[T any](c echo.Context, items []T, size func(*T) int) {
 		n := size(&items[i])
 		sum, largest = sum+n, max(largest, n)
 	}
-	keep(c, sum+2*largest)
-}
-
-// mapped returns what view makes of each item; never nil, for JSON has no nil
-// lists.
-func mapped[T, V any](items []T, view func(T) V) []V {
-	views := make([]V, len(items))
-	for i, item := range items {
-		views[i] = view(item)
-	}
-	return views
-}
-
-// linkNext names the next page in the Link header (RFC 8288), relative to this
-// URL, for a proxy may have put a prefix before it.
-func linkNext(c echo.Context, next string) {
-	if next == "" {
-		return
-	}
-	values := query(c.Request())
-	values.Set("after", next)
-	c.Response().Header().Set("Link", "<?"+values.Encode()+`>; rel="next"`)
-}
-
-// uncached keeps history out of all caches.
-func uncached(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		c.Response().Header().Set("Cache-Control", "no-store")
-		return next(c)
-	}
+	request.KeepMemory(c, sum+2*largest)
 }

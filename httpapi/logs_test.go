@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
@@ -36,9 +37,9 @@ func TestTokensInOddPlaces(t *testing.T) {
 			r := f.request(http.MethodGet, strings.ReplaceAll(path, "%s", form), admin)
 			r.Header.Set("Referer", "https://app.example/#access_token="+token)
 			r.Header.Set("User-Agent", token)
-			r.Header.Set(headerRequestID, token[:min(len(token), 64)])
+			r.Header.Set(request.HeaderID, token[:min(len(token), 64)])
 			resp, body := f.do(r)
-			if strings.Contains(body, token) || strings.Contains(resp.Header.Get(headerRequestID), token[:20]) {
+			if strings.Contains(body, token) || strings.Contains(resp.Header.Get(request.HeaderID), token[:20]) {
 				t.Errorf("%s: the answer repeats the token: %v %s", path, resp.Header, body)
 			}
 			asked++

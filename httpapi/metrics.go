@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/cache"
 )
 
 // metrics are the server's own counters, in a registry of their own.
@@ -67,14 +69,14 @@ func newMetrics(h *hub.Hub, maxUsers int, others []prometheus.Collector) (*metri
 
 // gatherer hands out metrics that are kept: reading them costs queries, and a walk
 // over all users, and whoever may read them needs no token.
-func gatherer[T any](k *kept[[]T]) keptGatherer[T] { return keptGatherer[T]{k} }
+func gatherer[T any](k *cache.Value[[]T]) keptGatherer[T] { return keptGatherer[T]{k} }
 
-type keptGatherer[T any] struct{ kept *kept[[]T] }
+type keptGatherer[T any] struct{ kept *cache.Value[[]T] }
 
 // Gather implements prometheus.Gatherer.
 func (g keptGatherer[T]) Gather() ([]T, error) {
-	a := g.kept.ask()
-	return a.value, a.err
+	a := g.kept.Get()
+	return a.Value, a.Err
 }
 
 // delivered notes the frames of one write that were live events.
@@ -89,9 +91,9 @@ func (m *metrics) delivered(frames []*hub.Frame, now time.Time) {
 // refused counts a handshake that was answered with an error, or by nobody since
 // its client hung up.
 func (m *metrics) refused(ctx context.Context, err error) {
-	code := string(asError(err).Code)
-	if isGone(ofClient(ctx, err)) {
-		code = cutGone
+	code := string(request.AsError(err).Code)
+	if request.ClientGone(request.BlameClient(ctx, err)) {
+		code = request.CutGone
 	}
 	m.refusals.WithLabelValues(code).Inc()
 }

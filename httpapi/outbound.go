@@ -7,14 +7,11 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
-
-// chunkBytes is the most that one write of events holds. The peer has
-// WriteTimeout for each, so it also says which client is too slow.
-const chunkBytes = 16 << 10
 
 // chunk gathers frames for one write. Those for events are pooled: a socket has
 // one only while it writes.
@@ -24,7 +21,7 @@ type chunk struct {
 	torn bool  // buf begins inside a frame
 }
 
-func newChunk() any { return &chunk{buf: make([]byte, 0, chunkBytes)} }
+func newChunk() any { return &chunk{buf: make([]byte, 0, request.ChunkBytes)} }
 
 // written forgets what has been written.
 func (b *chunk) written() {
@@ -144,14 +141,14 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 
 // add puts a text frame into the chunk and writes the chunk whenever it is full.
 func (c *socket) add(b *chunk, payload []byte) error {
-	if len(b.buf)+wsframe.MaxServerHeader > chunkBytes {
+	if len(b.buf)+wsframe.MaxServerHeader > request.ChunkBytes {
 		if err := c.flush(b, nil); err != nil {
 			return err
 		}
 	}
 	b.buf = wsframe.AppendHeader(b.buf, wsframe.OpText, len(payload))
 	for {
-		n := min(len(payload), chunkBytes-len(b.buf))
+		n := min(len(payload), request.ChunkBytes-len(b.buf))
 		b.buf = append(b.buf, payload[:n]...)
 		payload = payload[n:]
 		if len(payload) == 0 {

@@ -9,15 +9,16 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // handleMe answers with what the token says.
 func (s *Server) handleMe(c echo.Context, p auth.Principal) error {
-	if err := noParams(c); err != nil {
+	if err := request.NoParams(c); err != nil {
 		return err
 	}
-	return writeJSON(c, http.StatusOK, struct {
+	return request.WriteJSON(c, http.StatusOK, struct {
 		UserID    string    `json:"user_id"`
 		Role      string    `json:"role,omitempty"`
 		Admin     bool      `json:"admin"`
@@ -73,21 +74,21 @@ func (s *Server) countAll(ctx context.Context) (history.Stats, error) {
 func (s *Server) overviewFor(ctx context.Context) (all history.Stats, age time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
-	a := s.overview.askWithin(ctx)
+	a := s.overview.GetWithin(ctx)
 	if a == nil {
 		return all, 0, &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "all tasks are being counted, which takes long; ask again in a minute"}
 	}
-	return a.value, time.Since(a.at), a.err
+	return a.Value, time.Since(a.Found), a.Err
 }
 
 // handleStats answers with an overview of the tasks and the log.
 func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
-	stalledAfter := p.duration("stalled_after", defaultStalled)
-	if err := p.err(); err != nil {
+	stalledAfter := p.Duration("stalled_after", defaultStalled)
+	if err := p.Done(); err != nil {
 		return err
 	}
 	stalled, err := s.deps.History.StalledTasks(c.Request().Context(), stalledAfter)
@@ -99,13 +100,13 @@ func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 		return err
 	}
 	body := stats{
-		Counts: mapped(all.Counts, func(n history.StatusCount) statusCount {
+		Counts: request.Map(all.Counts, func(n history.StatusCount) statusCount {
 			return statusCount{n.Status, n.Kind, n.Count}
 		}),
-		PerMinute: mapped(all.PerMinute, func(n history.MinuteCount) minuteCount {
+		PerMinute: request.Map(all.PerMinute, func(n history.MinuteCount) minuteCount {
 			return minuteCount{n.Minute.UTC(), n.Count}
 		}),
-		Stalled:      mapped(stalled, viewTask),
+		Stalled:      request.Map(stalled, viewTask),
 		StalledAfter: stalledAfter.Seconds(),
 		Age:          age.Seconds(),
 	}
@@ -113,5 +114,5 @@ func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 		t := viewTask(*all.OldestRunning)
 		body.OldestRunning = &t
 	}
-	return writeJSON(c, http.StatusOK, body)
+	return request.WriteJSON(c, http.StatusOK, body)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 const headerLastEventID = "Last-Event-ID"
@@ -30,7 +31,7 @@ func position(r *http.Request) (*taskfeed.Cursor, error) {
 
 // startOf returns the parameter after, nil when there is none.
 func startOf(r *http.Request) (*taskfeed.Cursor, error) {
-	values, ok := query(r)["after"]
+	values, ok := request.Query(r)["after"]
 	if !ok {
 		return nil, nil
 	}
@@ -50,7 +51,7 @@ func lastSeen(r *http.Request) (latest *taskfeed.Cursor, err error) {
 	if len(said) > 1 {
 		return nil, errTwoCursors
 	}
-	for name, values := range query(r) {
+	for name, values := range request.Query(r) {
 		if namesLastEventID(name) {
 			said = append(said, values...)
 		}
@@ -79,11 +80,11 @@ func namesLastEventID(name string) bool {
 }
 
 // knowPosition tells the parameters that position reads them.
-func (p *params) knowPosition() {
-	p.known = append(p.known, "after", "lastEventId")
-	for name := range p.values {
+func knowPosition(p *request.Params) {
+	p.Know("after", "lastEventId")
+	for name := range p.Names() {
 		if namesLastEventID(name) {
-			p.known = append(p.known, name)
+			p.Know(name)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -189,7 +190,7 @@ func (f *fixture) getAs(token, path string, headers ...string) (*http.Response, 
 // parameters.
 func (f *fixture) expectRefusal(resp *http.Response, body string, status int, code taskfeed.Code, fields ...string) {
 	f.t.Helper()
-	var p problem
+	var p problemDocument
 	_ = json.Unmarshal([]byte(body), &p) // the code is empty then
 	var named []string
 	for _, e := range p.Errors {
@@ -463,7 +464,7 @@ func TestGoneClientIsNoError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, r := range []*http.Request{here, here.WithContext(ctx)} {
-		f.handleError(ofClient(r.Context(), err), echo.New().NewContext(r, httptest.NewRecorder()))
+		f.handleError(request.BlameClient(r.Context(), err), echo.New().NewContext(r, httptest.NewRecorder()))
 	}
 	if errs, all := len(f.logs.lines(`"level":"ERROR"`, "list tasks")), len(f.logs.lines("list tasks")); errs != 1 || all != 1 {
 		t.Errorf("%d lines, %d of them errors, want one error:\n%s", all, errs, f.logs)

@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
+	"github.com/taskfeed/taskfeed/internal/cache"
 )
 
 // Paths that other code refers to.
@@ -28,7 +30,7 @@ var getOrHead = []string{http.MethodGet, http.MethodHead}
 func (s *Server) routes() (*echo.Echo, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(withRequestID, s.withReply, s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
+	e.Use(withRequestID, request.WithReply(s.cfg.pace()), s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
 
 	// What has an id in its path has a twin with the id in the query, for proxies
 	// that decode paths: an id may hold slashes and dots.
@@ -68,7 +70,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.Match(getOrHead, pathHealth, s.handleHealth)
 	e.Match(getOrHead, pathReady, s.handleReady)
 	e.GET(pathSocketHealth, s.handleSocketHealth)
-	gathered := newKept(always(s.cfg.CheckInterval), s.metrics.registry.Gather)
+	gathered := cache.New(cache.For(s.cfg.CheckInterval), s.metrics.registry.Gather)
 	metrics := echo.WrapHandler(promhttp.HandlerFor(gatherer(gathered), promhttp.HandlerOpts{}))
 	e.GET(pathMetrics, metrics)
 	e.GET("/v1/metrics", s.forAdmins(func(c echo.Context, _ auth.Principal) error { return metrics(c) }), uncached)

@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // Samples changes tasks as an app would, so that somebody who tries things out
@@ -26,29 +27,29 @@ const pathSamples = "/dev/sample"
 
 // handleSampleActions answers what can be tried.
 func (s *Server) handleSampleActions(c echo.Context, _ auth.Principal) error {
-	if err := noParams(c); err != nil {
+	if err := request.NoParams(c); err != nil {
 		return err
 	}
-	return writeJSON(c, http.StatusOK, struct {
+	return request.WriteJSON(c, http.StatusOK, struct {
 		Actions []string `json:"actions"`
 	}{s.deps.Samples.Actions()})
 }
 
 // handleSample does what ?action= names, with a task of the caller's own.
 func (s *Server) handleSample(c echo.Context, principal auth.Principal) error {
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
-	action := p.text("action")
-	if err := p.err(); err != nil {
+	action := p.Text("action")
+	if err := p.Done(); err != nil {
 		return err
 	}
 	statement, err := s.deps.Samples.Run(c.Request().Context(), principal.UserID, action)
 	if err != nil {
 		return err
 	}
-	return writeJSON(c, http.StatusOK, struct {
+	return request.WriteJSON(c, http.StatusOK, struct {
 		Statement string `json:"statement"`
 	}{statement})
 }

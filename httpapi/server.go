@@ -20,24 +20,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/cache"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// Verifier says whom a token speaks for; *auth.Verifier is one.
-type Verifier interface {
-	// Verify returns CodeBadToken for a token that is refused, CodeUnavailable
-	// when tokens cannot be judged at present. It is called concurrently.
-	Verify(ctx context.Context, token string) (auth.Principal, error)
-}
-
 // Deps is what the server works with. Hub and Verifier are needed.
 type Deps struct {
 	Hub      *hub.Hub
-	Verifier Verifier
+	Verifier request.Verifier
 	// Checks decide /readyz, together with whether the server drains.
 	Checks []Check
 	// Unavailable, when set, says why no feed can be served at present, for
@@ -70,16 +64,17 @@ type Server struct {
 	started  time.Time // zero of the server's clock
 	metrics  *metrics
 	registry *registry
-	ready    *kept[[]checkResult]
-	overview *kept[history.Stats]
+	ready    *cache.Value[[]checkResult]
+	overview *cache.Value[history.Stats]
 	stop     context.CancelFunc // ends what is looked for on nobody's account
 	upgrader websocket.Upgrader
-	origins  *originList
+	origins  *request.Origins
 	handler  *echo.Echo
 
-	handshakes *limiter[netip.Prefix]
-	requests   *limiter[string]
-	gate       *gate
+	handshakes *request.Limiter[netip.Prefix]
+	guard      *request.Guard
+	gate       *request.Gate
+	exports    exportSlots
 	refused    atomic.Int64 // sockets open only to be closed
 	chunks     sync.Pool
 	warned     atomic.Int64 // when feedFailed logged last, on the server's clock
@@ -99,7 +94,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	origins, err := readOrigins(cfg.AllowedOrigins)
+	origins, err := request.ReadOrigins(cfg.AllowedOrigins)
 	if err != nil {
 		return nil, err
 	}
@@ -112,16 +107,17 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
 		origins:    origins,
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
-		handshakes: newLimiter[netip.Prefix](cfg.HandshakesPerMinute),
-		requests:   newLimiter[string](cfg.RequestsPerMinute),
-		gate:       newGate(&cfg),
+		handshakes: request.NewLimiter[netip.Prefix](cfg.HandshakesPerMinute),
+		guard:      request.NewGuard(deps.Verifier, cfg.VerifyTimeout, cfg.RequestsPerMinute),
+		exports:    exportSlots{users: make(map[string]bool)},
+		gate:       request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
 		chunks:     sync.Pool{New: newChunk},
 	}
 	ready := readiness{checks: deps.Checks, changed: s.checkChanged, failing: make(map[string]bool)}
-	s.ready = newKept(always(cfg.CheckInterval), ready.run)
+	s.ready = cache.New(cache.For(cfg.CheckInterval), ready.run)
 	var running context.Context
 	running, s.stop = context.WithCancel(context.Background())
-	s.overview = newKept(overviewAge, func() (history.Stats, error) { return s.countAll(running) })
+	s.overview = cache.New(overviewAge, func() (history.Stats, error) { return s.countAll(running) })
 	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
@@ -38,7 +39,7 @@ type socket struct {
 
 	// The reader's own.
 	frames  wsframe.Reader
-	inbound allowance
+	inbound request.Allowance
 
 	sent     atomic.Int64 // bytes written
 	lastRead atomic.Int64 // when a frame came, on the server's clock
@@ -192,7 +193,7 @@ func (c *socket) handleData(h wsframe.Header, message []byte) ([]byte, error) {
 // spend uses up one of the client's allowance. A closing socket only waits for
 // the peer's close frame, for a bounded time.
 func (c *socket) spend() error {
-	if c.inbound.take(c.server.now(), c.server.cfg.MessagesPerMinute) == 0 || c.isClosing() {
+	if c.inbound.Take(c.server.now(), c.server.cfg.MessagesPerMinute) == 0 || c.isClosing() {
 		return nil
 	}
 	return closeWith(taskfeed.CloseTooMany, reasonTooMany)
@@ -217,7 +218,7 @@ func (c *socket) handleMessage(message []byte) error {
 // renew puts a new token of the same user in the place of the old one. When
 // tokens cannot be judged at present the old one goes on to count.
 func (c *socket) renew(token string) error {
-	p, err := c.server.verify(context.Background(), token)
+	p, err := c.server.guard.Verify(context.Background(), token)
 	switch {
 	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
 		code, reason := closeFor(err)
@@ -241,5 +242,5 @@ func (c *socket) name() string { return c.server.registry.name(c.id) }
 // panicked logs a panic that ends one connection and no other.
 func (s *Server) panicked(connectionID string, v any) {
 	s.metrics.panics.Inc()
-	s.log.Error("connection panicked", "connection_id", connectionID, "error", panicError(v))
+	s.log.Error("connection panicked", "connection_id", connectionID, "error", request.PanicError(v))
 }

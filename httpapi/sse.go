@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
@@ -44,24 +45,24 @@ func putOff(c echo.Context) error {
 }
 
 func (s *Server) stream(c echo.Context) error {
-	if s.handshakes.take(s.now(), limitKey(clientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
+	if s.handshakes.Take(s.now(), request.AddressKey(request.ClientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
 		return errTooFast
 	}
-	if _, err := negotiate(c.Request(), typeEvents); err != nil {
+	if _, err := request.Negotiate(c.Request(), request.TypeEventStream); err != nil {
 		return err
 	}
-	return s.guard(headerOrQueryToken, s.openStream)(c)
+	return s.guard.Protect(request.HeaderOrQueryToken, s.openStream)(c)
 }
 
 // openStream checks what the request asks for, takes a place in the hub and
 // serves the stream.
 func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
-	p.knowPosition()
-	p.known = append(p.known, "token") // it is read elsewhere
+	knowPosition(p)
+	p.Know("token")
 	filter, err := feedFilter(p, principal)
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	}
 	id, ok := s.registry.enter()
 	if !ok {
-		return errDraining
+		return request.ErrDraining
 	}
 	defer s.registry.leave()
 	release, err := s.deps.Hub.Reserve(principal.UserID)
@@ -100,13 +101,13 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	}
 	st.sub = sub
 	st.release = func() { sub.Close(); release() }
-	c.Set(keyConnectionID, st.name())
+	request.SetConnectionID(c, st.name())
 	st.serve(ctx, c.Response())
 	return nil
 }
 
 func streamHeader(h http.Header) {
-	h.Set("Content-Type", typeEvents+"; charset=utf-8")
+	h.Set("Content-Type", request.TypeEventStream+"; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold the events back
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -114,8 +115,8 @@ func streamHeader(h http.Header) {
 
 func (s *Server) newStream(c echo.Context, id uint64, p auth.Principal, stop func()) *stream {
 	w := c.Response().Writer // echo's own would hide the errors of Flush
-	if a := replyOf(c); a != nil {
-		a.unpaced = true
+	if a := request.ReplyOf(c); a != nil {
+		a.Unpace()
 	}
 	var k keepalive
 	k.expireAt(s.now(), p.ExpiresAt)
@@ -123,7 +124,7 @@ func (s *Server) newStream(c echo.Context, id uint64, p auth.Principal, stop fun
 		server:  s,
 		id:      id,
 		userID:  p.UserID,
-		remote:  clientAddr(c.Request(), s.cfg.TrustedProxies).String(),
+		remote:  request.ClientAddr(c.Request(), s.cfg.TrustedProxies).String(),
 		since:   time.Now(),
 		expires: k.expires,
 		wakes:   make(chan struct{}, 1),

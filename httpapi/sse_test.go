@@ -458,21 +458,6 @@ func TestHandshakeLimitCountsStreams(t *testing.T) {
 	}
 }
 
-func TestAcceptHeader(t *testing.T) {
-	t.Parallel()
-	for accept, want := range map[string]string{
-		"": typeJSON, "*/*": typeJSON, "application/json": typeJSON, "text/csv": typeCSV, "text/*": typeCSV,
-		"application/x-ndjson, application/json;q=0.5": typeNDJSON, "application/json;q=0.5, */*;q=0.1": typeJSON,
-		"text/csv;q=0, */*": typeJSON, "application/json;q=0, application/*": typeNDJSON, "TEXT/CSV": typeCSV, "text/csv;q=0.5;x=y, nonsense/": typeCSV,
-		"image/png": "", "text/csv;q=0": "", "text/csv;q=2": "", "nonsense": "", "application/problem+json": "", "text/html, image/*": "",
-	} {
-		r := &http.Request{Header: http.Header{"Accept": {accept}}}
-		if got, err := negotiate(r, typeJSON, typeNDJSON, typeCSV); got != want || (err == nil) != (want != "") {
-			t.Errorf("Accept %q: %q, %v; want %q", accept, got, err, want)
-		}
-	}
-}
-
 // TestAdminsCountAsThemselves: an admin who watched alice counted as alice, who
 // seemed to be present.
 func TestAdminsCountAsThemselves(t *testing.T) {

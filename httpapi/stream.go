@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
@@ -187,7 +188,7 @@ func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 		}
 		b.buf = appendEvent(b.buf, f)
 		for payload := st.payload(f); ; {
-			n := min(len(payload), max(0, chunkBytes-len(b.buf)))
+			n := min(len(payload), max(0, request.ChunkBytes-len(b.buf)))
 			b.buf = append(b.buf, payload[:n]...)
 			if payload = payload[n:]; len(payload) == 0 {
 				break

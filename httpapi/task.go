@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -27,7 +28,7 @@ func (s *Server) handleMyTask(c echo.Context, p auth.Principal) error {
 // findTask answers with one task. Whose task somebody else's is, nobody learns:
 // the history does not look at it.
 func (s *Server) findTask(c echo.Context, by eyes) error {
-	id, err := readID(c, "id")
+	id, err := request.ReadID(c, "id")
 	if err != nil {
 		return err
 	}
@@ -45,7 +46,7 @@ func (s *Server) findTask(c echo.Context, by eyes) error {
 	if len(t.Large) > 0 {
 		return s.writeLargeTask(c, &t)
 	}
-	keep(c, 4*taskBytes(&t.Task))
+	request.KeepMemory(c, 4*taskBytes(&t.Task))
 	return writeTask(c, t.Task)
 }
 
@@ -61,7 +62,7 @@ func (s *Server) readTask(ctx context.Context, by eyes, id string) (history.Whol
 func writeTask(c echo.Context, t taskfeed.Task) error {
 	result := t.Result
 	t.Result = nil
-	b, err := encodeJSON(nil, t)
+	b, err := request.EncodeJSON(nil, t)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func writeTask(c echo.Context, t taskfeed.Task) error {
 	for _, part := range parts {
 		length += len(part)
 	}
-	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Type", request.TypeJSON)
 	w.Header().Set("Content-Length", strconv.Itoa(length))
 	w.WriteHeader(http.StatusOK)
 	for _, part := range parts {
@@ -89,15 +90,15 @@ func writeTask(c echo.Context, t taskfeed.Task) error {
 // memory nor a connection of the database waits for the client. The answer has no
 // Content-Length; what is cut off shows by the missing end of its last chunk.
 func (s *Server) writeLargeTask(c echo.Context, t *history.WholeTask) error {
-	head, err := encodeJSON(nil, t.Task)
+	head, err := request.EncodeJSON(nil, t.Task)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.atLength(c)
+	ctx, cancel := request.AnswerContext(c, s.cfg.AnswerTime)
 	defer cancel()
 	w := c.Response()
 	if c.Request().Method == http.MethodHead {
-		w.Header().Set("Content-Type", typeJSON)
+		w.Header().Set("Content-Type", request.TypeJSON)
 		return c.NoContent(http.StatusOK)
 	}
 	next, stop := iter.Pull2(s.largeFields(ctx, t))
@@ -106,9 +107,9 @@ func (s *Server) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Type", typeJSON)
+	w.Header().Set("Content-Type", request.TypeJSON)
 	w.WriteHeader(http.StatusOK)
-	out := bufio.NewWriterSize(w, chunkBytes)
+	out := bufio.NewWriterSize(w, request.ChunkBytes)
 	_, _ = out.Write(head[:len(head)-len("}\n")]) // errors stay until Flush
 	for ; more && err == nil; piece, err, more = next() {
 		_, err = out.WriteString(piece)
@@ -152,7 +153,7 @@ func (s *Server) largeFields(ctx context.Context, t *history.WholeTask) iter.Seq
 
 // quotedPiece is text as it stands between the quotes of a JSON string.
 func quotedPiece(text string) (string, error) {
-	b, err := encodeJSON(nil, text)
+	b, err := request.EncodeJSON(nil, text)
 	if err != nil {
 		return "", err
 	}

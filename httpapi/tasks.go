@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -24,44 +25,44 @@ func (s *Server) handleMyTasks(c echo.Context, p auth.Principal) error {
 
 // listTasks answers with a page of tasks, or with all of them as an export.
 func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) error {
-	kind, err := negotiate(c.Request(), typeJSON, typeNDJSON, typeCSV)
+	kind, err := request.Negotiate(c.Request(), request.TypeJSON, request.TypeNDJSON, request.TypeCSV)
 	if err != nil {
 		return err
 	}
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
 	q := history.TaskQuery{
 		UserID:   by.chosenUser(p),
-		Statuses: p.statuses("status"),
-		Kind:     p.text("kind"),
-		Created:  p.span("created_after", "created_before"),
-		Updated:  p.span("updated_after", "updated_before"),
-		Text:     p.text("q"),
-		Sort:     p.sort(history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated),
+		Statuses: p.Statuses("status"),
+		Kind:     p.Text("kind"),
+		Created:  p.Span("created_after", "created_before"),
+		Updated:  p.Span("updated_after", "updated_before"),
+		Text:     p.Text("q"),
+		Sort:     p.Sort(history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated),
 	}
-	q.After = p.after()
-	if kind != typeJSON {
+	q.After = p.After()
+	if kind != request.TypeJSON {
 		return exportAll(s, c, principal, p, kind, taskSheet, func(ctx context.Context) iter.Seq2[taskfeed.Task, error] {
 			return s.deps.History.ExportTasks(ctx, q)
 		})
 	}
-	q.Limit = p.limit()
-	if err := p.err(); err != nil {
+	q.Limit = p.Limit()
+	if err := p.Done(); err != nil {
 		return err
 	}
 	page, err := s.deps.History.ListTasks(c.Request().Context(), q)
 	if err != nil {
 		return afterFault(err, q.After)
 	}
-	body := taskList{list: list[taskfeed.Task]{[]taskfeed.Task{}, page.Next}}
+	body := taskList{List: request.List[taskfeed.Task]{Items: []taskfeed.Task{}, Next: page.Next}}
 	if leadsToFeed(&q) {
 		body.Cursor = &page.Cursor
 	}
-	linkNext(c, page.Next)
+	request.LinkNext(c, page.Next)
 	keepItems(c, page.Items, taskBytes)
-	return writePage(c, body, page.Items, func(t *taskfeed.Task) taskfeed.Task { return viewTask(*t) })
+	return request.WritePage(c, body, page.Items, func(t *taskfeed.Task) taskfeed.Task { return viewTask(*t) })
 }
 
 // leadsToFeed reports whether a page of the query, together with the feed after
@@ -70,15 +71,6 @@ func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) er
 func leadsToFeed(q *history.TaskQuery) bool {
 	byCreated := q.Sort == history.SortCreated || q.Sort == history.SortCreatedDesc
 	return q.After == "" && byCreated && q.Text == "" && q.Updated == history.TimeRange{}
-}
-
-// noParams refuses any parameter.
-func noParams(c echo.Context) error {
-	p, err := readParams(c.Request())
-	if err != nil {
-		return err
-	}
-	return p.err()
 }
 
 // taskSheet is how exports show tasks.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -21,7 +22,7 @@ type step struct {
 
 // timeline is a page of a task's events, oldest first.
 type timeline struct {
-	list[step]
+	request.List[step]
 	Summary *summary `json:"summary,omitempty"` // with the first page
 }
 
@@ -47,25 +48,25 @@ func (s *Server) handleMyTimeline(c echo.Context, p auth.Principal) error {
 // listTimeline answers with what happened to a task, also when it is deleted by
 // now. Who was told nothing of it learns as little as if there were none.
 func (s *Server) listTimeline(c echo.Context, by eyes) error {
-	p, err := readParams(c.Request())
+	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
-	id, err := idOf(c, p, "id")
+	id, err := request.IDOf(c, p, "id")
 	if err != nil {
 		return err
 	}
-	limit, after := p.limit(), p.after()
-	if err := p.err(); err != nil {
+	limit, after := p.Limit(), p.After()
+	if err := p.Done(); err != nil {
 		return err
 	}
 	page, err := s.readTimeline(c.Request().Context(), by, id, after, limit)
 	if err != nil {
 		return afterFault(err, after)
 	}
-	linkNext(c, page.Next)
+	request.LinkNext(c, page.Next)
 	keepItems(c, page.Items, eventBytes)
-	return writePage(c, viewTimeline(&page), page.Items, stepsAfter(page.Previous))
+	return request.WritePage(c, viewTimeline(&page), page.Items, stepsAfter(page.Previous))
 }
 
 func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, limit int) (history.Timeline, error) {
@@ -77,7 +78,7 @@ func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, li
 
 // viewTimeline is the page without its items.
 func viewTimeline(page *history.Timeline) timeline {
-	body := timeline{list: list[step]{[]step{}, page.Next}}
+	body := timeline{List: request.List[step]{Items: []step{}, Next: page.Next}}
 	if sum := page.Summary; sum != nil {
 		body.Summary = &summary{sum.Events, sum.ProgressSteps, sum.Attempts,
 			milliseconds(sum.Queued), milliseconds(sum.Running), sum.First.UTC(), sum.Last.UTC()}

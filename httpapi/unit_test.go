@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"net/http"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -53,83 +51,6 @@ func TestConfig(t *testing.T) {
 			t.Error("Run returned nil, want an error")
 		}
 	})
-}
-
-func TestClientAddr(t *testing.T) {
-	t.Parallel()
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
-	for _, tc := range []struct {
-		peer      string
-		forwarded []string
-		want      string
-	}{
-		{"192.0.2.1:99", nil, "192.0.2.1"},
-		{"192.0.2.1:99", []string{"198.51.100.1"}, "192.0.2.1"},
-		{"10.0.0.1:99", nil, "10.0.0.1"},
-		{"10.0.0.1:99", []string{""}, "10.0.0.1"},
-		{"10.0.0.1:99", []string{"198.51.100.1"}, "198.51.100.1"},
-		{"10.0.0.1:99", []string{"198.51.100.1:4711"}, "198.51.100.1"},
-		{"10.0.0.1:99", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
-		{"10.0.0.1:99", []string{"2001:db8::1"}, "2001:db8::1"},
-		{"10.0.0.1:99", []string{"6.6.6.6, 198.51.100.1, 10.0.0.2"}, "198.51.100.1"},
-		{"10.0.0.1:99", []string{"6.6.6.6", "198.51.100.1, 10.0.0.2"}, "198.51.100.1"},
-		{"10.0.0.1:99", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
-		{"10.0.0.1:99", []string{"6.6.6.6, garbage, 10.0.0.2"}, "10.0.0.2"},
-		{"[::ffff:10.0.0.1]:99", []string{"::ffff:198.51.100.1"}, "198.51.100.1"},
-		{"[fd00::1]:99", []string{"198.51.100.1"}, "198.51.100.1"},
-		{"pipe", []string{"198.51.100.1"}, "invalid IP"},
-	} {
-		r := &http.Request{RemoteAddr: tc.peer, Header: http.Header{"X-Forwarded-For": tc.forwarded}}
-		if got := clientAddr(r, trusted).String(); got != tc.want {
-			t.Errorf("peer %s with %q: %s, want %s", tc.peer, tc.forwarded, got, tc.want)
-		}
-	}
-}
-
-func TestAllowance(t *testing.T) {
-	t.Parallel()
-	var a allowance
-	start := time.Hour
-	for i := range 120 {
-		if a.take(start, 120) > 0 {
-			t.Fatalf("message %d of a burst is refused, want 120", i+1)
-		}
-	}
-	if wait := a.take(start, 120); wait != 500*time.Millisecond {
-		t.Error("message 121: want it to wait for half a second")
-	}
-	if a.take(start+500*time.Millisecond, 120) > 0 {
-		t.Error("half a second later the next is refused, want it to pass")
-	}
-	if a.take(start+501*time.Millisecond, 120) == 0 {
-		t.Error("another one passes at once, want it refused")
-	}
-	for range 1000 {
-		if a.take(start, off) > 0 {
-			t.Fatal("refused although there is no limit")
-		}
-	}
-}
-
-func TestAddressLimiter(t *testing.T) {
-	t.Parallel()
-	l := newLimiter[netip.Prefix](1)
-	take := func(now time.Duration, addr string) bool {
-		return l.take(now, limitKey(netip.MustParseAddr(addr))) == 0
-	}
-	if !take(0, "192.0.2.1") || take(0, "192.0.2.1") || take(0, "::ffff:192.0.2.1") || !take(0, "192.0.2.2") {
-		t.Error("want one for each IPv4 address, however it is written")
-	}
-	if !take(0, "2001:db8::1") || take(0, "2001:db8::2%eth0") || !take(0, "2001:db8:0:1::1") {
-		t.Error("want one for each /64 of IPv6")
-	}
-	for i := range 10 * minSweep {
-		addr := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
-		l.take(time.Duration(i)*time.Second, limitKey(addr))
-	}
-	if got := len(l.used); got > minSweep {
-		t.Errorf("%d addresses are remembered, want at most %d", got, minSweep)
-	}
 }
 
 func TestKeepalive(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/store"
@@ -120,7 +121,7 @@ func (c *config) warnings() []string {
 		lines = append(lines, fmt.Sprintf("TASKFEED_COMMENT_INTERVAL is %v: proxies that cut connections after %v of silence, as most do, cut idle streams; it should be %v at most",
 			h.CommentInterval, usualIdleCut, latestPing))
 	}
-	for _, line := range httpapi.OriginWarnings(h.AllowedOrigins) {
+	for _, line := range request.OriginWarnings(h.AllowedOrigins) {
 		lines = append(lines, "TASKFEED_ALLOWED_ORIGINS: "+line)
 	}
 	delay, drain := max(0, h.DrainDelay), max(0, h.Drain)
@@ -154,7 +155,7 @@ func (c *config) finish() error {
 	if c.store.URL == "" && !c.dev {
 		errs = append(errs, errors.New("DATABASE_URL: it is missing; for a private database to try things with: taskfeed dev"))
 	}
-	if err := httpapi.CheckOrigins(c.http.AllowedOrigins); err != nil {
+	if err := request.CheckOrigins(c.http.AllowedOrigins); err != nil {
 		errs = append(errs, fmt.Errorf("TASKFEED_ALLOWED_ORIGINS: %w", err))
 	}
 	if slices.Contains(c.http.AllowedOrigins, "*") && !c.dev {

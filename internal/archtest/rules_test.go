@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "internal/dial", "internal/locks", "internal/pause"},
-	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "httpapi/contract", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
+	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "httpapi/contract", "httpapi/request", "internal/cache", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
 	"web":        {},
 
 	"store/history":           {root, "store/internal/eventlog", "store/internal/pg"},
@@ -29,11 +29,13 @@ var mayImport = map[string][]string{
 
 	"httpapi/contract":          {},
 	"httpapi/contract/generate": {},
+	"httpapi/request":           {root, "auth", "store/history", "internal/fair", "internal/logs"},
 
 	"cmd/taskfeed":     {anywhere},
 	"cmd/taskfeed-lab": {anywhere},
 
 	"internal/archtest": {},
+	"internal/cache":    {},
 	"internal/cli":      {"internal/logs", "internal/terminal"},
 	"internal/devpg":    {"internal/pause", "internal/proc"},
 	"internal/dial":     {},
@@ -70,6 +72,7 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	"client":           {"auth", "hub", "httpapi"},       // a real server to talk to
 	"lab/contracttest": {"httpapi/contract"},             // the contract itself
+	"httpapi/request":  {"httpapi/contract"},             // the codes that it names
 	"internal/wsframe": {root, "auth", "hub", "httpapi"}, // the server that the Autobahn cases are played against
 	"lab/mutations":    {"lab/verify/check"},             // the properties that there are
 	"listener":         {"migrations", "store"},          // the real log
@@ -92,13 +95,13 @@ type home struct {
 var homes = []home{
 	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
-	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi"}},
+	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/request"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "cmd/taskfeed"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
-	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi"}},
+	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},

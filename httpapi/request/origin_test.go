@@ -1,13 +1,10 @@
-package httpapi
+package request
 
 import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
 // String is the origin as browsers write it.
@@ -64,18 +61,18 @@ func TestAllowedOrigins(t *testing.T) {
 		{"https://例え。テスト", "https://xn--r8jz45g.xn--zckzah", "https://xn--zckzah"},
 		{"*", "https://anywhere.example capacitor://localhost file://", "null nonsense ftp://x"},
 	} {
-		list, err := readOrigins([]string{"https://another.example", tc.entry})
+		list, err := ReadOrigins([]string{"https://another.example", tc.entry})
 		if err != nil {
 			t.Errorf("%s: %v, want it accepted", tc.entry, err)
 			continue
 		}
 		for _, o := range strings.Fields(tc.allowed) {
-			if !list.allows(requestFrom(o)) {
+			if !list.Allow(requestFrom(o)) {
 				t.Errorf("%s: a page of %s is refused", tc.entry, o)
 			}
 		}
 		for _, o := range strings.Fields(tc.refused) {
-			if list.allows(requestFrom(o)) {
+			if list.Allow(requestFrom(o)) {
 				t.Errorf("%s: a page of %s is let in", tc.entry, o)
 			}
 		}
@@ -103,11 +100,7 @@ func TestBadInput100OriginsThatNeverMatch(t *testing.T) {
 		"wss://app.example.com", "ws://app.example.com", "ftp://app.example.com", "data:text/html,x", "blob:https://app.example.com/x", "javascript:0", "about:blank",
 		"file:///index.html", "file://localhost", "capacitor://", "capacitor://localhost/", "capacitor:localhost", "app://ü", "'https://app.example.com'", "null/", "https://a\x00.example.com",
 	} {
-		_, err := New(Deps{}, Config{Addr: "127.0.0.1:0", AllowedOrigins: []string{"https://good.example", entry}})
-		if err == nil || !strings.Contains(err.Error(), "AllowedOrigins") {
-			t.Errorf("%q: got %v, want a refusal that names the field", entry, err)
-		}
-		err = CheckOrigins([]string{"https://good.example", entry})
+		err := CheckOrigins([]string{"https://good.example", entry})
 		if err == nil || !strings.HasPrefix(err.Error(), "entry 2: ") || strings.Contains(err.Error(), "\n") || strings.Contains(err.Error(), "good") {
 			t.Errorf("%q: got %v, want a refusal of this entry alone", entry, err)
 		}
@@ -123,31 +116,6 @@ func TestOriginWarnings(t *testing.T) {
 		got := strings.Join(OriginWarnings(strings.Split(entry, ",")), "\n")
 		if want == "" && got != "" || !strings.Contains(got, want) || strings.Contains(got, "\n") {
 			t.Errorf("%s: warnings %q, want one with %q, or none", entry, got, want)
-		}
-	}
-}
-
-// One list serves WebSocket, streams and REST. An app's scheme does not pass for
-// the server's own host by having its name.
-func TestOriginsOfAppsConnect(t *testing.T) {
-	t.Parallel()
-	f := serve(t, setup{cfg: Config{AllowedOrigins: []string{"capacitor://localhost", "null", "https://*.example.com"}}})
-	host := strings.TrimPrefix(f.url, "http://")
-	alice := f.token("alice")
-	for o, ok := range map[string]bool{
-		"capacitor://localhost": true, "null": true, "https://a.example.com": true, "http://" + host: true,
-		"capacitor://" + host: false, "tauri://localhost": false, "https://example.com": false, "file://": false,
-	} {
-		opts := wstest.Options{Header: http.Header{"Origin": {o}}}
-		resp, body := f.getAs(alice, "/v1/me", "Origin", o)
-		if !ok {
-			expectProblem(t, wstest.Refused(t, f.feedURL("alice"), opts), 403, taskfeed.CodeOriginNotAllowed)
-			f.expectRefusal(resp, body, 403, taskfeed.CodeOriginNotAllowed)
-			continue
-		}
-		wstest.Dial(t, f.feedURL("alice"), opts).ExpectQuiet()
-		if got := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != 200 || got != o {
-			t.Errorf("%s: %d and permission for %q, want 200 and the origin", o, resp.StatusCode, got)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package httpapi
+package request
 
 import (
 	"errors"
@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/taskfeed/taskfeed"
 )
 
 // Which pages may connect is decided in this file, for WebSocket and for CORS.
@@ -84,16 +86,19 @@ func (o origin) sameHost(host string) bool {
 	return strings.EqualFold(u.Hostname(), o.host) && port == o.port
 }
 
-// originList is the allowed origins, read once.
-type originList struct {
+var ErrOrigin = &taskfeed.Error{Code: taskfeed.CodeOriginNotAllowed,
+	Message: "pages of this origin may not connect; add it to the server's allowed origins"}
+
+// Origins is the allowed origins, read once.
+type Origins struct {
 	any, null bool
 	exact     map[origin]bool
 	wild      []origin // host is what follows the first label; empty: any host of the scheme
 }
 
-// allows reports whether the page that sent the request may open a feed. Programs
+// Allow reports whether the page that sent the request may open a feed. Programs
 // send no Origin; they need a token like everybody else.
-func (l *originList) allows(r *http.Request) bool {
+func (l *Origins) Allow(r *http.Request) bool {
 	headers := r.Header.Values("Origin")
 	switch {
 	case len(headers) == 0:
@@ -109,17 +114,17 @@ func (l *originList) allows(r *http.Request) bool {
 
 // wildAllows reports whether one label stands where an entry has its star, or any
 // host where it has nothing else.
-func (l *originList) wildAllows(o origin) bool {
+func (l *Origins) wildAllows(o origin) bool {
 	label, rest, _ := strings.Cut(o.host, ".")
 	return slices.ContainsFunc(l.wild, func(w origin) bool {
 		return w.scheme == o.scheme && w.port == o.port && (w.host == "" || label != "" && w.host == rest)
 	})
 }
 
-// readOrigins reads a list of allowed origins. The error tells of every entry that
+// ReadOrigins reads a list of allowed origins. The error tells of every entry that
 // no page's origin can ever be, by its place in the list.
-func readOrigins(entries []string) (*originList, error) {
-	l := &originList{exact: make(map[origin]bool)}
+func ReadOrigins(entries []string) (*Origins, error) {
+	l := &Origins{exact: make(map[origin]bool)}
 	var errs []error
 	for i, entry := range entries {
 		if err := l.add(entry); err != nil {
@@ -134,7 +139,7 @@ var (
 	errOriginWild = errors.New("a star stands for one whole label in front, as in https://*.example.com")
 )
 
-func (l *originList) add(entry string) error {
+func (l *Origins) add(entry string) error {
 	switch {
 	case entry == "*":
 		l.any = true
@@ -237,7 +242,7 @@ var (
 // OriginWarnings says of allowed origins what may be meant so and mostly is not,
 // a line each.
 func OriginWarnings(entries []string) []string {
-	l, err := readOrigins(entries)
+	l, err := ReadOrigins(entries)
 	if err != nil {
 		return nil // it is refused
 	}
@@ -263,6 +268,6 @@ func OriginWarnings(entries []string) []string {
 // CheckOrigins returns what is wrong with a list of allowed origins, entry by
 // entry, or nil.
 func CheckOrigins(entries []string) error {
-	_, err := readOrigins(entries)
+	_, err := ReadOrigins(entries)
 	return err
 }

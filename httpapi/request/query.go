@@ -1,4 +1,4 @@
-package httpapi
+package request
 
 import (
 	"net/http"
@@ -8,8 +8,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 )
@@ -32,9 +30,9 @@ var tucked = regexp.MustCompile(`(?i)[?&;#](amp;|#38;)*(after|token|types|task_?
 // too early.
 var misplaced = regexp.MustCompile(`(?i)[?&;]|^(amp|#38)$`)
 
-// parseQuery reads a query to its end, or refuses it. net/url says no when it
+// ParseQuery reads a query to its end, or refuses it. net/url says no when it
 // meets a semicolon or a bad escape, and yet returns the rest.
-func parseQuery(raw string) (url.Values, error) {
+func ParseQuery(raw string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil || strings.Contains(raw, "#") { // a fragment is not for servers
 		return nil, errQuery
@@ -73,38 +71,24 @@ func holds(what *regexp.Regexp, text string) bool {
 	return what.MatchString(text)
 }
 
-// query returns the parameters of a request that withReadableQuery let pass.
-func query(r *http.Request) url.Values {
-	values, _ := parseQuery(r.URL.RawQuery) // it can be read
+// Query returns the parameters of a request that withReadableQuery let pass.
+func Query(r *http.Request) url.Values {
+	values, _ := ParseQuery(r.URL.RawQuery) // it can be read
 	return values
 }
 
-// withReadableQuery refuses, at every URL, a query that cannot be read to its
-// end.
-func (s *Server) withReadableQuery(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if _, err := parseQuery(c.Request().URL.RawQuery); err != nil {
-			if c.Path() == pathSocket || c.Path() == pathSocketQuery || c.Path() == pathStream {
-				s.metrics.refused(c.Request().Context(), err)
-			}
-			return err
-		}
-		return next(c)
-	}
-}
-
-// ignoreUnread lets parameters pass that nobody read, as feeds do, but for those
+// IgnoreUnread lets parameters pass that nobody read, as feeds do, but for those
 // that are meant to be known: After, taskId or after[]. It returns the refusal of
 // all faults, or nil.
-func (p *params) ignoreUnread() error {
+func (p *Params) IgnoreUnread() error {
 	for _, name := range p.unread() {
 		for _, known := range p.known {
 			if looksLike(name, known) {
-				p.refuse(repeatable(name), "this URL knows the parameter %s, which is written in just that way", known)
+				p.Refuse(repeatable(name), "this URL knows the parameter %s, which is written in just that way", known)
 			}
 		}
 	}
-	return p.refusal()
+	return p.Refusal()
 }
 
 // looksLike reports whether a name, or a part of it that stands by itself, is a

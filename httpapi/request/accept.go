@@ -1,4 +1,4 @@
-package httpapi
+package request
 
 import (
 	"mime"
@@ -11,16 +11,16 @@ import (
 
 // Media types that the API speaks.
 const (
-	typeJSON   = "application/json"
-	typeNDJSON = "application/x-ndjson"
-	typeCSV    = "text/csv"
-	typeEvents = "text/event-stream"
+	TypeJSON        = "application/json"
+	TypeNDJSON      = "application/x-ndjson"
+	TypeCSV         = "text/csv"
+	TypeEventStream = "text/event-stream"
 )
 
-// negotiate returns the one of the offered media types that the request prefers,
+// Negotiate returns the one of the offered media types that the request prefers,
 // an earlier one where it does not care. It returns CodeNotAcceptable when it
 // wants none of them.
-func negotiate(r *http.Request, offered ...string) (string, error) {
+func Negotiate(r *http.Request, offered ...string) (string, error) {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(accept) == "" {
 		return offered[0], nil

@@ -1,0 +1,61 @@
+package request
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestAllowance(t *testing.T) {
+	t.Parallel()
+	var a Allowance
+	start := time.Hour
+	for i := range 120 {
+		if a.Take(start, 120) > 0 {
+			t.Fatalf("message %d of a burst is refused, want 120", i+1)
+		}
+	}
+	if wait := a.Take(start, 120); wait != 500*time.Millisecond {
+		t.Error("message 121: want it to wait for half a second")
+	}
+	if a.Take(start+500*time.Millisecond, 120) > 0 {
+		t.Error("half a second later the next is refused, want it to pass")
+	}
+	if a.Take(start+501*time.Millisecond, 120) == 0 {
+		t.Error("another one passes at once, want it refused")
+	}
+	for range 1000 {
+		if a.Take(start, 0) > 0 {
+			t.Fatal("refused although there is no limit")
+		}
+	}
+}
+
+func TestRequestLimiter(t *testing.T) {
+	t.Parallel()
+	start := time.Hour
+	l := NewLimiter[string](60)
+	for i := range 60 {
+		if wait := l.Take(start, "alice"); wait != 0 {
+			t.Fatalf("request %d of a burst waits %v, want 60 at once", i, wait)
+		}
+	}
+	if wait := l.Take(start, "alice"); wait != time.Second {
+		t.Errorf("the next one waits %v, want 1s", wait)
+	}
+	if wait := l.Take(start, "alice"); wait != time.Second {
+		t.Errorf("a refusal makes the next one wait %v, want 1s still", wait)
+	}
+	if wait := l.Take(start+time.Second, "alice"); wait != 0 {
+		t.Errorf("a second later the next one waits %v, want 0", wait)
+	}
+	for i := range 3 * minSweep {
+		l.Take(start+time.Duration(i)*time.Second, fmt.Sprint("user-", i))
+	}
+	if got := len(l.used); got > minSweep {
+		t.Errorf("%d users are remembered, want at most %d", got, minSweep)
+	}
+	if wait := NewLimiter[string](0).Take(start, "alice"); wait != 0 {
+		t.Errorf("without a limit a request waits %v", wait)
+	}
+}

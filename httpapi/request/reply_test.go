@@ -1,0 +1,55 @@
+package request
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// takingWriter is a client that takes its time for each write.
+type takingWriter struct {
+	http.ResponseWriter
+	takes    time.Duration
+	deadline time.Time // for the last write
+}
+
+func (w *takingWriter) SetWriteDeadline(t time.Time) error {
+	w.deadline = t
+	return nil
+}
+
+func (w *takingWriter) Write(p []byte) (int, error) {
+	time.Sleep(w.takes)
+	return len(p), nil
+}
+
+// TestSlowExport: an export that finds little says little, and was cut off as if
+// its client took too little. What counts is how long the client is waited for.
+func TestSlowExport(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &takingWriter{}
+		p := Pace{Write: 5 * time.Second, Start: 30 * time.Second, Answer: time.Hour}
+		a := &Reply{ResponseWriter: w, out: http.NewResponseController(w), pace: p}
+		write := func() (left time.Duration) {
+			began := time.Now()
+			if _, err := a.Write([]byte("line\n")); err != nil {
+				t.Fatalf("write: %v", err)
+			}
+			return w.deadline.Sub(began)
+		}
+		write()
+		time.Sleep(5 * time.Minute) // the database is read
+		if got := write(); got != p.Write {
+			t.Errorf("after five minutes of reading a write has %v, want %v", got, p.Write)
+		}
+		w.takes = 4 * time.Second
+		for range 8 {
+			write()
+		}
+		if got := write(); got > 0 {
+			t.Errorf("a client that has been waited for half a minute has %v, want none", got)
+		}
+	})
+}
