@@ -32,9 +32,6 @@ type Figures struct {
 	// At 1 every NOTIFY fails; a session that listens and stays in a transaction
 	// makes it grow.
 	QueueUsage float64
-
-	// Partitions is how many numbered partitions the log has.
-	Partitions int
 }
 
 // The count begins where the last complete look did that is written down, and with
@@ -72,12 +69,7 @@ SELECT
            SELECT prepared
            FROM pg_prepared_xacts
            WHERE database = current_database()) AS writers),
-    pg_notification_queue_usage(),
-    (SELECT count(*)
-     FROM pg_inherits AS i
-     JOIN pg_class AS c ON c.oid = i.inhrelid
-     WHERE i.inhparent = 'taskfeed.events'::regclass
-       AND c.relname ~ '^events_[0-9]+$')`
+    pg_notification_queue_usage()`
 
 // Replication roles fire no ordinary triggers. A session that plays one is not seen
 // here; where all do by a setting, that is a hazard.
@@ -99,7 +91,7 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 		batch := &pgx.Batch{}
 		batch.Queue(pg.WalkIndexes)
 		batch.Queue(sqlFigures, pgx.NamedArgs{"most": maxDepth}).QueryRow(func(row pgx.Row) error {
-			return row.Scan(&f.BufferDepth, &age, &f.QueueUsage, &f.Partitions)
+			return row.Scan(&f.BufferDepth, &age, &f.QueueUsage)
 		})
 		return db.SendBatch(ctx, batch).Close()
 	})

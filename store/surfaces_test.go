@@ -194,8 +194,9 @@ func checkSurfaces() []surface {
 		{"ping", func(ctx context.Context, w *world) (any, error) { return nil, w.store.Ping(ctx) }},
 		{"figures", func(ctx context.Context, w *world) (any, error) {
 			f, err := w.store.Figures(ctx)
-			return fmt.Sprint(f.Partitions), err
+			return fmt.Sprint(f.BufferDepth), err
 		}},
+		{"temp file limit", func(ctx context.Context, w *world) (any, error) { return w.store.TempFileLimit(ctx) }},
 		{"hazards", func(ctx context.Context, w *world) (any, error) {
 			found, err := w.store.Hazards(ctx)
 			return fmt.Sprint(found), err

@@ -121,6 +121,7 @@ func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations
 		return nil, err
 	}
 	found = append(found, findIntruders(ctx, st)...)
+	found = append(found, findTempFileLimit(ctx, st)...)
 	if err := tryListen(ctx, st); err != nil {
 		found = append(found, migrations.Finding{Problem: true, Says: err.Error()})
 	}
@@ -137,6 +138,24 @@ func findIntruders(ctx context.Context, st *store.Store) (found []migrations.Fin
 		found = append(found, migrations.Finding{Says: fmt.Sprintf("who has the locks of servers cannot be read: %v", err)})
 	}
 	return found
+}
+
+// roomToSort is how much a session should be able to sort on disk: a backlog of about
+// a million changes.
+const roomToSort = 64 << 20
+
+// findTempFileLimit warns of a temp_file_limit at which sorting a large backlog fails.
+// The server then moves it in small parts, so that is not a problem.
+func findTempFileLimit(ctx context.Context, st *store.Store) []migrations.Finding {
+	limit, err := st.TempFileLimit(ctx)
+	switch {
+	case err != nil:
+		return []migrations.Finding{{Says: fmt.Sprintf("temp_file_limit cannot be read: %v", err)}}
+	case limit < 0 || limit >= roomToSort:
+		return nil
+	}
+	return []migrations.Finding{{Says: fmt.Sprintf("temp_file_limit is %d kB: a large backlog cannot be sorted on disk and is moved in small parts, "+
+		"which takes longer; set it to %d MB or more for the role of the server", limit>>10, roomToSort>>20)}}
 }
 
 // tryListen proves that notifications arrive; its error says what to do.
