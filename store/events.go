@@ -3,13 +3,13 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store/internal/eventlog"
 	"github.com/taskfeed/taskfeed/store/internal/pg"
+	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
 
 // maxPageBytes bounds the data of one page of events, by the measure of
@@ -17,96 +17,53 @@ import (
 // line: the page must arrive within the time of one statement.
 const maxPageBytes = 512 << 10
 
-// sqlPage ends a page before it grows too large. The first event always fits. It
-// says how many events there were to choose from, up to the limit.
-const sqlPage = `
+// pageStatement returns the statement of one page of a feed. It ends the page before
+// it grows too large; the first event always fits. Its rows end with how many events
+// there were to choose from, up to the limit.
+func pageStatement(f taskfeed.Filter) string {
+	conditions := []string{"id > @after"}
+	if narrowed(f) {
+		conditions = append(conditions, "type = ANY (@types::text[])", "id <= @reach")
+	}
+	return `
 SELECT ` + eventlog.Scanned + `, candidates
 FROM (
     SELECT ` + eventlog.Columns + `, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
     FROM (
         SELECT ` + eventlog.Columns + `, ` + eventlog.DataSize + ` AS size
-        FROM ({feed}) AS feed
+        FROM (
+` + walk.Indent(3, walksOf(f, eventlog.Columns, "LIMIT @limit", conditions...)) + `) AS feed
         ORDER BY id
         LIMIT @limit) AS sized) AS summed
 WHERE earlier < @bytes
 ORDER BY id`
-
-// A feed is walked along one index or two, each in its order and up to the limit:
-// one scan with OR would have to choose between reading everybody's events and
-// sorting.
-const sqlFeedWalk = `
-    (SELECT ` + eventlog.Columns + `
-    FROM taskfeed.events
-    WHERE {base}id > @after{narrow}
-    ORDER BY {pin}id
-    LIMIT @limit)`
-
-// What a filter leaves out is scanned all the same. A read of a narrowed feed goes
-// no further than maxScan events of each walk, whatever it finds, so that one turn
-// at the log takes about as long as any other.
-const (
-	sqlFeedEnd = `
-    (SELECT id
-    FROM taskfeed.events
-    WHERE {base}id > @after
-    ORDER BY {pin}id
-    OFFSET @scan
-    LIMIT 1)`
-	sqlFeedReach = `
-SELECT coalesce(min(id), 0)
-FROM ({feed}) AS ends`
-	maxScan = 5000
-)
-
-// feedWalk is one way along an index: base is what the columns that it begins with
-// are held to, and pin those that are part of the order for the planner to take no
-// other index, see pinned. A walk of each owner is walked once for each of the
-// owners of the task.
-type feedWalk struct {
-	base, pin string
-	eachOwner bool
 }
 
-// walksOf returns how a feed is walked: along its task, along its user and the
-// broadcasts, or along all.
-func walksOf(f taskfeed.Filter) []feedWalk {
-	ofNobody := feedWalk{base: eventlog.OfTask + " AND user_id IS NULL AND ", pin: "task_id, user_id, "}
-	switch {
-	case f.TaskID != "" && f.All:
-		return []feedWalk{{eventlog.OfTask + " AND user_id = owner AND ", "task_id, ", true}, ofNobody}
-	case f.TaskID != "":
-		return []feedWalk{{eventlog.OfTask + " AND user_id = @user_id AND ", "task_id, ", false}, ofNobody}
-	case f.All:
-		return []feedWalk{{}}
+// maxScan is how many events a read of a narrowed feed passes in each walk, whatever
+// it finds: rows that the filter leaves out are read all the same, and one turn at the
+// log should take about as long as any other.
+const maxScan = 5000
+
+// reachStatement returns the statement that says how far a read of a narrowed feed
+// goes, 0 for to the end.
+func reachStatement(f taskfeed.Filter) string {
+	return `
+SELECT coalesce(min(id), 0)
+FROM (
+` + walk.Indent(1, walksOf(f, "id", "OFFSET @scan\nLIMIT 1", "id > @after")) + `) AS ends`
+}
+
+// walksOf returns the rows of a feed along its indexes, each up to a limit.
+func walksOf(f taskfeed.Filter, columns, limit string, conditions ...string) string {
+	var walks []string
+	for _, w := range eventlog.Walks(f, true) {
+		walks = append(walks, w.After(conditions...).Select(columns, eventlog.Table, walk.Ascending, limit))
 	}
-	return []feedWalk{{"user_id = ANY (ARRAY[@user_id::text]) AND ", "user_id, ", false}, {"user_id IS NULL AND ", "user_id, ", false}}
+	return walk.Union(walks)
 }
 
 // narrowed reports whether walks of a feed pass events that are not of it.
 func narrowed(f taskfeed.Filter) bool { return len(f.Types) > 0 }
-
-// feedOf puts the walks of a feed into a statement.
-func feedOf(f taskfeed.Filter, statement, part, narrow string) string {
-	var parts []string
-	for _, w := range walksOf(f) {
-		sql := strings.NewReplacer("{base}", w.base, "{pin}", w.pin, "{narrow}", narrow).Replace(part)
-		if w.eachOwner {
-			sql = eventlog.OfEachOwner(sql)
-		}
-		parts = append(parts, sql)
-	}
-	return strings.ReplaceAll(statement, "{feed}", strings.Join(parts, "\n    UNION ALL"))
-}
-
-func pageStatement(f taskfeed.Filter) string {
-	narrow := ""
-	if narrowed(f) {
-		narrow = ` AND type = ANY (@types::text[]) AND id <= @reach`
-	}
-	return feedOf(f, sqlPage, sqlFeedWalk, narrow)
-}
-
-func reachStatement(f taskfeed.Filter) string { return feedOf(f, sqlFeedReach, sqlFeedEnd, "") }
 
 func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
 	types := make([]string, 0, len(f.Types)) // a type that pgx knows without asking the database

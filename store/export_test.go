@@ -23,13 +23,16 @@ const (
 	SearchBlocks   = searchBlocks
 )
 
+// Feeds returns the pool that feeds are read through.
+func (s *Store) Feeds() *pg.Pool { return s.feeds }
+
 // Conn returns the session's connection. Use it while the session rests.
 func (s *Session) Conn() *pgx.Conn { return s.conn }
 
-// Seen returns the snapshot that bounds the next look.
-// PageSize is how many changes a look takes on.
+// PageSize is how many changes a look takes at most.
 func (s *Session) PageSize() int { return s.pages.look }
 
+// Seen returns the snapshot that bounds the next look.
 func (s *Session) Seen() string { return s.seen }
 
 // SetSeen makes the next look be bounded by a snapshot.

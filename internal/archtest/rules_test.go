@@ -19,13 +19,14 @@ var mayImport = map[string][]string{
 	"hub":        {root, "internal/fair"},
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
-	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "internal/dial", "internal/locks", "internal/pause"},
+	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause"},
 	"httpapi":    {root, "hub", "auth", "store/history", "internal/fair", "httpapi/contract", "httpapi/request", "internal/cache", "internal/logs", "internal/pause", "internal/wsframe"}, // of store/history the queries and their answers
 	"web":        {},
 
-	"store/history":           {root, "store/internal/eventlog", "store/internal/pg"},
-	"store/internal/eventlog": {root, "store/internal/pg"},
+	"store/history":           {root, "store/internal/eventlog", "store/internal/pg", "store/internal/walk"},
+	"store/internal/eventlog": {root, "store/internal/pg", "store/internal/walk"},
 	"store/internal/pg":       {root, "internal/dial"},
+	"store/internal/walk":     {},
 
 	"httpapi/contract":          {},
 	"httpapi/contract/generate": {},

@@ -5,6 +5,10 @@ package plans
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -84,8 +88,12 @@ func (s Statement) Plan(t testing.TB, conn *pgx.Conn) string {
 	if err != nil {
 		t.Fatalf("explain %s: %v", s.SQL, err)
 	}
-	return strings.Join(lines, "\n")
+	return recentTime.ReplaceAllString(strings.Join(lines, "\n"), "'…'::timestamp")
 }
+
+// recentTime is a time that depends on when a test runs, and none at the beginning or
+// the end of time.
+var recentTime = regexp.MustCompile(`'2\d{3}-[^']*'::timestamp`)
 
 func (s Statement) explain(ctx context.Context, conn *pgx.Conn, options string) (lines []string, err error) {
 	batch := &pgx.Batch{} // one transaction
@@ -103,7 +111,6 @@ func (s Statement) explain(ctx context.Context, conn *pgx.Conn, options string) 
 type Recorder struct {
 	mu         sync.Mutex
 	statements []Statement
-	settings   []string // of the batch that is being sent
 }
 
 // Watch returns a pool like this one whose statements are recorded. It is closed with
@@ -129,17 +136,17 @@ func (r *Recorder) Take() []Statement {
 	return taken
 }
 
-func (r *Recorder) note(sql string, args []any) {
+func (r *Recorder) note(settings []string, sql string, args []any) {
 	args = slices.DeleteFunc(slices.Clone(args), func(arg any) bool { _, mode := arg.(pgx.QueryExecMode); return mode })
-	r.statements = append(r.statements, Statement{sql, args, r.settings})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statements = append(r.statements, Statement{sql, args, settings})
 }
 
 // TraceQueryStart is of [pgx.QueryTracer].
 func (r *Recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if sql := strings.TrimSpace(d.SQL); strings.HasPrefix(sql, "SELECT") || strings.HasPrefix(sql, "WITH") {
-		r.note(d.SQL, d.Args)
+		r.note(nil, d.SQL, d.Args)
 	}
 	return ctx
 }
@@ -147,28 +154,90 @@ func (r *Recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.Trace
 // TraceQueryEnd is of [pgx.QueryTracer].
 func (r *Recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// TraceBatchStart is of [pgx.BatchTracer].
-func (r *Recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.settings = nil
+// TraceBatchStart is of [pgx.BatchTracer]. Here the statements still have the names
+// of their arguments.
+func (r *Recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceBatchStartData) context.Context {
+	var settings []string
+	for _, q := range d.Batch.QueuedQueries {
+		if strings.Contains(q.SQL, "set_config(") {
+			settings = append(settings, q.SQL)
+		} else {
+			r.note(slices.Clone(settings), q.SQL, q.Arguments)
+		}
+	}
 	return ctx
 }
 
 // TraceBatchQuery is of [pgx.BatchTracer].
-func (r *Recorder) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBatchQueryData) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if strings.Contains(d.SQL, "set_config(") {
-		r.settings = append(r.settings, d.SQL)
-		return
-	}
-	r.note(d.SQL, d.Args)
-}
+func (r *Recorder) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
 
 // TraceBatchEnd is of [pgx.BatchTracer].
-func (r *Recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.settings = nil
+func (r *Recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
+
+// Golden compares statements and their plans with a file that people read, or writes
+// it. The plans are those of the server version that the file names: with another
+// one the statements alone are compared.
+func Golden(t testing.TB, conn *pgx.Conn, file, title string, statements []Statement, update bool) {
+	t.Helper()
+	var now int
+	if err := conn.QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int / 10000").Scan(&now); err != nil {
+		t.Fatal(err)
+	}
+	with := now == goldenVersion
+	var text strings.Builder
+	fmt.Fprintf(&text, "-- %s\n", title)
+	for _, s := range statements {
+		fmt.Fprintf(&text, "\n%s;\n", strings.TrimSpace(s.SQL))
+		if with {
+			fmt.Fprintf(&text, "\n-- %s\n", strings.ReplaceAll(s.Plan(t, conn), "\n", "\n-- "))
+		}
+	}
+	if update && with {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (-update writes it)", err)
+	}
+	compare(t, file, text.String(), string(want), with)
+}
+
+// goldenVersion is the server version of the plans in golden files.
+const goldenVersion = 15
+
+// compare reports the first line that differs. Without plans it leaves theirs out.
+func compare(t testing.TB, file, got, want string, plans bool) {
+	t.Helper()
+	gotLines, wantLines := lines(got, plans), lines(want, plans)
+	for i := range max(len(gotLines), len(wantLines)) {
+		g, w := at(gotLines, i), at(wantLines, i)
+		if g != w {
+			t.Errorf("%s would have\n  %s\nnot\n  %s\n(-update writes it)", file, g, w)
+			return
+		}
+	}
+}
+
+// lines returns the lines of a golden file that are not empty. The first comment is
+// the title, the others are plans.
+func lines(text string, plans bool) (kept []string) {
+	for i, line := range strings.Split(text, "\n") {
+		if line != "" && (plans || i == 0 || !strings.HasPrefix(line, "--")) {
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}
+
+func at(lines []string, i int) string {
+	if i < len(lines) {
+		return lines[i]
+	}
+	return "(nothing)"
 }

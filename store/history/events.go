@@ -15,6 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store/internal/eventlog"
 	"github.com/taskfeed/taskfeed/store/internal/pg"
+	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
 
 // eventList is a query for events in normal form, checked, and how it is read.
@@ -22,7 +23,7 @@ type eventList struct {
 	q           EventQuery
 	fingerprint uint64
 	byTime      bool
-	desc        bool
+	direction   walk.Direction
 	args        pgx.NamedArgs // but for the place, the limit, the bytes and the scan
 }
 
@@ -31,16 +32,20 @@ func newEventList(q EventQuery) (*eventList, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &eventList{q: q, fingerprint: fingerprint(q), desc: q.Sort == SortIDDesc, byTime: q.Time != TimeRange{},
+	direction := walk.Ascending
+	if q.Sort == SortIDDesc {
+		direction = walk.Descending
+	}
+	return &eventList{q: q, fingerprint: fingerprint(q), direction: direction, byTime: q.Time != TimeRange{},
 		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
 }
 
 // listedEvent is eventlog.Scanned without the data of a row that only ends a walk.
 var listedEvent = strings.Replace(eventlog.Scanned, " data,", " CASE WHEN fits THEN data END AS data,", 1)
 
-// statement returns the SQL of a page in one order along some walks.
-func (l *eventList) statement(order string, walks []walk) string {
-	return list{table: "taskfeed.events", raw: eventlog.Columns, columns: listedEvent, size: eventlog.DataSize, order: order, desc: l.desc, walks: walks}.statement()
+// pageBy says how a page in one order is read.
+func (l *eventList) pageBy(columns ...string) walk.Page {
+	return walk.Page{Table: eventlog.Table, Columns: eventlog.Columns, Scanned: listedEvent, Size: eventlog.DataSize, By: columns, Direction: l.direction}
 }
 
 // normalEventQuery checks all but After and Limit, which it leaves out.
@@ -71,25 +76,10 @@ func normalEventQuery(q EventQuery) (_ EventQuery, err error) {
 	return q, err
 }
 
-// walks returns the ways to what the list is of, each in the order of ids: along
-// one task's owners or one of them, along one user and perhaps the broadcasts, or
-// along all. Nothing is left out on the way.
-func (l *eventList) walks() []walk {
-	switch {
-	case l.q.TaskID != "" && l.q.UserID != "":
-		return []walk{{where: []string{eventlog.OfTask, "user_id = @user_id"}, order: "task_id{desc}, id{desc}"}}
-	case l.q.TaskID != "":
-		return []walk{{where: []string{eventlog.OfTask, "user_id = owner"}, order: "task_id{desc}, id{desc}", eachOwner: true},
-			{where: []string{eventlog.OfTask, "user_id IS NULL"}, order: "task_id{desc}, user_id{desc}, id{desc}"}}
-	case l.q.UserID == "":
-		return []walk{{order: "id{desc}"}}
-	}
-	walks := []walk{pinned("user_id", "@user_id", "id")}
-	if l.q.IncludeBroadcast {
-		// Ordered by user_id too, all of them null, for the index to have this order.
-		walks = append(walks, walk{where: []string{"user_id IS NULL"}, order: "user_id{desc}, id{desc}"})
-	}
-	return walks
+// walks returns the indexes that have the list's events in the order of ids, and no
+// others.
+func (l *eventList) walks() []walk.Walk {
+	return eventlog.Walks(taskfeed.Filter{UserID: l.q.UserID, All: l.q.UserID == "", TaskID: l.q.TaskID}, l.q.IncludeBroadcast || l.q.UserID == "")
 }
 
 // types returns the condition of the types, if any.
@@ -102,7 +92,7 @@ func (l *eventList) types() []string {
 
 // times returns the conditions that hold a page to the range, after the place.
 func (l *eventList) times() []string {
-	conditions := []string{"(created_at, id) {>} (@at, @id)"}
+	conditions := []string{"(created_at, id) " + l.direction.Later + " (@at, @id)"}
 	if !l.q.Time.From.IsZero() {
 		conditions = append(conditions, "created_at >= @from")
 	}
@@ -114,66 +104,61 @@ func (l *eventList) times() []string {
 
 // byID returns the statement of a page by id.
 func (l *eventList) byID() string {
-	walks := l.walks()
-	for i := range walks {
-		walks[i].where = append(walks[i].where, "id {>} @id")
-		walks[i].narrow = l.types()
+	page := l.pageBy("id")
+	var walks []string
+	for _, w := range l.walks() {
+		walks = append(walks, narrowed(page, w.After("id "+l.direction.Later+" @id"), l.types()))
 	}
-	return l.statement("id{desc}", walks)
+	return page.Of(walks...)
 }
 
-const orderByTime = "created_at{desc}, id{desc}"
+// narrowed is a walk whose rows have to meet conditions, if there are any.
+func narrowed(page walk.Page, w walk.Walk, conditions []string) string {
+	if len(conditions) == 0 {
+		return page.Plain(w)
+	}
+	return page.Narrow(w, conditions)
+}
 
-// alongTime returns the statement of a page by time: along everybody's events of
-// the range, of which those of the list are taken.
+// alongTime returns the statement of a page by time that reads everybody's events of
+// the range and keeps those of the list.
 func (l *eventList) alongTime() string {
-	w := walk{where: l.times(), narrow: l.types(), order: orderByTime}
+	conditions := l.types()
 	if l.q.TaskID != "" {
-		w.narrow = append(w.narrow, "task_id = @task_id")
+		conditions = append(conditions, "task_id = @task_id")
 	}
 	if l.q.IncludeBroadcast {
-		w.narrow = append(w.narrow, "(user_id = @user_id OR user_id IS NULL)")
+		conditions = append(conditions, "(user_id = @user_id OR user_id IS NULL)")
 	} else if l.q.UserID != "" {
-		w.narrow = append(w.narrow, "user_id = @user_id")
+		conditions = append(conditions, "user_id = @user_id")
 	}
-	return l.statement(orderByTime, []walk{w})
+	page := l.pageBy("created_at", "id")
+	return page.Of(narrowed(page, walk.Walk{Where: l.times(), By: page.By}, conditions))
 }
 
-// sorted returns the statement of a page by time where the list is of few events:
-// all of them, of which those of the range are taken.
+// sorted returns the statement of a page by time that reads all events of a list which
+// has few, and sorts those of the range.
 func (l *eventList) sorted() string {
-	walks := l.walks()
-	for i := range walks {
-		walks[i].narrow, walks[i].sorted = append(l.times(), l.types()...), true
+	page := l.pageBy("created_at", "id")
+	var walks []string
+	for _, w := range l.walks() {
+		walks = append(walks, page.Sorted(w, append(l.times(), l.types()...)))
 	}
-	return l.statement(orderByTime, walks)
+	return page.Of(walks...)
 }
 
-// sqlMany asks whether a walk passes more than so many rows.
-const sqlMany = `EXISTS (
-    SELECT
-    FROM {walk} AS walked
-    OFFSET @scan)`
-
-const sqlManyWalk = `
-    (SELECT id
-    FROM taskfeed.events
-    WHERE {where}
-    ORDER BY {order}
-    LIMIT @scan + 1)`
-
-// many returns the statement that says whether the list is of too many events to
-// be sorted.
+// many returns the statement that says whether a list has too many events to be
+// sorted.
 func (l *eventList) many() string {
 	var parts []string
 	for _, w := range l.walks() {
-		sql := strings.NewReplacer("{where}", strings.Join(w.where, " AND "), "{order}", w.order).Replace(sqlManyWalk)
-		if w.eachOwner {
-			sql = eventlog.OfEachOwner(sql)
-		}
-		parts = append(parts, strings.ReplaceAll(sqlMany, "{walk}", sql))
+		parts = append(parts, `EXISTS (
+    SELECT
+    FROM (
+`+walk.Indent(2, w.Select("id", eventlog.Table, l.direction, "LIMIT @scan + 1"))+`) AS walked
+    OFFSET @scan)`)
 	}
-	return directed("SELECT "+strings.Join(parts, " OR "), l.desc)
+	return "SELECT " + strings.Join(parts, " OR ")
 }
 
 // way returns the statement of a page. By time there are two ways: what belongs to
@@ -198,9 +183,9 @@ func (l *eventList) way(ctx context.Context, db pg.Querier, args pgx.NamedArgs) 
 
 // start reads where the page after a token begins.
 func (l *eventList) start(after string) (at time.Time, id int64, err error) {
-	p := startOf(l.desc)
+	p := startOf(l.direction)
 	if after == "" {
-		if l.desc {
+		if l.direction == walk.Descending {
 			return p.at, taskfeed.MaxID + 1, nil
 		}
 		return p.at, 0, nil

@@ -8,10 +8,19 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
+// taskRaw are the columns of tasks as they are stored.
 const taskRaw = `id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour`
 
-var taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress, ` + shown("message", "''") + `, ` + shown("result", "NULL") + `, ` +
-	shown("error", "''") + `, version, created_at, updated_at, array_remove(ARRAY[` + cut("message") + `, ` + cut("result") + `, ` + cut("error") + `], NULL) AS truncated`
+// taskColumns are taskRaw as scanTask takes them.
+var taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress,
+    ` + shown("message", "''") + `,
+    ` + shown("result", "NULL") + `,
+    ` + shown("error", "''") + `,
+    version, created_at, updated_at,
+    array_remove(ARRAY[
+        ` + cut("message") + `,
+        ` + cut("result") + `,
+        ` + cut("error") + `], NULL) AS truncated`
 
 // Lists leave out fields that are large, so that neither a page nor an export can
 // be: a page is one of many, and who wants the whole of a task asks for that task.

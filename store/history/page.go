@@ -12,15 +12,9 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/internal/eventlog"
 	"github.com/taskfeed/taskfeed/store/internal/pg"
+	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
-
-// Lists are read along an index, page by page: a page begins after the place of
-// the item that ended the one before, so it costs the same however deep it lies,
-// and what is written meanwhile moves nothing. Where a filter leaves out what an
-// index has in between, a page ends after so many rows, whatever it found, and the
-// next one goes on from there.
 
 const (
 	maxListBytes   = 4 << 20 // of data in one page of a list, by the measure of sqlSize and in fact
@@ -29,131 +23,6 @@ const (
 	maxTypes       = 100     // in one query
 	maxListScan    = 50_000  // rows that a walk may pass for one page
 )
-
-// sqlListPage ends a page before it grows too large; the first item always fits.
-// It says how many rows there were to choose from: one more than asked for when
-// there are more.
-const sqlListPage = `
-SELECT {columns}, candidates, fits, ends
-FROM (
-    SELECT *, sum(size) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
-    FROM (
-        SELECT *, CASE WHEN fits THEN {size} ELSE 0 END AS size
-        FROM ({walks}) AS walked
-        ORDER BY {order}
-        LIMIT @limit + 1) AS sized) AS summed
-WHERE earlier < @bytes
-ORDER BY {order}
-LIMIT @limit`
-
-// sqlWalk is one way along one index.
-const sqlWalk = `
-    (SELECT {raw}, true AS fits, false AS ends
-    FROM {table}
-    WHERE {where}
-    ORDER BY {order}
-    LIMIT @limit + 1)`
-
-// sqlNarrowWalk passes rows that a filter leaves out, but no more than so many.
-// The row where it ends is there whether it fits or not: the page ends with it.
-const sqlNarrowWalk = `
-    (SELECT {raw}, fits, ends
-    FROM (
-        SELECT {raw}, ({narrow}) IS TRUE AS fits, row_number() OVER (ORDER BY {order}) = @scan AS ends
-        FROM (
-            SELECT {raw}
-            FROM {table}
-            WHERE {where}
-            ORDER BY {order}
-            LIMIT @scan) AS scanned) AS numbered
-    WHERE fits OR ends
-    ORDER BY {order}
-    LIMIT @limit + 1)`
-
-// sqlSortedWalk sorts all that an index has, where that is known to be little.
-const sqlSortedWalk = `
-    (SELECT {raw}, true AS fits, false AS ends
-    FROM (
-        SELECT {raw}
-        FROM {table}
-        WHERE {where}
-        ORDER BY {order}
-        LIMIT @scan) AS scanned
-    WHERE {narrow}
-    ORDER BY {sorted}
-    LIMIT @limit + 1)`
-
-// list says how pages of one list are put together. In its SQL the marks {>},
-// {<=} and {desc} stand for what depends on the direction.
-type list struct {
-	table   string
-	raw     string // columns as they are stored
-	columns string // columns as they are scanned, made of raw
-	size    string // about how many bytes of a row vary
-	order   string // of the list
-	desc    bool
-	walks   []walk
-}
-
-// walk is part of a list: the rows that one index has in order, held to where, and
-// of those the ones that the narrow conditions leave. A sorted one has them in
-// the order of the list afterwards. One of each owner is walked once for each of
-// the owners of a task.
-type walk struct {
-	where     []string
-	narrow    []string
-	order     string
-	sorted    bool
-	eachOwner bool
-}
-
-// statement returns the SQL of one walk.
-func (w walk) statement(l list) string {
-	sql := sqlWalk
-	if w.sorted {
-		sql = sqlSortedWalk
-	} else if len(w.narrow) > 0 {
-		sql = sqlNarrowWalk
-	}
-	sql = strings.NewReplacer("{raw}", l.raw, "{table}", l.table, "{where}", strings.Join(w.where, "\n      AND "),
-		"{narrow}", strings.Join(w.narrow, " AND "), "{order}", w.order, "{sorted}", l.order).Replace(sql)
-	if w.eachOwner {
-		return eventlog.OfEachOwner(sql)
-	}
-	return sql
-}
-
-// statement returns the SQL of a page.
-func (l list) statement() string {
-	walks := make([]string, len(l.walks))
-	for i, w := range l.walks {
-		walks[i] = w.statement(l)
-	}
-	return directed(strings.NewReplacer("{columns}", l.columns, "{size}", l.size, "{order}", l.order,
-		"{walks}", strings.Join(walks, "\n    UNION ALL")).Replace(sqlListPage), l.desc)
-}
-
-// directed replaces the marks that depend on the direction.
-func directed(sql string, desc bool) string {
-	if desc {
-		return strings.NewReplacer("{>}", "<", "{<=}", ">=", "{desc}", " DESC").Replace(sql)
-	}
-	return strings.NewReplacer("{>}", ">", "{<=}", "<=", "{desc}", "").Replace(sql)
-}
-
-// pinned walks an index in which column comes before keys, where column has the
-// value of an argument. With a plain "=" the order by keys alone would do, and the
-// planner may prefer an index that begins with keys and look for matching rows on
-// its way, which takes for ever when there are none near where it begins. An array
-// of one value does not count as constant, so that column stays part of the order,
-// which this index alone has, while its rows are counted as those of a "=".
-func pinned(column, argument, keys string, where ...string) walk {
-	order := column + "{desc}"
-	for key := range strings.SplitSeq(keys, ", ") {
-		order += ", " + key + "{desc}"
-	}
-	return walk{order: order, where: append([]string{column + " = ANY (ARRAY[" + argument + "::text])"}, where...)}
-}
 
 // extent is how much a page may hold, and may take.
 type extent struct {
@@ -230,8 +99,8 @@ var (
 )
 
 // startOf returns the place before all items of a list.
-func startOf(desc bool) place {
-	if desc {
+func startOf(d walk.Direction) place {
+	if d == walk.Descending {
 		return placeLast
 	}
 	return placeFirst

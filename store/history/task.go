@@ -18,7 +18,11 @@ import (
 // pieces by TaskText. A mark tells a text from any other that may stand in its
 // place by the time that its next piece is read.
 var sqlFindTask = `
-SELECT ` + taskColumns + `, ARRAY[` + mark("message") + `, ` + mark("result") + `, ` + mark("error") + `] AS marks
+SELECT ` + taskColumns + `,
+    ARRAY[
+        ` + mark("message") + `,
+        ` + mark("result") + `,
+        ` + mark("error") + `] AS marks
 FROM taskfeed.tasks
 WHERE id = @id`
 

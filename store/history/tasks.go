@@ -12,6 +12,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/store/internal/eventlog"
 	"github.com/taskfeed/taskfeed/store/internal/pg"
+	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
 
 // An hour is indexed because updated_at itself changes with every progress
@@ -23,12 +24,13 @@ const (
 	hourOfTo    = `taskfeed.hour_of(@updated_to)`
 )
 
-// What follows a place. The planner takes conditions to be independent; what
-// hides in the NOT it does not count a second time.
-const afterCreated = `(created_at, id) {>} (@at, @key)`
-
-var afterUpdated = []string{"updated_hour {>}= " + hourOfPlace,
-	"NOT (updated_hour = " + hourOfPlace + " AND (updated_at, id) {<=} (@at, @key))"}
+// afterUpdated are the conditions of what comes after a place in a list by updated.
+// The planner takes conditions to be independent and would multiply the selectivities
+// of the hour and of the time; inside NOT it does not.
+func afterUpdated(d walk.Direction) []string {
+	return []string{"updated_hour " + d.LaterOrAt + " " + hourOfPlace,
+		"NOT (updated_hour = " + hourOfPlace + " AND (updated_at, id) " + d.EarlierOrAt + " (@at, @key))"}
+}
 
 // The planner takes this to be true of many rows, and so walks the index until it
 // has found enough. A LIKE it would take to be true of few, whatever they hold, and
@@ -40,7 +42,7 @@ type taskList struct {
 	q           TaskQuery
 	fingerprint uint64
 	byUpdated   bool
-	desc        bool
+	direction   walk.Direction
 	statement   string
 	args        pgx.NamedArgs // but for the place, the limit and the bytes
 }
@@ -53,14 +55,25 @@ func newTaskList(q TaskQuery) (*taskList, error) {
 	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "text": q.Text,
 		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
 	l.byUpdated = q.Sort == SortUpdated || q.Sort == SortUpdatedDesc
-	l.desc = q.Sort == SortCreatedDesc || q.Sort == SortUpdatedDesc
-	how := list{table: "taskfeed.tasks", raw: taskRaw, columns: taskColumns, size: taskSize,
-		order: "created_at{desc}, id{desc}", desc: l.desc, walks: l.walks()}
-	if l.byUpdated {
-		how.order = "updated_hour{desc}, updated_at{desc}, id{desc}"
+	l.direction = walk.Ascending
+	if q.Sort == SortCreatedDesc || q.Sort == SortUpdatedDesc {
+		l.direction = walk.Descending
 	}
-	l.statement = how.statement()
+	page := walk.Page{Table: "taskfeed.tasks", Columns: taskRaw, Scanned: taskColumns, Size: taskSize, By: l.by(), Direction: l.direction}
+	var walks []string
+	for _, w := range l.walks() {
+		walks = append(walks, page.Plain(w.After(l.conditions()...)))
+	}
+	l.statement = page.Of(walks...)
 	return l, nil
+}
+
+// by is the order of the list.
+func (l *taskList) by() []string {
+	if l.byUpdated {
+		return []string{"updated_hour", "updated_at", "id"}
+	}
+	return []string{"created_at", "id"}
 }
 
 // normalTaskQuery checks all but After and Limit, which it leaves out.
@@ -92,45 +105,29 @@ func normalTaskQuery(q TaskQuery) (_ TaskQuery, err error) {
 	return q, err
 }
 
-// walks returns the ways to read: along one user's tasks, along each status that
-// is asked for, or along all.
-func (l *taskList) walks() []walk {
-	where := l.narrowing()
-	statuses := "status = ANY (@statuses::text[])"
+// walks returns the indexes to read: that of one user's tasks, that of each status
+// which is asked for, or that of all tasks. There is none of a user's tasks by updated.
+func (l *taskList) walks() []walk.Walk {
 	switch {
-	case l.q.UserID != "":
-		if len(l.q.Statuses) > 0 {
-			l.args["statuses"] = texts(l.q.Statuses)
-			where = append(where, statuses)
-		}
-		if !l.byUpdated {
-			return []walk{pinned("user_id", "@user_id", "created_at, id", append(where, afterCreated)...)}
-		}
-		where = append(where, "user_id = @user_id")
-	case len(l.q.Statuses) > 0:
-		walks := make([]walk, len(l.q.Statuses))
+	case l.q.UserID != "" && !l.byUpdated:
+		return []walk.Walk{{Where: []string{walk.Pinned("user_id", "@user_id")}, By: append([]string{"user_id"}, l.by()...)}}
+	case l.q.UserID == "" && len(l.q.Statuses) > 0:
+		walks := make([]walk.Walk, len(l.q.Statuses))
 		for i, s := range l.q.Statuses {
 			argument := fmt.Sprintf("status_%d", i)
 			l.args[argument] = string(s)
-			if l.byUpdated {
-				walks[i] = pinned("status", "@"+argument, "updated_hour, updated_at, id", append(slices.Clone(where), afterUpdated...)...)
-			} else {
-				walks[i] = pinned("status", "@"+argument, "created_at, id", append(slices.Clone(where), afterCreated)...)
-			}
+			walks[i] = walk.Walk{Where: []string{walk.Pinned("status", "@"+argument)}, By: append([]string{"status"}, l.by()...)}
 		}
 		return walks
 	}
-	if l.byUpdated {
-		return []walk{{where: append(where, afterUpdated...), order: "updated_hour{desc}, updated_at{desc}, id{desc}"}}
-	}
-	return []walk{{where: append(where, afterCreated), order: "created_at{desc}, id{desc}"}}
+	return []walk.Walk{{By: l.by()}}
 }
 
-// narrowing returns the conditions that every walk has in common.
-func (l *taskList) narrowing() (where []string) {
+// conditions returns those that every walk has in common.
+func (l *taskList) conditions() (all []string) {
 	add := func(given bool, conditions ...string) {
 		if given {
-			where = append(where, conditions...)
+			all = append(all, conditions...)
 		}
 	}
 	add(l.q.Kind != "", "kind = @kind")
@@ -139,7 +136,15 @@ func (l *taskList) narrowing() (where []string) {
 	add(!l.q.Created.To.IsZero(), "created_at < @created_to")
 	add(!l.q.Updated.From.IsZero(), "updated_at >= @updated_from", "updated_hour >= "+hourOfFrom)
 	add(!l.q.Updated.To.IsZero(), "updated_at < @updated_to", "updated_hour <= "+hourOfTo)
-	return where
+	if l.q.UserID != "" {
+		l.args["statuses"] = texts(l.q.Statuses)
+		add(len(l.q.Statuses) > 0, "status = ANY (@statuses::text[])")
+		add(l.byUpdated, "user_id = @user_id")
+	}
+	if l.byUpdated {
+		return append(all, afterUpdated(l.direction)...)
+	}
+	return append(all, "(created_at, id) "+l.direction.Later+" (@at, @key)")
 }
 
 // texts is for arguments: without prepared statements pgx knows plain strings only.
@@ -154,7 +159,7 @@ func texts[S ~string](named []S) []string {
 // start reads where the page after a token begins.
 func (l *taskList) start(after string) (place, error) {
 	if after == "" {
-		return startOf(l.desc), nil
+		return startOf(l.direction), nil
 	}
 	return parseToken(after, l.fingerprint)
 }

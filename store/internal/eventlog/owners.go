@@ -1,45 +1,44 @@
 package eventlog
 
-import "strings"
+import "github.com/taskfeed/taskfeed/store/internal/walk"
 
-// Who may see all reads a task whoever it belongs or belonged to. The index that
-// holds a task's events has them by owner, for a user's reads to pass nobody
-// else's. So the owners are found first, in one step each and not in one for each
-// event, and then each one's events are walked.
+// A principal who may see everything reads a task whoever owns or owned it. The index
+// of a task's events has them by owner, so that the reads of one user do not pass the
+// events of others. So the owners are found first, with one step for each of them and
+// not for each event, and then the events of each owner are walked.
 
-// OfTask holds a walk to one task, see pinned. Where the owner is held to a
-// value too, a plain "=" will do for that: the order by the task is enough for no
-// other index to have it.
-const OfTask = `task_id = ANY (ARRAY[@task_id::text])`
+// ofTask holds a walk to one task. Beside it a plain "=" will do for the owner: no
+// other index has the order by task.
+var ofTask = walk.Pinned("task_id", "@task_id")
 
-// sqlOwners yields the owners of a task one after the other, and a null at last,
-// whose events are not among those of an owner.
-const sqlOwners = `
-        WITH RECURSIVE owners AS (
-            (SELECT user_id AS owner
-            FROM taskfeed.events
-            WHERE ` + OfTask + `
-              AND user_id IS NOT NULL
-            ORDER BY task_id, user_id
-            LIMIT 1)
-            UNION ALL
-            SELECT (
-                SELECT user_id
-                FROM taskfeed.events
-                WHERE ` + OfTask + `
-                  AND user_id > owner
-                ORDER BY task_id, user_id
-                LIMIT 1)
-            FROM owners
-            WHERE owner IS NOT NULL)
-        SELECT owner
-        FROM owners`
+// sqlOwners yields the owners of a task one after the other, and a null at the end,
+// which no walk of an owner matches.
+var sqlOwners = `WITH RECURSIVE owners AS (
+    (SELECT user_id AS owner
+    FROM taskfeed.events
+    WHERE ` + ofTask + `
+      AND user_id IS NOT NULL
+    ORDER BY task_id, user_id
+    LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT user_id
+        FROM taskfeed.events
+        WHERE ` + ofTask + `
+          AND user_id > owner
+        ORDER BY task_id, user_id
+        LIMIT 1)
+    FROM owners
+    WHERE owner IS NOT NULL)
+SELECT owner
+FROM owners`
 
-const sqlOfEachOwner = `
-    (SELECT walked.*
-    FROM (` + sqlOwners + `) AS owners
-    CROSS JOIN LATERAL {walk} AS walked)`
-
-// OfEachOwner returns the SQL of a walk once for each owner of a task. It may
-// name the owner, and stands in brackets.
-func OfEachOwner(walk string) string { return strings.ReplaceAll(sqlOfEachOwner, "{walk}", walk) }
+// forEachOwner returns the SQL of a walk, which may name the owner, once for each
+// owner of a task.
+func forEachOwner(sql string) string {
+	return `(SELECT walked.*
+FROM (
+` + walk.Indent(1, sqlOwners) + `) AS owners
+CROSS JOIN LATERAL (
+` + walk.Indent(1, sql) + `) AS walked)`
+}

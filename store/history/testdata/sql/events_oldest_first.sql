@@ -1,0 +1,33 @@
+-- A page of a list of events: oldest_first.
+
+SELECT id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, type, coalesce(version, 0) AS version, CASE WHEN fits THEN data END AS data, created_at, candidates, fits, ends
+FROM (
+    SELECT id, user_id, task_id, type, version, data, created_at, fits, ends, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
+    FROM (
+        SELECT id, user_id, task_id, type, version, data, created_at, fits, ends, CASE WHEN fits THEN least(pg_column_size(data) * CASE WHEN pg_column_compression(data) IS NULL THEN 1 ELSE 16 END, 262144) ELSE 0 END AS size
+        FROM (
+            (SELECT id, user_id, task_id, type, version, data, created_at, true AS fits, false AS ends
+            FROM taskfeed.events
+            WHERE id > @id
+            ORDER BY id
+            LIMIT @limit + 1)) AS walked
+        ORDER BY id
+        LIMIT @limit + 1) AS sized) AS summed
+WHERE earlier < @bytes
+ORDER BY id
+LIMIT @limit;
+
+-- Limit
+--   ->  Subquery Scan on summed
+--         Filter: (summed.earlier < '4194304'::bigint)
+--         ->  WindowAgg
+--               ->  WindowAgg
+--                     ->  Limit
+--                           ->  Subquery Scan on walked
+--                                 ->  Limit
+--                                       ->  Merge Append
+--                                             Sort Key: events.id
+--                                             ->  Index Scan using events_0_pkey on events_0 events_1
+--                                                   Index Cond: (id > '0'::bigint)
+--                                             ->  Index Scan using events_default_pkey on events_default events_2
+--                                                   Index Cond: (id > '0'::bigint)

@@ -1,0 +1,112 @@
+-- A page of a list of events: types_task.
+
+SELECT id, coalesce(user_id, '') AS user_id, coalesce(task_id, '') AS task_id, type, coalesce(version, 0) AS version, CASE WHEN fits THEN data END AS data, created_at, candidates, fits, ends
+FROM (
+    SELECT id, user_id, task_id, type, version, data, created_at, fits, ends, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
+    FROM (
+        SELECT id, user_id, task_id, type, version, data, created_at, fits, ends, CASE WHEN fits THEN least(pg_column_size(data) * CASE WHEN pg_column_compression(data) IS NULL THEN 1 ELSE 16 END, 262144) ELSE 0 END AS size
+        FROM (
+            (SELECT walked.*
+            FROM (
+                WITH RECURSIVE owners AS (
+                    (SELECT user_id AS owner
+                    FROM taskfeed.events
+                    WHERE task_id = ANY (ARRAY[@task_id::text])
+                      AND user_id IS NOT NULL
+                    ORDER BY task_id, user_id
+                    LIMIT 1)
+                    UNION ALL
+                    SELECT (
+                        SELECT user_id
+                        FROM taskfeed.events
+                        WHERE task_id = ANY (ARRAY[@task_id::text])
+                          AND user_id > owner
+                        ORDER BY task_id, user_id
+                        LIMIT 1)
+                    FROM owners
+                    WHERE owner IS NOT NULL)
+                SELECT owner
+                FROM owners) AS owners
+            CROSS JOIN LATERAL (
+                (SELECT id, user_id, task_id, type, version, data, created_at, fits, ends
+                FROM (
+                    SELECT id, user_id, task_id, type, version, data, created_at, (type = ANY (@types::text[])) IS TRUE AS fits, row_number() OVER (ORDER BY task_id DESC, id DESC) = @scan AS ends
+                    FROM (
+                        (SELECT id, user_id, task_id, type, version, data, created_at
+                        FROM taskfeed.events
+                        WHERE task_id = ANY (ARRAY[@task_id::text])
+                          AND user_id = owner
+                          AND id < @id
+                        ORDER BY task_id DESC, id DESC
+                        LIMIT @scan)) AS scanned) AS numbered
+                WHERE fits OR ends
+                ORDER BY task_id DESC, id DESC
+                LIMIT @limit + 1)) AS walked)
+            UNION ALL
+            (SELECT id, user_id, task_id, type, version, data, created_at, fits, ends
+            FROM (
+                SELECT id, user_id, task_id, type, version, data, created_at, (type = ANY (@types::text[])) IS TRUE AS fits, row_number() OVER (ORDER BY task_id DESC, user_id DESC, id DESC) = @scan AS ends
+                FROM (
+                    (SELECT id, user_id, task_id, type, version, data, created_at
+                    FROM taskfeed.events
+                    WHERE task_id = ANY (ARRAY[@task_id::text])
+                      AND user_id IS NULL
+                      AND id < @id
+                    ORDER BY task_id DESC, user_id DESC, id DESC
+                    LIMIT @scan)) AS scanned) AS numbered
+            WHERE fits OR ends
+            ORDER BY task_id DESC, user_id DESC, id DESC
+            LIMIT @limit + 1)) AS walked
+        ORDER BY id DESC
+        LIMIT @limit + 1) AS sized) AS summed
+WHERE earlier < @bytes
+ORDER BY id DESC
+LIMIT @limit;
+
+-- Limit
+--   ->  Subquery Scan on summed
+--         Filter: (summed.earlier < '4194304'::bigint)
+--         ->  WindowAgg
+--               ->  WindowAgg
+--                     ->  Limit
+--                           ->  Sort
+--                                 Sort Key: numbered.id DESC
+--                                 ->  Result
+--                                       ->  Append
+--                                             ->  Nested Loop
+--                                                   ->  CTE Scan on owners
+--                                                         CTE owners
+--                                                           ->  Recursive Union
+--                                                                 ->  Subquery Scan on "*SELECT* 1"
+--                                                                       ->  Limit
+--                                                                             ->  Merge Append
+--                                                                                   Sort Key: events_6.task_id, events_6.user_id
+--                                                                                   ->  Index Only Scan using events_0_task_id_user_id_id_idx on events_0 events_7
+--                                                                                         Index Cond: ((task_id = ANY ('{short}'::text[])) AND (user_id IS NOT NULL))
+--                                                                                   ->  Index Only Scan using events_default_task_id_user_id_id_idx on events_default events_8
+--                                                                                         Index Cond: ((task_id = ANY ('{short}'::text[])) AND (user_id IS NOT NULL))
+--                                                                 ->  WorkTable Scan on owners owners_1
+--                                                                       Filter: (owner IS NOT NULL)
+--                                                   ->  Limit
+--                                                         ->  Subquery Scan on numbered
+--                                                               Filter: (numbered.fits OR numbered.ends)
+--                                                               ->  WindowAgg
+--                                                                     ->  Subquery Scan on scanned
+--                                                                           ->  Limit
+--                                                                                 ->  Merge Append
+--                                                                                       Sort Key: events.task_id DESC, events.id DESC
+--                                                                                       ->  Index Scan Backward using events_0_task_id_user_id_id_idx on events_0 events_1
+--                                                                                             Index Cond: ((task_id = ANY ('{short}'::text[])) AND (user_id = owners.owner) AND (id < '9007199254740992'::bigint))
+--                                                                                       ->  Index Scan Backward using events_default_task_id_user_id_id_idx on events_default events_2
+--                                                                                             Index Cond: ((task_id = ANY ('{short}'::text[])) AND (user_id = owners.owner) AND (id < '9007199254740992'::bigint))
+--                                             ->  Limit
+--                                                   ->  Subquery Scan on numbered_1
+--                                                         Filter: (numbered_1.fits OR numbered_1.ends)
+--                                                         ->  WindowAgg
+--                                                               ->  Limit
+--                                                                     ->  Merge Append
+--                                                                           Sort Key: events_3.task_id DESC, events_3.user_id DESC, events_3.id DESC
+--                                                                           ->  Index Scan Backward using events_0_task_id_user_id_id_idx on events_0 events_4
+--                                                                                 Index Cond: ((task_id = ANY ('{short}'::text[])) AND (user_id IS NULL) AND (id < '9007199254740992'::bigint))
+--                                                                           ->  Index Scan Backward using events_default_task_id_user_id_id_idx on events_default events_5
+--                                                                                 Index Cond: ((task_id = ANY ('{short}'::text[])) AND (user_id IS NULL) AND (id < '9007199254740992'::bigint))

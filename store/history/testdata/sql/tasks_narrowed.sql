@@ -1,0 +1,64 @@
+-- A page of a list of tasks: narrowed.
+
+SELECT id, user_id, coalesce(kind, '') AS kind, status, progress,
+    CASE WHEN pg_column_compression(message) IS NULL AND coalesce(pg_column_size(message), 0) <= 131072 OR pg_column_size(message) <= 1048576 AND octet_length(message::text) <= 1048576 THEN coalesce(message, '') ELSE '' END AS message,
+    CASE WHEN pg_column_compression(result) IS NULL AND coalesce(pg_column_size(result), 0) <= 131072 OR pg_column_size(result) <= 1048576 AND octet_length(result::text) <= 1048576 THEN coalesce(result, NULL) ELSE NULL END AS result,
+    CASE WHEN pg_column_compression(error) IS NULL AND coalesce(pg_column_size(error), 0) <= 131072 OR pg_column_size(error) <= 1048576 AND octet_length(error::text) <= 1048576 THEN coalesce(error, '') ELSE '' END AS error,
+    version, created_at, updated_at,
+    array_remove(ARRAY[
+        CASE WHEN pg_column_compression(message) IS NULL AND coalesce(pg_column_size(message), 0) <= 131072 OR pg_column_size(message) <= 1048576 AND octet_length(message::text) <= 1048576 THEN NULL ELSE 'message' END,
+        CASE WHEN pg_column_compression(result) IS NULL AND coalesce(pg_column_size(result), 0) <= 131072 OR pg_column_size(result) <= 1048576 AND octet_length(result::text) <= 1048576 THEN NULL ELSE 'result' END,
+        CASE WHEN pg_column_compression(error) IS NULL AND coalesce(pg_column_size(error), 0) <= 131072 OR pg_column_size(error) <= 1048576 AND octet_length(error::text) <= 1048576 THEN NULL ELSE 'error' END], NULL) AS truncated, candidates, fits, ends
+FROM (
+    SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, fits, ends, sum(size) OVER (ORDER BY created_at DESC, id DESC ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
+    FROM (
+        SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, fits, ends, CASE WHEN fits THEN least(coalesce(pg_column_size(message) * CASE WHEN pg_column_compression(message) IS NULL THEN 1 ELSE 16 END, 0), 1048576) + least(coalesce(pg_column_size(result) * CASE WHEN pg_column_compression(result) IS NULL THEN 1 ELSE 16 END, 0), 1048576) + least(coalesce(pg_column_size(error) * CASE WHEN pg_column_compression(error) IS NULL THEN 1 ELSE 16 END, 0), 1048576) ELSE 0 END AS size
+        FROM (
+            (SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, true AS fits, false AS ends
+            FROM taskfeed.tasks
+            WHERE kind = @kind
+              AND (strpos(lower(id), lower(@text)) > 0 OR strpos(lower(message), lower(@text)) > 0 OR strpos(lower(error), lower(@text)) > 0)
+              AND created_at >= @created_from
+              AND created_at < @created_to
+              AND updated_at >= @updated_from
+              AND updated_hour >= taskfeed.hour_of(@updated_from)
+              AND updated_at < @updated_to
+              AND updated_hour <= taskfeed.hour_of(@updated_to)
+              AND (created_at, id) < (@at, @key)
+            ORDER BY created_at DESC, id DESC
+            LIMIT @limit + 1)) AS walked
+        ORDER BY created_at DESC, id DESC
+        LIMIT @limit + 1) AS sized) AS summed
+WHERE earlier < @bytes
+ORDER BY created_at DESC, id DESC
+LIMIT @limit;
+
+-- Limit
+--   ->  Subquery Scan on summed
+--         Filter: (summed.earlier < '4194304'::bigint)
+--         ->  WindowAgg
+--               ->  WindowAgg
+--                     ->  Subquery Scan on sized
+--                           ->  Limit
+--                                 ->  Subquery Scan on walked
+--                                       ->  Limit
+--                                             ->  Sort
+--                                                   Sort Key: tasks.created_at DESC, tasks.id DESC
+--                                                   ->  Index Scan using tasks_updated_hour on tasks
+--                                                         Index Cond: ((updated_hour >= '…'::timestamp with time zone) AND (updated_hour <= '…'::timestamp with time zone))
+--                                                         Filter: ((created_at >= '…'::timestamp with time zone) AND (created_at < '…'::timestamp with time zone) AND (updated_at >= '…'::timestamp with time zone) AND (updated_at < '…'::timestamp with time zone) AND (kind = 'mail'::text) AND (ROW(created_at, id) < ROW('9999-01-01 00:00:00+00'::timestamp with time zone, ''::text)) AND ((strpos(lower(id), '99'::text) > 0) OR (strpos(lower(message), '99'::text) > 0) OR (strpos(lower(error), '99'::text) > 0)))
+
+SELECT greatest(expired_through, (
+    SELECT id
+    FROM taskfeed.events
+    ORDER BY id DESC
+    LIMIT 1))
+FROM taskfeed.log_state;
+
+-- Seq Scan on log_state
+--   InitPlan 1 (returns $0)
+--     ->  Limit
+--           ->  Merge Append
+--                 Sort Key: events.id DESC
+--                 ->  Index Only Scan Backward using events_0_pkey on events_0 events_1
+--                 ->  Index Only Scan Backward using events_default_pkey on events_default events_2
