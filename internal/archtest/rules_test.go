@@ -32,6 +32,8 @@ var mayImport = map[string][]string{
 	"httpapi/contract/generate": {},
 	"httpapi/request":           {root, "auth", "store/history", "internal/fair", "internal/logs"},
 
+	"deploy": {},
+
 	"cmd/taskfeed":     {anywhere},
 	"cmd/taskfeed-lab": {anywhere},
 
@@ -100,6 +102,7 @@ var homes = []home{
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "cmd/taskfeed"}},
+	{modules: []string{"github.com/prometheus/prometheus"}, tests: []string{"deploy"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
@@ -107,7 +110,7 @@ var homes = []home{
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
 	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"lab/contracttest"}},
-	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi/contract/generate"}, tests: []string{"cmd/taskfeed", "httpapi"}},
+	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi/contract/generate"}, tests: []string{"cmd/taskfeed", "deploy", "httpapi"}},
 }
 
 // standardOnly are promised to import nothing but the standard library and
