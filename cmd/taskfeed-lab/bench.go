@@ -21,12 +21,12 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure taskfeed on this machine, each figure beside its baseline",
-		Long: "bench starts a private Postgres and servers, measures, and prints a table. What\n" +
-			"counts are the ratios: the variants take turns in one run. It takes about eight\n" +
-			"minutes on two cores.\n\n" +
-			"With --database-url it measures in that database instead, with users and tasks\n" +
-			"of its own, bench-…, and tables in a schema of its own, and removes them\n" +
-			"afterwards. What would be in others' way is left out.\n\n" +
+		Long: "bench starts a private Postgres and servers, measures, and prints a table. Compare\n" +
+			"the ratios: the variants take turns in one run. It takes about eight minutes on\n" +
+			"two cores.\n\n" +
+			"With --database-url it measures in that database instead, with its own users and\n" +
+			"tasks, bench-…, and its own schema of tables, and removes them afterwards. It\n" +
+			"leaves out measurements that would disturb others.\n\n" +
 			"Measurements: " + strings.Join(bench.Names(), ", "),
 		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -55,19 +55,19 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&output, "output", "table", "table or json")
 	cli.CompleteFlag(cmd, "output", []string{"table", "json"})
-	flags.StringVar(&file, "report", "", "write the report as Markdown to this file, too, and name what is worse than in the one that is there")
-	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "measure in this database, which must have the present schema, instead of a private one")
+	flags.StringVar(&file, "report", "", "also write the report as Markdown to this file, with the figures that are worse than in its previous content")
+	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "measure in this database, which must have the current schema, instead of a private one")
 	flags.StringSliceVar(&cfg.Only, "only", nil, "measurements to make (default: all)")
 	cli.CompleteFlag(cmd, "only", bench.Names())
-	flags.BoolVar(&cfg.Full, "full", false, "measure with ten million events in the log, too: some minutes and 15 GB of disk more")
+	flags.BoolVar(&cfg.Full, "full", false, "also measure with ten million events in the log: takes some minutes and 15 GB of disk more")
 	flags.DurationVar(&cfg.Step, "step", 0, "how long one variant of a measurement lasts (default 800ms)")
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "how often the variants take turns (default 5)")
 	flags.BoolVar(&quiet, "quiet", false, "no progress")
 	return cmd
 }
 
-// benchLine is the command as the report shows it. A database's URL may hold a
-// password.
+// benchLine returns the command as the report shows it, without the database's URL,
+// which may contain a password.
 func benchLine(cfg *bench.Config) string {
 	line := "taskfeed-lab bench"
 	if cfg.DatabaseURL != "" {
@@ -88,7 +88,7 @@ func benchLine(cfg *bench.Config) string {
 	return line
 }
 
-// writeReport prints the report and, when the run is whole, writes the file.
+// writeReport prints the report and, when the run is complete, writes the file.
 func writeReport(in *cli.Invocation, report *bench.Report, output, file string, whole bool) error {
 	var errs []error
 	if file != "" && whole {
@@ -117,7 +117,7 @@ func writeReportFile(report *bench.Report, file string) error {
 	return os.WriteFile(file, b.Bytes(), 0o644)
 }
 
-// benchBareCommand is the server that the benchmark compares with.
+// benchBareCommand is the baseline's server.
 func benchBareCommand(in *cli.Invocation) *cobra.Command {
 	return &cobra.Command{
 		Use: bench.BareCommand, Short: "The baseline of taskfeed-lab bench", Hidden: true,

@@ -14,7 +14,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// tiny makes every measurement within a second or so.
+// tiny returns a configuration with which each measurement takes about a second.
 func tiny(t *testing.T) bench.Config {
 	t.Helper()
 	binary, err := build()

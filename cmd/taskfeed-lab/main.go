@@ -1,6 +1,6 @@
-// Command taskfeed-lab proves and measures taskfeed on the machine at hand. It is
-// for those who want to see it, not for production: nothing of it is linked into
-// taskfeed, which it starts as a process of its own.
+// Command taskfeed-lab tests taskfeed under faults and measures it on the machine at
+// hand. It is not for production and not linked into taskfeed, which it starts as a
+// separate process.
 package main
 
 import (
@@ -20,10 +20,10 @@ func main() { cli.Main(rootCommand) }
 func rootCommand(in *cli.Invocation) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "taskfeed-lab",
-		Short: "Prove and measure taskfeed on this machine",
-		Long: "taskfeed-lab starts real taskfeed servers and a private Postgres, does to them what\n" +
-			"happens to software, and judges or measures what comes of it. The servers are of the\n" +
-			"program taskfeed that stands beside this one, or in PATH, or that --taskfeed names.",
+		Short: "Test taskfeed under faults and measure it on this machine",
+		Long: "taskfeed-lab starts real taskfeed servers and a private Postgres, injects faults and\n" +
+			"judges the results, or measures. It starts the program taskfeed beside this one, or\n" +
+			"the one in PATH, or the one that --taskfeed names.",
 	}
 	root.AddCommand(verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in), benchCommand(in), benchBareCommand(in))
 	return root
@@ -53,5 +53,5 @@ func findTaskfeed(named string) (string, error) {
 	if path, err := exec.LookPath("taskfeed"); err == nil {
 		return filepath.Abs(path)
 	}
-	return "", cli.Usage(errors.New("there is no taskfeed beside this program or in PATH: name it with --taskfeed, or build both with make build"))
+	return "", cli.Usage(errors.New("found no taskfeed beside this program or in PATH: name it with --taskfeed, or build both with make build"))
 }

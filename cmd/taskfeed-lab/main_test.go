@@ -14,8 +14,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// asProgram in the environment makes the test binary behave as taskfeed-lab itself:
-// writers, clients and the baseline's server are processes of it.
+// asProgram in the environment makes the test binary behave as taskfeed-lab: writers,
+// clients and the baseline's server are processes of it.
 const asProgram = "TASKFEED_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	pgtest.Main(withoutDir{m})
 }
 
-// withoutDir removes what was built when the tests have ended.
+// withoutDir removes the built program when the tests have ended.
 type withoutDir struct{ m *testing.M }
 
 // Run runs the tests.
@@ -40,10 +40,10 @@ func (w withoutDir) Run() int {
 	return w.m.Run()
 }
 
-// built is where the program is that servers are started from.
+// built is the directory of the program from which servers are started.
 var built string
 
-// build makes that program, once for all tests.
+// build builds that program, once for all tests.
 var build = sync.OnceValues(func() (binary string, err error) {
 	binary = filepath.Join(built, "taskfeed")
 	out, err := exec.Command("go", "build", "-race", "-o", binary, "../taskfeed").CombinedOutput()
@@ -61,7 +61,7 @@ func runLab(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	return status, out.String(), errs.String()
 }
 
-// A program that is not there is named, with what to do.
+// The error for a missing program names the flag.
 func TestTaskfeedIsNotFound(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"verify", "--taskfeed", "/nowhere/taskfeed"}, {"bench", "--taskfeed", "/nowhere/taskfeed"}} {

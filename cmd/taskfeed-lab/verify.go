@@ -17,7 +17,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/check"
 )
 
-// statusInvalid is the exit status of a run that proves nothing either way.
+// statusInvalid is the exit status of a run without a verdict.
 const statusInvalid = 3
 
 func verifyCommand(in *cli.Invocation) *cobra.Command {
@@ -27,15 +27,15 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 	var planted []string
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove on this machine that nothing is lost, whatever fails",
-		Long: "verify starts a private Postgres, servers, writers and clients, does to them what\n" +
-			"happens to software, one fault at a time and then several at once, and checks what\n" +
-			"every client saw against what the database says was committed.\n\n" +
-			"With --database-url it runs on that database instead, with users, ids and servers\n" +
-			"of its own, which it removes afterwards, and with those faults alone that disturb\n" +
-			"nobody else for longer than the loss of a server would.\n\n" +
-			"A round in which not all took place is void, and followed by the next.\n\n" +
-			"Exit status: 0 passed, 1 FAILED, 3 INVALID: something took place in none of the rounds.",
+		Short: "Check on this machine that nothing is lost, whatever fails",
+		Long: "verify starts a private Postgres, servers, writers and clients, injects faults, one\n" +
+			"at a time and then several at once, and checks what every client saw against what\n" +
+			"the database says was committed.\n\n" +
+			"With --database-url it runs on that database instead, with its own users, ids and\n" +
+			"servers, and removes its data afterwards. It then runs only faults that disturb\n" +
+			"others no longer than the crash of one server would.\n\n" +
+			"A round in which something is missing is void; the run continues with the next.\n\n" +
+			"Exit status: 0 passed, 1 FAILED, 3 INVALID: something is missing from all rounds.",
 		Example: "  taskfeed-lab verify\n  taskfeed-lab verify --faults kill-leader,pg-immediate --duration -1s\n" +
 			"  taskfeed-lab verify --rounds 20 --duration 5m --keep histories\n  taskfeed-lab verify --check histories/round-3",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,15 +59,15 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 	}
 	taskfeedFlag(cmd, &cfg.Binary)
 	flags := cmd.Flags()
-	flags.Uint64Var(&cfg.Seed, "seed", 0, "seed of all choices (default: of the clock)")
+	flags.Uint64Var(&cfg.Seed, "seed", 0, "seed of all choices (default: from the clock)")
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "rounds to run, each with the next seed (default 1)")
-	flags.DurationVar(&cfg.Duration, "duration", 0, "how long several faults at once last in each round; negative: not at all (default 20s)")
+	flags.DurationVar(&cfg.Duration, "duration", 0, "how long each round runs several faults at once; negative: not at all (default 20s)")
 	flags.StringSliceVar(&cfg.Faults, "faults", nil, "faults to run (default: all that can be run)")
 	flags.IntVar(&cfg.Servers, "servers", 0, "servers that share the database (default 2)")
-	flags.StringVar(&cfg.Keep, "keep", "", "directory to keep the histories in (default: those that did not pass, in a temporary one)")
+	flags.StringVar(&cfg.Keep, "keep", "", "directory for the histories of all rounds (default: a temporary one, for those that did not pass)")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "run on this database instead of a private one")
-	flags.StringVar(&checkDir, "check", "", "judge a history that was kept, and run nothing")
-	flags.StringSliceVar(&planted, "planted", nil, "build servers with mistakes, by name or all, and see that they are caught; takes a checkout and Go")
+	flags.StringVar(&checkDir, "check", "", "judge a kept history, and run nothing")
+	flags.StringSliceVar(&planted, "planted", nil, "build servers with these mistakes, or all, and check that verify catches them; needs a checkout and Go")
 	flags.BoolVar(&list, "list", false, "list the faults, and run nothing")
 	flags.BoolVar(&quiet, "quiet", false, "no progress")
 	flags.StringVar(&output, "output", "text", "text or json")
@@ -80,7 +80,7 @@ func verdictError(v check.Verdict) error {
 	case check.Pass:
 		return nil
 	case check.Invalid:
-		return cli.Status(statusInvalid, errors.New("the run proves nothing: not all of it took place"))
+		return cli.Status(statusInvalid, errors.New("the run has no verdict: something is missing from all rounds"))
 	}
 	return errors.New("a promise was broken")
 }
@@ -133,8 +133,8 @@ func encode(w io.Writer, v any) error {
 	return out.Encode(v)
 }
 
-// listFaults prints the faults, and of the catalogue of failures what is tried by
-// other tests or not at all.
+// listFaults prints the faults, and the failures of the catalogue that other tests try
+// or nothing tries.
 func listFaults(stdout io.Writer) error {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, f := range verify.Faults() {
@@ -144,13 +144,13 @@ func listFaults(stdout io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s\t%s%s\n", f.Name, f.Says, note)
 	}
-	fmt.Fprintf(w, "\nTried by tests of the packages instead:\n")
+	fmt.Fprintf(w, "\nTried by tests of the packages:\n")
 	for _, row := range verify.Rows {
 		if len(row.Faults) == 0 && len(row.Tests) > 0 {
 			fmt.Fprintf(w, "%s\t%s\n", row.Says, strings.Join(row.Tests, ", "))
 		}
 	}
-	fmt.Fprintf(w, "\nNot run here:\n")
+	fmt.Fprintf(w, "\nNot tried:\n")
 	for _, row := range verify.Rows {
 		if row.NotRun != "" {
 			fmt.Fprintf(w, "%s\t%s\n", row.Says, row.NotRun)
@@ -159,7 +159,7 @@ func listFaults(stdout io.Writer) error {
 	return w.Flush()
 }
 
-// verifyWriterCommand and verifyClientCommand are the processes of a run.
+// verifyWriterCommand and verifyClientCommand are child processes of a run.
 func verifyWriterCommand(in *cli.Invocation) *cobra.Command {
 	return &cobra.Command{
 		Use: "verify-writer", Short: "A writer of taskfeed-lab verify", Hidden: true,

@@ -60,7 +60,7 @@ func TestVerifyUsage(t *testing.T) {
 	}
 }
 
-// A history that was kept is judged again, by the same exit statuses.
+// A kept history is judged again, with the same exit statuses.
 func TestVerifyCheck(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

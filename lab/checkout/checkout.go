@@ -1,4 +1,4 @@
-// Package checkout finds the sources that a test runs in.
+// Package checkout finds the checkout that a test runs in.
 package checkout
 
 import (
@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// Root is the directory of go.mod, the working directory or one above it.
+// Root returns the directory of go.mod: the working directory or one above it.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -18,7 +18,7 @@ func Root() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("this does not run in a checkout: there is no go.mod above it")
+			return "", errors.New("not in a checkout: found no go.mod in the working directory or above it")
 		}
 	}
 }

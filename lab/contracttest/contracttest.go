@@ -1,10 +1,7 @@
-// Package contracttest holds the server's answers and frames to its published
-// contract: the OpenAPI document and the JSON Schemas of the frames. It is
-// stricter than a client needs to be: fields that the contract does not name are
-// faults, so that none is forgotten in it.
-//
-// Bodies of text, as exports and pages are, are checked for their media type
-// alone. Of a WebSocket handshake only a refusal is an answer.
+// Package contracttest checks the server's answers and frames against its published
+// contract: the OpenAPI document and the JSON Schemas of the frames. It is stricter
+// than a client needs to be: a field that the contract does not name is a fault, so
+// that the contract is complete.
 package contracttest
 
 import (
@@ -25,7 +22,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// Contract is what answers and frames are held to. It is safe for concurrent use.
+// Contract is the contract of answers and frames. It is safe for concurrent use.
 type Contract struct {
 	Doc        *openapi3.T
 	router     routers.Router
@@ -64,7 +61,7 @@ func Load(t testing.TB, tree fs.FS) *Contract {
 		bodies: make(map[*openapi3.SchemaRef]*jsonschema.Schema)}
 }
 
-// asJSON returns the value as the schema compiler takes it.
+// asJSON converts a value for the schema compiler.
 func asJSON(v any) (any, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -95,8 +92,8 @@ func closeSchema(ref *openapi3.SchemaRef, no *bool) {
 	}
 }
 
-// CheckAnswer holds an answer to the contract, and, when it is a success, the
-// request too. A URL of the API that the contract does not know must not exist.
+// CheckAnswer checks an answer against the contract, and, when it is a success, also
+// the request. A URL of the API that the contract does not name must not exist.
 func (c *Contract) CheckAnswer(t testing.TB, r *http.Request, resp *http.Response, body []byte) {
 	t.Helper()
 	if err := c.answer(r, resp, body); err != nil {
@@ -106,7 +103,7 @@ func (c *Contract) CheckAnswer(t testing.TB, r *http.Request, resp *http.Respons
 
 func (c *Contract) answer(r *http.Request, resp *http.Response, body []byte) error {
 	lookup := r.Clone(r.Context())
-	lookup.URL.Path = lookup.URL.EscapedPath() // the router takes an escaped slash for a real one
+	lookup.URL.Path = lookup.URL.EscapedPath() // in the decoded path the router would treat an escaped slash as a separator
 	if r.Method == http.MethodHead {
 		lookup.Method = http.MethodGet
 	}
@@ -139,8 +136,8 @@ func (c *Contract) answer(r *http.Request, resp *http.Response, body []byte) err
 	return errors.Join(errs...)
 }
 
-// body holds the body of an answer to its schema. The validator of whole answers
-// would compile that each time.
+// body checks the body of an answer against its schema. The validator of answers would
+// compile the schema each time.
 func (c *Contract) body(route *routers.Route, resp *http.Response, body []byte) error {
 	answer := route.Operation.Responses.Status(resp.StatusCode)
 	if answer == nil {
@@ -188,7 +185,7 @@ func (c *Contract) compiled(ref *openapi3.SchemaRef) (*jsonschema.Schema, error)
 	return c.bodies[ref], err
 }
 
-// loadFrame compiles the schema of any frame. References lead to its neighbours.
+// loadFrame compiles the schema of all frames, which refers to the other schemas.
 func loadFrame(t testing.TB, tree fs.FS) *jsonschema.Schema {
 	t.Helper()
 	const base = "https://taskfeed.invalid/"
@@ -222,7 +219,7 @@ func loadFrame(t testing.TB, tree fs.FS) *jsonschema.Schema {
 	return frame
 }
 
-// CheckFrame holds a frame to its schema.
+// CheckFrame checks a frame against its schema.
 func (c *Contract) CheckFrame(t testing.TB, frame []byte) {
 	t.Helper()
 	if err := c.Frame(frame); err != nil {
@@ -230,7 +227,7 @@ func (c *Contract) CheckFrame(t testing.TB, frame []byte) {
 	}
 }
 
-// Frame returns what is wrong with a frame, or nil.
+// Frame returns an error for a frame that violates its schema.
 func (c *Contract) Frame(frame []byte) error {
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(frame))
 	if err != nil {

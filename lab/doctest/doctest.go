@@ -1,5 +1,5 @@
-// Package doctest holds documents to the code: it reads tables and sections of
-// the project's Markdown files for tests that compare them with what there is.
+// Package doctest reads tables and sections of the project's Markdown files, for tests
+// that compare documents with the code.
 package doctest
 
 import (
@@ -27,7 +27,8 @@ func Read(t testing.TB, name string) string {
 	return string(b)
 }
 
-// Section returns the text of a document from a heading to the next of its level.
+// Section returns the text of a document from a heading to the next heading of that
+// level.
 func Section(t testing.TB, document, heading string) string {
 	t.Helper()
 	_, text, ok := strings.Cut(Read(t, document), "\n## "+heading+"\n")
@@ -38,8 +39,7 @@ func Section(t testing.TB, document, heading string) string {
 	return text
 }
 
-// Rows returns the cells of those rows of the tables in a text whose first cell
-// is code; headings are not.
+// Rows returns the cells of the table rows in a text whose first cell is code.
 func Rows(text string) [][]string {
 	var rows [][]string
 	for line := range strings.Lines(text) {
@@ -56,7 +56,7 @@ func Rows(text string) [][]string {
 	return rows
 }
 
-// Same reports what stands in one list and not in the other.
+// Same fails the test for every entry that is in only one of the lists.
 func Same(t testing.TB, what string, documented, real []string) {
 	t.Helper()
 	for _, s := range documented {

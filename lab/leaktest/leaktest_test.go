@@ -12,8 +12,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
-// childEnv names what the process is to do when it is a child of TestMain's
-// own tests: leak a goroutine or not, and the status its tests end with.
+// childEnv says what a child process of the tests does: whether it leaks a goroutine,
+// and the status with which its tests end.
 const childEnv = "LEAKTEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -68,7 +68,7 @@ type run func() int
 
 func (r run) Run() int { return r() }
 
-// leak returns when a goroutine that never ends is under way.
+// leak starts a goroutine that never ends, and returns when it runs.
 func leak() {
 	started := make(chan struct{})
 	go block(started)

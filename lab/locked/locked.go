@@ -1,4 +1,4 @@
-// Package locked has what a test shares with goroutines or processes.
+// Package locked provides a buffer that goroutines share.
 package locked
 
 import (
@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Buffer may be written and read at once. The zero value is empty.
+// Buffer is a buffer that is safe for concurrent use. The zero value is empty.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -19,7 +19,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String returns what was written so far.
+// String returns the content.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

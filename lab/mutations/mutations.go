@@ -1,14 +1,14 @@
-// Package mutations holds mistakes that verify must catch: each file NAME.patch is
-// one, made in the sources of the product.
+// Package mutations contains mistakes that verify must catch: each file NAME.patch is
+// one, as a patch of the product's sources.
 //
-// Nothing of them is in the product. A mistake is applied to copies of the files
-// that it touches, and a server is built in which the copies stand in for them
-// ("go build -overlay"), so the checkout stays as it is. This takes a checkout of
-// taskfeed, Go and git.
+// The product contains none of them. A mistake is applied to copies of the files that
+// it changes, and a server is built with the copies in their place ("go build
+// -overlay"), so the checkout does not change. This needs a checkout of taskfeed, Go
+// and git.
 //
-// A patch begins with what is wrong, in a sentence; then come the property that
-// must be found broken ("Breaks:") and the faults under which it must be
-// ("Under:"), by their names in packages check and verify.
+// A patch begins with a sentence that says what goes wrong. Then come the property that
+// verify must find broken ("Breaks:") and the faults under which it must ("Under:"), by
+// their names in packages check and verify.
 package mutations
 
 import (
@@ -36,9 +36,9 @@ const Module = "github.com/taskfeed/taskfeed"
 type Mutation struct {
 	Name     string
 	Says     string   // what goes wrong
-	Property string   // that must be found broken
-	Faults   []string // under which, at the least
-	Files    []string // that it changes, relative to the root of the checkout
+	Property string   // must be found broken
+	Faults   []string // to run
+	Files    []string // changed files, relative to the root of the checkout
 }
 
 var (
@@ -46,7 +46,7 @@ var (
 	fileLine = regexp.MustCompile(`(?m)^\+\+\+ b/(.*)$`)
 )
 
-// All lists the mistakes by name. The error says which patch lacks what.
+// All lists the mistakes by name. An error names an incomplete patch.
 func All() ([]Mutation, error) {
 	names, err := fs.Glob(patches, "*.patch")
 	if err != nil {
@@ -80,25 +80,25 @@ func read(name string) (Mutation, error) {
 		m.Files = append(m.Files, match[1])
 	}
 	if m.Says == "" || m.Property == "" || len(m.Faults) == 0 || len(m.Files) == 0 {
-		return m, fmt.Errorf("%s.patch says not what is wrong, which property it breaks, under which faults, or changes no file", name)
+		return m, fmt.Errorf("%s.patch lacks its sentence, its property, its faults, or changes no file", name)
 	}
 	return m, nil
 }
 
-// Source finds the checkout of taskfeed that dir is in.
+// Source returns the root of the checkout of taskfeed that contains dir.
 func Source(ctx context.Context, dir string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}} {{.Dir}}")
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	path, root, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
 	if err != nil || path != Module {
-		return "", errors.New("a mistake is made in the sources of taskfeed: run this in a checkout of it, with Go installed")
+		return "", errors.New("mistakes are applied to the sources of taskfeed: run this in a checkout of it, with Go installed")
 	}
 	return root, nil
 }
 
-// Apply makes the mistake in copies of the files of the checkout source. The
-// copies are below dir, in the places of the originals.
+// Apply applies the mistake to copies of the files of the checkout source. The copies
+// are below dir, at the same relative paths.
 func (m *Mutation) Apply(ctx context.Context, source, dir string) error {
 	for _, name := range m.Files {
 		text, err := os.ReadFile(filepath.Join(source, name))
@@ -125,8 +125,8 @@ func (m *Mutation) Apply(ctx context.Context, source, dir string) error {
 	return nil
 }
 
-// Build builds a server that makes the mistake, from the checkout source, and
-// returns its path, which is below dir.
+// Build builds a server with the mistake from the checkout source and returns its
+// path, which is below dir.
 func (m *Mutation) Build(ctx context.Context, source, dir string) (binary string, err error) {
 	copies := filepath.Join(dir, "src")
 	if err := os.MkdirAll(copies, 0o700); err != nil {
@@ -148,7 +148,8 @@ func (m *Mutation) Build(ctx context.Context, source, dir string) (binary string
 	return binary, nil
 }
 
-// writeOverlay says which files stand in for which; see "go help build".
+// writeOverlay writes the overlay file that maps originals to copies; see "go help
+// build".
 func (m *Mutation) writeOverlay(file, source, copies string) error {
 	replace := make(map[string]string, len(m.Files))
 	for _, name := range m.Files {

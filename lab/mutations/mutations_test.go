@@ -35,9 +35,8 @@ func all(t *testing.T) []mutations.Mutation {
 	return all
 }
 
-// A mistake that no longer fits the sources, or that the compiler refuses, would
-// prove nothing about verify: it must be seen with every change of the product,
-// not when somebody next runs them all.
+// A mistake that no longer applies to the sources, or does not compile, proves nothing
+// about verify. This test shows that with every change of the product.
 func TestMutationsApplyAndCompile(t *testing.T) {
 	t.Parallel()
 	source, err := mutations.Source(t.Context(), ".")
@@ -58,7 +57,7 @@ func TestMutationsApplyAndCompile(t *testing.T) {
 			}
 			for _, name := range m.Files {
 				if original, changed := read(t, filepath.Join(source, name)), read(t, filepath.Join(dir, name)); bytes.Equal(original, changed) {
-					t.Errorf("%s is as it was, want a mistake in it", name)
+					t.Errorf("%s is unchanged, want a mistake in it", name)
 				}
 			}
 			for _, dirName := range packages(m) {
@@ -70,7 +69,7 @@ func TestMutationsApplyAndCompile(t *testing.T) {
 	}
 }
 
-// Each mistake names a property that there is.
+// The property that each mistake names exists.
 func TestMutationsNameTheirProperty(t *testing.T) {
 	t.Parallel()
 	known := make(map[string]bool)
@@ -79,13 +78,12 @@ func TestMutationsNameTheirProperty(t *testing.T) {
 	}
 	for _, m := range all(t) {
 		if !known[m.Property] {
-			t.Errorf("%s breaks %s: there is no such property", m.Name, m.Property)
+			t.Errorf("%s breaks %s, which does not exist", m.Name, m.Property)
 		}
 	}
 }
 
-// A directory that is no checkout of taskfeed is refused by a sentence that says
-// what to do.
+// The error for a directory outside a checkout of taskfeed says what to do.
 func TestSourceElsewhere(t *testing.T) {
 	t.Parallel()
 	if _, err := mutations.Source(t.Context(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "checkout") {
@@ -112,8 +110,8 @@ func read(t *testing.T, name string) []byte {
 	return text
 }
 
-// compiler checks packages as the compiler's front end does, against what the
-// build has compiled of the packages that they import.
+// compiler type-checks packages with the compiler, against the compiled packages that
+// they import.
 type compiler struct {
 	source  string
 	files   map[string][]string // of each package, by its directory
@@ -152,7 +150,7 @@ func newCompiler(t *testing.T, source string, mistakes []mutations.Mutation) *co
 	}
 }
 
-// check compiles a package in which the changed files stand in for the originals.
+// check compiles a package with the changed files in place of the originals.
 func (c *compiler) check(dir, copies string, changed []string) error {
 	set := token.NewFileSet()
 	var parsed []*ast.File

@@ -11,7 +11,7 @@ import (
 
 const (
 	chunkBytes = 16 << 10 // read at once
-	chunks     = 64       // under way in one direction
+	chunks     = 64       // in transit in one direction
 )
 
 // link is one connection through the proxy.
@@ -24,7 +24,7 @@ type link struct {
 	cut            chan struct{} // closed when the link was reset
 }
 
-// reset ends both sides at once, without an ordered end.
+// reset resets both connections at once.
 func (l *link) reset() {
 	l.once.Do(func() {
 		close(l.cut)
@@ -33,14 +33,14 @@ func (l *link) reset() {
 				continue
 			}
 			if tcp, ok := conn.(*net.TCPConn); ok {
-				_ = tcp.SetLinger(0) // it may be closed already
+				_ = tcp.SetLinger(0) // the connection may be closed already
 			}
 			_ = conn.Close()
 		}
 	})
 }
 
-// pass passes bytes both ways until both ways have ended.
+// pass passes bytes in both directions until both have ended.
 func (l *link) pass() {
 	var both sync.WaitGroup
 	both.Go(func() { l.direction(l.server, l.client, func(m Mode) bool { return m.HoldUp }) })
@@ -48,13 +48,13 @@ func (l *link) pass() {
 	both.Wait()
 }
 
-// chunk is bytes on their way.
+// chunk is a piece of data in transit.
 type chunk struct {
 	bytes []byte
 	due   time.Time
 }
 
-// direction passes what comes from one side to the other until it ends.
+// direction passes the bytes from one side to the other until they end.
 func (l *link) direction(to, from net.Conn, held func(Mode) bool) {
 	queue := make(chan chunk, chunks)
 	var reader sync.WaitGroup
@@ -69,7 +69,7 @@ func (l *link) direction(to, from net.Conn, held func(Mode) bool) {
 		}
 	}
 	if half, ok := to.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // the other way may go on
+		_ = half.CloseWrite() // the other direction may continue
 	}
 }
 
@@ -100,8 +100,8 @@ func (l *link) read(from net.Conn, queue chan<- chunk) {
 	}
 }
 
-// write writes a chunk as the mode of the moment wants it, and reports false
-// when the link is over.
+// write writes a chunk according to the current mode, and returns false when the link
+// has ended.
 func (l *link) write(to net.Conn, c chunk, held func(Mode) bool) bool {
 	if !l.wait(time.Until(c.due)) {
 		return false
@@ -149,7 +149,7 @@ func (l *link) write(to net.Conn, c chunk, held func(Mode) bool) bool {
 	return true
 }
 
-// wait waits and reports false when the link was reset meanwhile.
+// wait waits, and returns false when the link was reset meanwhile.
 func (l *link) wait(d time.Duration) bool {
 	if d <= 0 {
 		return true

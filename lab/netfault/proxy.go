@@ -1,10 +1,9 @@
-// Package netfault is a TCP proxy that can be as bad as a network.
+// Package netfault is a TCP proxy that injects network faults.
 //
-// A Proxy passes bytes between those who connect to it and its target, each
-// direction by itself. Its Mode says how: late, slowly, in tiny pieces, not at
-// all for a while, or until it breaks off. A mode applies to the connections that
-// are open, too. As with TCP itself no byte is ever lost, changed or overtaken
-// while a connection lives: a black hole only holds bytes back.
+// A Proxy passes bytes between its clients and its target, each direction separately.
+// Its Mode delays them, slows them down, splits them, holds them back, or resets the
+// connection. A mode also applies to open connections. As with TCP itself, no byte is
+// lost, changed or reordered while a connection lives.
 package netfault
 
 import (
@@ -16,15 +15,15 @@ import (
 	"time"
 )
 
-// Mode is how bytes pass. The zero value passes them as they come.
+// Mode is how bytes pass. The zero value passes them unchanged.
 type Mode struct {
 	HoldUp   bool          // nothing passes from client to server
 	HoldDown bool          // nothing passes from server to client
-	Delay    time.Duration // each byte is late by so much, in each direction
-	Jitter   time.Duration // and by up to so much more
-	Rate     int           // bytes a second in each direction; 0 is no bound
-	Slice    int           // at most so many bytes at a time; 0 is no bound
-	CutAfter int64         // reset a connection after so many bytes more; 0 never
+	Delay    time.Duration // delay of each byte, in each direction
+	Jitter   time.Duration // random additional delay, at most
+	Rate     int           // bytes a second in each direction; 0 is no limit
+	Slice    int           // bytes in one write, at most; 0 is no limit
+	CutAfter int64         // reset a connection after so many more bytes; 0 never
 	Refuse   bool          // reset new connections
 }
 
@@ -55,34 +54,34 @@ func New(network, address string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where to connect: host and port.
+// Addr returns where to connect: host and port.
 func (p *Proxy) Addr() string { return p.server.Addr() }
 
-// Counts says what modes have done so far.
+// Counts counts the effects of modes.
 type Counts struct {
 	Held   int64 // bytes that were held back
 	Shaped int64 // bytes that passed slowly or in pieces
-	Cut    int64 // connections that were reset after so many bytes
+	Cut    int64 // connections that CutAfter has reset
 }
 
-// Counts returns what modes have done so far.
+// Counts returns the effects of modes so far.
 func (p *Proxy) Counts() Counts {
 	return Counts{Held: p.held.Load(), Shaped: p.shaped.Load(), Cut: p.cut.Load()}
 }
 
-// Minus is what was done between two counts.
+// Minus returns the difference between two counts.
 func (c Counts) Minus(before Counts) Counts {
 	return Counts{Held: c.Held - before.Held, Shaped: c.Shaped - before.Shaped, Cut: c.Cut - before.Cut}
 }
 
-// Open is how many connections there are.
+// Open returns the number of open connections.
 func (p *Proxy) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.links)
 }
 
-// SetTarget leads new connections elsewhere.
+// SetTarget changes the target of new connections.
 func (p *Proxy) SetTarget(network, address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,8 +100,8 @@ func (p *Proxy) Set(m Mode) {
 	p.changed = make(chan struct{})
 }
 
-// Hold makes a black hole of the connections that are open now: nothing passes, in
-// either direction, until release is called. New ones pass.
+// Hold holds back the bytes of the connections that are open now, in both directions,
+// until release is called. New connections are not affected.
 func (p *Proxy) Hold() (release func()) {
 	set := func(hold bool) {
 		p.mu.Lock()
@@ -117,7 +116,7 @@ func (p *Proxy) Hold() (release func()) {
 	return func() { set(false) }
 }
 
-// Reset ends all open connections with a TCP reset and returns how many those were.
+// Reset ends all open connections with a TCP reset and returns their number.
 func (p *Proxy) Reset() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +126,7 @@ func (p *Proxy) Reset() int {
 	return len(p.links)
 }
 
-// Close ends everything and waits for it.
+// Close ends the proxy and its connections, and waits for its goroutines.
 func (p *Proxy) Close() {
 	p.server.stop() // no new links
 	p.Reset()
@@ -146,7 +145,7 @@ func (p *Proxy) serve(ctx context.Context, client net.Conn) {
 	target, refuse := p.target, p.mode.Refuse
 	p.mu.Unlock()
 	l := &link{proxy: p, client: client, cut: make(chan struct{})}
-	defer l.reset() // after an ordered end this does no harm
+	defer l.reset() // harmless after an orderly end
 	if refuse {
 		return
 	}

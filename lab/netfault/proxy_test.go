@@ -80,7 +80,7 @@ func exchange(conn net.Conn, payload []byte) error {
 
 func payload(n int) []byte { return []byte(strings.Repeat("0123456789abcdef", n/16+1)[:n]) }
 
-// Whatever the mode, what arrives is what was sent.
+// In every mode, the received bytes are the sent bytes.
 func TestModes(t *testing.T) {
 	t.Parallel()
 	target := echo(t)
@@ -112,7 +112,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// What a black hole swallows comes out of it again, once and in order.
+// Bytes that were held back arrive later, once and in order.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	for name, mode := range map[string]Mode{"up": {HoldUp: true}, "down": {HoldDown: true}, "both ways": {HoldUp: true, HoldDown: true}} {
@@ -197,7 +197,7 @@ func TestSetTarget(t *testing.T) {
 	}
 }
 
-// One side ends its half; the other half goes on.
+// One side closes its half; the other half stays open.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	p := start(t, echo(t))
@@ -230,7 +230,7 @@ func awaitOpen(t *testing.T, p *Proxy, want int) {
 	}
 }
 
-// Close ends what is held, late or slow.
+// Close also ends connections that are held, delayed or slow.
 func TestCloseWhileHeld(t *testing.T) {
 	t.Parallel()
 	for name, mode := range map[string]Mode{"held": {HoldUp: true}, "late": {Delay: time.Hour}, "slow": {Rate: 1}} {
@@ -249,8 +249,8 @@ func TestCloseWhileHeld(t *testing.T) {
 	}
 }
 
-// A hole swallows what is under way on the connections that were there, and gives it
-// back in order; a connection that is made meanwhile passes.
+// Hold holds back the bytes of open connections and releases them in order. A connection
+// that is opened meanwhile is not affected.
 func TestHold(t *testing.T) {
 	t.Parallel()
 	p := start(t, echo(t))

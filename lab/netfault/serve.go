@@ -11,7 +11,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
-// Server listens on 127.0.0.1 and hands each connection to a function.
+// Server listens on 127.0.0.1 and calls a function with each connection.
 type Server struct {
 	listener net.Listener
 	handle   func(context.Context, net.Conn)
@@ -37,16 +37,16 @@ func Serve(handle func(context.Context, net.Conn)) (*Server, error) {
 	return s, nil
 }
 
-// Addr is where to connect: host and port.
+// Addr returns where to connect: host and port.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Close ends everything and waits for it.
+// Close ends the server and its connections, and waits for its goroutines.
 func (s *Server) Close() {
 	s.stop()
-	_ = s.listener.Close() // only its goroutine minds
+	_ = s.listener.Close() // ends accept
 	s.mu.Lock()
 	for conn := range s.conns {
-		_ = conn.Close() // its function may have done so
+		_ = conn.Close() // may be closed already
 	}
 	s.mu.Unlock()
 	s.work.Wait()
@@ -59,7 +59,7 @@ func (s *Server) accept() {
 			return
 		}
 		if err != nil {
-			if !pause.For(s.done, 10*time.Millisecond) { // out of file descriptors, for one
+			if !pause.For(s.done, 10*time.Millisecond) { // for example out of file descriptors
 				return
 			}
 			continue

@@ -7,17 +7,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// adminSession is the one connection that makes and drops databases. A connection
-// for each costs several times what the statement does. It is safe for concurrent
-// use: its users take turns.
+// adminSession is the one connection that creates and drops databases. A new connection
+// for each statement would cost several times as much. It is safe for concurrent use:
+// its users take turns.
 type adminSession struct {
 	url string
 
 	mu   sync.Mutex
-	conn *pgx.Conn // nil before its first use; a statement that was given up closes it
+	conn *pgx.Conn // nil before its first use; closed by a cancelled statement
 }
 
-// do lends the connection.
+// do calls use with the connection.
 func (a *adminSession) do(ctx context.Context, use func(*pgx.Conn) error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -23,13 +23,13 @@ var hostileSQL string
 // called matches what looks like a call of a function.
 var called = regexp.MustCompile(`\b([a-z][a-z0-9_]*)\(`)
 
-// Hostile fills the schema public of a database with operators and functions that
-// fit better than those of Postgres wherever a call in one of these texts, which
-// may be whole files, is not exact. Who binds to one gets SQLSTATE TF666.
+// Hostile fills the schema public of a database with operators and functions that match
+// better than those of Postgres for every inexact call in the texts, which may be whole
+// files. A statement that binds to one fails with SQLSTATE TF666.
 func Hostile(t testing.TB, databaseURL string, texts ...string) {
 	t.Helper()
 	if strings.Contains(databaseURL, hostileKind) {
-		return // it is that already
+		return // it is hostile already
 	}
 	if err := makeHostile(t.Context(), databaseURL, texts); err != nil {
 		t.Fatalf("pgtest: make a database hostile: %v", err)
@@ -51,8 +51,8 @@ func makeHostile(ctx context.Context, databaseURL string, texts []string) error 
 	return exec(ctx, databaseURL, strings.ReplaceAll(hostileSQL, "{names}", fmt.Sprintf("ARRAY[%s]", strings.Join(names, ", "))))
 }
 
-// Sources returns the text of all files that match the patterns, each of which
-// must match some: what Hostile is to be hostile to.
+// Sources returns the texts for Hostile: those of all files that match the patterns,
+// each of which must match some.
 func Sources(t testing.TB, patterns ...string) []string {
 	t.Helper()
 	texts, err := readAll(patterns)
@@ -79,12 +79,12 @@ func readAll(patterns []string) (texts []string, err error) {
 	return texts, nil
 }
 
-// everywhere reports whether all databases of New are hostile, to all that the
-// product calls: then every statement of every test is tried against them.
+// everywhere reports whether all databases of New are hostile to all calls of the
+// product, so that every test tries its statements against them.
 func everywhere() bool { return os.Getenv("TASKFEED_TEST_HOSTILE") != "" }
 
-// makeAllHostile makes a database hostile to all statements of the product. Tests
-// find what they make themselves in a schema of their own: see [Config].
+// makeAllHostile makes a database hostile to all statements of the product. Tests create
+// their own objects in another schema: see [Config].
 func makeAllHostile(ctx context.Context, databaseURL string) error {
 	root, err := checkout.Root()
 	if err != nil {
@@ -101,12 +101,12 @@ func makeAllHostile(ctx context.Context, databaseURL string) error {
 	return errors.Join(makeHostile(ctx, databaseURL, texts), exec(ctx, databaseURL, "CREATE SCHEMA tests"))
 }
 
-// hostileKind is in the names of databases that were made hostile to everything.
+// hostileKind is part of the names of databases that makeAllHostile has filled.
 const hostileKind = "_hostile"
 
-// Config is how a test's own connections begin. What they do is the test's affair,
-// so where databases are hostile they do not look into public; what they make
-// without naming a schema goes into one of their own.
+// Config returns the configuration of a test's own connections. In hostile databases
+// their search path has the schema tests in place of public, so that a test's own
+// statements do not bind to hostile objects.
 func Config(databaseURL string) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(databaseURL)
 	if err == nil && strings.Contains(cfg.Database, hostileKind) {

@@ -1,6 +1,7 @@
--- What any role that may create in public can put there: for each operator and each
--- function of one or two arguments that we might use, better matches for calls that
--- are not exact (CVE-2018-1058). Whoever binds to one of them fails and is named.
+-- Objects that any role with CREATE on public can put there: for each operator and each
+-- function of one or two arguments that the product might use, better matches for
+-- inexact calls (CVE-2018-1058). A statement that binds to one fails, and the error
+-- shows the statement.
 CREATE FUNCTION public.caught() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'a statement bound to public: %', pg_catalog.current_query() USING ERRCODE = 'TF666';

@@ -14,8 +14,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/netfault"
 )
 
-// Network returns a proxy before a database, for the test to make as bad as it
-// likes, and the URL of the database through it.
+// Network returns a fault proxy for a database, and the URL of the database through it.
 func Network(t testing.TB, databaseURL string) (*netfault.Proxy, string) {
 	t.Helper()
 	u := parsed(t, databaseURL)
@@ -28,26 +27,26 @@ func Network(t testing.TB, databaseURL string) (*netfault.Proxy, string) {
 	return p, u.String()
 }
 
-// Through returns a URL that leads to a database through somebody in the middle:
-// down copies what the server says to the client.
+// Through returns a URL of a database through a man in the middle: down copies the
+// server's messages to the client.
 func Through(t testing.TB, databaseURL string, down func(client io.Writer, server io.Reader)) string {
 	t.Helper()
 	return through(t, databaseURL, func(client, server net.Conn) { talk(client, server, down) })
 }
 
-// Picky returns a URL that leads to a database through what poolers are: a
-// connection that begins with a parameter which it does not keep for its clients is
-// refused, with the parameter in the error.
+// Picky returns a URL of a database through a proxy that behaves like some poolers: it
+// refuses a connection with an unknown startup parameter, and names the parameter in
+// the error.
 func Picky(t testing.TB, databaseURL string) string {
 	t.Helper()
 	u := parsed(t, through(t, databaseURL, pick))
 	query := u.Query()
-	query.Set("sslmode", "disable") // the start must be readable
+	query.Set("sslmode", "disable") // the proxy must read the startup message
 	u.RawQuery = query.Encode()
 	return u.String()
 }
 
-// pick passes one connection on unless its start is refused.
+// pick passes one connection on, or refuses it because of its startup message.
 func pick(client, server net.Conn) {
 	raw, err := readStart(client)
 	if err != nil {
@@ -58,7 +57,7 @@ func pick(client, server net.Conn) {
 		for name := range start.Parameters {
 			if name != "user" && name != "database" && name != "application_name" {
 				refusal, _ := (&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: " + name}).Encode(nil)
-				_, _ = client.Write(refusal) // the client may have gone
+				_, _ = client.Write(refusal) // the client may be gone
 				return
 			}
 		}
@@ -69,8 +68,8 @@ func pick(client, server net.Conn) {
 	talk(client, server, func(client io.Writer, server io.Reader) { _, _ = io.Copy(client, server) })
 }
 
-// readStart reads the first message of a client: a length that counts itself, and a
-// body.
+// readStart reads the startup message of a client: its length, which includes the four
+// bytes of the length, and a body.
 func readStart(client io.Reader) ([]byte, error) {
 	header := make([]byte, 4)
 	if _, err := io.ReadFull(client, header); err != nil {
@@ -81,7 +80,7 @@ func readStart(client io.Reader) ([]byte, error) {
 	return append(header, body...), err
 }
 
-// through leads each connection to a function that has both ends of it.
+// through calls handle with both ends of each connection.
 func through(t testing.TB, databaseURL string, handle func(client, server net.Conn)) string {
 	t.Helper()
 	u := parsed(t, databaseURL)
@@ -102,12 +101,13 @@ func through(t testing.TB, databaseURL string, handle func(client, server net.Co
 	return u.String()
 }
 
-// talk copies what the client says as it is, until either side has ended.
+// talk copies the client's messages unchanged, and the server's with down, until either
+// side ends.
 func talk(client, server net.Conn, down func(client io.Writer, server io.Reader)) {
 	var up sync.WaitGroup
 	up.Go(func() {
 		_, _ = io.Copy(server, client)
-		_ = server.Close() // ends the other way
+		_ = server.Close() // ends the other direction
 	})
 	down(client, server)
 	_ = client.Close()

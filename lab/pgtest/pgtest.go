@@ -1,21 +1,21 @@
 // Package pgtest gives each test a Postgres database of its own.
 //
-// One private server runs per test process; the first test that asks starts it.
-// One database is migrated once and copied for each test, because NOTIFY and
-// advisory locks reach across schemas but not across databases. A database is
-// dropped when its test ends, whoever is still connected.
+// Each test process has one private server; the first test that needs it starts it.
+// One database is migrated once and copied for each test, because NOTIFY and advisory
+// locks are shared between schemas but not between databases. A database is dropped
+// when its test ends, even when sessions are still connected.
 //
-// The server's files are in memory where there is room, unless TMPDIR says where.
+// The server's files are in memory where there is room, unless TMPDIR is set.
 //
-// With TEST_DATABASE_URL set, databases are made on that server instead, by the
-// user it names, who must be a superuser.
+// With TEST_DATABASE_URL set, databases are created on that server instead. Its user
+// must be a superuser.
 //
-// With TASKFEED_TEST_HOSTILE set, public of each database that New makes is full of
-// operators and functions that fit better than those of Postgres, so that every
-// statement of every test shows whether it looks there: see [Hostile].
+// With TASKFEED_TEST_HOSTILE set, the schema public of each database from New is full
+// of operators and functions that match better than those of Postgres, so that every
+// test fails whose statements bind to them: see [Hostile].
 //
-// A package that uses pgtest calls [Main] in its TestMain. Roles belong to the
-// whole server: tests that create some name them for themselves alone.
+// A package that uses pgtest calls [Main] in its TestMain. Roles belong to the whole
+// server: tests give the roles that they create unique names.
 package pgtest
 
 import (
@@ -43,8 +43,8 @@ import (
 // cleanupTimeout bounds what runs after a test's own context is done.
 const cleanupTimeout = 30 * time.Second
 
-// shared is this process's server. A package variable, since tests of one
-// process have nothing else in common.
+// shared is this process's server. It is a package variable because tests of one
+// process share nothing else.
 var shared harness
 
 // Main runs the tests, ends the server, checks that no goroutine is left, and
@@ -67,7 +67,7 @@ func (r runner) Run() int {
 	return status
 }
 
-// New returns the URL of a fresh database with the present schema.
+// New returns the URL of a new database with the current schema.
 func New(t testing.TB) string {
 	t.Helper()
 	h := server(t)
@@ -82,15 +82,15 @@ func New(t testing.TB) string {
 	return h.create(t, h.template, kind)
 }
 
-// Empty returns the URL of a fresh database without taskfeed's schema.
+// Empty returns the URL of a new database without taskfeed's schema.
 func Empty(t testing.TB) string {
 	t.Helper()
 	return server(t).create(t, "template0", "")
 }
 
-// Server starts a server of the test's own, for one that restarts or kills it.
-// Unless cfg names a Dir it is temporary. Unlike devpg's temporary servers it
-// commits synchronously, so that an immediate stop loses nothing committed.
+// Server starts a separate server for a test that restarts or kills it. Unless cfg
+// names a Dir it is temporary. Unlike devpg's temporary servers it commits
+// synchronously, so that an immediate stop loses no commit.
 func Server(t testing.TB, cfg devpg.Config) *devpg.Server {
 	t.Helper()
 	if cfg.Dir == "" {
@@ -121,13 +121,12 @@ func Connect(t testing.TB, databaseURL string) *pgx.Conn {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 		defer cancel()
-		_ = conn.Close(ctx) // the server may be gone, which is the test's affair
+		_ = conn.Close(ctx) // the test may have stopped the server
 	})
 	return conn
 }
 
-// Exec runs SQL on a connection of its own. Without args it may be several
-// statements.
+// Exec runs SQL on a new connection. Without args it may be several statements.
 func Exec(t testing.TB, databaseURL, sql string, args ...any) {
 	t.Helper()
 	if err := exec(t.Context(), databaseURL, sql, args...); err != nil {
@@ -153,7 +152,7 @@ func exec(ctx context.Context, databaseURL, sql string, args ...any) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// harness is a server on which databases are made.
+// harness is a server on which databases are created.
 type harness struct {
 	inMain atomic.Bool
 
@@ -162,7 +161,7 @@ type harness struct {
 	own      *devpg.Server // nil when it is TEST_DATABASE_URL's
 	adminURL *url.URL
 	admin    adminSession
-	prefix   string // of the names of databases; no other process has it
+	prefix   string // of the names of databases; unique to this process
 	count    atomic.Int64
 	strategy string // how a database is copied
 
@@ -184,7 +183,7 @@ func server(t testing.TB) *harness {
 	return &shared
 }
 
-// open starts a server unless it is given one.
+// open starts a server unless it gets the URL of one.
 func (h *harness) open(external string) error {
 	h.prefix = "taskfeed_test_" + strings.ToLower(rand.Text()[:12])
 	admin := external
@@ -196,8 +195,8 @@ func (h *harness) open(external string) error {
 		h.own, admin = own, own.URL("postgres")
 	}
 	u, err := url.Parse(admin)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" { // the error would show the password
-		return errors.New("TEST_DATABASE_URL is no URL like postgres://user:password@host/postgres")
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" { // err would contain the password
+		return errors.New("TEST_DATABASE_URL is not a URL like postgres://user:password@host/postgres")
 	}
 	h.adminURL, h.admin.url = u, u.String()
 	return h.chooseStrategy(context.Background())
@@ -206,15 +205,15 @@ func (h *harness) open(external string) error {
 const sqlFileCopy = `
 SELECT current_setting('server_version_num')::int >= 150000`
 
-// chooseStrategy has databases copied file by file. Since version 15 Postgres would
-// rather write each of their pages to its log, which spares a checkpoint and takes
-// several times as much processor time; where nothing waits for the disk, a
-// checkpoint costs next to nothing.
+// chooseStrategy makes Postgres copy databases file by file. By default, Postgres 15
+// and newer write each page of a copy to the write-ahead log, which avoids a checkpoint
+// but takes several times as much processor time. A checkpoint is cheap on a server
+// that does not wait for its disk.
 func (h *harness) chooseStrategy(ctx context.Context) error {
 	if h.own == nil {
-		return nil // not ours to decide
+		return nil // a given server keeps its default
 	}
-	var known bool // before, it is the only way
+	var known bool // older versions have only this way
 	err := h.admin.do(ctx, func(conn *pgx.Conn) error { return conn.QueryRow(ctx, sqlFileCopy).Scan(&known) })
 	if known {
 		h.strategy = " STRATEGY file_copy"
@@ -224,8 +223,8 @@ func (h *harness) chooseStrategy(ctx context.Context) error {
 
 func progress(message string) { fmt.Fprintln(os.Stderr, "pgtest:", message) }
 
-// newTemplate makes the database that New copies. One test makes it for all, so
-// that test's end must not end it: ctx loses its cancellation.
+// newTemplate creates the database that New copies. One test creates it for all, so it
+// must not be cancelled when that test ends: it removes the cancellation from ctx.
 func (h *harness) newTemplate(ctx context.Context) (string, error) {
 	ctx = context.WithoutCancel(ctx)
 	name := h.prefix + "_template"
@@ -238,7 +237,7 @@ func (h *harness) newTemplate(ctx context.Context) (string, error) {
 	return name, makeAllHostile(ctx, h.url(name))
 }
 
-// create makes a database for a test; its name says what kind it is.
+// create creates a database for a test; kind becomes part of its name.
 func (h *harness) create(t testing.TB, template, kind string) string {
 	t.Helper()
 	name := fmt.Sprintf("%s%s_%d", h.prefix, kind, h.count.Add(1))
@@ -265,7 +264,7 @@ func (h *harness) url(database string) string {
 	return u.String()
 }
 
-// close ends the server, or leaves nothing of ours on the one that was given.
+// close stops the server, or drops the template from a given server.
 func (h *harness) close() error {
 	var err error
 	if h.own == nil && h.template != "" {

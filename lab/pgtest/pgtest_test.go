@@ -98,12 +98,12 @@ func TestServerOfItsOwn(t *testing.T) {
 	}
 }
 
-// The message does not show what may be a password.
+// The error does not show a part of the URL that may be a password.
 func TestGivenNonsense(t *testing.T) {
 	t.Parallel()
 	for _, given := range []string{"host=localhost password=sesame", "postgres://u:sesame@[::1/x"} {
 		out, err := child(t, "TEST_DATABASE_URL="+given, "-test.run=^TestDatabasesAreSeparate$")
-		if err == nil || !strings.Contains(out, "TEST_DATABASE_URL is no URL") || strings.Contains(out, "sesame") {
+		if err == nil || !strings.Contains(out, "TEST_DATABASE_URL is not a URL") || strings.Contains(out, "sesame") {
 			t.Errorf("%q: error %v and output %q, want a failure that names the variable alone", given, err, out)
 		}
 	}
@@ -135,9 +135,8 @@ func TestGivenServer(t *testing.T) {
 	}
 }
 
-// With the variable set every database with the schema is hostile, in which a test's
-// own connections bind to nothing and make their tables elsewhere; one without the
-// schema is as it always is.
+// With the variable set, every database with the schema is hostile. A test's own
+// connections do not bind to hostile objects and create their tables in another schema.
 func TestHostileMode(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("TASKFEED_TEST_HOSTILE") == "" {

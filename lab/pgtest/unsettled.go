@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Unsettled has, for each parameter that shapes what a session of ours reads or
-// writes, a value that would harm it.
+// Unsettled has a harmful value for each parameter that changes what a session of the
+// product reads or writes.
 var Unsettled = map[string]string{
 	"search_path": "public, pg_catalog", "row_security": "on", "gin_fuzzy_search_limit": "1",
 	"client_encoding": "LATIN1", "datestyle": "SQL, DMY", "intervalstyle": "sql_standard", "timezone": "Europe/London",
@@ -40,7 +40,7 @@ var Unsettled = map[string]string{
 	"enable_tidscan":           "off",
 }
 
-// Unsettle sets them for every session of a database that does not say otherwise.
+// Unsettle makes these values the defaults for sessions of a database.
 func Unsettle(t testing.TB, databaseURL string) {
 	t.Helper()
 	u, err := url.Parse(databaseURL)

@@ -1,5 +1,4 @@
-// Package query has what the laboratory asks of a database on a connection for one
-// use.
+// Package query runs statements of the laboratory, each on a new connection.
 package query
 
 import (
@@ -10,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Connect makes a connection.
+// Connect opens a connection.
 type Connect func(context.Context) (*pgx.Conn, error)
 
-// Close ends a connection; the database may be gone.
+// Close closes a connection, also when the database is down.
 func Close(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -33,7 +32,7 @@ func Script(ctx context.Context, connect Connect, script string) error {
 	return nil
 }
 
-// One reads one value.
+// One returns the one value that a statement selects.
 func One[T any](ctx context.Context, connect Connect, sql string, args ...any) (value T, err error) {
 	conn, err := connect(ctx)
 	if err != nil {

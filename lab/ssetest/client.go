@@ -12,13 +12,13 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Patience is how long a client waits for what it expects: far longer than it
-// takes on a busy machine, since only failing tests wait so long.
+// Patience bounds every wait of a client. It is far longer than any wait on a busy
+// machine; only failing tests wait that long.
 const Patience = 15 * time.Second
 
 // Client is a stream of server-sent events.
 type Client struct {
-	// Parser is what has been read; between calls it may be looked at.
+	// Parser has the bytes read so far; a test may read it between calls.
 	Parser Parser
 	// Response is the answer to the last request. Its body is being read.
 	Response *http.Response
@@ -50,7 +50,7 @@ func (c *Client) connect() {
 	}
 }
 
-// try makes one attempt. A refusal comes with its body.
+// try makes one attempt. For a refusal it returns the body.
 func (c *Client) try() (status int, body string, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
@@ -102,9 +102,8 @@ func (c *Client) read(ctx context.Context, body io.ReadCloser, pieces chan<- []b
 	}
 }
 
-// Reconnect comes back after the stream has ended, with the last id, trying
-// again while nobody answers. Any other status than 200 fails the test: a browser
-// gives up.
+// Reconnect reconnects with the last id, and retries while there is no answer. A status
+// other than 200 fails the test, because a browser would give up.
 func (c *Client) Reconnect() {
 	c.t.Helper()
 	c.hangUp()
@@ -233,8 +232,7 @@ func (c *Client) ExpectEvent(id taskfeed.Cursor) taskfeed.Frame {
 	return f
 }
 
-// ExpectClosed expects the server to say that it ends the stream, with this code,
-// and to end it in order.
+// ExpectClosed expects a feed_closed with this code, and then the end of the stream.
 func (c *Client) ExpectClosed(code int) {
 	c.t.Helper()
 	e := c.Event()
@@ -248,7 +246,7 @@ func (c *Client) ExpectClosed(code int) {
 	c.ExpectEnd()
 }
 
-// ExpectEnd expects nothing more than a clean end of the stream.
+// ExpectEnd expects a clean end of the stream without another event.
 func (c *Client) ExpectEnd() {
 	c.t.Helper()
 	for {

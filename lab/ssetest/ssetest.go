@@ -1,9 +1,9 @@
-// Package ssetest offers clients of server-sent events to tests: [Parser], which
-// reads a stream as the HTML standard says (section 9.2.6), and [Client], which
-// connects like a browser's EventSource and comes back with its last id.
+// Package ssetest provides clients of server-sent events for tests: [Parser], which
+// parses a stream as the HTML standard says (section 9.2.6), and [Client], which
+// connects like a browser's EventSource and reconnects with its last id.
 //
-// Every wait is bounded by [Patience] and failures end the test, so the methods
-// of a client must be called from the test's own goroutine.
+// Every wait is bounded by [Patience] and failures end the test, so call the methods of
+// a client from the test's own goroutine.
 package ssetest
 
 import (
@@ -14,26 +14,26 @@ import (
 
 // Event is one event that a browser would dispatch.
 type Event struct {
-	Type string // "message" when the stream does not say
+	Type string // "message" when the stream names none
 	Data string
-	ID   string // the last id, which need not be the event's own
+	ID   string // the last id, which may be of an earlier event
 }
 
 // Parser reads a stream in pieces of any size. Its zero value is ready. It is
 // for one goroutine.
 type Parser struct {
-	// LastID is the id that a browser would come back with.
+	// LastID is the id with which a browser would reconnect.
 	LastID string
-	// Retry is the wait that the stream asked for last; 0 when it did not.
+	// Retry is the last retry value of the stream; 0 when there was none.
 	Retry time.Duration
 	// Comments counts the comments.
 	Comments int
-	// Silence is after how long a silence the stream has said a comment comes; 0
-	// when it has not said it.
+	// Silence is the interval of comments that the stream has announced; 0 when it
+	// has not.
 	Silence time.Duration
 
 	line      []byte
-	begun     bool // the byte order mark, if any, is over
+	begun     bool // the first line, with any byte order mark, is over
 	afterCR   bool
 	data      strings.Builder
 	hasData   bool
@@ -73,7 +73,7 @@ func (p *Parser) endLine() {
 	case line[0] == ':':
 		p.Comments++
 		if ms, found := strings.CutPrefix(line, ": silence "); found {
-			n, _ := strconv.Atoi(ms) // 0: not said
+			n, _ := strconv.Atoi(ms) // 0: not announced
 			p.Silence = time.Duration(n) * time.Millisecond
 		}
 	default:
@@ -100,7 +100,7 @@ func (p *Parser) field(name, value string) {
 	}
 }
 
-// dispatch ends a block. One without data only sets the last id.
+// dispatch ends a block. A block without data only sets the last id.
 func (p *Parser) dispatch() {
 	p.LastID = p.idBuffer
 	if p.hasData {
@@ -114,7 +114,7 @@ func (p *Parser) dispatch() {
 	p.hasData, p.eventType = false, ""
 }
 
-// Next takes the oldest event that has been read and not been taken.
+// Next returns the oldest event that it has not returned yet.
 func (p *Parser) Next() (Event, bool) {
 	if len(p.events) == 0 {
 		return Event{}, false
@@ -124,7 +124,7 @@ func (p *Parser) Next() (Event, bool) {
 	return e, true
 }
 
-// reconnect drops what a lost connection left unfinished.
+// reconnect drops the unfinished block of a lost connection.
 func (p *Parser) reconnect() {
 	*p = Parser{LastID: p.LastID, idBuffer: p.LastID, Retry: p.Retry, Comments: p.Comments, Silence: p.Silence, events: p.events}
 }

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// TestParser goes through the rules and the examples of the HTML standard.
+// TestParser covers the rules and the examples of the HTML standard.
 func TestParser(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

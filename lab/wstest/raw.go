@@ -19,23 +19,23 @@ import (
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
-// Frame is one frame, valid or not. The zero value of a field is what a client
-// normally sends, but Fin.
+// Frame is one wire frame, valid or not. Except for Fin, the zero value of a field is
+// what a client normally sends.
 type Frame struct {
 	Fin      bool
 	RSV      byte // the three reserved bits as a number from 0 to 7
 	Op       wsframe.Opcode
 	Unmasked bool
 	Payload  []byte
-	// Announced, when it is not zero, is written as the length instead of the
-	// payload's own.
+	// Announced, when it is not zero, is written as the length in place of the
+	// payload's length.
 	Announced uint64
 	// LengthBytes forces the length into 0, 2 or 8 extra bytes; -1 is none.
 	// Zero is the shortest form.
 	LengthBytes int
 }
 
-// Text and the functions after it return whole, valid frames.
+// Text and the functions after it return complete, valid frames.
 func Text(s string) Frame { return Frame{Fin: true, Op: wsframe.OpText, Payload: []byte(s)} }
 
 // Ping returns a ping frame.
@@ -43,17 +43,17 @@ func Ping(payload string) Frame {
 	return Frame{Fin: true, Op: wsframe.OpPing, Payload: []byte(payload)}
 }
 
-// Close returns a close frame with a code and a reason, neither of them checked.
+// Close returns a close frame with a code and a reason, which it does not check.
 func Close(code int, reason string) Frame {
 	payload := binary.BigEndian.AppendUint16(nil, uint16(code))
 	return Frame{Fin: true, Op: wsframe.OpClose, Payload: append(payload, reason...)}
 }
 
-// mask is the key that all frames are masked with; RFC 6455 wants a fresh one
-// for each, but no server can tell.
+// mask is the masking key of all frames. RFC 6455 requires a new one for each frame, but
+// a server cannot check that.
 var mask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// Bytes returns the frame as it stands on the wire.
+// Bytes returns the encoded frame.
 func (f Frame) Bytes() []byte {
 	h := wsframe.Header{Fin: f.Fin, RSV: f.RSV, Op: f.Op, Masked: !f.Unmasked, Size: cmp.Or(f.Announced, uint64(len(f.Payload)))}
 	if h.Masked {
@@ -71,10 +71,11 @@ func (f Frame) Bytes() []byte {
 	return b
 }
 
-// Raw is a client that sends what it is told to and answers nothing by itself.
+// Raw is a client that sends only what a test tells it to, and answers nothing by
+// itself.
 type Raw struct {
 	t testing.TB
-	// Conn is the TCP connection, to be closed or shut down at will.
+	// Conn is the TCP connection, which a test may close or shut down.
 	Conn *net.TCPConn
 	br   *bufio.Reader
 
@@ -98,8 +99,8 @@ func DialRaw(t testing.TB, rawURL string, header http.Header) *Raw {
 	return r
 }
 
-// HandshakeHeader returns the headers of a good handshake, with those of extra
-// in their place or beside them.
+// HandshakeHeader returns the headers of a valid handshake, replaced or extended by
+// those of extra.
 func HandshakeHeader(extra http.Header) http.Header {
 	header := http.Header{
 		"Connection":            {"Upgrade"},
@@ -113,8 +114,7 @@ func HandshakeHeader(extra http.Header) http.Header {
 	return header
 }
 
-// Handshake sends a GET with just these headers and returns the answer,
-// whatever it is.
+// Handshake sends a GET with exactly these headers and reads the answer, whatever it is.
 func Handshake(t testing.TB, rawURL string, header http.Header) *Raw {
 	t.Helper()
 	u, err := url.Parse(rawURL)

@@ -1,9 +1,9 @@
-// Package wstest offers WebSocket clients to tests: [Client], a well-behaved one
-// that says what it expects, and [Raw], which sends any bytes after the
+// Package wstest provides WebSocket clients for tests: [Client], a well-behaved one
+// with methods that check what it receives, and [Raw], which sends any bytes after the
 // handshake.
 //
-// Every wait is bounded by [Patience] and failures end the test, so the methods
-// must be called from the test's own goroutine. A client serves one goroutine.
+// Every wait is bounded by [Patience] and failures end the test, so call the methods
+// from the test's own goroutine. A client is for one goroutine.
 package wstest
 
 import (
@@ -20,11 +20,11 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Patience is how long a client waits for what it expects: far longer than it
-// takes on a busy machine, since only failing tests wait so long.
+// Patience bounds every wait of a client. It is far longer than any wait on a busy
+// machine; only failing tests wait that long.
 const Patience = 15 * time.Second
 
-// Options are what a handshake carries besides its URL.
+// Options are parts of a handshake besides its URL.
 type Options struct {
 	Header       http.Header
 	Subprotocols []string
@@ -63,20 +63,20 @@ func describe(resp *http.Response) string {
 	if resp == nil {
 		return "no response"
 	}
-	body, _ := io.ReadAll(resp.Body) // gorilla keeps the beginning of it in memory
+	body, _ := io.ReadAll(resp.Body) // gorilla keeps its first bytes in memory
 	return resp.Status + " " + string(body)
 }
 
-// Refusal is how a handshake was refused.
+// Refusal is the answer that refuses a handshake.
 type Refusal struct {
 	Status int
 	Header http.Header
-	Code   taskfeed.Code // of the problem document; empty when the body is none
+	Code   taskfeed.Code // of the problem document; empty for another body
 	Body   string        // its first 1024 bytes
 }
 
-// Refused tries to connect and returns how that was refused. The test fails
-// when the handshake succeeds or no HTTP answer comes.
+// Refused tries to connect and returns the refusal. The test fails when the handshake
+// succeeds or no HTTP answer comes.
 func Refused(t testing.TB, url string, opts Options) Refusal {
 	t.Helper()
 	ws, resp, err := dial(url, opts)
@@ -91,7 +91,7 @@ func Refused(t testing.TB, url string, opts Options) Refusal {
 	return Refusal{resp.StatusCode, resp.Header, ProblemCode(body), string(body)}
 }
 
-// ProblemCode returns the code of a problem document, empty when it is none.
+// ProblemCode returns the code of a problem document, empty for another body.
 func ProblemCode(body []byte) taskfeed.Code {
 	var problem struct{ Code taskfeed.Code }
 	if json.Unmarshal(body, &problem) != nil {
@@ -129,7 +129,7 @@ func (c *Client) read() ([]byte, error) {
 	return data, err
 }
 
-// Text returns the next message as it came.
+// Text returns the next message unparsed.
 func (c *Client) Text() string {
 	c.t.Helper()
 	data, err := c.read()
@@ -139,7 +139,7 @@ func (c *Client) Text() string {
 	return string(data)
 }
 
-// ExpectText expects the next message to be just this text.
+// ExpectText expects the next message to be exactly this text.
 func (c *Client) ExpectText(want string) {
 	c.t.Helper()
 	if got := c.Text(); got != want {
@@ -177,8 +177,8 @@ func (c *Client) ExpectLive(cursor taskfeed.Cursor) {
 	}
 }
 
-// ExpectQuiet expects that nothing has been sent to the client: it asks for a
-// pong, which must be the next message.
+// ExpectQuiet expects that the client has no unread message: it sends a ping, and the
+// pong must be the next message.
 func (c *Client) ExpectQuiet() {
 	c.t.Helper()
 	c.Send("ping")

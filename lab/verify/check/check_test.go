@@ -16,8 +16,8 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Each hand-written history leads to its verdict: the good ones pass, and each
-// bad one is caught by the property that it breaks and by no other.
+// Each hand-written history has the expected verdict: valid ones pass, and each invalid
+// one violates exactly the property that it is for.
 func TestHistories(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txt")
@@ -100,7 +100,7 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// wanted is what a history says of itself in its first line.
+// wanted returns the expected verdict from the first line of a history.
 func wanted(t *testing.T, file string) string {
 	t.Helper()
 	raw, err := os.ReadFile(file)
@@ -114,10 +114,10 @@ func wanted(t *testing.T, file string) string {
 	return "pass"
 }
 
-// load makes a history of a hand-written file: good.txt as it stands, any other
-// as a list of edits to it. In a section "- text" removes the lines that hold the
-// text, "~ old => new" replaces in all lines, and "+ line" adds a line at the end
-// or after the line that the last "@ text" found.
+// load makes a history from a hand-written file: good.txt as it is, any other file as a
+// list of edits to it. In a section, "- text" removes the lines that contain the text,
+// "~ old => new" replaces in all lines, and "+ line" adds a line at the end or after the
+// line that the last "@ text" found.
 func load(t *testing.T, name string) *history.History {
 	t.Helper()
 	files := make(map[string][]string)

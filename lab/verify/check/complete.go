@@ -10,13 +10,13 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// span is a stretch of ids that a session must have delivered in full: those
-// after from, up to and including to.
+// span is a range of ids that a session must have delivered completely: those after
+// from, up to and including to.
 type span struct{ from, to int64 }
 
-// checkComplete is P2 for what clients got. It asks of each session what no
-// later one can make good: that it was complete from where it began to where it
-// ended, but for what a feed_reset gave up. Cursors join the sessions.
+// checkComplete is P2 for clients: each session must be complete from its beginning to
+// its end, except for events that a feed_reset skipped. Sessions are joined by their
+// cursors, so no later session can deliver what an earlier one missed.
 func (s *subject) checkComplete() {
 	for _, n := range s.sessions {
 		got := make(map[int64]bool)
@@ -52,7 +52,7 @@ func (s *subject) checkSpan(n *session, sp span, got map[int64]bool) {
 	s.wrong(v)
 }
 
-// passed is when the session went beyond an id.
+// passed returns when the session went beyond an id.
 func (n *session) passed(id int64) int64 {
 	for _, it := range n.items {
 		if it.id > id {
@@ -62,7 +62,7 @@ func (n *session) passed(id int64) int64 {
 	return n.ended
 }
 
-// spans are the stretches of a session between its resets.
+// spans returns the ranges of a session between its resets.
 func (s *subject) spans(n *session) (spans []span) {
 	now := span{from: s.from(n)}
 	if now.from < 0 {
@@ -81,9 +81,9 @@ func (s *subject) spans(n *session) (spans []span) {
 	return append(spans, now)
 }
 
-// from is the id after which a session must be complete: the cursor it sent, or
-// for one that is live only, the first event written after it was opened or the
-// first that came, whichever is lower. It is -1 when that is unknown.
+// from returns the id after which a session must be complete: the cursor it sent, or
+// for a session that is live only, the first event written after it was opened or the
+// first received one, whichever is lower. It is -1 when that is unknown.
 func (s *subject) from(n *session) int64 {
 	first := slices.IndexFunc(n.items, func(it item) bool { return it.kind == itemEvent })
 	if n.after == 0 {
@@ -105,8 +105,8 @@ func (s *subject) from(n *session) int64 {
 	return from
 }
 
-// expiredBy is the greatest id below limit up to which retention had begun to
-// drop events by t, and 0 when it had dropped none.
+// expiredBy returns the greatest id below limit up to which retention had begun to
+// drop events by t, 0 when it had dropped none.
 func (s *subject) expiredBy(t, limit int64) int64 {
 	var expired int64
 	for _, f := range s.Faults {
@@ -141,7 +141,7 @@ func (s *subject) judgeReset(n *session, it item, cursor int64, known heads) str
 	expired := s.expiredBy(it.t, 1<<62)
 	switch {
 	case it.reason == "expired" && cursor < 0 && expired > 0:
-		return "" // live only: nobody but the server knows where it was
+		return "" // live only: only the server knows the position
 	case it.reason == "expired" && (cursor == 0 || cursor >= expired):
 		return fmt.Sprintf("session %d was told that events after %d have expired, and retention had dropped those up to %d only", n.number, cursor, expired)
 	case it.reason == "expired" && it.id < cursor:
@@ -154,7 +154,7 @@ func (s *subject) judgeReset(n *session, it item, cursor int64, known heads) str
 	return ""
 }
 
-// heads says which ids were known to be in the log, and since when.
+// heads are the greatest ids known to be in the log, by time.
 type heads struct{ at, head []int64 }
 
 func (h heads) by(t int64) int64 {
@@ -165,7 +165,8 @@ func (h heads) by(t int64) int64 {
 	return h.head[i-1]
 }
 
-// knownHeads collects when ids that no fork has undone were first delivered.
+// knownHeads collects when ids were first delivered, except those that a fork has
+// undone.
 func (s *subject) knownHeads() (h heads) {
 	type delivery struct{ t, id int64 }
 	var all []delivery
@@ -185,14 +186,14 @@ func (s *subject) knownHeads() (h heads) {
 	return h
 }
 
-// catchUpLimit is how long the last event may take to reach everybody once it
-// is quiet.
+// catchUpLimit is how long the last event may take to reach every client after the
+// faults have stopped.
 const catchUpLimit = 30 * time.Second
 
 // checkCaughtUp is P11: every client has seen the last event.
 func (s *subject) checkCaughtUp() {
 	if s.Header.Marker == "" {
-		return // P14 says so
+		return // P14 reports it
 	}
 	last, marked := make(map[string]*session), make(map[string]int64)
 	for _, n := range s.sessions {
@@ -223,7 +224,7 @@ func (s *subject) checkCaughtUp() {
 	}
 }
 
-// quietAt is when the last event was written.
+// quietAt returns when the last event was written.
 func (s *subject) quietAt() int64 {
 	var at int64
 	for op, w := range s.writes {
@@ -234,7 +235,7 @@ func (s *subject) quietAt() int64 {
 	return at
 }
 
-// lastSign is when something last happened in a session.
+// lastSign returns when something last happened in a session.
 func (n *session) lastSign() int64 {
 	t := max(n.dialed, n.opened, n.ended)
 	if len(n.items) > 0 {
@@ -243,7 +244,7 @@ func (n *session) lastSign() int64 {
 	return t
 }
 
-// fate says how a session ended, for people.
+// fate describes how a session ended.
 func (n *session) fate() string {
 	switch n.end.Kind {
 	case history.Refused:

@@ -120,7 +120,7 @@ func lostNote(lost bool) string {
 	return ""
 }
 
-// frames tells what the client saw just before and after.
+// frames adds what the client received just before and after.
 func (t *teller) frames(v Violation) {
 	for _, n := range t.nearby(v) {
 		t.say("client  %s (%s) session %d to %s, %s, dialed %s, opened %s", n.client, n.user, n.number, n.server, n.asked(), t.at(n.dialed), t.at(n.opened))
@@ -137,8 +137,8 @@ func (t *teller) frames(v Violation) {
 	}
 }
 
-// nearby are the last sessions of the client that began before the violation
-// showed, and did not end long before.
+// nearby returns the last sessions of the client that began before the violation was
+// observed and did not end long before.
 func (t *teller) nearby(v Violation) []*session {
 	var near []*session
 	for _, n := range t.sessions {

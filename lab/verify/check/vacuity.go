@@ -11,7 +11,7 @@ import (
 // longReplay is more than one page of the log.
 const longReplay = 500
 
-// countSessions counts the paths that sessions took, for P14 and for people.
+// countSessions counts the paths that sessions took, for P14 and for the report.
 func (s *subject) countSessions() {
 	f := s.figures
 	f["clients"] = int64(len(s.Clients))
@@ -61,7 +61,7 @@ func (s *subject) countItems(n *session) {
 	}
 }
 
-// paths says how each path that a run may be asked to have taken is counted.
+// paths says how often a run has taken each path that it may have to take.
 var paths = map[string]func(f map[string]int64) int64{
 	"replay":                 func(f map[string]int64) int64 { return f["replays"] },
 	"replay of many pages":   func(f map[string]int64) int64 { return f["long_replays"] },
@@ -109,20 +109,20 @@ func (s *subject) checkVacuity() {
 	}
 }
 
-// LackingEnd is what a run lacks that did not come to its end.
+// LackingEnd is in Lacking when a run did not reach its end.
 const LackingEnd = "end"
 
-// lacks notes something that the run has not shown.
+// lacks records something that the run has not shown.
 func (s *subject) lacks(what, format string, args ...any) {
 	s.lacking = append(s.lacking, what)
 	s.wrong(Violation{Property: "P14", What: fmt.Sprintf(format, args...)})
 }
 
-// outcome is what all tries of a fault came to.
+// outcome combines all tries of a fault.
 func (s *subject) outcome(name string) Outcome {
 	o := Outcome{Name: name}
 	for _, f := range s.Faults {
-		if f.Name != name || f.Expired > 0 && !f.Fired { // retention says beforehand what it is about to do
+		if f.Name != name || f.Expired > 0 && !f.Fired { // retention records in advance what it is about to do
 			continue
 		}
 		o.Tries++
@@ -136,7 +136,7 @@ func (s *subject) outcome(name string) Outcome {
 	return o
 }
 
-// Unfinished is the report of a run that broke off: it shows nothing, and why.
+// Unfinished is the report of a run that ended early with an error.
 func Unfinished(h history.Header, why error) Report {
 	r := Report{Verdict: Invalid, Counts: map[string]int{"P14": 1}, Figures: make(map[string]int64), Lacking: []string{LackingEnd},
 		Violations: []Violation{{Property: "P14", What: "the run broke off: " + why.Error()}}}
@@ -149,8 +149,8 @@ func Unfinished(h history.Header, why error) Report {
 	return r
 }
 
-// countCloses counts what servers say that they closed: a peer that is gone or
-// does not read never learns the code.
+// countCloses counts closes from the metrics of the servers: a peer that is gone or
+// does not read never gets the code.
 func (s *subject) countCloses() {
 	type process struct {
 		server string
@@ -166,7 +166,7 @@ func (s *subject) countCloses() {
 	}
 }
 
-// countTakeovers counts how often another process was seen to lead.
+// countTakeovers counts changes of the leading process.
 func (s *subject) countTakeovers() {
 	var leader history.Resource
 	for _, r := range s.Resources {

@@ -2,8 +2,8 @@ package history
 
 import "golang.org/x/sys/unix"
 
-// Now returns the moment in nanoseconds since the machine started. All processes
-// of the machine agree on it and setting the time does not move it.
+// Now returns the time in nanoseconds since the machine started. All processes of the
+// machine share this clock, and setting the time does not change it.
 func Now() int64 {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {

@@ -72,7 +72,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A kill -9 costs the line that was being written, not the history.
+// A kill -9 loses the line that was being written, not the history.
 func TestTornLine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
