@@ -13,12 +13,11 @@ var consoleBuild embed.FS
 
 const consolePath = "/console"
 
-// consolePolicy also lets the console's page say what its relative URLs are
-// relative to, within its own server.
+// consolePolicy also allows the console's page a base element within its own server.
 var consolePolicy = strings.Replace(policy, "base-uri 'none'", "base-uri 'self'", 1)
 
-// console serves the console. Its screens have URLs of their own that only the
-// script in its page knows, so that page is the answer to all of them.
+// console serves the console. The script in its page routes the URLs of the screens, so
+// the same page is the answer to all of them.
 type console struct {
 	files map[string]*file // by path below /console/
 	page  []byte
@@ -65,8 +64,8 @@ func (c *console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// redirect adds the slash without which relative URLs would point elsewhere. The
-// location is relative, for only the browser knows the whole path.
+// redirect adds the trailing slash that relative URLs need. The location is relative,
+// because only the browser knows the full path.
 func (c *console) redirect(w http.ResponseWriter, r *http.Request) {
 	location := strings.TrimPrefix(consolePath, "/") + "/"
 	if r.URL.RawQuery != "" {
@@ -77,8 +76,8 @@ func (c *console) redirect(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusFound)
 }
 
-// isScreen reports whether somebody opens a screen of the console, and not a
-// program a file that is not there, of another build perhaps.
+// isScreen reports whether a request opens a screen of the console. Otherwise it is for
+// a missing file, perhaps of another build.
 func isScreen(r *http.Request, name string) bool {
 	if name == "" {
 		return true
@@ -86,8 +85,8 @@ func isScreen(r *http.Request, name string) bool {
 	return !strings.HasPrefix(name, consoleAssets) && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// pageAt returns the page with a base that leads from the request's path to
-// /console/, however a proxy has changed what comes before.
+// pageAt returns the page with a base element that leads from the request's path to
+// /console/, below any path prefix.
 func (c *console) pageAt(r *http.Request) []byte {
 	below := strings.TrimPrefix(r.URL.EscapedPath(), consolePath+"/")
 	up := strings.Repeat("../", strings.Count(below, "/"))

@@ -40,8 +40,8 @@ func TestConsoleServesItsPageOnEveryScreen(t *testing.T) {
 	}
 }
 
-// wantConsolePolicy checks that the console's policy is that of the other pages
-// but for the base.
+// wantConsolePolicy checks that the console's policy differs from that of the other
+// pages only in the base.
 func wantConsolePolicy(t *testing.T, h http.Header) {
 	t.Helper()
 	got := h.Get("Content-Security-Policy")
@@ -101,7 +101,7 @@ func TestConsoleFilesAreKept(t *testing.T) {
 	}
 }
 
-// Every file that the page refers to is part of the build.
+// Every file to which the page refers is part of the build.
 func TestConsolePageRefersToWhatExists(t *testing.T) {
 	t.Parallel()
 	c := newConsole()
@@ -151,7 +151,7 @@ func TestFilesAreCompressed(t *testing.T) {
 	}
 }
 
-// The budget is for scripts and styles together, as they are sent.
+// The budget is for scripts and styles together, compressed.
 func TestConsoleIsSmall(t *testing.T) {
 	t.Parallel()
 	const most = 120 << 10

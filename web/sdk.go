@@ -9,9 +9,9 @@ import (
 //go:embed client/dist/taskfeed.js client/dist/share.js
 var clientBuild embed.FS
 
-// sdkPath is where pages of any site find the browser client that fits this
-// server: taskfeed.js for a script tag, and share.js, which that loads when a
-// page asks for a shared connection.
+// sdkPath is the path of the browser client of this server's version, for pages of any
+// site: taskfeed.js for a script tag, and share.js, which taskfeed.js loads when a page
+// uses a shared connection.
 const sdkPath = "/sdk/"
 
 // loadSDK returns the client's files by URL path.
@@ -23,8 +23,8 @@ func loadSDK() map[string]*file {
 	return files
 }
 
-// forEverybody lets pages of other sites load what is not secret, also with an
-// integrity attribute and as a module, which both need CORS.
+// forEverybody allows pages of other sites to load a file, also with an integrity
+// attribute and as a module, which both need CORS.
 func forEverybody(h http.Header) {
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")

@@ -40,7 +40,7 @@ func TestSDKIsServedToEverySite(t *testing.T) {
 	}
 }
 
-// What is not the client stays with its own site, whatever its name.
+// Files other than the client are not allowed for other sites, whatever their names.
 func TestSDKOpensNothingElse(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"/", "/static/page.js", "/console/", "/sdk/", "/sdk/nothing.js", "/sdk/../static/page.js"} {
@@ -57,7 +57,7 @@ func TestSDKOpensNothingElse(t *testing.T) {
 	}
 }
 
-// The budget is for what a page with a script tag loads, as it is sent.
+// The budget is for the file that a script tag loads, compressed.
 func TestSDKIsSmall(t *testing.T) {
 	t.Parallel()
 	const most = 6 << 10

@@ -1,15 +1,14 @@
-// Package web is what browsers are served: a welcome at /, one user's tasks live
+// Package web serves the files for browsers: a welcome page at /, one user's tasks live
 // at /demo, the console at /console, and the client for other pages at /sdk/.
 //
-// Everything is embedded and served with a policy that lets nothing else run. The
-// pages at / and /demo are plain files as they stand; the console is built by
-// "make web" and its build is part of the repository. All of it speaks to the
-// server like any other client and knows nothing that docs/PROTOCOL.md and the
-// OpenAPI document do not say. The client's build is part of the repository too.
+// Everything is embedded, and served with a content security policy that allows nothing
+// else. The pages at / and /demo are plain files, of which /demo uses the client from
+// /sdk/. "make web" builds the console and the client; their builds are committed. All
+// pages use only what docs/PROTOCOL.md and the OpenAPI document describe, like any other
+// client.
 //
-// All URLs in the pages are relative, so that they work below any path prefix
-// that a proxy takes off. Nothing here checks a token: the pages hold nothing
-// that is secret.
+// All URLs in the pages are relative, so that they work below any path prefix that a
+// proxy removes. The package checks no token: the pages contain nothing secret.
 package web
 
 import (
@@ -30,23 +29,23 @@ import (
 //go:embed index.html demo.html static
 var content embed.FS
 
-// policy lets a page load its own scripts, styles and pictures and talk to its
-// own server, and nothing else. No script may make markup of text.
+// policy allows a page only scripts, styles, images and connections of its own server.
+// No script may turn text into markup.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types 'none'"
 
-// file is one embedded file as it is served.
+// file is one embedded file, ready to be served.
 type file struct {
 	kind  string // the Content-Type
 	cache string // the Cache-Control
 	etag  string
 	body  []byte
-	small func() []byte // the body compressed; nil when that is not worth it
+	small func() []byte // returns the compressed body; nil for small files
 }
 
-// kinds are the media types of the embedded files; those of the system's tables
-// differ from machine to machine.
+// kinds are the media types of the embedded files. The tables of the operating system
+// differ between machines.
 var kinds = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -55,17 +54,17 @@ var kinds = map[string]string{
 	".txt":  "text/plain; charset=utf-8",
 }
 
-// How long browsers keep a file: with an ETag they ask each time whether it is
-// still the same, so that page and script are always of one build; a file whose
-// name has the hash of its content never changes.
+// Cache-Control values. Browsers revalidate most files each time, by their ETag, so that
+// page and script are always of the same build. A file whose name has the hash of its
+// content never changes.
 const (
 	askEachTime = "no-cache"
 	forGood     = "public, max-age=31536000, immutable"
 )
 
-// Handler serves /, /demo, /console and what is below it, the files of these
-// pages below /static/, and the client below /sdk/. It answers GET and HEAD, 405
-// to other methods and 404 at other paths. It is safe for concurrent use.
+// Handler serves /, /demo, /console and the paths below it, the files of these pages
+// below /static/, and the client below /sdk/. It answers GET and HEAD, other methods
+// with 405 and other paths with 404. It is safe for concurrent use.
 func Handler() http.Handler {
 	files, sdk := load(), loadSDK()
 	maps.Copy(files, sdk)
@@ -104,7 +103,7 @@ func secure(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// serve answers with the file, compressed where the browser takes that.
+// serve answers with the file, compressed if the browser accepts that.
 func (f *file) serve(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", f.cache)
@@ -133,7 +132,7 @@ func takesGzip(r *http.Request) bool {
 	return false
 }
 
-// minCompressed is how large a file is at least that is sent compressed.
+// minCompressed is the minimum size of files that are sent compressed.
 const minCompressed = 1 << 10
 
 func newFile(name, cache string, body []byte) *file {
@@ -153,7 +152,7 @@ func compress(body []byte) []byte {
 	return b.Bytes()
 }
 
-// load returns the embedded pages and what belongs to them by URL path.
+// load returns the embedded pages and their files by URL path.
 func load() map[string]*file {
 	files := make(map[string]*file)
 	walk(content, func(name string, body []byte) {
@@ -162,8 +161,8 @@ func load() map[string]*file {
 	return files
 }
 
-// walk calls visit for every file. What is embedded is fixed when the program is
-// built, so a fault here is one of the program.
+// walk calls visit for every file. The files are embedded, so an error is a fault of the
+// program.
 func walk(files fs.FS, visit func(name string, body []byte)) {
 	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -178,7 +177,7 @@ func walk(files fs.FS, visit func(name string, body []byte)) {
 	}
 }
 
-// urlPath is where a file is served: pages without their extension.
+// urlPath returns the URL path of a file: that of a page has no extension.
 func urlPath(name string) string {
 	if name == "index.html" {
 		return "/"

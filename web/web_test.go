@@ -175,7 +175,7 @@ func TestHandlerRevalidates(t *testing.T) {
 	}
 }
 
-// The policy stops inline code in a browser; this stops it from being written.
+// Browsers refuse inline code because of the policy; this test finds it earlier.
 func TestPagesHaveNothingInline(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"index.html", "demo.html"} {
@@ -217,7 +217,7 @@ func TestPagesReferToWhatExists(t *testing.T) {
 	}
 }
 
-// Links with a token that were made for / go on working.
+// Links to / with a token still work.
 func TestWelcomePassesTokensOn(t *testing.T) {
 	t.Parallel()
 	if got, want := read(t, "static/welcome.js"), `location.replace("demo" + location.hash)`; !strings.Contains(got, want) {
@@ -225,7 +225,7 @@ func TestWelcomePassesTokensOn(t *testing.T) {
 	}
 }
 
-// Text of users reaches the page as text alone.
+// Text of users reaches the page only as text.
 func TestScriptMakesNoMarkup(t *testing.T) {
 	t.Parallel()
 	script := read(t, "static/page.js")
@@ -237,7 +237,7 @@ func TestScriptMakesNoMarkup(t *testing.T) {
 	}
 }
 
-// Every element that the script asks for by its id is in the page.
+// Every element that the script uses by its id is in the page.
 func TestScriptFindsItsElements(t *testing.T) {
 	t.Parallel()
 	ids := make(map[string]bool)

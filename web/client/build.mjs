@@ -1,6 +1,6 @@
 // Builds the package into dist: `node build.mjs`. The same sources give the same bytes.
-// What servers have in them is committed: taskfeed.js for script tags, and share.js,
-// which that loads when it is needed. The rest is not.
+// The files that servers embed are committed: taskfeed.js for script tags, and share.js,
+// which taskfeed.js loads when needed. The others are not.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -10,10 +10,10 @@ import { minify } from "terser";
 
 const root = dirname(fileURLToPath(import.meta.url));
 
-// One entry per file of the package: share is loaded by index when it is needed.
+// One entry for each file of the package. index loads share when it is needed.
 const entries = ["index", "share", "react"];
 
-/** Bundles one entry and makes it small. */
+/** Bundles and minifies one entry. */
 async function bundle(entry, options) {
   const { outputFiles } = await build({
     entryPoints: [join(root, "src", entry + ".ts")],
@@ -23,20 +23,20 @@ async function bundle(entry, options) {
     legalComments: "none",
     absWorkingDir: root,
     minifySyntax: true,
-    supported: { "dynamic-import": options.format !== "cjs" }, // there it is a require
+    supported: { "dynamic-import": options.format !== "cjs" }, // in CommonJS it becomes a require
     ...options,
   });
   const { code } = await minify(outputFiles[0].text, {
     ecma: 2020,
     module: options.format === "esm",
     toplevel: true,
-    compress: { passes: 3, pure_getters: true, hoist_funs: true, lhs_constants: false }, // reading a property does nothing else here
+    compress: { passes: 3, pure_getters: true, hoist_funs: true, lhs_constants: false }, // property reads have no side effects here
     format: { comments: false },
   });
   return code + "\n";
 }
 
-/** Builds what programs import: a directory for each kind of module, with its types. */
+/** Builds the modules that programs import: a directory for each module format, with types. */
 export async function buildModules(out) {
   const esm = join(out, "esm");
   const cjs = join(out, "cjs");
@@ -55,10 +55,10 @@ export async function buildModules(out) {
 /** The files that are committed. */
 export const committed = ["taskfeed.js", "share.js"];
 
-/** Builds the file for script tags, and the module that stands beside it. */
+/** Builds the file for script tags, and the module beside it. */
 export async function buildScript(out) {
   mkdirSync(out, { recursive: true });
-  const load = { // the part for shared connections as a script tag can
+  const load = { // replaces load.ts by load.script.ts
     name: "load",
     setup: ({ onResolve }) => onResolve({ filter: /^\.\/load\.js$/ }, () => ({ path: join(root, "src", "load.script.ts") })),
   };

@@ -1,5 +1,5 @@
-// Checks what is built: `node check.mjs`, after a build. A rebuild must give the
-// committed bytes, and what every page loads must be small.
+// Checks the build: `node check.mjs`, after a build. A rebuild must give the committed
+// bytes, and the files that every page loads must be small.
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -7,12 +7,12 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { buildScript, committed } from "./build.mjs";
 
-/** The most that a page may have to load, compressed. */
+/** The maximum size of what a page loads, compressed. */
 const maxBytes = 6 * 1024;
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), "dist");
 
-/** Returns what is wrong with dist, and the sizes of its files, compressed. */
+/** Returns the faults of dist, and the compressed sizes of its files. */
 export async function check() {
   const size = (file) => gzipSync(readFileSync(join(dist, file)), { level: 9 }).length;
   const sizes = Object.fromEntries(["esm/index.js", "esm/share.js", "esm/react.js", ...committed].map((file) => [file, size(file)]));

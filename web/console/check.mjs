@@ -1,5 +1,5 @@
-// Checks what is built: `node check.mjs`. A rebuild must give the committed bytes,
-// and scripts and styles together must be small.
+// Checks the build: `node check.mjs`. A rebuild must give the committed bytes, and
+// scripts and styles together must be small.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -7,13 +7,13 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
 
-/** The most that the console may hold, compressed. */
+/** The maximum size of the console, compressed. */
 const maxBytes = 120 * 1024;
 
 const root = dirname(fileURLToPath(import.meta.url));
 const dist = join(root, "dist");
 
-/** The files below a directory with what is in them. */
+/** Returns the files below a directory with their content. */
 const read = (dir) => new Map(readdirSync(dir, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => join(entry.parentPath, entry.name))

@@ -155,8 +155,8 @@ function enter(state, why = "") {
 
 // --- The token ---------------------------------------------------------------
 
-// userOf returns the subject of a JWT, or null when the text is none. The server
-// decides whether the token is valid.
+// userOf returns the subject of a JWT, or null when the text is not a JWT. The server
+// decides whether it is valid.
 function userOf(token) {
   if (!/^[\w-]+\.[\w-]+\.[\w-]+$/.test(token)) return null;
   try {
@@ -172,7 +172,7 @@ function userOf(token) {
 function useToken(token) {
   const user = userOf(token);
   if (user === null) {
-    askForToken("This is no JWT with a subject.");
+    askForToken("This is not a JWT with a subject.");
     return;
   }
   leave();

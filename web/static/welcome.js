@@ -1,4 +1,4 @@
-// Links with a token were made for the page that is now at /demo.
+// Older links with a token lead to /; the page that they mean is at /demo.
 function passOn() {
   if (/^#(.*&)?token=/.test(location.hash)) location.replace("demo" + location.hash);
 }

@@ -2,9 +2,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /**
- * An app's page, of another origin than the feed's, that loads the client by a
- * script tag. Its address says how it follows alice; it remembers, over reloads
- * too, the ids of the events that its handler was called with.
+ * An app's page, of another origin than the feed's, that loads the client by a script
+ * tag. The query of its URL says how it follows alice. It keeps the ids of the events
+ * that its handler was called with, also over reloads.
  */
 const html = (feed: string): string => `<!doctype html>
 <html lang="en"><title>app</title>
@@ -35,7 +35,7 @@ export interface App {
   close: () => Promise<void>;
 }
 
-/** Serves the page. The feed need not run yet. */
+/** Serves the page. The feed does not have to run yet. */
 export async function serveApp(feed: () => string): Promise<App> {
   const server = createServer((_, answer) => answer.writeHead(200, { "Content-Type": "text/html" }).end(html(feed())));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

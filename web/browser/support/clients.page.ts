@@ -1,4 +1,4 @@
-// What the page of the tests of other people's clients runs.
+// The script of the page in the tests of third-party clients.
 import { clients, gather, pageClients, type Feed, type Got } from "./clients.js";
 
 const got: Record<string, Got> = {};

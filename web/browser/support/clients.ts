@@ -4,23 +4,23 @@ import { EventSource } from "eventsource";
 import { WebSocket as PartySocket } from "partysocket";
 import ReconnectingWebSocket from "reconnecting-websocket";
 
-// Clients that other people have written, each used as its own documentation
-// says, in a page or in Node. Coming back is theirs alone.
+// Third-party clients, each used as its own documentation says, in a page or in Node.
+// They reconnect by themselves.
 
-/** Whose feed is followed, and where. */
+/** The feed to follow, and its server. */
 export interface Feed { base: string; user: string; token: string }
 
-/** What came: the ids after the client rule, id > last, how many it has passed over, and what is no event. */
+/** What a client received: the ids after the client rule, id > last, the number of ignored events, and messages that are not events. */
 export interface Got { ids: number[]; passed: number; others: string[] }
 
-/** Takes one event's text by the client rule. */
+/** Applies the client rule to the text of one event. */
 type Take = (text: string) => void;
 
 export const types = ["note", "task_queued", "task_started", "task_progress"];
 
 interface Source { addEventListener(type: string, listener: (event: any) => void): void }
 
-/** Listens as an app does: to each type by its name. */
+/** Listens to each type of event by its name, as an app does. */
 function listen(source: Source, take: Take): void {
   for (const type of [...types, "feed_reset"]) source.addEventListener(type, ({ data }) => take(data));
 }
@@ -36,7 +36,7 @@ const onText = (take: Take) => ({ data }: { data: unknown }): void => {
 
 type Follow = (feed: Feed, take: Take, got: Got) => void;
 
-/** Those that run everywhere; Node 20 lends them the WebSocket of `ws`. */
+/** Clients that run everywhere; in Node 20 with the WebSocket of `ws`. */
 export const clients = (WebSocket?: unknown): Record<string, Follow> => ({
   "eventsource, token in the URL": (feed, take) => listen(new EventSource(stream(feed, "&token=" + feed.token)), take),
   "eventsource, token in a header": (feed, take) => listen(new EventSource(stream(feed), {
@@ -52,18 +52,18 @@ export const clients = (WebSocket?: unknown): Record<string, Follow> => ({
   },
 });
 
-/** Those of pages alone. */
+/** Clients that run only in pages. */
 export const pageClients: Record<string, Follow> = {
   "@microsoft/fetch-event-source": (feed, take) => void fetchEventSource(stream(feed), {
     ...bearer(feed),
     openWhenHidden: true,
     onmessage: ({ event, data }) => { if (types.includes(event) || event === "feed_reset") take(data); },
-    onclose() { throw new Error("closed: come back"); }, // as its README does; else an ordered end is the end
+    onclose() { throw new Error("closed: come back"); }, // as in its README; otherwise it does not reconnect after an orderly end
   }),
   "the browser's own EventSource": (feed, take) => listen(new globalThis.EventSource(stream(feed, "&token=" + feed.token)), take),
 };
 
-/** Has a client follow the feed, and gathers what it is handed. */
+/** Lets a client follow the feed, and records what it receives. */
 export function gather(follow: Follow, feed: Feed): Got {
   const got: Got = { ids: [], passed: 0, others: [] };
   follow(feed, (text) => {

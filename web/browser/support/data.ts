@@ -1,6 +1,6 @@
 import type { Server } from "./server.js";
 
-/** A small app's morning: a few tasks of two users, one of each status, one of them with a history. */
+/** Sample data: a few tasks of two users, one in each status, one of them with several events. */
 export async function seed(server: Server): Promise<void> {
   await server.sql(`
     INSERT INTO taskfeed.tasks (id, user_id, kind, message) VALUES

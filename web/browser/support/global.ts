@@ -9,7 +9,7 @@ declare module "vitest" {
   interface ProvidedContext { binary: string; browser: string }
 }
 
-// Root has no sandbox, and containers little shared memory. What it opens is our own.
+// Chromium has no sandbox for root, and containers have little shared memory. It opens only pages of the tests.
 const chromiumFlags = [
   "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",

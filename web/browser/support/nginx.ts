@@ -7,14 +7,14 @@ import { freePort, waitFor } from "./wait.js";
 
 const guide = join(import.meta.dirname, "../../../docs/OPERATIONS.md");
 
-/** The configurations of a section of the guide, as an operator copies them. */
+/** The configurations in a section of the guide, as an operator copies them. */
 function recipes(section: string): string[] {
   const [, rest] = readFileSync(guide, "utf8").split(`\n### ${section}\n`);
   const [text = ""] = (rest ?? "").split(/\n###? /);
   return [...text.matchAll(/```nginx\n([^]*?)```/g)].map(([, block]) => block!);
 }
 
-/** What a test has to change: a recipe that has lost it must not pass unseen. */
+/** Replaces a text that a test has to change; throws when the recipe no longer has it. */
 function adapt(text: string, changes: [from: string, to: string][]): string {
   for (const [from, to] of changes) {
     if (text.split(from).length !== 2) throw new Error(`${guide}: the nginx recipe has not exactly one "${from}"`);
@@ -42,7 +42,7 @@ export interface Nginx {
 export async function startNginx(where: "root" | "prefix", upstream: number): Promise<Nginx> {
   const program = execFileSync(join(import.meta.dirname, "../setup"), ["nginx"], { encoding: "utf8" }).trim();
   const dir = mkdtempSync(join(tmpdir(), "taskfeed-nginx-"));
-  chmodSync(dir, 0o755); // as root, its workers are another user
+  chmodSync(dir, 0o755); // started by root, its workers run as another user
   const port = await freePort();
   const places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((name) => `${name}_temp_path ${dir}/${name};`);
   writeFileSync(join(dir, "nginx.conf"), `daemon off; worker_processes 1; pid ${dir}/pid; error_log stderr warn;

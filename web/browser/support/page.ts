@@ -6,7 +6,7 @@ import { adminToken } from "./server.js";
 
 let browser: Browser | undefined;
 
-/** One browser for all tests; each has a context of its own. */
+/** Returns a new context of the one browser that all tests share. */
 export async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
   browser ??= await chromium.connect(inject("browser"));
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: "reduce", ...options });
@@ -14,7 +14,7 @@ export async function newContext(options: BrowserContextOptions = {}): Promise<B
   return context;
 }
 
-/** What a page complained of, apart from answers that a test provokes. */
+/** Collects the errors and warnings of a page, except those that a test allows. */
 export function complaints(page: Page, allowed = /^$/): string[] {
   const list: string[] = [];
   page.on("pageerror", (error) => list.push("error: " + error.message));
@@ -24,7 +24,7 @@ export function complaints(page: Page, allowed = /^$/): string[] {
   return list;
 }
 
-/** Opens a screen of the console as whoever the token is for, and waits until it is live. */
+/** Opens a screen of the console with a token, and waits until it is live. */
 export async function open(page: Page, base: string, screen = "", token = adminToken()): Promise<void> {
   await page.goto(`${base}/console/${screen}#token=${token}`);
   await live(page);
@@ -34,7 +34,7 @@ export async function live(page: Page, within = 40_000): Promise<void> {
   await page.locator(".feed[data-state=live]").waitFor({ timeout: within });
 }
 
-/** Goes to a screen within the open page. */
+/** Opens a screen by its link in the page. */
 export async function visit(page: Page, name: string): Promise<void> {
   await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name, exact: true }).click();
   await page.getByRole("heading", { level: 1, name }).waitFor();
@@ -42,7 +42,7 @@ export async function visit(page: Page, name: string): Promise<void> {
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** Checks the page by WCAG 2.2 AA and axe's best practices: no violation. */
+/** Expects that the page has no violation of WCAG 2.2 AA and axe's best practices. */
 export async function accessible(page: Page, what: string): Promise<void> {
   await page.evaluate(axeSource);
   const found = await page.evaluate(async () => {
@@ -55,7 +55,7 @@ export async function accessible(page: Page, what: string): Promise<void> {
   expect(found, `accessibility of ${what}`).toEqual([]);
 }
 
-/** The text of an element that stands for a figure. */
+/** Returns the text of the element of a figure. */
 export function figure(page: Page, name: string): Promise<string> {
   return page.locator(`[data-figure=${name}]`).innerText();
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Client } from "pg";
 import { freePort, waitFor } from "./wait.js";
 
-/** Where Postgres's programs are: TASKFEED_PG_BIN, PATH, or the newest of Debian's. */
+/** The directory of Postgres's programs: from TASKFEED_PG_BIN, PATH, or the newest of Debian's. */
 function binDir(): string {
   const debian = "/usr/lib/postgresql";
   const versions = existsSync(debian) ? readdirSync(debian).map(Number).filter(Boolean).sort((a, b) => b - a) : [];
@@ -15,7 +15,7 @@ function binDir(): string {
   return found;
 }
 
-/** Postgres does not run as root: then it is that of the user postgres, or of nobody. */
+/** The account for Postgres when this process is root, which Postgres refuses: postgres, or nobody. */
 function owner(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {};
   const user = readFileSync("/etc/passwd", "utf8").split("\n").some((line) => line.startsWith("postgres:")) ? "postgres" : "nobody";
@@ -23,7 +23,7 @@ function owner(): { uid?: number; gid?: number } {
   return { uid: id("-u"), gid: id("-g") };
 }
 
-/** A Postgres of its own, in memory where there is such a place, that ends with the tests. */
+/** A private Postgres that ends with the tests, with its data in memory where possible. */
 export class Postgres {
   readonly #dir: string;
   #process: ChildProcess | undefined;
@@ -52,7 +52,7 @@ export class Postgres {
     await waitFor("Postgres answers", () => this.sql("postgres", "SELECT 1").then(() => true, () => false));
   }
 
-  /** Stops at once and in order: sessions are ended, not waited for. */
+  /** A fast, orderly stop: it ends sessions instead of waiting for them. */
   async down(): Promise<void> {
     const child = this.#process;
     if (!child || child.exitCode !== null) return;
@@ -75,10 +75,10 @@ export class Postgres {
   }
 }
 
-/** Runs statements on a connection of their own, and returns the rows of the last. */
+/** Runs statements on a new connection, and returns the rows of the last. */
 export async function query(url: string, statement: string): Promise<Record<string, any>[]> {
   const client = new Client({ connectionString: url, connectionTimeoutMillis: 5000 });
-  client.on("error", () => {}); // the server may be restarted under it
+  client.on("error", () => {}); // the server may restart meanwhile
   await client.connect();
   try {
     const result = await client.query(statement);

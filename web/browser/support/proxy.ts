@@ -3,14 +3,14 @@ import { connect, type AddressInfo, type Socket } from "node:net";
 
 export interface Proxy {
   base: string;
-  /** Breaks off every connection, as a network does. */
+  /** Cuts every connection, as a network failure does. */
   cut: () => void;
   close: () => Promise<void>;
 }
 
 /**
- * A reverse proxy that takes a prefix off the path, as one in front of several
- * apps does. It says nothing of the prefix to the server.
+ * A reverse proxy that removes a prefix from the path, as one in front of several apps
+ * does. It does not tell the server about the prefix.
  */
 export async function prefixProxy(port: number, prefix: string, { sockets = true } = {}): Promise<Proxy> {
   const open = new Set<Socket>();

@@ -6,7 +6,7 @@ import { freePort, waitFor } from "./wait.js";
 
 const secret = "a secret of the browser tests, 32 bytes and more";
 
-/** Signs a token as the app's issuer would. */
+/** Signs a token, as the app's issuer would. */
 export function token(user: string, { role, seconds = 3600 }: { role?: string; seconds?: number } = {}): string {
   const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
   const now = Math.floor(Date.now() / 1000);
@@ -16,14 +16,14 @@ export function token(user: string, { role, seconds = 3600 }: { role?: string; s
 
 export const adminToken = (): string => token("admin", { role: "admin" });
 
-/** A taskfeed server on a Postgres of its own. Both can be taken away and come back at the same place. */
+/** A taskfeed server with a private Postgres. Both can be stopped and started again on the same ports. */
 export class Server {
   #process: ChildProcess | undefined;
   #log = "";
 
   private constructor(readonly postgres: Postgres, readonly port: number, readonly args: readonly string[], readonly origins: string) {}
 
-  /** With the demo's workload or without; origins are those of other sites whose pages may connect. */
+  /** Starts a server with or without the demo's workload; origins are the allowed origins. */
   static async start({ demo = false, origins = "" } = {}): Promise<Server> {
     const server = new Server(await Postgres.start(), await freePort(), demo ? ["dev"] : ["dev", "--no-demo"], origins);
     await server.postgres.sql("postgres", "CREATE DATABASE feed");
@@ -67,7 +67,7 @@ export class Server {
     return query(this.postgres.url("feed"), statement);
   }
 
-  /** Asks the API as an admin. */
+  /** Sends a request to the API as an admin. */
   async api(path: string): Promise<any> {
     const answer = await fetch(this.base + path, { headers: { Authorization: "Bearer " + adminToken() } });
     return answer.json();

@@ -2,7 +2,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Asks again until the answer is true, or gives up. */
+/** Repeats a check until it is true, or fails after a while. */
 export async function waitFor(what: string, ask: () => boolean | Promise<boolean>, within = 40_000): Promise<void> {
   const end = Date.now() + within;
   while (!(await ask())) {

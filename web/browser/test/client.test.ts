@@ -6,7 +6,7 @@ import { prefixProxy } from "../support/proxy.js";
 import { Server, token } from "../support/server.js";
 import { waitFor } from "../support/wait.js";
 
-// The client that the server itself hands out, in pages of another origin.
+// The client that the server itself serves, in pages of another origin.
 
 let server: Server;
 let app: App;
@@ -29,7 +29,7 @@ afterEach(() => context.close());
 
 let keys = 0;
 
-/** Opens the app in a page, which begins with all that is kept. */
+/** Opens the app in a page, which starts with all kept events. */
 async function follow(page: Page, more: Record<string, string> = {}): Promise<void> {
   const query = new URLSearchParams({ key: "cursor " + ++keys, token: token("alice"), ...more });
   await page.goto(`${app.origin}/?${query}`);
@@ -39,14 +39,14 @@ async function follow(page: Page, more: Record<string, string> = {}): Promise<vo
 const live = (page: Page): Promise<unknown> => page.waitForFunction(() => document.title === "live");
 const got = (page: Page): Promise<number[]> => page.evaluate("got");
 
-/** What alice is to get, in the order of the log. */
+/** The ids of the events that alice must get, in the order of the log. */
 async function logged(): Promise<number[]> {
   await waitFor("changes are in the log", async () => (await server.sql("SELECT count(*)::int AS n FROM taskfeed.changes"))[0]!["n"] === 0);
   const found = await server.sql("SELECT id FROM taskfeed.events WHERE user_id = 'alice' OR user_id IS NULL ORDER BY id");
   return found.map((row) => Number(row["id"]));
 }
 
-/** Waits for the last event and compares all: none is lost, none came twice. */
+/** Waits for the last event and compares all: none is lost, none is duplicated. */
 async function whole(read: () => Promise<number[]>): Promise<void> {
   const want = await logged();
   await waitFor("the last event has come", async () => (await read()).at(-1) === want.at(-1));
@@ -57,7 +57,7 @@ let notes = 0;
 const write = (n: number): Promise<unknown> =>
   server.sql(`SELECT taskfeed.notify('alice', 'note', jsonb_build_object('n', ${++notes})) FROM generate_series(1, ${n})`);
 
-/** Writes without a pause until it is told to stop. */
+/** Writes continuously until the returned function is called. */
 function writing(): () => Promise<void> {
   let on = true;
   const done = (async () => {
@@ -78,7 +78,7 @@ describe("a page with the script tag", () => {
     await whole(() => got(page));
   });
 
-  it("gets each event once over reloads in the middle of changes", async () => {
+  it("gets each event once over reloads during changes", async () => {
     await follow(page);
     const stop = writing();
     for (let i = 0; i < 3; i++) {
@@ -91,7 +91,7 @@ describe("a page with the script tag", () => {
     await whole(() => got(page));
   });
 
-  it("gets each event once over a restart in the middle of changes", async () => {
+  it("gets each event once over a restart during changes", async () => {
     await follow(page);
     const stop = writing();
     await server.down();
@@ -101,7 +101,7 @@ describe("a page with the script tag", () => {
     await whole(() => got(page));
   });
 
-  it("gets each event once over a network that breaks off in the middle of changes", async () => {
+  it("gets each event once over cut connections during changes", async () => {
     const proxy = await prefixProxy(server.port, "/feed");
     await follow(page, { url: proxy.base });
     const stop = writing();
@@ -115,7 +115,7 @@ describe("a page with the script tag", () => {
     await proxy.close();
   });
 
-  it("falls back to server-sent events where WebSocket does not get through", async () => {
+  it("falls back to server-sent events where WebSocket is blocked", async () => {
     const proxy = await prefixProxy(server.port, "/feed", { sockets: false });
     await follow(page, { url: proxy.base });
     await write(3);
@@ -127,7 +127,7 @@ describe("a page with the script tag", () => {
 });
 
 describe("two tabs that share", () => {
-  it("have one connection, and the other goes on when its holder is closed", async () => {
+  it("have one connection, and the other tab continues when the leader is closed", async () => {
     const other = await context.newPage();
     await follow(page, { shared: "" });
     await follow(other, { shared: "" });

@@ -11,11 +11,11 @@ import { newContext } from "../support/page.js";
 import { Server, token } from "../support/server.js";
 import { waitFor } from "../support/wait.js";
 
-// Well-known clients from npm, over restarts of the server: each comes back by
-// itself with the cursor as it is used to send it. event-source-polyfill, which
-// sends ?lastEventId=, was answered 400 at its first return and gave up.
+// Well-known clients from npm, over restarts of the server: each reconnects by itself
+// and sends the cursor in its own way. event-source-polyfill, which sends ?lastEventId=,
+// got 400 at its first reconnect and gave up.
 
-/** Serves a page of another origin than the feed's, with the clients in it. */
+/** Serves a page with the clients, of another origin than the feed's. */
 async function serveClients(): Promise<HTTPServer> {
   const bundle = await build({
     entryPoints: [join(import.meta.dirname, "../support/clients.page.ts")], bundle: true, write: false, format: "iife", platform: "browser", logLevel: "error",
@@ -41,7 +41,7 @@ afterAll(() => {
 
 /** Where the clients run. */
 interface Place {
-  /** Has every client follow the feed, and returns their names. */
+  /** Lets every client follow the feed, and returns their names. */
   follow(feed: Feed): Promise<string[]>;
   got(): Promise<Record<string, Got>>;
 }
@@ -52,7 +52,7 @@ async function inPage(context: BrowserContext): Promise<Place> {
   return { follow: (feed) => page.evaluate(`follow(${JSON.stringify(feed)})`), got: () => page.evaluate("got") };
 }
 
-/** The version before 3 speaks HTTP by itself, and takes an id as soon as its line is there. */
+/** Versions before 3 use their own HTTP client, and store an id as soon as its line is complete. */
 const second = (feed: Feed, take: (text: string) => void): void => {
   const source = new EventSource2(`${feed.base}/v1/events/stream?after=0`, { headers: { Authorization: "Bearer " + feed.token } });
   for (const type of [...types, "feed_reset"]) source.addEventListener(type, (event) => take((event as MessageEvent).data));
@@ -79,7 +79,7 @@ let got: Record<string, Got>;
 let want: number[];
 
 beforeAll(async () => {
-  vi.spyOn(console, "error").mockImplementation(() => {}); // some complain there while nobody serves
+  vi.spyOn(console, "error").mockImplementation(() => {}); // some log errors there while the server is down
   server = await Server.start({ origins: origin });
   context = await newContext();
   const places = [await inPage(context), inNode()];
@@ -89,8 +89,8 @@ beforeAll(async () => {
   await whole(places);
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     await write(2);
-    await server.down(signal); // perhaps in the middle of these two
-    await write(5); // nobody serves
+    await server.down(signal); // perhaps between these two
+    await write(5); // while the server is down
     await server.up();
     await write(2);
     await whole(places);
@@ -103,7 +103,7 @@ afterAll(async () => {
 
 let tasks = 0;
 
-/** Two events of a task, the second large enough to be sent in pieces, and two of the app's own. */
+/** Writes two events of a task, the second large enough to be sent in pieces, and two custom events. */
 async function write(n: number): Promise<void> {
   for (let i = 0; i < n; i++) {
     await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) VALUES ('t${++tasks}', 'alice');
@@ -112,7 +112,7 @@ async function write(n: number): Promise<void> {
   }
 }
 
-/** Waits until each client has the last event of the log, or time is over: then the comparison tells. */
+/** Waits until each client has the last event of the log, or the time is over; the comparison then fails. */
 async function whole(places: Place[]): Promise<void> {
   await waitFor("every change is in the log", async () => (await server.sql("SELECT count(*)::int AS n FROM taskfeed.changes"))[0]!["n"] === 0);
   want = (await server.sql("SELECT id FROM taskfeed.events ORDER BY id")).map((row) => Number(row["id"]));

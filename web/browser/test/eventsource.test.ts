@@ -4,7 +4,7 @@ import { newContext } from "../support/page.js";
 import { Server, token } from "../support/server.js";
 import { waitFor } from "../support/wait.js";
 
-// A browser's own EventSource, with no client of ours around it.
+// A browser's own EventSource, without a client library.
 
 let server: Server;
 beforeAll(async () => { server = await Server.start(); });
@@ -15,11 +15,11 @@ let page: Page;
 beforeEach(async () => {
   context = await newContext();
   page = await context.newPage();
-  await page.goto(server.base + "/healthz"); // any page of this origin that sets no policy
+  await page.goto(server.base + "/healthz"); // a page of this origin without a content policy
 });
 afterEach(() => context.close());
 
-/** Opens the stream in the page and gathers what comes. */
+/** Opens the stream in the page and records what it receives. */
 async function listen(params: Record<string, string>): Promise<void> {
   await page.evaluate((query) => {
     const seen = { ids: [] as number[], live: 0, resets: 0, closed: [] as number[], state: () => source.readyState };
@@ -41,11 +41,11 @@ const seen = (): Promise<Seen> => page.evaluate(() => {
 const write = (n: number): Promise<unknown> =>
   server.sql(`SELECT taskfeed.notify('alice', 'note', jsonb_build_object('n', n)) FROM generate_series(1, ${n}) AS n`);
 
-/** What the log holds for alice. */
+/** The ids of alice's events in the log. */
 const logged = async (): Promise<number[]> =>
   (await server.sql("SELECT id FROM taskfeed.events WHERE user_id = 'alice' AND type = 'note' ORDER BY id")).map((row) => Number(row["id"]));
 
-/** Waits until every change is in the log and the page has seen the last event. */
+/** Waits until every change is in the log and the page has the last event. */
 async function whole(): Promise<Seen> {
   await waitFor("every change is in the log", async () => (await server.sql("SELECT count(*)::int AS n FROM taskfeed.changes"))[0]!["n"] === 0);
   const want = await logged();
@@ -58,12 +58,12 @@ async function whole(): Promise<Seen> {
 
 describe("an EventSource", () => {
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {
-    it(`loses nothing and gets nothing twice over a restart after ${signal}`, async () => {
+    it(`loses nothing and gets no duplicates over a restart after ${signal}`, async () => {
       await write(3);
       await listen({ after: "0", token: token("alice") });
       await whole();
       await server.down(signal);
-      await write(5); // nobody serves
+      await write(5); // while the server is down
       await server.up();
       await write(2);
       const got = await whole();
@@ -72,7 +72,7 @@ describe("an EventSource", () => {
     }, 60_000);
   }
 
-  it("stays away for a day when an administrator closes it", async () => {
+  it("waits for a day when an administrator closes it", async () => {
     await listen({ token: token("alice") });
     await waitFor("the stream is live", async () => (await seen()).live === 1);
     await fetch(server.base + "/v1/users/alice/connections", {

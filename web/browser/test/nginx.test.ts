@@ -9,9 +9,9 @@ import { complaints, live, newContext, open, visit } from "../support/page.js";
 import { adminToken, Server, token } from "../support/server.js";
 import { waitFor } from "../support/wait.js";
 
-// The real nginx with the configuration that docs/OPERATIONS.md has, at the root
-// and below a path prefix. The console said "The server does not answer" behind
-// every proxy that is documented, for they keep /readyz from the public.
+// The real nginx with the configuration in docs/OPERATIONS.md, at the root and below a
+// path prefix. The console said "The server does not answer" behind every documented
+// proxy, because they block /readyz.
 
 let server: Server;
 let app: App;
@@ -41,7 +41,7 @@ describe.each(["root", "prefix"] as const)("nginx at the %s", (where) => {
 
   const ask = (path: string, bearer = adminToken()): Promise<Response> => fetch(nginx.base + path, { headers: { Authorization: "Bearer " + bearer } });
 
-  it("keeps health and metrics from the public", async () => {
+  it("blocks health and metrics", async () => {
     for (const path of ["/readyz", "/readyz?verbose", "/healthz", "/health/websockets", "/metrics", "//metrics", "/%6detrics", "/v1/../metrics", "/v1/..%2Fmetrics"]) {
       expect([path, (await fetch(nginx.base + path)).status]).toEqual([path, 403]);
     }
@@ -65,7 +65,7 @@ describe.each(["root", "prefix"] as const)("nginx at the %s", (where) => {
     expect(wrong).toEqual([]);
   });
 
-  it("shows an admin every screen whole", async () => {
+  it("shows an admin every screen completely", async () => {
     const wrong = complaints(page);
     await open(page, nginx.base);
     await page.locator("#h-health").waitFor(); // from the metrics
@@ -86,7 +86,7 @@ describe.each(["root", "prefix"] as const)("nginx at the %s", (where) => {
     expect(wrong).toEqual([]);
   });
 
-  it("lets the console see that the server goes and comes back", async () => {
+  it("lets the console notice that the server goes down and comes back", async () => {
     await open(page, nginx.base, "tasks");
     await server.down();
     await page.locator(".banner[data-kind=away]").waitFor();
@@ -107,14 +107,14 @@ describe.each(["root", "prefix"] as const)("nginx at the %s", (where) => {
     await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) SELECT id, 'carol' FROM unnest(${array(ids)}) AS id ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id`);
     for (const id of ids) {
       const part = encodeURIComponent(id);
-      if (id === "..") continue; // no URL can have it as a part of its path
+      if (id === "..") continue; // cannot be a part of a URL's path
       const answers = await Promise.all([`/v1/tasks/${part}`, `/v1/tasks/${part}/events`].map((path) => ask(path)));
       const own = await Promise.all([`/v1/me/tasks/${part}`, `/v1/me/tasks/${part}/events`].map((path) => ask(path, token("carol"))));
       expect([id, ...[...answers, ...own].map(({ status }) => status)]).toEqual([id, 200, 200, 200, 200]);
       expect(((await answers[0]!.json()) as { id: string }).id).toBe(id);
     }
     for (const id of ["a/b", "50%", "a%2Fb", "schön/日本", "a/../b"]) {
-      await page.goto(`${nginx.base}/console/tasks/${encodeURIComponent(id)}#token=${adminToken()}`); // by its address
+      await page.goto(`${nginx.base}/console/tasks/${encodeURIComponent(id)}#token=${adminToken()}`); // by its URL
       await page.getByRole("heading", { level: 1, name: id, exact: true }).waitFor();
       await page.locator(".facts").waitFor();
       await page.reload();
@@ -157,7 +157,7 @@ describe.each(["root", "prefix"] as const)("nginx at the %s", (where) => {
     }
   });
 
-  /** Runs a command to its end, or until it has printed what is waited for. */
+  /** Runs a command to its end, or until it has printed the awaited text. */
   async function command(args: string[], bearer: string, until?: RegExp): Promise<string> {
     const child = spawn(inject("binary"), args, { env: { TASKFEED_URL: nginx.base, TASKFEED_TOKEN: bearer }, stdio: ["ignore", "pipe", "pipe"] });
     let out = "";

@@ -1,5 +1,5 @@
-// ORMs that lock by the version keep their own idea of it. After an update that no user can see the version was set
-// back, and their next save failed with an error of their own.
+// ORMs with optimistic locking remember the version that they wrote. taskfeed reset it after an update without a visible
+// change, and the ORM's next save failed.
 import { EntitySchema, MikroORM, OptimisticLockError } from "@mikro-orm/postgresql";
 import { DataTypes, Model, Sequelize } from "sequelize";
 import { DataSource, EntitySchema as TypeORMSchema } from "typeorm";
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => server?.remove());
 
-/** Waits until the log says this of a task. */
+/** Waits until the log has these events of a task. */
 async function wantStory(id: string, want: readonly string[]): Promise<void> {
   await expect.poll(async () => {
     const rows = await server.sql(`SELECT type || ' ' || version AS line FROM taskfeed.events WHERE task_id = '${id}' ORDER BY id`);

@@ -4,7 +4,7 @@ import { accessible, figure, live, newContext, open, visit } from "../support/pa
 import { Server, token } from "../support/server.js";
 import { waitFor } from "../support/wait.js";
 
-// Whatever is taken away and comes back, the page ends with every event once.
+// Whatever goes down and comes back, the page has every event once in the end.
 
 let server: Server;
 beforeAll(async () => { server = await Server.start(); });
@@ -20,7 +20,7 @@ afterEach(() => context.close());
 
 let notes = 0;
 
-/** Writes events as an app does; while the database is away it tries again, as an app does. */
+/** Writes events as an app does; while the database is down it retries. */
 async function write(n: number): Promise<void> {
   for (let i = 0; i < n; i++) {
     notes++;
@@ -29,7 +29,7 @@ async function write(n: number): Promise<void> {
   }
 }
 
-/** The ids that the log holds after a cursor. */
+/** The ids in the log after a cursor. */
 async function logged(after: number): Promise<number[]> {
   const found = await server.sql(`SELECT id FROM taskfeed.events WHERE id > ${after} ORDER BY id`);
   return found.map((row) => Number(row["id"]));
@@ -41,7 +41,7 @@ const shown = async (): Promise<number[]> =>
 
 const cursor = async (): Promise<number> => Number((await server.sql("SELECT coalesce(max(id), 0) AS id FROM taskfeed.events"))[0]!["id"]);
 
-/** Opens the tail, has the trouble happen while an app writes, and compares. */
+/** Opens the tail, causes the outage while an app writes, and compares. */
 async function through(trouble: () => Promise<void>, before: () => Promise<void> = async () => {}): Promise<void> {
   await open(page, server.base, "live");
   await before();
@@ -60,12 +60,12 @@ async function through(trouble: () => Promise<void>, before: () => Promise<void>
 
 const banner = () => page.locator(".banner[data-kind]");
 
-describe("nothing is lost and nothing comes twice", () => {
+describe("nothing is lost and nothing is duplicated", () => {
   it("when the server is restarted", () => through(async () => {
     await server.down();
     await page.locator(".banner[data-kind=away]").waitFor();
     await accessible(page, "the banner while the server is away");
-    await write(5); // nobody serves, and yet nothing is lost
+    await write(5); // while the server is down
     await server.up();
     await banner().waitFor({ state: "detached" });
   }));
@@ -79,7 +79,7 @@ describe("nothing is lost and nothing comes twice", () => {
   it("when Postgres is restarted", () => through(async () => {
     await server.postgres.down();
     await waitFor("the page says so", async () => {
-      await visit(page, "Tasks"); // asks for something that needs the database
+      await visit(page, "Tasks"); // sends a request that needs the database
       await visit(page, "Live");
       return (await banner().count()) > 0;
     });
@@ -116,7 +116,7 @@ describe("the list of tasks", () => {
     .map((tr) => `${tr.getAttribute("data-task")} ${tr.querySelector(".status")!.textContent} ${tr.querySelector(".percent")!.textContent}`).sort());
   const same = (what: string): Promise<void> => waitFor(what, async () => JSON.stringify(await seen()) === JSON.stringify(await state()));
 
-  /** Moves tasks at random, quickly, until it is told to stop. */
+  /** Changes random tasks quickly until the returned function is called. */
   function workload(): () => Promise<void> {
     let on = true;
     const done = (async () => {
@@ -134,7 +134,7 @@ describe("the list of tasks", () => {
 
   beforeAll(() => server.sql("INSERT INTO taskfeed.tasks (id, user_id) SELECT 'w' || n, 'alice' FROM generate_series(1, 9) AS n").then());
 
-  it("is that of the database after reloads in the middle of changes", async () => {
+  it("matches the database after reloads during changes", async () => {
     await open(page, server.base, "tasks?sort=created", token("alice"));
     const stop = workload();
     for (let i = 0; i < 3; i++) {
@@ -146,7 +146,7 @@ describe("the list of tasks", () => {
     await same("the page shows what the database holds");
   });
 
-  it("is that of the database after a restart in the middle of changes", async () => {
+  it("matches the database after a restart during changes", async () => {
     await open(page, server.base, "tasks?sort=created");
     const stop = workload();
     await server.down();
@@ -156,7 +156,7 @@ describe("the list of tasks", () => {
     await same("the page shows what the database holds");
   });
 
-  it("stands still while paused, whatever happens, and then catches up", async () => {
+  it("does not change while paused, whatever happens, and then catches up", async () => {
     await open(page, server.base, "tasks?sort=created");
     await page.locator("tr[data-task]").nth(8).waitFor();
     await page.getByRole("button", { name: "Pause" }).click();
@@ -169,7 +169,7 @@ describe("the list of tasks", () => {
     await server.sql(bump);
     await server.up();
     await live(page);
-    await page.getByText("18 events held back").waitFor(); // the server's return reads nothing anew
+    await page.getByText("18 events held back").waitFor(); // the list is not loaded again when the server is back
     await page.evaluate(() => document.dispatchEvent(new Event("visibilitychange")));
     expect(await seen(), "rows while paused").toEqual(before);
     await page.getByRole("button", { name: "Resume" }).click();

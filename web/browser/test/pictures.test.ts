@@ -7,13 +7,13 @@ import { seed } from "../support/data.js";
 import { newContext, open } from "../support/page.js";
 import { Server, token } from "../support/server.js";
 
-// The pictures of the README, by "make pictures". They are no test of their own:
-// what they show is tested elsewhere, and each one differs from the last.
+// Takes the screenshots of the README ("make pictures"). They are not a test: other
+// tests cover what they show, and they differ each time.
 
 const dir = join(import.meta.dirname, "../../../docs/images");
 const most = 200_000; // bytes
 
-/** What a task of alice says while the pictures are taken. */
+/** The messages of a task of alice while the screenshots are taken. */
 const steps = ["loading the data", "loading the data", "epoch 1", "epoch 1", "epoch 2", "epoch 2", "epoch 2", "epoch 3", "epoch 3", "epoch 4"];
 
 const screens: { name: string; path: string; ready: (page: Page) => Promise<unknown> }[] = [
@@ -28,7 +28,7 @@ describe.skipIf(!process.env["PICTURES"])("pictures", () => {
   let work: Promise<void>;
   let on = true;
 
-  /** Trains a model that gets there in three minutes, by fits and starts. */
+  /** Updates a task that takes three minutes, with irregular progress. */
   async function train(): Promise<void> {
     await server.sql("INSERT INTO taskfeed.tasks (id, user_id, kind) VALUES ('train-model', 'alice', 'train')");
     for (let i = 0; on && i < 40; i++) {
@@ -44,7 +44,7 @@ describe.skipIf(!process.env["PICTURES"])("pictures", () => {
     await seed(server);
     readers = await newContext();
     work = train();
-    for (const user of ["alice", "bob"]) { // who the tasks are for
+    for (const user of ["alice", "bob"]) { // the owners of the tasks
       const page = await readers.newPage();
       await page.goto(`${server.base}/demo#token=${token(user)}`);
       await sleep(5000);

@@ -13,7 +13,7 @@ afterAll(() => server.remove());
 
 const rows = (page: Page) => page.locator("tr[data-task]");
 
-/** Every screen, and what makes it ready to be looked at. */
+/** Every screen, and when it is ready. */
 const screens: { name: string; path: string; ready: (page: Page) => Promise<unknown> }[] = [
   { name: "overview", path: "", ready: (page) => page.locator(".chart-box canvas").nth(1).waitFor() },
   { name: "tasks", path: "tasks", ready: (page) => rows(page).nth(5).waitFor() },
@@ -28,7 +28,7 @@ const screens: { name: string; path: string; ready: (page: Page) => Promise<unkn
   { name: "no screen", path: "nowhere/at/all", ready: (page) => page.getByText("There is no such screen").waitFor() },
 ];
 
-/** What opens only when somebody acts. */
+/** States that open only after an action. */
 const states: { name: string; path: string; act: (page: Page) => Promise<unknown> }[] = [
   { name: "the list of shortcuts", path: "tasks", act: (page) => page.keyboard.press("?") },
   { name: "settings", path: "tasks", act: (page) => page.locator(".settings summary").click() },
@@ -61,7 +61,7 @@ const states: { name: string; path: string; act: (page: Page) => Promise<unknown
 const wide = { width: 1280, height: 860 };
 const narrow = { width: 390, height: 844 };
 
-/** In both themes: the page is there already, so only what is looked at changes. */
+/** Checks an open page in both themes. */
 async function accessibleInThemes(page: Page, name: string): Promise<void> {
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
@@ -108,7 +108,7 @@ describe("in both themes", () => {
     await login.goto(`${server.base}/console/`);
     await login.getByLabel("Token").fill("nonsense");
     await login.getByRole("button", { name: "Log in" }).click();
-    await login.getByText("This is no JWT").waitFor();
+    await login.getByText("This is not a JWT").waitFor();
     await accessibleInThemes(login, "login");
     await other.close();
   });
@@ -161,21 +161,21 @@ describe("the theme", () => {
   });
 });
 
-describe("who logs in", () => {
-  it("by a link leaves no token in the address", async () => {
+describe("the login", () => {
+  it("by a link leaves no token in the URL", async () => {
     const context = await newContext();
     const page = await context.newPage();
     await open(page, server.base, "tasks?status=running");
     expect(page.url()).toBe(`${server.base}/console/tasks?status=running`);
     await page.reload();
-    await live(page); // the tab has kept it
+    await live(page); // the tab has stored the token
     await page.getByRole("button", { name: "Log out" }).click();
     await page.reload();
     await page.getByRole("heading", { name: "Log in" }).waitFor();
     await context.close();
   });
 
-  it("with a token that is refused is asked for another", async () => {
+  it("asks for another token when one is refused", async () => {
     const context = await newContext();
     const page = await context.newPage();
     await page.goto(`${server.base}/console/#token=${token("alice", { seconds: -3600 })}`);
@@ -186,7 +186,7 @@ describe("who logs in", () => {
     await context.close();
   });
 
-  it("as a user sees their own tasks and no more", async () => {
+  it("shows a user only their own tasks", async () => {
     const context = await newContext();
     const page = await context.newPage();
     await open(page, server.base, "", token("alice"));
@@ -218,7 +218,7 @@ describe("by keyboard alone", () => {
   afterAll(() => context.close());
   const focused = (): Promise<string> => page.evaluate(() => document.activeElement?.textContent ?? "");
 
-  it("the first stop skips to the content", async () => {
+  it("the first link skips to the content", async () => {
     await page.goto(`${server.base}/console/about`);
     await live(page);
     await page.keyboard.press("Tab");
@@ -228,19 +228,19 @@ describe("by keyboard alone", () => {
     expect(page.url()).toBe(`${server.base}/console/about`);
   });
 
-  it("shortcuts lead to screens, whose headings take the focus", async () => {
+  it("shortcuts open screens, whose headings get the focus", async () => {
     await page.keyboard.press("g");
     await page.keyboard.press("t");
     await page.getByRole("heading", { level: 1, name: "Tasks" }).waitFor();
     expect(await focused()).toBe("Tasks");
     await page.keyboard.press("/");
     expect(await page.evaluate(() => document.activeElement?.hasAttribute("data-search"))).toBe(true);
-    await page.keyboard.type("g t ? "); // text, no shortcuts
+    await page.keyboard.type("g t ? "); // typed text, not shortcuts
     expect(await page.locator("[data-search]").inputValue()).toBe("g t ? ");
     expect(await page.locator("dialog").count()).toBe(0);
   });
 
-  it("the list of shortcuts opens, closes, and gives the focus back", async () => {
+  it("the list of shortcuts opens, closes, and returns the focus", async () => {
     await page.goto(`${server.base}/console/tasks`);
     await live(page);
     await page.getByRole("button", { name: "Pause" }).focus();

@@ -55,7 +55,7 @@ describe("the list of tasks", () => {
     expect(await badge.count()).toBe(0);
   });
 
-  it("is narrowed by the address, and the address by the form", async () => {
+  it("is filtered by the URL, and the form changes the URL", async () => {
     await goto("tasks?status=failed,queued&user=bob");
     await row("export-invoices").waitFor();
     expect((await ids()).sort()).toEqual(["export-invoices", "summary-q3"]);
@@ -75,7 +75,7 @@ describe("the list of tasks", () => {
     await page.reload();
     await page.getByText("No task matches").waitFor();
     expect(await page.getByLabel("Search").inputValue()).toBe("tape");
-    await page.goBack(); // a reader goes back over choices, not over letters
+    await page.goBack(); // the history has an entry for each choice, not for each letter
     await row("summary-q3").waitFor();
     expect(new URL(page.url()).search).toBe("?status=failed,queued&user=bob");
     await goto("tasks?kind=none");
@@ -111,7 +111,7 @@ describe("the list of tasks", () => {
 });
 
 describe("a task", () => {
-  it("shows what happened, and what happens", async () => {
+  it("shows its past events and new ones", async () => {
     await goto("tasks/render-intro");
     const events = page.locator(".events > li");
     await events.first().waitFor();
@@ -150,7 +150,7 @@ describe("a task", () => {
     expect(event).toMatchObject({ type: "task_queued", task_id: "export-orders", version: 1 });
   });
 
-  it("with a strange id has a screen of its own", async () => {
+  it("with an unusual id has its own screen", async () => {
     const strange = "a/b?c#d %2F 'e' <i>ü</i> ..";
     await server.sql(`INSERT INTO taskfeed.tasks (id, user_id) VALUES ('${strange.replaceAll("'", "''")}', 'eve')`);
     await goto("tasks?user=eve");
@@ -162,7 +162,7 @@ describe("a task", () => {
     expect(await page.locator("h1 i").count(), "markup made of a user's text").toBe(0);
   });
 
-  it("says when its user was connected, and whether they have got it all", async () => {
+  it("says when its user was connected, and whether they have all its events", async () => {
     await server.sql("INSERT INTO taskfeed.tasks (id, user_id, status) VALUES ('watched', 'mallory', 'running')");
     await goto("tasks/watched");
     await page.getByText("Not since this task began").waitFor();
@@ -171,7 +171,7 @@ describe("a task", () => {
     const stay = page.locator(".stays li");
     await stay.getByText("has every event of this task").waitFor();
     expect(await stay.innerText()).toMatch(/^websocket, since/);
-    await page.locator(".timeline-stay").waitFor(); // drawn once the picture's clock has passed its start
+    await page.locator(".timeline-stay").waitFor(); // drawn once the clock of the timeline has passed its start
     expect(await page.locator(".timeline-stay").count()).toBe(1);
     await other.close();
     await stay.getByText("until").waitFor();
@@ -180,7 +180,7 @@ describe("a task", () => {
     expect(await stay.count(), "a connection that ended stays known").toBe(1);
   });
 
-  it("that was deleted still has its history", async () => {
+  it("that was deleted still has its events", async () => {
     await server.sql("INSERT INTO taskfeed.tasks (id, user_id) VALUES ('gone', 'eve'); DELETE FROM taskfeed.tasks WHERE id = 'gone'");
     await goto("tasks/gone");
     await page.locator(".events").getByText("task_deleted").waitFor();
@@ -189,7 +189,7 @@ describe("a task", () => {
 });
 
 describe("the live tail", () => {
-  it("is narrowed by type, user and text, in the address too", async () => {
+  it("is filtered by type, user and text, also in the URL", async () => {
     await goto("live");
     await page.getByLabel("task_failed").check();
     await page.getByLabel("User").fill("frank");
@@ -202,7 +202,7 @@ describe("the live tail", () => {
     expect(await page.locator(".tail > li").innerText()).toMatch(/task_failed[^]*f1[^]*frank/);
   });
 
-  it("holds what comes while paused, counts it, and shows it then", async () => {
+  it("counts events while paused, and shows them afterwards", async () => {
     await goto("live?type=held_note");
     await page.keyboard.press("Space");
     await page.getByRole("button", { name: "Resume" }).waitFor();
@@ -216,7 +216,7 @@ describe("the live tail", () => {
 });
 
 describe("the overview", () => {
-  it("counts tasks as the database does, and measures", async () => {
+  it("counts tasks as the database does, and shows rates and latencies", async () => {
     await goto("");
     const counts = await server.sql("SELECT status, count(*)::int AS n FROM taskfeed.tasks GROUP BY status");
     for (const { status, n } of counts) {
@@ -236,7 +236,7 @@ describe("the overview", () => {
 });
 
 describe("connections and the playground", () => {
-  it("a broken connection misses nothing and gets nothing twice", async () => {
+  it("a broken connection misses nothing and gets no duplicates", async () => {
     await server.sql("SELECT taskfeed.notify('alice', 'old_note', '{}') FROM generate_series(1, 600)"); // more than the lines shown
     await goto("playground");
     await page.getByRole("textbox", { name: "Token" }).fill(token("alice"));
@@ -280,7 +280,7 @@ describe("connections and the playground", () => {
 });
 
 describe("below a path prefix", () => {
-  it("everything works, also where WebSocket does not get through", async () => {
+  it("everything works, also where WebSocket is blocked", async () => {
     const proxy = await prefixProxy(server.port, "/tools/feed", { sockets: false });
     const other = await newContext();
     const prefixed = await other.newPage();
@@ -307,4 +307,4 @@ describe("below a path prefix", () => {
   });
 });
 
-it("no test above made the page complain", () => expect(wrong).toEqual([]));
+it("no test above caused errors or warnings in the page", () => expect(wrong).toEqual([]));

@@ -1,4 +1,4 @@
-// A user's tasks, live. `/token` is the app's own: it returns a JWT for who is logged in.
+// A user's tasks, live. `/token` is a URL of the app that returns a JWT for the logged-in user.
 import { createRoot } from "react-dom/client";
 import { localStorageCursor, TaskFeed, type Snapshot } from "@taskfeed/client";
 import { TaskFeedProvider, useTask, useTaskFeed, useTasks } from "@taskfeed/client/react";

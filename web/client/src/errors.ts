@@ -1,16 +1,16 @@
 /**
- * Why a feed waits or ended. All but `connection` end it; `rejected` does when
+ * Why a feed waits or ended. All except `connection` end it; `rejected` does when
  * the second token in a row is refused.
  *
- * - `connection`: the connection could not be made or was lost; the feed comes back
+ * - `connection`: the connection could not be made or was lost; the feed reconnects
  * - `rejected`: the token was refused
- * - `forbidden`: the token is good and does not open this user's feed
- * - `disconnected`: an operator closed the connection for good
- * - `refused`: the server does not take the request as it stands
- * - `protocol`: what arrived is not the taskfeed protocol
- * - `reset`: events were missed for good and nobody listens for that
+ * - `forbidden`: the token is valid but does not allow this user's feed
+ * - `disconnected`: an administrator closed the connection
+ * - `refused`: the server refuses the request
+ * - `protocol`: the server does not speak the taskfeed protocol
+ * - `reset`: events are lost, and there is neither loadSnapshot nor a handler for that
  * - `handler`, `store`, `token`: a handler threw, the cursor store failed, or
- *   getToken returned what cannot be sent; see `cause`
+ *   getToken returned something other than a token; see `cause`
  * - `config`: an option is wrong
  * - `closed`: the feed was closed before it was ready
  */
@@ -20,15 +20,15 @@ export type ErrorCode =
 
 export interface ErrorDetails {
   cause?: unknown;
-  /** The close code of the WebSocket, unless it broke off without one. */
+  /** The close code of the WebSocket, if it ended with one. */
   closeCode?: number;
-  /** The HTTP status of an answer that was no feed. */
+  /** The HTTP status of an answer that was not a feed. */
   status?: number;
-  /** How long the server asks to wait, in milliseconds. */
+  /** The wait that the server asks for, in milliseconds. */
   retryAfter?: number;
 }
 
-/** Every error that comes out of this package. No message holds a token. */
+/** The class of every error from this package. No message contains a token. */
 export class TaskFeedError extends Error {
   override name = "TaskFeedError";
   declare readonly closeCode?: number;
@@ -41,7 +41,7 @@ export class TaskFeedError extends Error {
   }
 }
 
-/** Thrown by getToken, it ends the feed: there will be no token that is taken. */
+/** Ends the feed when getToken throws it: there is no valid token. */
 export class TokenRejected extends TaskFeedError {
   override name = "TokenRejected";
 
@@ -53,7 +53,7 @@ export class TokenRejected extends TaskFeedError {
 export const lost = (message: string, details?: ErrorDetails): TaskFeedError =>
   new TaskFeedError("connection", message, details);
 
-/** What close codes mean. Those that are not here are tried again, but from 4500 on they are `refused`. */
+/** The error of each close code. After other codes the feed reconnects, except that 4500 and above are `refused`. */
 const meaning: Record<number, ErrorCode> = { 4001: "rejected", 4003: "forbidden", 4011: "disconnected" };
 
 export const closed = (closeCode: number, reason: unknown): TaskFeedError =>
@@ -61,17 +61,17 @@ export const closed = (closeCode: number, reason: unknown): TaskFeedError =>
     `the server closed the connection with ${closeCode}${because(reason)}`, { closeCode });
 
 /**
- * Puts a reason that came from elsewhere at the end of a message: an error or a
- * text. What else it may be, nothing and a proxy's page among it, says nothing.
+ * Returns a foreign reason, an error or a text, as the end of a message. Returns ""
+ * for anything else, such as a proxy's HTML page.
  */
 export const because = (reason: unknown): string =>
   (reason instanceof Error || typeof reason === "string") && /^\s*[^<\s]/.test(reason as string) ? ": " + reason : "";
 
-/** What it means that the app could not give what it was asked for: it is asked again, unless it says otherwise. */
+/** The error when a callback of the app failed: the feed tries again, unless the callback threw TokenRejected. */
 export const notGiven = (what: string, cause: any): TaskFeedError =>
   cause?.code === "rejected" ? new TokenRejected(cause.message, { cause }) : lost(what + " failed", { cause });
 
-/** Hands an error that ends nothing to the environment. */
+/** Reports an error that does not end the feed to the environment. */
 export function report(error: unknown): void {
   (globalThis.reportError ?? console.error)(error);
 }

@@ -14,13 +14,13 @@ import type {
 } from "./types.js";
 import { openSocket } from "./websocket.js";
 
-/** What `on` takes that is no type of event: an event of such a type goes to `event` alone. */
+/** Names for `on` that are not types of events. An event whose type has such a name goes only to `event`. */
 const signals = ["event", "state", "reset", "gap", "snapshot"];
 
-/** Ends a feed from within a handler, in order and without an error. */
+/** Thrown within a handler, it ends the feed without an error. */
 const left = {};
 
-/** Does the app's work; its failure ends the feed with the code. */
+/** Runs code of the app; if it fails, the feed ends with the code. */
 async function guard<T>(code: "handler" | "store", work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
@@ -34,9 +34,9 @@ function check(cursor: number | null | undefined, what: string): void {
 }
 
 /**
- * One user's feed: every event after the cursor, each once and in order, over as
- * many connections as it takes. Handlers run one after the other; the cursor
- * moves on, and is saved, when those of an event have returned.
+ * One user's feed: every event after the cursor, each once and in order, over any
+ * number of connections. Handlers run one after the other; the cursor advances, and is
+ * saved, when the handlers of an event have returned.
  */
 export class TaskFeed<C extends CustomEvents = {}> {
   readonly #o: Settings;
@@ -44,17 +44,17 @@ export class TaskFeed<C extends CustomEvents = {}> {
   #state: State = "idle";
   #cursor: number | undefined; // undefined: live events only, none seen yet
 
-  #abort = new AbortController(); // of the run; aborted: there is none
+  #abort = new AbortController(); // of the current run; aborted: none
   #done: Promise<void> = Promise.resolve();
   #handling = false;
-  #cancel = (): void => {}; // ends what the feed waits for, other than handlers
+  #cancel = (): void => {}; // ends any wait of the feed except for handlers
   #session: Session | undefined;
   #tokens!: Tokens;
   #retry!: Retry;
-  #due = false; // a snapshot
+  #due = false; // a snapshot must be loaded
   #share: Share | undefined;
 
-  /** Throws a `config` error that names every option that is wrong. Connects to nothing yet. */
+  /** Throws a `config` error that names every invalid option. Does not connect yet. */
   constructor(options: FeedOptions) {
     this.#o = settle(options);
     this.#abort.abort();
@@ -67,8 +67,8 @@ export class TaskFeed<C extends CustomEvents = {}> {
   get cursor(): number | undefined { return this.#cursor; }
 
   /**
-   * Calls the handler with each event of the type, or with what else `HandlerMap`
-   * names, and waits for what it returns. Returns a function that ends this.
+   * Calls the handler with each event of the type, or for another name of `HandlerMap`,
+   * and waits for the promise that it returns. Returns a function that removes the handler.
    */
   on<K extends keyof HandlerMap<C> & string>(type: K, handler: Handler<HandlerMap<C>[K]>): () => void;
   on(type: string, handler: Handler<UnknownEvent>): () => void;
@@ -83,7 +83,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     this.#handlers.get(type)?.delete(handler);
   }
 
-  /** Starts the feed, unless it runs. One that has ended goes on from its cursor. */
+  /** Starts the feed, unless it is running. A feed that has ended resumes from its cursor. */
   connect(): void {
     if (this.#runs) return;
     const abort = (this.#abort = new AbortController());
@@ -96,13 +96,13 @@ export class TaskFeed<C extends CustomEvents = {}> {
         if (e !== left) error = e instanceof TaskFeedError ? e : new TaskFeedError("config", "cannot connect" + because(e), { cause: e });
       }
       abort.abort();
-      if (this.#abort === abort) this.#to("closed", { error }); // else it was started again
+      if (this.#abort === abort) this.#to("closed", { error }); // else it has been started again
     });
   }
 
   get #runs(): boolean { return !this.#abort.signal.aborted; }
 
-  /** Connects, and is fulfilled when the feed is live; rejected when it ends before. */
+  /** Connects, and resolves when the feed is live; rejects when it ends before. */
   ready(): Promise<void> {
     this.connect();
     return new Promise((resolve, reject) => {
@@ -117,7 +117,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
   }
 
   /**
-   * Ends the feed. No handler is called any more; while one is at work, which may
+   * Ends the feed. No handler is called any more. While a handler is running, which may
    * be the caller, close does not wait for it.
    */
   async close(): Promise<void> {
@@ -128,10 +128,10 @@ export class TaskFeed<C extends CustomEvents = {}> {
   }
 
   /**
-   * Connects, and returns the events one by one; the next is not handled before
-   * the loop asks for it. A loop that started the feed ends it when it is left,
-   * and the event that it was left at comes again in the next one. On a feed that
-   * ran already, the loop is like a handler. Throws the error that ends the feed.
+   * Connects, and yields the events one by one; the next event waits until the loop asks
+   * for it. If the loop started the feed, leaving the loop ends the feed, and the event
+   * at which it was left comes again later. On a feed that was already running, the loop
+   * is like a handler. Throws the error that ends the feed.
    */
   async *events({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<FeedEvent<C>, void, void> {
     if (signal?.aborted) return;
@@ -200,7 +200,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     }
   }
 
-  /** Joins the browser's other tabs; returns nothing where that is not possible. */
+  /** Joins the browser's other tabs; returns undefined where that is not possible. */
   async #join(): Promise<Share | undefined> {
     if (!globalThis.BroadcastChannel || !globalThis.navigator?.locks) return;
     try {
@@ -216,11 +216,11 @@ export class TaskFeed<C extends CustomEvents = {}> {
         disconnected: (message) => new TaskFeedError("disconnected", message),
       });
     } catch {
-      return; // each tab on its own
+      return; // each tab has its own connection
     }
   }
 
-  /** Makes a connection, serves it to its end, and waits until the next is due. */
+  /** Makes a connection, serves it to its end, and waits before the next one. */
   async #attempt(signal: AbortSignal): Promise<void> {
     this.#session = undefined;
     let delay = 0;
@@ -246,7 +246,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     });
   }
 
-  /** Reads from the server, and for the other tabs if this one leads them. */
+  /** Reads from the server, also for the other tabs if this one is their leader. */
   async #read(share?: Share): Promise<void> {
     const { WebSocket, fetch, address } = this.#o;
     const { transport, least } = this.#retry;
@@ -266,7 +266,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
         const frame = readFrame(text);
         if (!frame) return;
         if (leads) share!.publish(frame, text);
-        if (!inbox.push(frame, text.length)) inbox.end(); // and come back for it
+        if (!inbox.push(frame, text.length)) inbox.end(); // full: reconnect later for the rest
       },
       renew: () => this.#tokens.ask("expired").catch((e) => {
         if (e.code !== "connection") throw e;
@@ -277,7 +277,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     });
   }
 
-  /** Serves a connection: hands over what comes until it ends or `take` returns true. */
+  /** Serves a connection: calls `take` with each item until the connection ends or `take` returns true. */
   async #serve(options: SessionOptions, take: (item: any) => Promise<boolean | void>): Promise<void> {
     const { signal } = this.#abort;
     const { inbox } = options;
@@ -332,11 +332,11 @@ export class TaskFeed<C extends CustomEvents = {}> {
     if (own < cursor) throw lost("the snapshot is older than the feed");
   }
 
-  /** Before the first connection: with a cursor to go on from, the snapshot may be of any later time. */
+  /** Loads the snapshot before the first connection. With a saved cursor, any later snapshot will do. */
   async #start(signal: AbortSignal): Promise<void> {
     const cursor = await this.#show("start", await this.#snapshot("start"));
     if (this.#cursor === undefined && cursor != null && !signal.aborted) await this.#moveTo(cursor);
-    this.#due = this.#cursor === undefined; // without any, it must be read again when the feed is live
+    this.#due = this.#cursor === undefined; // without any cursor, it must be loaded again when the feed is live
   }
 
   async #snapshot(reason: SnapshotReason): Promise<Snapshot | undefined> {
@@ -369,7 +369,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
     await guard("store", () => this.#o.cursorStore.save(cursor));
   }
 
-  /** Waits for the app, but no longer than the feed runs. */
+  /** Waits for a promise of the app, but only while the feed runs. */
   #wait<T>(work: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#cancel = () => reject(lost("the feed was closed"));

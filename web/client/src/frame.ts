@@ -14,10 +14,10 @@ export const isID = (id: unknown, least: number): id is number =>
   Number.isSafeInteger(id) && (id as number) >= least;
 
 /**
- * Reads one text frame. Returns undefined for what carries no event: the word
- * pong and frames of a later version of the protocol. Throws for all else that
- * cannot be read, since to pass over it might lose an event, and where the server
- * says why it ends the connection.
+ * Parses one text frame. Returns undefined for texts without an event: the word pong
+ * and frames of a later version of the protocol. Throws for anything else that it
+ * cannot parse, because ignoring that might lose an event, and for the frame with which
+ * the server ends a stream.
  */
 export function readFrame(text: string): Frame | undefined {
   if (text.trim() === "pong") return;

@@ -1,21 +1,21 @@
-/** What may wait for the handlers, in characters as it came. */
+/** How much may wait for the handlers, in characters of the received text. */
 const room = 1 << 22;
 
-/** Items between a connection, which brings them, and the feed, which takes them. */
+/** A queue between a connection, which adds items, and the feed, which takes them. */
 export interface Inbox<T> {
   /** Returns the first item, if there is one. */
   head(): T | undefined;
-  /** Returns false, and takes nothing, when there is no room. */
+  /** Returns false, and adds nothing, when there is no room. */
   push(item: T, size: number): boolean;
-  /** The first end counts. What is there by then is still handed out. */
+  /** Ends the queue; only the first call counts. Items in it are still returned. */
   end(error?: unknown): void;
   ended(): boolean;
-  /** Takes an end back. */
+  /** Undoes end. */
   reopen(): void;
-  /** Returns the first item and leaves it; undefined at the end, or throws its error. */
+  /** Returns the first item without removing it; at the end undefined, or throws its error. */
   next(): Promise<T | undefined>;
   shift(): void;
-  /** Is fulfilled when nothing waits any more. */
+  /** Resolves when the queue is empty. */
   drained(): Promise<void> | undefined;
 }
 

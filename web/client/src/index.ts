@@ -1,8 +1,8 @@
 /**
- * The browser client of taskfeed. A TaskFeed hands one user's events to
- * handlers, each exactly once and in order, over as many connections as it takes.
+ * The browser client of taskfeed. A TaskFeed calls handlers with one user's events,
+ * each exactly once and in order, over any number of connections.
  *
- * Not promised: if the page dies after a handler returned and before the cursor
+ * Not promised: if the page crashes after a handler returned and before the cursor
  * was saved, that one event comes again.
  */
 export { localStorageCursor, type KeyStorage } from "./cursor.js";

@@ -1,2 +1,2 @@
-/** Loads the part for shared connections. The script tag's file has another way, in load.script.ts. */
+/** Loads the module for shared connections. The script tag's file uses load.script.ts instead. */
 export const loadShare = (): Promise<typeof import("./share.js")> => import("./share.js");

@@ -12,11 +12,11 @@ export interface Settings extends FeedOptions {
   min: number;
   max: number;
   random: () => number;
-  /** Where to connect, at the cursor. */
+  /** Returns the URL to connect to, with the cursor. */
   address(transport: Transport, cursor?: number): string;
 }
 
-/** Checks the options; throws one `config` error that names all that are wrong. */
+/** Checks the options; throws one `config` error that names all invalid ones. */
 export function settle(o: FeedOptions): Settings {
   const wrong: string[] = [];
   const check = (ok: unknown, why: string): void => { if (!ok) wrong.push(why); };
@@ -46,13 +46,13 @@ export function settle(o: FeedOptions): Settings {
   };
 }
 
-/** Returns the base URL with the scheme http or https and no slash at its end; "" for what is none. */
+/** Returns the base URL with the scheme http or https and without a trailing slash; "" for an invalid one. */
 function parse(text: string): string {
   try {
     const { href } = new URL(text, globalThis.location?.href);
     if (/^(ws|http)s?:\/\/[^/@]+\/[^?#]*$/.test(href)) return href.replace("ws", "http").replace(/\/+$/, "");
   } catch {
-    // no URL at all
+    // not a URL
   }
   return "";
 }

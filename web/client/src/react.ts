@@ -1,6 +1,6 @@
 /**
- * Hooks for React and, through preact/compat, Preact. A feed's tasks are kept
- * once, however many components read them.
+ * Hooks for React and, through preact/compat, Preact. All components share one copy of a
+ * feed's tasks.
  */
 import { createContext, createElement, useContext, useEffect, useSyncExternalStore, type ReactElement, type ReactNode } from "react";
 import { applyEvent, type State, type Task, type TaskFeed, type TaskFeedError, type Tasks } from "./index.js";
@@ -22,7 +22,7 @@ interface Store {
 
 const stores = new WeakMap<TaskFeed<any>, Store>();
 
-/** Returns the feed's store. The first call for a feed makes it, so it should come before connect. */
+/** Returns the feed's store. The first call for a feed creates it and must come before connect. */
 function storeOf(feed: TaskFeed<any>): Store {
   let store = stores.get(feed);
   if (!store) stores.set(feed, (store = newStore(feed)));
@@ -61,7 +61,7 @@ function newStore(feed: TaskFeed<any>): Store {
 
 const Context = createContext<TaskFeed<any> | null>(null);
 
-/** Gives the feed to the components below and connects it. Who made the feed closes it. */
+/** Provides the feed to the components below and connects it. It does not close the feed. */
 export function TaskFeedProvider({ feed, children }: { feed: TaskFeed<any>; children?: ReactNode }): ReactElement {
   storeOf(feed); // before it connects, so that no event is missed
   useEffect(() => feed.connect(), [feed]);
@@ -79,7 +79,7 @@ function useStore<T>(select: (store: Store) => T): T {
 /** Returns the feed and its state. */
 export const useTaskFeed = (): FeedView => useStore((store) => store.view);
 
-/** Returns every known task, in the order in which they became known. */
+/** Returns all known tasks, in the order in which they became known. */
 export const useTasks = (): readonly Task[] => useStore((store) => store.list);
 
 /** Returns one task, or undefined while it is not known. */

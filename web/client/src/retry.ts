@@ -3,18 +3,18 @@ import type { Settings } from "./options.js";
 import type { Session } from "./session.js";
 import type { Transport } from "./types.js";
 
-/** Failures in a row after which the next transport is tried, and for one that has worked. */
+/** Failures in a row after which the next transport is tried, and the same for a transport that has worked. */
 const enough = 2;
 const enoughOfWinner = 6;
 
-/** Decides after each connection whether, when and how there will be another. */
+/** Decides after each connection whether, when and over which transport to reconnect. */
 export interface Retry {
   transport(): Transport;
-  /** Sets the least ceiling, as the server wants it, in milliseconds. */
+  /** Sets the minimum of the ceiling, as the server asks for it, in milliseconds. */
   least(delay: number): void;
   /** Returns how long to wait after the error, in milliseconds, or throws it when it ends the feed. */
   after(error: TaskFeedError, session?: Session): number;
-  /** Takes note of how a connection went, before `after`. */
+  /** Records how a connection went; called before `after`. */
   note(session: Session): void;
 }
 
@@ -45,7 +45,7 @@ export function newRetry({ min, max, random, transports }: Settings): Retry {
       if (code === "rejected" && !(error instanceof TokenRejected)) {
         if (refusals++) throw new TokenRejected(error.message, error);
       } else if (code === "refused" && status && list.length > 1) {
-        list.shift(); // there is no such thing here
+        list.shift(); // the server does not have this transport
       } else if (code !== "connection") {
         throw error;
       } else if (session && !session.accepted && ++failures >= (won ? enoughOfWinner : enough)) {

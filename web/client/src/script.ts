@@ -1,5 +1,5 @@
-// The script tag's file: everything in the global taskfeed, and the two classes
-// as globals of their own. Its server is where it was loaded from.
+// The script tag's file: everything is in the global taskfeed, and the two classes are
+// also globals. The server is the one that it was loaded from.
 import { applyEvent, localStorageCursor, TaskFeed, TaskFeedError, TaskWebSocket, TokenRejected } from "./index.js";
 import { home } from "./socket.js";
 

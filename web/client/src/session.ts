@@ -2,40 +2,40 @@ import { lost, type TaskFeedError } from "./errors.js";
 import type { Inbox } from "./inbox.js";
 import { renewAt, type Credential } from "./token.js";
 
-/** Silence after which the other side is asked whether it is there. */
+/** Silence after which the peer is pinged. */
 const askAfter = 25_000;
-/** How long an answer may take, and the opening of a connection. */
+/** How long an answer may take, and how long opening a connection may. */
 const answerWithin = 10_000;
 const openWithin = 15_000;
-/** Silence after which a server that cannot be asked is given up: its own time between two comments and some more, and as long where it does not say. */
+/** Silence after which a stream, which cannot be pinged, is given up: the default, and what is added to the interval that the server announces. */
 const silentFor = 35_000;
 const slack = 20_000;
-/** A timer that fires this much too late says that the page was asleep, not that the peer is dead. */
+/** A timer that fires this much too late shows that the page was asleep, not that the peer is dead. */
 const asleep = 3_000;
 /** How long a connection must last to count as stable. */
 const stableAfter = 5_000;
 
-/** Milliseconds on a clock that nobody sets. */
+/** Milliseconds of a monotonic clock. */
 const now = (): number => performance.now();
 
-/** What a transport tells its session. */
+/** The callbacks of a transport to its session. */
 export interface Sink {
   open(): void;
-  /** Bytes came, of whatever kind. */
+  /** Bytes of any kind have arrived. */
   heard(): void;
-  /** The server says after how many milliseconds it breaks its silence. */
+  /** The server announces its interval of comments. */
   silence(ms: number): void;
   text(text: string): void;
   end(error?: TaskFeedError): void;
-  /** Is fulfilled when there is room for more. */
+  /** Resolves when there is room for more. */
   drained(): Promise<void> | undefined;
 }
 
-/** What a session can do with its transport. */
+/** The operations of a transport. */
 export interface Link {
-  /** Asks for an answer. A transport that cannot has a server that sends by itself, now and then. */
+  /** Sends a ping. A transport without it relies on comments that the server sends regularly. */
   ask?(): void;
-  /** Sends a new token. Where it cannot, the session ends to begin anew with it. */
+  /** Sends a new token. Without it, the session ends, so that the next one uses the new token. */
   auth?(token: string): void;
   close(): void;
 }
@@ -43,33 +43,33 @@ export interface Link {
 export interface SessionOptions {
   connect(sink: Sink): Link;
   inbox: Inbox<any>;
-  /** Puts what a text says into the inbox. */
+  /** Parses a text and puts it into the inbox. */
   text?(text: string): void;
   onOpen?(): void;
   credential?: Credential;
-  /** Returns a new credential, or nothing when there is none yet. */
+  /** Returns a new credential, or undefined when there is none yet. */
   renew?(): Promise<Credential | void>;
   patience?: number;
 }
 
-/** One connection's life. It ends with close, or when the peer, the transport or a bad text ends the inbox. */
+/** One connection. It ends with close, or when the peer, the transport or an invalid text ends the inbox. */
 export interface Session {
-  /** The server sent something, so it took the token. */
+  /** The server has sent a frame, so it has accepted the token. */
   accepted: boolean;
   stable(): boolean;
-  /** Asks at once whether the peer is there, where it can be asked: the network may have changed. */
+  /** Pings at once, where the transport can: the network may have changed. */
   poke(): void;
   close(): void;
   end(): void;
 }
 
-/** Connects, watches that the peer is there and renews the token. Owns one timer. */
+/** Connects, monitors the peer and renews the token. Owns one timer. */
 export function newSession({ connect, inbox, text, onOpen, credential, renew, patience }: SessionOptions): Session {
   let opened!: number; // undefined: not yet
-  let since = now(); // when it was heard of last, or asked
-  let waiting = true; // for an answer; always where it cannot be asked for one
-  let limit = patience ?? openWithin; // of the waiting
-  let again = false; // the answer has had its time twice
+  let since = now(); // when the peer last sent something, or was pinged
+  let waiting = true; // for an answer; always true where the transport cannot ping
+  let limit = patience ?? openWithin; // of that wait
+  let again = false; // the peer was pinged twice without an answer
   let due = 0;
   let renewal = credential ? renewAt(credential) : Infinity;
   let closed = false;
@@ -93,7 +93,7 @@ export function newSession({ connect, inbox, text, onOpen, credential, renew, pa
     timer = setTimeout(tick, due - now());
   };
   const tick = (): void => {
-    if (inbox.head()) heard(); // it is we who do not listen
+    if (inbox.head()) heard(); // the handlers are slow, not the peer
     const isOver = now() >= over();
     if (isOver && !waiting || now() - due > asleep && !again) ask();
     else if (isOver) inbox.end(lost("the server does not answer"));

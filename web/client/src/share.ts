@@ -5,35 +5,35 @@ import type { Link, SessionOptions, Sink } from "./session.js";
 import type { State } from "./types.js";
 
 /**
- * What the leader says of itself: every event up to `at` has been on the channel
- * or is older than the leader, and every later one will be on it.
+ * The status of the leader: every event up to `at` has been on the channel or is older
+ * than the leader, and every later one will be on the channel.
  */
 interface Status {
-  /** Absent: it has no position yet. */
+  /** Absent while the leader has no position. */
   at?: number;
   state: State;
-  /** The leader was reset, so every tab has to ask the server for itself. */
+  /** The leader was reset, so every tab must ask the server itself. */
   check?: boolean;
-  /** An operator has sent the leader away, and with it all tabs. */
+  /** An administrator has disconnected the leader, and with it all tabs. */
   end?: string;
 }
 
-/** The text of an event, a status, or a follower's question for one. */
+/** The text of an event, a status, or a follower's request for a status. */
 type Message = Status | string;
 
 const hello = "hello";
 
-/** How long the leader may take to answer before a follower reads for itself. */
+/** How long the leader may take to answer before a follower connects to the server itself. */
 const patience = 3_000;
 
-/** What comes from the leader. */
+/** An item from the leader. */
 export type Shared = Status | Frame;
 
-/** What a tab's part needs of its feed. */
+/** What a Share needs of its feed. */
 export interface ShareOptions {
-  /** The tabs of the same name share. */
+  /** Tabs with the same name share a connection. */
   name: string;
-  /** Nobody else's. */
+  /** Used only by this Share. */
   inbox: Inbox<Shared>;
   readFrame(text: string): Frame | undefined;
   /** Called when this tab is to lead. */
@@ -42,21 +42,21 @@ export interface ShareOptions {
   /** Serves a session until it ends or `take` returns true. */
   serve(session: SessionOptions, take: (item: Shared) => Promise<boolean | void>): Promise<void>;
   take(frame: Frame): Promise<void>;
-  /** Every event up to the cursor has been taken. */
+  /** Called when every event up to the cursor has been taken. */
   live(cursor: number): Promise<void>;
   to(state: State): void;
-  /** Returns the error of a feed that an operator has sent away. */
+  /** Returns the error of a feed that an administrator has disconnected. */
   disconnected(message: string): Error;
 }
 
 /**
- * A tab's part in a shared connection. The tab that holds the lock is the leader:
- * it has the connection and puts what comes on the channel before its own
- * handlers see it. The others follow. Since a status and events come in the order
- * in which they were sent, a follower whose cursor is not below a status misses
- * nothing; one whose cursor is below reads from the server until it is not.
+ * One tab of a shared connection. The tab that holds the lock is the leader: it has the
+ * connection and puts each frame on the channel before its own handlers get it. The
+ * other tabs follow. The channel keeps the order of statuses and events, so a follower
+ * whose cursor is not below a status misses nothing; one whose cursor is below it reads
+ * from the server until it has caught up.
  *
- * It stands in a file of its own, which is loaded when it is needed.
+ * This class is in a file of its own, which is loaded only when it is needed.
  */
 export class Share {
   readonly #o: ShareOptions;
@@ -64,12 +64,12 @@ export class Share {
   readonly #abort = new AbortController();
   readonly #status: Status = { state: "connecting" };
   #leads = false;
-  #alone = false; // reads for itself, as no leader or not as far as the leader
-  #whole = false; // the inbox misses nothing since the last status that came after a gap
+  #alone = false; // has its own connection, because there is no leader or to catch up with it
+  #whole = false; // the inbox is complete since the first status after the last gap
   #sink: Sink | undefined;
   #release = (): void => {};
 
-  /** Joins the tabs of that name. */
+  /** Joins the tabs with that name. */
   constructor(options: ShareOptions) {
     this.#o = options;
     this.#channel = new BroadcastChannel(options.name);
@@ -80,19 +80,19 @@ export class Share {
     const { signal } = this.#abort;
     navigator.locks.request(options.name, { signal }, () => new Promise<void>((resolve) => {
       this.#release = resolve;
-      if (signal.aborted) return resolve(); // closed in the very moment
+      if (signal.aborted) return resolve(); // closed while the lock was granted
       this.#leads = true;
       options.onLead();
-    })).catch(() => {}); // closed before it came to lead
+    })).catch(() => {}); // closed before it became the leader
   }
 
-  /** This tab has the connection for all. */
+  /** Reports whether this tab is the leader. */
   get leads(): boolean { return this.#leads; }
 
-  /** This tab gets what the leader gets; if neither, it reads from the server for itself alone. */
+  /** Reports whether this tab gets its frames from the leader. A tab that neither leads nor follows has its own connection. */
   get follows(): boolean { return !this.#leads && !this.#alone; }
 
-  /** Reads what the leader hands on, until this tab has to connect. */
+  /** Reads the leader's frames until this tab has to connect itself. */
   async follow(): Promise<void> {
     const { inbox, serve } = this.#o;
     const connect = (sink: Sink): Link => {
@@ -111,7 +111,7 @@ export class Share {
     }
   }
 
-  /** Reports whether a tab that reads for itself can follow again. */
+  /** Reports whether a tab with its own connection can follow again. */
   reached(): boolean {
     const head = this.#o.inbox.head();
     if (this.#leads || !head || "type" in head || this.#o.cursor()! < head.at!) return false;
@@ -119,7 +119,7 @@ export class Share {
     return true;
   }
 
-  /** Says from where on this tab leads. */
+  /** Announces from which cursor on this tab leads. */
   lead(): void {
     this.#status.at ??= this.#o.cursor();
     this.#post();
@@ -135,13 +135,13 @@ export class Share {
     if (!event) this.#post({ check });
   }
 
-  /** Tells the followers of the leader's state. */
+  /** Sends the leader's state to the followers. */
   tell(state: State): void {
     this.#status.state = state;
     if (this.#leads) this.#post();
   }
 
-  /** Leaves. A follower becomes the leader, unless an operator sends all away. */
+  /** Leaves. A follower becomes the leader, unless an administrator has disconnected all. */
   close(error?: TaskFeedError): void {
     if (this.#leads && error?.code === "disconnected") this.#post({ end: error.message });
     this.#abort.abort();
@@ -156,11 +156,11 @@ export class Share {
     const text = typeof m === "string";
     this.#whole ||= !text && (m.at !== undefined || !!m.end);
     if (!this.#whole || inbox.push(text ? readFrame(m)! : m, text ? m.length : 99)) return;
-    this.#whole = false; // no room: it is read from the server later
+    this.#whole = false; // no room: this tab reads the rest from the server later
     this.#sink?.end();
   }
 
-  /** Returns true when this tab is not as far as the leader. */
+  /** Returns true when this tab is behind the leader. */
   async #take(m: Shared): Promise<boolean | void> {
     const { cursor, take, live, to, disconnected } = this.#o;
     if ("type" in m) return take(m);

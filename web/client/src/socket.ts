@@ -4,13 +4,13 @@ import type { CustomEvents, FeedOptions } from "./types.js";
 
 export type SocketOptions = Omit<FeedOptions, "userId" | "getToken"> & Partial<Pick<FeedOptions, "getToken">>;
 
-/** Where a page finds its server when it does not say; the script tag's file sets it. */
+/** The default URL of the server; the script tag's file sets it. */
 export const home: { url?: string } = {};
 
 /**
- * The API of the older client: `new TaskWebSocket(userId, token)`, `on`,
- * `connect`. It forgives what TaskFeed ends for: a handler that throws is
- * reported, and a reset goes on, told to the handlers of "reset" alone.
+ * The API of the older client: `new TaskWebSocket(userId, token)`, `on`, `connect`. Two
+ * things that end a TaskFeed do not end it: an error of a handler is only reported, and
+ * after a reset, of which only the handlers of "reset" are told, it continues.
  */
 export class TaskWebSocket<C extends CustomEvents = {}> extends TaskFeed<C> {
   constructor(userId: string, token: string | FeedOptions["getToken"], options?: SocketOptions);

@@ -2,12 +2,12 @@ import { bad } from "./frame.js";
 import { because, lost, TaskFeedError } from "./errors.js";
 import type { Link, Sink } from "./session.js";
 
-/** The longest line that is read, far above what a server sends. */
+/** The maximum length of a line, far above what a server sends. */
 const maxLine = 1 << 22;
 
 /**
  * Connects by server-sent events over fetch, so that the token is in a header
- * and not in the URL. `retry` is told of the server's wish for the least wait.
+ * and not in the URL. `retry` is called with the minimum wait that the server asks for.
  */
 export function openStream(fetcher: typeof fetch, url: string, token: string, sink: Sink, retry: (ms: number) => void): Link {
   const abort = new AbortController();
@@ -34,9 +34,9 @@ export function openStream(fetcher: typeof fetch, url: string, token: string, si
   return { close: () => abort.abort() };
 }
 
-const is = (answer: Response, type: RegExp): boolean => type.test(answer.headers.get("Content-Type")!); // of nothing it is none
+const is = (answer: Response, type: RegExp): boolean => type.test(answer.headers.get("Content-Type")!); // null, as text, does not match
 
-/** Reads an answer that is no stream. A body that is no problem document (RFC 9457) is a proxy's and left out. */
+/** Returns the error for an answer that is not a stream. It uses the body only if that is a problem document (RFC 9457): a proxy may have sent another. */
 async function statusError(answer: Response, token: string): Promise<TaskFeedError> {
   const { status } = answer;
   const { detail, title } = Object(is(answer, /^application\/problem\+json/i) && await answer.json().catch(() => 0));
@@ -50,9 +50,9 @@ async function statusError(answer: Response, token: string): Promise<TaskFeedErr
 }
 
 /**
- * Parses an event stream by the WHATWG rules, fed with pieces of any size. The
- * names of events and their ids are left out: the data says both. A comment may
- * say how long the server will be silent at most.
+ * Parses an event stream by the WHATWG rules, in pieces of any size. It ignores the
+ * names of events and their ids: the data has both. A comment may announce the interval
+ * of comments.
  */
 export function eventParser(data: (text: string) => void, retry: (ms: number) => void, silence: (ms: number) => void): (chunk: string) => void {
   let rest = "";

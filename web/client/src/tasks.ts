@@ -13,10 +13,10 @@ const statusOf: Record<string, Task["status"]> = {
 export type Tasks = ReadonlyMap<string, Task>;
 
 /**
- * Returns the tasks after the event; the same map when it changes nothing. An
- * event that tells a status replaces the visible state, task_progress sets
- * progress and message alone, task_deleted removes. Versions that are not
- * greater than the known one, and events of other types, change nothing.
+ * Returns the tasks after the event; the same map when it changes nothing. An event of a
+ * status replaces the visible state of its task, task_progress sets only progress and
+ * message, task_deleted removes the task. Events with a version that is not greater than
+ * the known one, and events of other types, change nothing.
  */
 export function applyEvent(tasks: Tasks, event: TaskEvents[keyof TaskEvents] | { type: string }): Tasks {
   const e = event as Record<string, any> & { type: string };

@@ -8,8 +8,8 @@ export interface Credential {
 }
 
 /**
- * Reads the time of expiry out of a JWT. A token that has expired by our clock
- * has an unknown one: it is the server's clock that counts.
+ * Reads the expiry time from a JWT. A token that has expired by the local clock counts as
+ * one with an unknown expiry time: only the server's clock decides.
  */
 export function credential(text: unknown): Credential {
   const token = typeof text === "string" ? text.trim() : "";
@@ -20,7 +20,7 @@ export function credential(text: unknown): Credential {
   try {
     expires = JSON.parse(atob(token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/"))).exp * 1000;
   } catch {
-    // no JWT: the server will tell when it has expired
+    // not a JWT: the server says when it has expired
   }
   return { token, expires: expires > Date.now() ? expires : Infinity };
 }
@@ -31,19 +31,19 @@ export function renewAt({ expires }: Credential): number {
   return left < 1000 ? Infinity : Date.now() + Math.max(left - 60_000, left / 2);
 }
 
-/** Asks the app for tokens and keeps the last one. */
+/** Gets tokens from the app and keeps the last one. */
 export interface Tokens {
-  /** Returns the token to connect with. Rejects with `connection` where it may come later. */
+  /** Returns the token to connect with. Rejects with `connection` when the app may have one later. */
   get(): Promise<Credential>;
-  /** Asks for a new token. Who asks while the app is at it gets the same answer. */
+  /** Asks the app for a new token. Calls during a request share its answer. */
   ask(reason: TokenReason): Promise<Credential>;
-  /** Notes that the server has refused the token. */
+  /** Records that the server has refused the token. */
   refused(): void;
 }
 
 export function newTokens(getToken: FeedOptions["getToken"], signal: AbortSignal): Tokens {
   let held: Credential | undefined;
-  let reason: TokenReason | undefined = "initial"; // to ask with; undefined: the held one will do
+  let reason: TokenReason | undefined = "initial"; // of the next request; undefined: use the held token
   let asking: Promise<Credential> | undefined;
   const expired = (): boolean => held!.expires <= Date.now();
   const request = async (why: TokenReason): Promise<Credential> => {

@@ -1,10 +1,10 @@
 import type { TaskFeedError } from "./errors.js";
 
-/** What every event has. An id is its place in the log: ids only grow. */
+/** The fields of every event. An id is its position in the log: ids only grow. */
 export interface EventFields {
   id: number;
   type: string;
-  /** RFC 3339, UTC: when the change was captured. It orders nothing. */
+  /** RFC 3339, UTC: when the change was captured. It does not define an order. */
   timestamp: string;
 }
 
@@ -12,11 +12,11 @@ interface TaskFields extends EventFields {
   task_id: string;
   /** Grows with each change of the task. */
   version: number;
-  /** The fields that were too large for the feed and are null here. */
+  /** The names of fields that were too large for the feed and are null. */
   truncated?: string[];
 }
 
-/** The whole visible state of a task, but for its status, which the type says. */
+/** The visible state of a task except its status, which follows from the type. */
 interface VisibleFields<R> extends TaskFields {
   kind?: string;
   progress: number;
@@ -33,7 +33,7 @@ export interface TaskCanceled<R = unknown> extends VisibleFields<R> { type: "tas
 export interface TaskProgress extends TaskFields {
   type: "task_progress";
   progress: number;
-  /** Absent: the task has none now. */
+  /** Absent when the task has none. */
   message?: string | null;
 }
 export interface TaskDeleted extends TaskFields { type: "task_deleted" }
@@ -63,12 +63,12 @@ export type FeedEvent<C extends CustomEvents = {}> = EventsOf<C>[keyof EventsOf<
 /** An event of a type that the program does not declare. */
 export type UnknownEvent = EventFields & Record<string, unknown>;
 
-/** A task as a snapshot or `applyEvent` has it. */
+/** A task in a snapshot, and as `applyEvent` returns it. */
 export interface Task {
   id: string;
   user_id?: string;
   kind?: string;
-  /** `unknown` until the feed or a snapshot has told it. */
+  /** `unknown` until an event or a snapshot contains it. */
   status: "queued" | "running" | "completed" | "failed" | "canceled" | "unknown";
   progress: number;
   message?: string | null;
@@ -81,44 +81,44 @@ export interface Task {
 }
 
 /**
- * `idle` before connect; `connecting`; `replaying` what was missed; `live`;
+ * `idle` before connect; `connecting`; `replaying` missed events; `live`;
  * `waiting` for the next attempt; `closed`.
  */
 export type State = "idle" | "connecting" | "replaying" | "live" | "waiting" | "closed";
 
 export interface StateChange {
   state: State;
-  /** Why the feed waits or closed; none when close was called. */
+  /** Why the feed waits or has closed; undefined when close was called. */
   error?: TaskFeedError;
-  /** How long it waits, in milliseconds. */
+  /** How long the feed waits, in milliseconds. */
   delay?: number;
 }
 
-/** `expired`: the log no longer keeps what comes after the cursor. `ahead`: the cursor is beyond the log. */
+/** `expired`: the log no longer keeps all events after the cursor. `ahead`: the cursor is beyond the end of the log. */
 export type ResetReason = "expired" | "ahead";
 
-/** Events were missed for good: forget the state, the feed goes on after cursor. */
+/** Events are lost: forget the state; the feed continues after cursor. */
 export interface Reset { reason: ResetReason; from: number; cursor: number }
 
-/** The events after `from`, up to and with `to`, are no longer kept. */
+/** The events after `from`, up to and including `to`, are no longer kept. */
 export interface Gap { from: number; to: number }
 
-/** The tasks as they stand, and the id of the last event that they show. */
+/** The current tasks, and the id of the last event that they include. */
 export interface Snapshot { tasks: Task[]; cursor?: number | null }
 
-/** Why a snapshot is read: at the start, or after a reset. */
+/** Why a snapshot is loaded: at the start, or after a reset. */
 export type SnapshotReason = "start" | ResetReason;
 
 export type TokenReason = "initial" | "expired" | "rejected";
 
 export interface CursorStore {
-  /** The cursor saved last, null or undefined when there is none. */
+  /** Returns the last saved cursor, null or undefined when there is none. */
   load(): number | null | undefined | Promise<number | null | undefined>;
   /** Called after the handlers of the event with that id have returned. */
   save(cursor: number): void | Promise<void>;
 }
 
-/** What `on` takes besides the types of events. */
+/** The names for `on` that are not types of events. */
 export interface FeedSignals<C extends CustomEvents> {
   /** Every event. */
   event: FeedEvent<C>;
@@ -132,7 +132,7 @@ export interface FeedSignals<C extends CustomEvents> {
 
 export type HandlerMap<C extends CustomEvents> = EventsOf<C> & FeedSignals<C>;
 
-/** What a handler returns is waited for before the next event. */
+/** The feed waits for the returned promise before the next event. */
 export type Handler<E> = (value: E) => unknown;
 
 export type Transport = "websocket" | "sse";
@@ -141,21 +141,21 @@ export interface FeedOptions {
   /** Base URL of the server: http, https, ws or wss; relative to the page. Default "/". */
   url?: string;
   userId: string;
-  /** Returns a token for the user. A `TokenRejected` ends the feed; after any other error it tries again. */
+  /** Returns a token for the user. A `TokenRejected` ends the feed; after any other error the feed tries again. */
   getToken(ask: { reason: TokenReason; signal: AbortSignal }): string | Promise<string>;
   /** Where the cursor is kept; default: in memory. See `localStorageCursor`. */
   cursorStore?: CursorStore;
-  /** Where to begin without a saved cursor: 0 for all that is kept; default: live events only. */
+  /** Where to start without a saved cursor: 0 for all kept events; default: live events only. */
   after?: number;
   /** Events of these types only; default: all. */
   types?: readonly string[];
   /** Events of this task only. */
   taskId?: string;
-  /** Tried in this order; the one that worked is remembered. Default ["websocket", "sse"]. */
+  /** Tried in this order; the feed keeps the one that worked. Default ["websocket", "sse"]. */
   transports?: readonly Transport[];
   /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */
   backoff?: { min?: number; max?: number; random?: () => number };
-  /** Reads the tasks, at the start and after a reset. */
+  /** Loads the tasks, at the start and after a reset. */
   loadSnapshot?(ask: { reason: SnapshotReason; signal: AbortSignal }): Snapshot | Promise<Snapshot>;
   /** One connection for all tabs of the browser. */
   shared?: boolean;
@@ -165,12 +165,12 @@ export interface FeedOptions {
    * Without it, the feed ends and the event comes again with the next connect.
    */
   onHandlerError?(error: unknown, value: unknown): unknown;
-  /** In place of the environment's own. */
+  /** Used in place of the environment's own. */
   WebSocket?: WebSocketClass;
   fetch?: typeof fetch;
 }
 
-/** As much of the browser's WebSocket as the client uses. */
+/** The part of the browser's WebSocket that the client uses. */
 export type WebSocketClass = new (url: string, protocols: string[]) => SocketLike;
 
 export interface SocketLike {

@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import { paused } from "./settings.js";
 
-/** What the live region says. */
+/** The text of the live region. */
 export const spoken = signal("");
 
 const least = 5000; // ms between two announcements
@@ -9,14 +9,14 @@ const least = 5000; // ms between two announcements
 let waiting = "";
 let timer = 0;
 
-/** Says it now, as the answer to what a person did. */
+/** Announces the text now, as the answer to an action of the user. */
 export function say(words: string): void {
   waiting = "";
   spoken.value = "";
-  setTimeout(() => { spoken.value = words; }, 50); // a region that does not change is not read
+  setTimeout(() => { spoken.value = words; }, 50); // screen readers read a region only when it changes
 }
 
-/** Says it when there is time; a later one takes its place. Nothing is said while paused. */
+/** Announces the text when the last announcement is old enough; a later text replaces it. Announces nothing while paused. */
 export function mention(words: string): void {
   if (paused.peek()) return;
   waiting = words;

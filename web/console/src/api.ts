@@ -4,8 +4,8 @@ import { text } from "./strings.js";
 import { isObject, readProblem, type ProblemDocument } from "./problem.js";
 
 /**
- * Why a request failed. `away`: no answer, or one that says to come back;
- * everything else is the answer to this one request.
+ * Why a request failed. `away`: there was no answer, or one that says to try again
+ * later; everything else concerns this one request.
  */
 export class Problem extends Error {
   constructor(
@@ -18,21 +18,21 @@ export class Problem extends Error {
   }
 }
 
-const timeout = 40_000; // ms; the server may take 30 s to say that a filter selects too much
+const timeout = 40_000; // ms; the server may take 30 s to answer that a filter selects too much
 
-/** Told of every request that got no good answer because the server is away. */
+/** Called for every request that failed because the server does not answer. */
 export const onAway = new Set<() => void>();
 
 export interface Ask {
   query?: URLSearchParams | Record<string, string>;
   method?: string;
   accept?: string;
-  /** In place of the session's. */
+  /** Used in place of the session's token. */
   token?: string;
   signal?: AbortSignal;
 }
 
-/** Sends a request with a token and returns the answer, which is a good one. Throws a Problem. */
+/** Sends a request with a token and returns the answer if it is a success. Throws a Problem otherwise. */
 export async function request(path: string, ask: Ask = {}): Promise<Response> {
   const url = new URL(path, server);
   url.search = new URLSearchParams(ask.query).toString();
@@ -63,30 +63,30 @@ async function refusal(answer: Response, token: string): Promise<Problem> {
   const away = status >= 502 && status <= 504;
   const problem = new Problem(document.detail ?? text.problem.status(status), away ? "away" : "refused", status, document);
   if (away) for (const tell of onAway) tell();
-  // Only the token that was sent is refused, not one that has come since.
+  // Only the token of this request is refused, not a newer one.
   if (status === 401 && token && session.value?.token === token) logout(problem.message);
   return problem;
 }
 
-/** Asks for text. */
+/** Requests text. */
 export async function getText(path: string, ask?: Ask): Promise<string> {
   const answer = await request(path, ask);
   try {
     return await answer.text();
   } catch (error) {
     if (ask?.signal?.aborted) throw error;
-    throw away(text.problem.noAnswer); // it was cut off
+    throw away(text.problem.noAnswer); // the answer was cut off
   }
 }
 
-/** Asks for JSON, of which the API has objects alone. Anything else is of somebody in between, such as a network's login page. */
+/** Requests JSON. The API returns only objects; anything else comes from an intermediary, such as a network's login page. */
 export async function get<T extends object>(path: string, ask?: Ask): Promise<T> {
   const words = await getText(path, ask);
   let body: unknown;
   try {
     body = JSON.parse(words);
   } catch {
-    // a page
+    // not JSON
   }
   if (!isObject(body)) throw away(text.problem.foreign);
   return body as T;

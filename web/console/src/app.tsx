@@ -24,7 +24,7 @@ export function App() {
 
 interface Me { user_id: string; role?: string; admin: boolean; expires_at?: string }
 
-/** Asks the server whom the token speaks for, then follows the feed for as long as it is used. */
+/** Asks the server who the user of the token is, then follows the feed for as long as the token is used. */
 function LoggedIn({ who }: { who: Session }) {
   const [known, setKnown] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);

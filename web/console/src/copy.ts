@@ -1,7 +1,7 @@
 import { say } from "./announce.js";
 import { text } from "./strings.js";
 
-/** Puts the words on the clipboard and says so; returns whether it could. */
+/** Copies the text to the clipboard and announces that; returns whether it could. */
 export async function copy(words: string): Promise<boolean> {
   const done = await write(words);
   say(done ? text.copied : text.copyFailed);
@@ -13,7 +13,7 @@ async function write(words: string): Promise<boolean> {
     await navigator.clipboard.writeText(words);
     return true;
   } catch {
-    return writeBySelection(words); // pages of plain http have no clipboard
+    return writeBySelection(words); // pages over http have no clipboard API
   }
 }
 
@@ -30,7 +30,7 @@ function writeBySelection(words: string): boolean {
   return done;
 }
 
-/** Hands the browser a file to save. */
+/** Lets the browser save a file. */
 export function save(name: string, content: Blob): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);

@@ -6,26 +6,26 @@ import { server } from "./router.js";
 import { logout, type Session } from "./session.js";
 import type { FeedEvent } from "./types.js";
 
-/** How the console's own connection is. */
+/** The state of the console's own connection. */
 export type FeedState = "off" | "connecting" | "live" | "waiting" | "ended";
 
 export const feedState = signal<FeedState>("off");
-/** Why it waits or has ended. */
+/** Why the connection waits or has ended. */
 export const feedReason = signal("");
 export const feedCursor = signal<number | null>(null);
-/** What this page has seen since it was loaded. */
+/** Counts since the page was loaded. */
 export const seen = signal({ events: 0, reconnects: 0, resets: 0 });
 
-/** Grows when events were missed for good, and when the feed is live for the first time: lists are read anew. */
+/** Grows after a reset, and when the feed is live for the first time: lists are then loaded again. */
 export const gap = signal(0);
 
-/** How many events came in each second of the last ten minutes. */
+/** The number of events in each second of the last ten minutes. */
 export const rates = new Rates(602, Date.now());
 
 type Listener = (event: FeedEvent) => void;
 const listeners = new Set<Listener>();
 
-/** Calls the listener with every event, once and in order, until the returned function is called. */
+/** Calls the listener with every event, once and in order. Returns a function that removes the listener. */
 export function listen(listener: Listener): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -34,17 +34,17 @@ export function listen(listener: Listener): () => void {
 const kept = 2000;
 let recent: FeedEvent[] = [];
 
-/** The last events, oldest first. A list that was asked for while the feed was live is made exact with them. */
+/** The last events, oldest first. A list that was requested while the feed was live is brought up to date with them. */
 export function lastEvents(): readonly FeedEvent[] {
   return recent;
 }
 
-/** Follows all users' events for an admin, and the user's own for everybody else. Returns what ends it. */
+/** Follows all users' events for an admin, and the user's own for others. Returns a function that ends it. */
 export function follow(session: Session): () => void {
   let wasLive = false;
   const feed = new TaskFeed({
     url: server.href,
-    // Tabs share a connection by this name: a browser allows only a few to one server.
+    // Tabs share one connection by this name: browsers limit the connections to one server.
     userId: session.admin ? "all users" : session.user,
     shared: true,
     transports: session.admin ? ["sse"] : ["websocket", "sse"],
@@ -104,7 +104,7 @@ function ended(error: TaskFeedError | undefined): void {
   if (error?.code === "rejected") logout(error.message);
 }
 
-/** An admin's stream carries the events of all users. */
+/** An admin's stream has the events of all users. */
 const fetchAll: typeof fetch = (input, init) => {
   const url = new URL(String(input));
   url.searchParams.set("all", "true");

@@ -3,13 +3,13 @@ import { statuses, type FeedEvent, type Status, type Task } from "./types.js";
 export type SortOrder = "-created" | "created" | "-updated" | "updated";
 const sorts: readonly SortOrder[] = ["-created", "created", "-updated", "updated"];
 
-/** What the list of tasks is narrowed to. Empty: everything. */
+/** The filter of the list of tasks. Empty: everything. */
 export interface TaskFilter {
   status: Status[];
   user: string;
   kind: string;
   text: string;
-  /** Local times as a datetime-local field has them, on when the task was created. */
+  /** Bounds of the time of creation: local times in the format of a datetime-local field. */
   from: string;
   to: string;
   sort: SortOrder;
@@ -17,7 +17,7 @@ export interface TaskFilter {
 
 export const noFilter: TaskFilter = { status: [], user: "", kind: "", text: "", from: "", to: "", sort: "-created" };
 
-/** Reads a filter out of the console's own address. What is not understood is left out. */
+/** Reads a filter from the query of the console's URL. Ignores invalid values. */
 export function readFilter(query: URLSearchParams): TaskFilter {
   const wanted = query.getAll("status").flatMap((s) => s.split(","));
   const sort = query.get("sort") as SortOrder;
@@ -36,7 +36,7 @@ function localTime(text: string | null): string {
   return text && !isNaN(Date.parse(text)) && /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$/.test(text) ? text : "";
 }
 
-/** The filter as the console's own address has it: only what differs from no filter. */
+/** Returns the filter as the query of the console's URL, without default values. */
 export function filterQuery(f: TaskFilter): URLSearchParams {
   const query = new URLSearchParams();
   if (f.status.length > 0) query.set("status", f.status.join());
@@ -45,7 +45,7 @@ export function filterQuery(f: TaskFilter): URLSearchParams {
   return query;
 }
 
-/** The filter as the API takes it. */
+/** Returns the filter as the query of the API. */
 export function apiQuery(f: TaskFilter, asAdmin: boolean): URLSearchParams {
   const query = new URLSearchParams();
   if (f.status.length > 0) query.set("status", f.status.join());
@@ -63,8 +63,8 @@ export function isFiltered(f: TaskFilter): boolean {
 }
 
 /**
- * Whether a task is in the filter, as far as its fields are known. `null`: its
- * owner is not known and the filter asks for one.
+ * Whether a task matches the filter, as far as its fields are known. `null`: its owner is
+ * not known and the filter names one.
  */
 export function matches(f: TaskFilter, task: Partial<Task> & Pick<Task, "id">): boolean | null {
   if (f.status.length > 0 && !f.status.includes(task.status as Status)) return false;
@@ -77,7 +77,7 @@ export function matches(f: TaskFilter, task: Partial<Task> & Pick<Task, "id">): 
   return !f.user || task.user_id === f.user;
 }
 
-/** What the live tail shows. Empty: everything. */
+/** The filter of the live tail. Empty: everything. */
 export interface EventFilter {
   types: string[];
   text: string;

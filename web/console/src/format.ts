@@ -1,4 +1,4 @@
-/** A span of time in at most two units: "1.24 s", "3 min 12 s", "2 d 4 h". Never negative. */
+/** A duration in at most two units: "1.24 s", "3 min 12 s", "2 d 4 h". Never negative. */
 export function duration(ms: number): string {
   const t = Math.max(0, ms);
   if (t < 1) return "0 ms";
@@ -14,7 +14,7 @@ function two(a: number, unit: string, b: number, smaller: string): string {
   return b ? `${a} ${unit} ${b} ${smaller}` : `${a} ${unit}`;
 }
 
-/** How long ago, coarsely. What seems to lie in the future is "now": clocks differ. */
+/** How long ago, roughly. A time in the future is "now", because clocks differ. */
 export function ago(then: number, now: number): string {
   const s = Math.floor((now - then) / 1000);
   if (s < 1) return "now";
@@ -56,7 +56,7 @@ export function bytes(n: number): string {
   return `${i === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${sizes[i]}`;
 }
 
-/** Seconds as a latency: "1.3 ms". */
+/** A latency, given in seconds: "1.3 ms". */
 export function latency(seconds: number | null): string {
   if (seconds === null || !isFinite(seconds)) return "–";
   const ms = seconds * 1000;
@@ -69,13 +69,13 @@ export function rate(perSecond: number): string {
   return perSecond < 10 && !Number.isInteger(perSecond) ? perSecond.toFixed(1) : count(Math.round(perSecond));
 }
 
-/** A literal of SQL. */
+/** A string literal in SQL. */
 export function sqlText(text: string): string {
   const quoted = "'" + text.replaceAll("'", "''") + "'";
   return text.includes("\\") ? "E" + quoted.replaceAll("\\", "\\\\") : quoted;
 }
 
-/** A word of a POSIX shell. */
+/** A quoted word in a POSIX shell. */
 export function shellWord(text: string): string {
   return "'" + text.replaceAll("'", "'\\''") + "'";
 }

@@ -2,10 +2,10 @@ import { signal } from "@preact/signals";
 import { get, onAway, Problem } from "./api.js";
 import { session } from "./session.js";
 
-/** Whether the server can be reached, and whether it says that it is ready. */
+/** Whether the server answers, and whether it is ready. */
 export interface Health {
   kind: "ok" | "away" | "unready";
-  /** The checks that fail, when it is not ready. */
+  /** The failing checks, when the server is not ready. */
   failing: string[];
   since: number; // ms since 1970
 }
@@ -14,10 +14,10 @@ export interface Check { name: string; ok: boolean; detail?: string }
 
 export const health = signal<Health>({ kind: "ok", failing: [], since: Date.now() });
 
-/** Grows each time the server has come back: what was shown may be old. */
+/** Grows each time the server has come back, because the shown data may be old. */
 export const epoch = signal(0);
 
-const least = 1000; // ms between two looks while it is away
+const least = 1000; // ms between two requests while the server does not answer
 const most = 5000;
 const within = 4000; // ms for an answer
 
@@ -25,7 +25,7 @@ let timer = 0;
 let delay = least;
 let asking = false;
 
-/** Finds out at once how the server is, and goes on asking until it is well. */
+/** Checks the server at once, and repeats the check until it is ready. */
 export async function probe(): Promise<void> {
   if (asking) return;
   asking = true;
@@ -47,13 +47,13 @@ export async function probe(): Promise<void> {
 
 async function look(): Promise<Omit<Health, "since">> {
   const well: Omit<Health, "since"> = { kind: "ok", failing: [] };
-  if (!session.peek()) return well; // nobody to ask as, and nothing shown that could be old
+  if (!session.peek()) return well; // without a session there is no token to ask with, and no old data on the screen
   try {
     const { ready, checks } = await readiness(AbortSignal.timeout(within));
     return ready ? well : { kind: "unready", failing: checks.filter((check) => !check.ok).map((check) => check.name) };
   } catch (error) {
     if (!(error instanceof Problem)) return { kind: "away", failing: [] };
-    if (error.kind === "refused") return well; // it answers: not this question, or not this token
+    if (error.kind === "refused") return well; // the server answers, though it refuses the request or the token
     return { kind: error.document.code ? "unready" : "away", failing: [] };
   }
 }
@@ -61,15 +61,15 @@ async function look(): Promise<Omit<Health, "since">> {
 interface Status { status: string; checks?: Check[] }
 
 /**
- * Asks whether the server is ready; admins are told each check. It is the URL with
- * a token, for proxies keep the health URLs from the public.
+ * Asks whether the server is ready; admins get each check by name. It uses the URL with a
+ * token, because proxies block the health URLs.
  */
 export async function readiness(signal: AbortSignal): Promise<{ ready: boolean; checks: Check[] }> {
   const { status, checks } = await get<Status>("v1/status", { signal });
   return { ready: status === "ready", checks: checks ?? [] };
 }
 
-/** Keeps an eye on the server for as long as the page lives. */
+/** Monitors the server for as long as the page lives. */
 export function watch(): void {
   session.subscribe(() => void probe());
   onAway.add(() => void probe());

@@ -5,7 +5,7 @@ import { paused, shortcuts } from "./settings.js";
 /** Whether the list of shortcuts is shown. */
 export const helpOpen = signal(false);
 
-/** Where g and a letter lead. */
+/** The screens that g and a letter open. */
 export const goKeys: Record<string, string> = {
   o: "./", t: "tasks", l: "live", c: "connections", p: "playground", d: "diagnostics", a: "about",
 };
@@ -25,7 +25,7 @@ export function watchKeys(): void {
   });
 }
 
-/** Does what the key stands for; returns whether it stands for anything. */
+/** Runs the shortcut of a key; returns whether the key has one. */
 function press(key: string): boolean {
   const afterG = Date.now() - gPressed < within;
   gPressed = 0;

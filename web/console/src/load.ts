@@ -6,16 +6,15 @@ import { paused } from "./settings.js";
 import type { FeedEvent } from "./types.js";
 
 export interface Loaded<T> {
-  /** What was read last; it stays while it is read anew. */
+  /** The value loaded last; it stays while a new one is loading. */
   data: T | null;
   problem: Problem | null;
   reload(): void;
 }
 
 /**
- * Reads what the key stands for, and again when the key changes, when events
- * were missed, when the server has come back, and every so many ms. While paused
- * nothing is read but what a person asks for.
+ * Loads a value, and loads it again when the key changes, after a reset, when the server
+ * has come back, and every so many ms. While paused it loads only on request of the user.
  */
 export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T>, every?: number): Loaded<T> {
   const [state, set] = useState<{ key: string; data: T | null; problem: Problem | null }>({ key, data: null, problem: null });
@@ -55,16 +54,16 @@ export function useLoad<T>(key: string, load: (signal: AbortSignal) => Promise<T
   };
 }
 
-/** Returns the value, or while paused the one that was last before. */
+/** Returns the value, or while paused the last one before the pause. */
 function useHeld<T>(value: T): T {
   const held = useRef(value);
   if (!paused.value) held.current = value;
   return held.current;
 }
 
-const batchEvery = 100; // ms: more often nobody can read
+const batchEvery = 100; // ms: people cannot read faster
 
-/** Hands over the feed's events in batches, in order. */
+/** Passes the feed's events on in batches, in order. */
 export function useEvents(take: (events: FeedEvent[]) => void): void {
   const latest = useRef(take);
   latest.current = take;

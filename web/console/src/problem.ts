@@ -1,4 +1,4 @@
-/** An error body (RFC 9457): what of it is there and can be shown. */
+/** The fields of an error body (RFC 9457) that can be shown. */
 export interface ProblemDocument {
   title?: string;
   detail?: string;
@@ -8,9 +8,9 @@ export interface ProblemDocument {
 }
 
 /**
- * Reads an answer's problem document. What is missing, blank, of another type or
- * a proxy's page is left out, and all of a body that is no such document: nothing
- * of it may reach a screen.
+ * Reads the problem document of an answer. It omits fields that are missing, blank or of
+ * another type, and everything of a body that is not such a document, such as a proxy's
+ * page, so that none of it reaches a screen.
  */
 export async function readProblem(answer: Response): Promise<ProblemDocument> {
   if (!/^application\/problem\+json\b/i.test(answer.headers.get("Content-Type") ?? "")) {
@@ -26,7 +26,7 @@ export async function readProblem(answer: Response): Promise<ProblemDocument> {
   };
 }
 
-/** Reports whether a value is an object as JSON has them. */
+/** Reports whether a value is a JSON object. */
 export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 

@@ -1,7 +1,7 @@
-/** The samples of one look at the metrics: by name, the value of each set of labels. */
+/** The samples of one reading of the metrics: for each name, the value of each set of labels. */
 export type Samples = ReadonlyMap<string, readonly { labels: Record<string, string>; value: number }[]>;
 
-/** Reads Prometheus's text format. Lines that are not of it are passed over. */
+/** Parses Prometheus's text format. Ignores other lines. */
 export function parseMetrics(text: string): Samples {
   const samples = new Map<string, { labels: Record<string, string>; value: number }[]>();
   for (const line of text.split("\n")) {
@@ -30,7 +30,7 @@ export function total(samples: Samples, name: string): number | null {
   return list ? list.reduce((sum, { value }) => sum + value, 0) : null;
 }
 
-/** Of a histogram: how many observations were at most `le`, by `le`. */
+/** The buckets of a histogram: the number of observations of at most `le`, by `le`. */
 export type Buckets = readonly { le: number; count: number }[];
 
 export function buckets(samples: Samples, name: string): Buckets {
@@ -39,14 +39,14 @@ export function buckets(samples: Samples, name: string): Buckets {
     .sort((a, b) => a.le - b.le);
 }
 
-/** What came between two looks. A counter that went down began anew: then all of it came since. */
+/** The increase between two readings. A counter that went down was reset: then its whole value counts. */
 export function between(before: Buckets, after: Buckets): Buckets {
   const old = new Map(before.map(({ le, count }) => [le, count]));
   const restarted = after.some(({ le, count }) => count < (old.get(le) ?? 0));
   return after.map(({ le, count }) => ({ le, count: restarted ? count : count - (old.get(le) ?? 0) }));
 }
 
-/** The quantile q, straight between the bounds of its bucket; null when there are no observations. */
+/** The quantile q, interpolated linearly within its bucket; null without observations. */
 export function quantile(q: number, list: Buckets): number | null {
   const all = list.at(-1)?.count ?? 0;
   if (all <= 0) return null;

@@ -1,8 +1,8 @@
-/** Counts by the second, for as many seconds back as it keeps. */
+/** Counts events in each of the last seconds. */
 export class Rates {
   readonly #counts: number[];
-  readonly #first: number; // the second in which the counting began, of which only a part was seen
-  #last: number; // the second that the newest count belongs to
+  readonly #first: number; // the second in which counting began, which is incomplete
+  #last: number; // the second of the newest count
 
   constructor(readonly seconds: number, now: number) {
     this.#counts = new Array(seconds).fill(0);
@@ -14,7 +14,7 @@ export class Rates {
     this.#counts[this.#last % this.seconds]! += n;
   }
 
-  /** The counts of the last whole seconds, oldest first, of those that were counted; the running one is left out. */
+  /** The counts of the last complete seconds, oldest first, without the current one. */
   series(now: number, length = this.seconds - 1): { second: number; count: number }[] {
     this.#to(now);
     const list = [];
@@ -26,7 +26,7 @@ export class Rates {
     return list;
   }
 
-  /** The mean of the last whole seconds. */
+  /** The mean of the last complete seconds. */
   mean(now: number, over: number): number {
     const list = this.series(now, over);
     return list.reduce((sum, { count }) => sum + count, 0) / Math.max(1, list.length);

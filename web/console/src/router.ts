@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 
-/** Where the console is, ending in a slash, and where the server is: one step up. */
+/** The URL of the console, with a trailing slash, and that of the server: one level up. */
 export const base = new URL("./", document.baseURI);
 export const server = new URL("../", base);
 
@@ -10,7 +10,7 @@ export interface Place {
   query: URLSearchParams;
 }
 
-/** Where the address bar points. */
+/** The location in the address bar. */
 export const here = signal<Place>(read());
 
 function read(): Place {
@@ -31,7 +31,7 @@ export function path(...parts: string[]): string {
   return parts.map(encodeURIComponent).join("/") || "./";
 }
 
-/** Goes to a path below the base, as `tasks?status=failed`. */
+/** Opens a path below the base, such as `tasks?status=failed`. */
 export function go(to: string, how: "push" | "replace" = "push"): void {
   const url = new URL(to, base);
   if (url.href === location.href) return;
@@ -39,13 +39,13 @@ export function go(to: string, how: "push" | "replace" = "push"): void {
   here.value = read();
 }
 
-/** Puts the query in the address of the present screen. Empty values are left out. */
+/** Sets the query of the current screen's URL. Omits empty values. */
 export function setQuery(query: URLSearchParams, how: "push" | "replace" = "push"): void {
   const text = query.toString();
   go(location.pathname + (text && "?" + text), how);
 }
 
-/** Follows links to the console's own screens without loading the page anew. */
+/** Opens links to the console's own screens without loading the page again. */
 export function followLinks(): void {
   addEventListener("popstate", () => { here.value = read(); });
   document.addEventListener("click", (event) => {

@@ -2,19 +2,19 @@ import { applyEvent } from "../../client/src/tasks.js";
 import { matches, type TaskFilter } from "./filters.js";
 import type { FeedEvent, Task } from "./types.js";
 
-/** A task of the list and what has become of it since the list was read. */
+/** A task of the list, with its changes since the list was loaded. */
 export interface Row {
   task: Task;
-  /** Gone, or another user's now. */
+  /** Deleted, or given to another user. */
   deleted: boolean;
-  /** Does not fit the filter any more; it stays until the list is read anew. */
+  /** Does not match the filter any more; the row stays until the list is loaded again. */
   left: boolean;
 }
 
-/** A page of the list, kept up to date by events. */
+/** A page of the list, updated by events. */
 export interface Rows {
   rows: Row[];
-  /** Ids of tasks that belong on this page and are not on it. */
+  /** Ids of tasks that belong on this page but are not shown yet. */
   fresh: ReadonlySet<string>;
 }
 
@@ -49,7 +49,7 @@ function changeRow(state: Rows, at: number, event: FeedEvent, filter: TaskFilter
   return { ...state, rows };
 }
 
-/** Returns the task after an event of its own: the same when it is older, null when the task is gone. */
+/** Returns the task after one of its events: the same object when the event is older, null when the task is deleted. */
 export function changeTask(task: Task, event: FeedEvent): Task | null {
   const next = applyEvent(new Map([[task.id, task]]), event).get(task.id);
   if (!next) return null;
@@ -65,9 +65,9 @@ function without(state: Rows, id: string): Rows {
 }
 
 /**
- * Whether a task that is not on the first page belongs there now: it has just
- * been created, or the list is narrowed to a status and it has just got there.
- * In a list by oldest, new tasks come last, so there it never does.
+ * Whether a task that is not on the first page belongs there now: it has just been
+ * created, or it has just got the status of the filter. In a list that starts with the
+ * oldest, new tasks come last, so they never do.
  */
 function belongs(event: FeedEvent, filter: TaskFilter): boolean {
   if (filter.sort === "created" || filter.sort === "updated") return false;

@@ -2,10 +2,10 @@ import { signal } from "@preact/signals";
 import { getText } from "./api.js";
 import { between, buckets, parseMetrics, quantile, type Buckets, type Samples } from "./prometheus.js";
 
-/** How long commits took to reach sockets, from one look at the metrics to the next. */
+/** The time from commit to socket, from one reading of the metrics to the next. */
 export interface Latency { at: number; p50: number | null; p99: number | null }
 
-/** What the metrics said at each look, for as long as the page lives. */
+/** The readings of the metrics since the page was loaded. */
 export const latencies = signal<Latency[]>([]);
 
 const kept = 300;
@@ -13,7 +13,7 @@ const histogram = "taskfeed_commit_to_socket_seconds";
 
 let before: Buckets | null = null;
 
-/** Reads the server's metrics and notes the latency since the last look. */
+/** Reads the server's metrics and records the latency since the last reading. */
 export async function sample(signal: AbortSignal): Promise<Samples> {
   const samples = parseMetrics(await getText("v1/metrics", { accept: "text/plain", signal }));
   const now = buckets(samples, histogram);

@@ -1,12 +1,12 @@
 import { computed, signal } from "@preact/signals";
 import { text } from "./strings.js";
 
-/** Who is logged in. The server decides what the token is worth; this is only what it says of itself. */
+/** Who is logged in, according to the unverified token. The server decides whether it is valid. */
 export interface Session {
   token: string;
   user: string;
   admin: boolean;
-  expires: number; // ms since 1970; Infinity: it does not say
+  expires: number; // ms since 1970; Infinity: unknown
 }
 
 const key = "taskfeed.console.token";
@@ -14,12 +14,12 @@ const key = "taskfeed.console.token";
 export const session = signal<Session | null>(null);
 export const admin = computed(() => session.value?.admin ?? false);
 
-/** Why the login is shown, when it is not the first time. */
+/** Why the login is shown again. */
 export const loginReason = signal("");
 
 export type Claims = Record<string, unknown>;
 
-/** Returns a token's claims without checking them, or null for what is no JWT. */
+/** Returns a token's claims without verifying them, or null when the text is not a JWT. */
 export function claimsOf(token: string): Claims | null {
   const part = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(token.trim())?.[1];
   if (!part) return null;
@@ -43,7 +43,7 @@ export function sessionOf(token: string): Session | null {
   };
 }
 
-/** Uses the token from now on; returns false for what is none. */
+/** Logs in with the token; returns false when the text is not a token. */
 export function login(token: string): boolean {
   const next = sessionOf(token);
   if (!next) return false;
@@ -59,13 +59,13 @@ export function logout(reason = ""): void {
   session.value = null;
 }
 
-/** Logs in with the token that the tab has kept. */
+/** Logs in with the token stored in the tab. */
 export function restore(): void {
   const token = stored();
   if (token && !login(token)) logout();
 }
 
-/** Logs in with the token in the fragment, if there is one, and takes it out of the address bar. */
+/** Logs in with the token in the fragment, if there is one, and removes it from the address bar. */
 export function loginByAddress(): void {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (token === null) return;
@@ -86,6 +86,6 @@ function store(token: string | null): void {
     if (token === null) sessionStorage.removeItem(key);
     else sessionStorage.setItem(key, token);
   } catch {
-    // storage is closed to this page: the token lives as long as the page
+    // storage is not available: the token lasts only as long as the page
   }
 }

@@ -1,6 +1,6 @@
 import { effect, signal, type Signal } from "@preact/signals";
 
-/** What a person chooses for this browser. It is kept in the browser's storage. */
+/** The user's settings for this browser, kept in its storage. */
 
 export type Theme = "system" | "light" | "dark";
 export type Times = "relative" | "local" | "utc";
@@ -12,14 +12,14 @@ function kept<T extends string>(name: string, allowed: readonly T[]): Signal<T> 
     const stored = localStorage.getItem(key) as T;
     if (allowed.includes(stored)) first = stored;
   } catch {
-    // storage is closed to this page
+    // storage is not available
   }
   const setting = signal<T>(first);
   setting.subscribe((value) => {
     try {
       localStorage.setItem(key, value);
     } catch {
-      // it is forgotten with the page
+      // the setting lasts only as long as the page
     }
   });
   return setting;
@@ -30,9 +30,9 @@ export const timeModes: readonly Times[] = ["relative", "local", "utc"];
 
 export const theme = kept("theme", themes);
 export const times = kept("times", timeModes);
-/** Single keys as shortcuts; off for those whose speech input types letters. */
+/** Whether single keys are shortcuts; off for people whose speech input types letters. */
 export const shortcuts = kept<"on" | "off">("shortcuts", ["on", "off"]);
-/** Messages, results and errors of tasks are covered, for screens that others see. */
+/** Whether messages, results and errors of tasks are covered, for screens that others can see. */
 export const payloads = kept<"shown" | "covered">("payloads", ["shown", "covered"]);
 
 effect(() => {
@@ -41,9 +41,9 @@ effect(() => {
   else root.dataset["theme"] = theme.value;
 });
 
-/** Whether what moves by itself stands still. */
+/** Whether live updates are paused. */
 export const paused = signal(false);
 
-/** The time, once a second. */
+/** The current time, updated once a second. */
 export const clock = signal(Date.now());
 setInterval(() => { clock.value = Date.now(); }, 1000);

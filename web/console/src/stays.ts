@@ -1,19 +1,19 @@
 import type { Connection } from "./types.js";
 
-/** A time during which a user was connected, as far as this page knows. */
+/** A period during which a user was connected, as far as this page knows. */
 export interface Stay {
   id: string;
   transport: string;
   start: number; // ms since 1970
   /** When the connection ended; null while it lasts. */
   end: number | null;
-  /** The last event that the connection has got. */
+  /** The last event that the connection has received. */
   cursor: number;
 }
 
 /**
- * Returns the stays after a look at the connections. A server forgets those that
- * ended long ago, and all when it restarts: what is known of them stays.
+ * Returns the stays after reading the connections. A server forgets connections that
+ * ended long ago, and all of them when it restarts; known stays remain.
  */
 export function afterLook(stays: readonly Stay[], found: readonly Connection[], now: number): Stay[] {
   const listed = found.map((c) => ({
@@ -24,7 +24,7 @@ export function afterLook(stays: readonly Stay[], found: readonly Connection[], 
   return [...gone, ...listed].sort((a, b) => a.start - b.start);
 }
 
-/** Returns the stays that last to a time or longer. */
+/** Returns the stays that last until a time or longer. */
 export function since(stays: readonly Stay[], time: number): Stay[] {
   return stays.filter(({ end }) => end === null || end >= time);
 }

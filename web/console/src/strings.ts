@@ -2,7 +2,7 @@ import { count, duration } from "./format.js";
 
 const plural = (n: number, one: string, many: string): string => `${count(n)} ${n === 1 ? one : many}`;
 
-/** Every word that the console says. */
+/** All texts of the console. */
 export const text = {
   product: "taskfeed console",
   brand: "taskfeed",
@@ -41,7 +41,7 @@ export const text = {
     dev: "taskfeed dev prints a link that logs you in.",
     stays: "The token stays in this tab and is gone when the tab is closed.",
     enter: "Log in",
-    noToken: "This is no JWT with a subject. A token has three parts with dots between them.",
+    noToken: "This is not a JWT with a subject. A token has three parts with dots between them.",
     logout: "Log out",
     admin: "admin",
     user: "user",
@@ -95,26 +95,26 @@ export const text = {
   },
 
   banner: {
-    away: "The server does not answer. What you see is what it said last; the page goes on by itself when it is back.",
-    offline: "This computer is offline. The page goes on by itself when the network is back.",
+    away: "The server does not answer. You see its last data; the page updates by itself when the server is back.",
+    offline: "This computer is offline. The page updates by itself when the network is back.",
     unready: (failing: string[]) =>
-      `The server is not ready${failing.length ? ` (${failing.join(", ")})` : ""}. The page goes on by itself when it is.`,
+      `The server is not ready${failing.length ? ` (${failing.join(", ")})` : ""}. The page updates by itself when it is.`,
     since: (ms: number) => `for ${duration(ms)}`,
     now: "Ask now",
     back: "The server is back",
-    feedEnded: (why: string) => `Nothing moves any more: ${why || "the feed has ended"}. Reload the page to begin anew.`,
-    expires: (ms: number) => `Your token expires in ${duration(ms)}. Log in with a new one to go on.`,
+    feedEnded: (why: string) => `Live updates have ended: ${why || "the feed has ended"}. Reload the page to start again.`,
+    expires: (ms: number) => `Your token expires in ${duration(ms)}. Log in with a new one to continue.`,
   },
 
   problem: {
     title: "That did not work",
     noAnswer: "the server does not answer",
-    foreign: "what answers in the server's place is no taskfeed: a proxy, or the login page of a network",
+    foreign: "the answer is not from taskfeed but from a proxy or a network's login page",
     status: (status: number) => `the server answered ${status}`,
     code: "code",
     request: "request",
     adminTitle: "For admins",
-    adminOnly: "This screen takes a token with the role “admin”.",
+    adminOnly: "This screen needs a token with the role “admin”.",
   },
 
   json: {
@@ -155,9 +155,9 @@ export const text = {
   },
 
   task: {
-    missing: "There is no such task, and the log holds no event of it.",
+    missing: "There is no such task, and the log has no event of it.",
     timeline: "Timeline",
-    noEvents: "The log holds no event of this task any more.",
+    noEvents: "The log has no event of this task any more.",
     events: (n: number) => plural(n, "event", "events"),
     more: "There are more events than are shown here; the API has them all.",
     version: "Version",
@@ -165,7 +165,7 @@ export const text = {
     message: "Message",
     result: "Result",
     error: "Error",
-    take: "Take it along",
+    take: "Copy and download",
     copyID: "Copy id", copySQL: "Copy as SQL", copyCurl: "Copy as curl", download: "Download JSON",
     watchers: (user: string) => `When ${user} was connected`,
     noWatchers: "Not since this task began, as far as this server remembers.",
@@ -208,7 +208,7 @@ export const text = {
     closeUser: (user: string) => `Disconnect all of ${user}`,
     confirmOne: (user: string) => `Disconnect ${user}?`,
     confirmUser: (user: string) => `Disconnect ${user} on every server?`,
-    consequence: "The client is told to stay away (close code 4011) and does not come back by itself. No event is lost: with its cursor it gets later what it misses.",
+    consequence: "The client gets the close code 4011 and does not reconnect by itself. No event is lost: with its cursor it gets the missed events later.",
     told: "The servers have been told; it takes a few seconds",
   },
 
@@ -225,7 +225,7 @@ export const text = {
     health: "Health of the feed",
     attention: "needs attention:",
     unknown: "not known:",
-    feed: "Feed", fresh: "fresh", stale: "stale", feedHint: "how the last look at the database went",
+    feed: "Feed", fresh: "fresh", stale: "stale", feedHint: "whether the last look at the database succeeded",
     role: "This server", leads: "sequences", follows: "follows", roleHint: "one server moves changes into the log, all serve it",
     buffer: "Buffer", bufferHint: "committed changes that are not in the log yet",
     writer: "Oldest writer", noWriter: "none", writerHint: "age of the oldest transaction that has written",
@@ -234,7 +234,7 @@ export const text = {
     oldest: "Running longest",
     noneRuns: "No task is running.",
     stalled: (after: string) => `Running without a change for ${after}`,
-    noneStalled: "None: every running task has moved.",
+    noneStalled: "None: every running task has changed.",
     began: "created", unchanged: "changed",
   },
 
@@ -275,7 +275,7 @@ export const text = {
 
   diagnostics: {
     checks: "Checks",
-    well: "well",
+    well: "ok",
     fails: "fails",
     names: {
       not_draining: "Accepting connections", database: "Database", feed: "Feed", capture: "Capture",
@@ -286,9 +286,9 @@ export const text = {
       database: "Look at the database's log and at DATABASE_URL.",
       feed: "The server has not seen the database's changes lately; its log says why.",
       capture: "Changes of taskfeed.tasks are not captured. Run “taskfeed migrate up”, or enable the triggers again.",
-      publications: "A publication stops changes from being put in order. “taskfeed doctor” says which, and what to do.",
+      publications: "A publication keeps changes from being moved into the log. “taskfeed doctor” says which, and what to do.",
       row_security: "Row security hides tasks from the server. “taskfeed doctor” says what to do.",
-      rights: "The feed is well, but roles may do in its schema what no app needs. “taskfeed doctor” says which, and what to revoke.",
+      rights: "The feed works, but some roles have more rights in its schema than an app needs. “taskfeed doctor” says which, and what to revoke.",
     } as Record<string, string>,
     figures: "Figures",
     metrics: [
@@ -319,23 +319,23 @@ export const text = {
   },
 
   about: {
-    what: "taskfeed turns committed changes of rows in a Postgres table into notifications that no user misses. This console shows the tasks and the log as they are; but for disconnecting clients it changes nothing.",
+    what: "taskfeed turns committed changes of rows in a Postgres table into notifications that no user misses. This console shows the tasks and the log. It changes nothing, except that it can disconnect clients.",
     links: "Of this server",
     list: [
-      ["docs", "API", "what programs can ask, readable"],
+      ["docs", "API", "documentation of the HTTP API"],
       ["openapi.yaml", "openapi.yaml", "the same for tools"],
       ["asyncapi.yaml", "asyncapi.yaml", "the frames of the feed"],
       ["demo", "Demo page", "one user's tasks in plain JavaScript"],
-      ["console/licenses.txt", "Licenses", "of what the console is built of"],
+      ["console/licenses.txt", "Licenses", "of the libraries in the console"],
     ] as [string, string, string][],
     promisesTitle: "What it promises",
     promises: [
-      "Every committed change is delivered, or the client is told that some are gone.",
+      "Every committed change is delivered, or the client is told that it missed some.",
       "A change that is rolled back is never seen.",
       "There is one order of events, the same for everybody and every replay.",
       "With the rule “id greater than the last seen”, each event counts exactly once.",
       "An event is on disk before anybody sees it.",
-      "A user sees their own events only.",
+      "A user sees only their own events, and the broadcasts.",
     ],
   },
 };

@@ -3,7 +3,7 @@ import { apiQuery, type TaskFilter } from "./filters.js";
 import { admin } from "./session.js";
 import type { FeedEvent, Page, Task } from "./types.js";
 
-/** Where the tasks are that the session may see. */
+/** The URL of the tasks that the session may see. */
 export function tasksPath(...parts: string[]): string {
   return [admin.value ? "v1/tasks" : "v1/me/tasks", ...parts.map(encodeURIComponent)].join("/");
 }
@@ -17,13 +17,13 @@ export function listTasks(filter: TaskFilter, after: string, signal: AbortSignal
   return get<Page<Task>>(tasksPath(), { query, signal });
 }
 
-/** Everything that the filter selects, as a file. */
+/** Saves everything that the filter selects as a file. */
 export async function exportTasks(filter: TaskFilter, accept: "text/csv" | "application/x-ndjson"): Promise<Blob> {
   const answer = await request(tasksPath(), { query: apiQuery(filter, admin.value), accept });
   return answer.blob();
 }
 
-/** An event as lists have it: what is particular to its type lies apart. */
+/** An event in a list: the fields of its type are in `data`. */
 interface ListedEvent {
   id: number;
   type: string;
@@ -34,17 +34,17 @@ interface ListedEvent {
   data?: Record<string, unknown> | null;
 }
 
-/** A listed event in the form that frames have. */
+/** Converts a listed event into the form of a frame. */
 export function flat({ data, ...fields }: ListedEvent & { since_previous_ms?: number }): FeedEvent {
   delete fields.since_previous_ms;
   return { ...data, ...fields };
 }
 
-/** A task with what happened to it. The task is null when it is deleted. */
+/** A task with its events. The task is null when it is deleted. */
 export interface History {
   task: Task | null;
   events: FeedEvent[];
-  /** Whether there are more events than were read. */
+  /** Whether there are more events than were loaded. */
   more: boolean;
 }
 
@@ -58,7 +58,7 @@ export async function readHistory(id: string, signal: AbortSignal): Promise<Hist
   return { task, ...events };
 }
 
-/** What was asked for, or what stands for it when there is no such thing. */
+/** Returns the requested value, or the replacement when it does not exist. */
 async function found<T, N>(asked: Promise<T>, nothing: N): Promise<T | N> {
   try {
     return await asked;

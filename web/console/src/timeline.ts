@@ -1,19 +1,19 @@
 import type { FeedEvent, Status } from "./types.js";
 
-/** A span of a task's life in one status. `end` is null while it lasts. */
+/** A period of a task in one status. `end` is null while it lasts. */
 export interface Span {
   status: Status;
   start: number; // ms since 1970
   end: number | null;
 }
 
-/** One event as a point of the timeline. */
+/** One event as a point in the timeline. */
 export interface Point {
   event: FeedEvent;
   at: number; // ms since 1970
-  /** ms since the event before; never negative, though clocks may be. */
+  /** ms since the previous event; never negative, even when clocks step back. */
   since: number | null;
-  /** Of the task after the event; null when the log does not say. */
+  /** The progress of the task after the event; null when unknown. */
   progress: number | null;
   status: Status | null;
 }
@@ -29,7 +29,7 @@ const statusOf: Record<string, Status> = {
 
 const lasting: readonly Status[] = ["queued", "running"];
 
-/** Lays out a task's events, which are in the order of the log. Time never runs backwards in it. */
+/** Computes the timeline of a task's events, which are in the order of the log. Its times never decrease. */
 export function timelineOf(events: readonly FeedEvent[]): Timeline {
   const spans: Span[] = [];
   const points: Point[] = [];
@@ -53,7 +53,7 @@ export function timelineOf(events: readonly FeedEvent[]): Timeline {
   return { spans, points };
 }
 
-/** The fields of an event that differ from the task before it, by name. */
+/** Returns the fields of an event that differ from the task before it, by name. */
 export function changesOf(before: FeedEvent | undefined, event: FeedEvent): string[] {
   const names = ["kind", "progress", "message", "result", "error"];
   const same = (name: string): boolean => JSON.stringify(before?.[name] ?? null) === JSON.stringify(event[name] ?? null);

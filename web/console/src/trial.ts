@@ -3,7 +3,7 @@ import { server } from "./router.js";
 import { sessionOf } from "./session.js";
 import { text } from "./strings.js";
 
-/** One thing that happened on the playground's connection. */
+/** One entry in the log of the playground's connection. */
 export interface Line {
   number: number;
   at: number; // ms since 1970
@@ -17,16 +17,16 @@ type TrialState = "closed" | "connecting" | "open" | "broken";
 
 export const trialState = signal<TrialState>("closed");
 export const lines = signal<readonly Line[]>([]);
-/** The cursor to connect with, as it is typed: empty is live only. */
+/** The cursor to connect with, as typed: empty means live only. */
 export const cursor = signal("");
 
-/** How the frames came, which is what the playground is there to show. */
+/** Counts of received events and of duplicates, which the playground shows. */
 export const tally = signal({ events: 0, twice: 0 });
-const seen = new Set<number>(); // ids, also of events whose lines are not shown any more
+const seen = new Set<number>(); // ids, including those of lines that are not shown any more
 
 const mostLines = 500;
-const showEvery = 50; // ms: a replay brings thousands at once
-const backAfter = 3000; // ms that a broken connection stays away
+const showEvery = 50; // ms: a replay brings thousands of frames at once
+const backAfter = 3000; // ms until a broken connection reconnects
 
 let socket: WebSocket | null = null;
 let timer = 0;
@@ -90,7 +90,7 @@ function received(words: string): void {
   try {
     frame = JSON.parse(words);
   } catch {
-    // the word pong
+    // not JSON: the word pong
   }
   log("received", words, typeof frame === "object" ? frame : undefined);
   const id = frame?.["id"];
@@ -105,7 +105,7 @@ export function ping(): void {
   log("sent", "ping");
 }
 
-/** Loses the connection as a network does, and comes back with the cursor after a while. */
+/** Ends the connection without a close frame from the server, and reconnects with the cursor after a while. */
 export function breakOff(): void {
   drop();
   trialState.value = "broken";
@@ -113,7 +113,7 @@ export function breakOff(): void {
   timer = window.setTimeout(() => connect(token), backAfter);
 }
 
-/** Closes in order and stays away. */
+/** Closes the connection and does not reconnect. */
 export function close(): void {
   if (trialState.value !== "closed") log("note", text.play.left);
   drop();

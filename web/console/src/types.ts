@@ -1,4 +1,4 @@
-/** What the API answers with. Fields that are empty are left out by the server. */
+/** The answers of the API. The server omits empty fields. */
 
 export const statuses = ["queued", "running", "completed", "failed", "canceled"] as const;
 export type Status = (typeof statuses)[number];
@@ -18,7 +18,7 @@ export interface Task {
   truncated?: string[];
 }
 
-/** An event as frames and lists have it; user_id is there where several users' events are mixed. */
+/** An event in frames and lists; it has user_id where events of several users are mixed. */
 export interface FeedEvent {
   id: number;
   type: string;
@@ -38,7 +38,7 @@ export interface FeedEvent {
 export interface Page<T> {
   items: T[];
   next?: string;
-  /** Of a first page of tasks: what it does not show has an event after it. */
+  /** In a first page of tasks: changes that the page does not show have events after this cursor. */
   cursor?: number;
 }
 
@@ -47,7 +47,7 @@ export interface Connection {
   user_id: string;
   transport: string;
   since: string;
-  until?: string; // once it has ended
+  until?: string; // set when it has ended
   remote_addr: string;
   cursor: number;
   bytes_sent: number;

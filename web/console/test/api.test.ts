@@ -1,6 +1,6 @@
 import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 
-// What is shown of answers that a server, or somebody in its place, gives.
+// How the console shows answers of the server, and of an intermediary in its place.
 
 let api: typeof import("../src/api.js");
 let health: typeof import("../src/health.js");
@@ -22,7 +22,7 @@ afterEach(() => {
 
 const asked: string[] = [];
 
-/** Has every request answered by this. */
+/** Answers every request with this. */
 function answer(body: BodyInit | null, init: ResponseInit & { type?: string } = {}): void {
   asked.length = 0;
   vi.stubGlobal("fetch", async (url: URL) => {
@@ -48,7 +48,7 @@ const refusals: [what: string, type: string, body: string | null, message: strin
   ["no body", "", null, "the server answered 503", {}],
 ];
 
-// A body of null threw, and what was no text reached the screen.
+// A body of null threw, and values other than text reached the screen.
 test.each(refusals)("a refusal with %s", async (_, type, body, message, document) => {
   answer(body, { status: 503, type });
   const error = await api.get("v1/me").catch((e) => e);
@@ -59,7 +59,7 @@ test.each(refusals)("a refusal with %s", async (_, type, body, message, document
 // The screen said "loading" for ever.
 test.each([html, "", "null", "7", "[]", `"text"`, `{"items":`])("a good answer with the body %s is none of a taskfeed's", async (body) => {
   answer(body);
-  await expect(api.get("v1/me")).rejects.toMatchObject({ kind: "away", message: expect.stringContaining("no taskfeed") });
+  await expect(api.get("v1/me")).rejects.toMatchObject({ kind: "away", message: expect.stringContaining("not from taskfeed") });
 });
 
 test("an answer that is cut off is none", async () => {
@@ -67,7 +67,7 @@ test("an answer that is cut off is none", async () => {
   await expect(api.get("v1/me")).rejects.toMatchObject({ kind: "away", message: "the server does not answer" });
 });
 
-describe("how the server is", () => {
+describe("the health of the server", () => {
   const as = (admin: boolean): void => { session.session.value = { token: "t", user: "alice", admin, expires: Infinity }; };
   const states: [what: string, body: string | null, init: object, want: object][] = [
     ["is ready", `{"status":"ready"}`, {}, { kind: "ok", failing: [] }],

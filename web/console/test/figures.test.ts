@@ -53,19 +53,19 @@ describe("metrics", () => {
     expect(samples.get("closes")).toEqual([{ labels: { code: "1006" }, value: 3 }, { labels: { code: 'we"ird\n\\' }, value: 4 }]);
     expect([total(samples, "closes"), total(samples, "up"), total(samples, "gauge"), total(samples, "missing")]).toEqual([7, 1, 0.0015, null]);
   });
-  it("have quantiles, straight within a bucket", () => {
+  it("have quantiles, interpolated within a bucket", () => {
     const list = buckets(samples, "h");
     expect(list.map((b) => b.le)).toEqual([0.001, 0.01, Infinity]);
     expect(quantile(0.05, list)).toBeCloseTo(0.0005);
     expect(quantile(0.5, list)).toBeCloseTo(0.0055);
-    expect(quantile(0.99, list)).toBe(0.01); // beyond the last bound nothing is known
+    expect(quantile(0.99, list)).toBe(0.01); // beyond the last bound the value is unknown
   });
   it("have none without observations", () => {
     const list = buckets(samples, "h");
     expect(quantile(0.5, between(list, list))).toBeNull();
     expect(quantile(0.5, [])).toBeNull();
   });
-  it("count from the beginning when the server began anew", () => {
+  it("count from zero when the server has restarted", () => {
     const before = buckets(samples, "h");
     const after = [{ le: 0.001, count: 2 }, { le: 0.01, count: 4 }, { le: Infinity, count: 4 }];
     expect(between(before, after)).toEqual(after);
@@ -73,7 +73,7 @@ describe("metrics", () => {
 });
 
 describe("rates", () => {
-  it("count by the second and leave the running one out", () => {
+  it("count by the second and omit the current one", () => {
     const r = new Rates(5, 9_500);
     r.add(10_100);
     r.add(10_900, 2);
@@ -81,7 +81,7 @@ describe("rates", () => {
     expect(r.series(13_500)).toEqual([{ second: 10, count: 3 }, { second: 11, count: 0 }, { second: 12, count: 4 }]);
     expect(r.mean(13_500, 2)).toBe(2);
   });
-  it("know nothing of the time before they began", () => {
+  it("have no counts from before they began", () => {
     const r = new Rates(60, 10_000);
     r.add(10_500, 100);
     r.add(11_500, 7);
@@ -89,7 +89,7 @@ describe("rates", () => {
     expect(r.mean(12_000, 10)).toBe(7);
     expect(new Rates(60, 10_000).mean(10_000, 10)).toBe(0);
   });
-  it("forget what is older than they keep, and all of it after a long silence", () => {
+  it("forget old counts, and all of them after a long silence", () => {
     const r = new Rates(4, 0);
     r.add(1_500, 9);
     expect(r.series(5_000).map((s) => s.count)).toEqual([0, 0, 0]);

@@ -6,7 +6,7 @@ import type { FeedEvent, Task } from "../src/types.js";
 
 const filter = (part: Partial<TaskFilter>): TaskFilter => ({ ...noFilter, ...part });
 
-describe("the filter in the address", () => {
+describe("the filter in the URL", () => {
   it("is what it was when it is read again", () => {
     const whole = filter({
       status: ["queued", "failed"], user: "o'hara & söhne", kind: "export,csv", text: "50 % <b>",
@@ -35,20 +35,20 @@ describe("the filter in the address", () => {
   });
 });
 
-describe("the filter as the API takes it", () => {
-  it("names what the server knows and sends times with their zone", () => {
+describe("the filter as the query of the API", () => {
+  it("has only known parameters, and times with their zone", () => {
     const query = apiQuery(filter({ status: ["failed"], user: "bob", kind: "k", text: "t", from: "2026-11-22T10:00", sort: "created" }), true);
     expect(Object.fromEntries(query)).toEqual({
       status: "failed", user_id: "bob", kind: "k", q: "t", created_after: new Date("2026-11-22T10:00").toISOString(), sort: "created",
     });
   });
 
-  it("asks for no user where there is only one's own", () => {
+  it("names no user where only the user's own tasks are listed", () => {
     expect(apiQuery(filter({ user: "bob" }), false).has("user_id")).toBe(false);
   });
 });
 
-describe("whether a task is in the filter", () => {
+describe("whether a task matches the filter", () => {
   const task = {
     id: "Report-1", user_id: "alice", kind: "export", status: "running", message: "Rendering", error: null, created_at: "2026-11-22T10:00:00Z",
   } as Task;
@@ -75,7 +75,7 @@ describe("whether a task is in the filter", () => {
     expect(matches(filter(part), task)).toBe(want);
   });
 
-  it("is open when the owner is asked for and not known", () => {
+  it("is unknown when the filter names an owner and the task's owner is not known", () => {
     expect(matches(filter({ user: "alice" }), { ...task, user_id: undefined })).toBeNull();
     expect(matches(filter({ user: "alice", kind: "x" }), { ...task, user_id: undefined })).toBe(false);
   });

@@ -14,14 +14,14 @@ const apply = (state: Rows, events: FeedEvent[], filter: Partial<TaskFilter> = {
   events.reduce((s, e) => applyToRows(s, e, { ...noFilter, ...filter }, first), state);
 
 describe("a row of the list", () => {
-  it("follows the events of its task and keeps what they do not tell", () => {
+  it("follows the events of its task and keeps other fields", () => {
     const { rows } = apply(rowsOf([task("a"), task("b")]), [event("task_progress", "b", 3, { progress: 60, message: "half" })]);
     expect(rows[1]!.task).toMatchObject({ status: "running", progress: 60, message: "half", version: 3, kind: "export", user_id: "alice" });
     expect(rows[1]!.task.created_at).toBe("2026-11-22T10:00:00Z");
     expect(rows[1]!.task.updated_at).toBe("2026-11-22T10:01:00Z");
   });
 
-  it("does not change by events that it already shows, however often they come", () => {
+  it("is not changed by events that it already shows, however often they come", () => {
     const start = rowsOf([task("a", { version: 5, progress: 50 })]);
     expect(apply(start, [event("task_progress", "a", 4, { progress: 40 }), event("task_progress", "a", 5, { progress: 50 })])).toBe(start);
   });
@@ -36,17 +36,17 @@ describe("a row of the list", () => {
     expect(rows[0]).toMatchObject({ deleted: true, left: true });
   });
 
-  it("comes back when the id is used again", () => {
+  it("is restored when the id is used again", () => {
     const { rows } = apply(rowsOf([task("a")]), [event("task_deleted", "a", 3), event("task_queued", "a", 4, { progress: 0 })]);
     expect(rows[0]).toMatchObject({ deleted: false, left: false, task: { status: "queued" } });
   });
 
-  it("stays when it does not fit the filter any more, and says so", () => {
+  it("stays when it does not match the filter any more, and says so", () => {
     const { rows } = apply(rowsOf([task("a")]), [event("task_completed", "a", 3, { progress: 100 })], { status: ["running"] });
     expect(rows[0]).toMatchObject({ left: true, deleted: false });
   });
 
-  it("is not touched by events that belong to no task", () => {
+  it("is not changed by events without a task", () => {
     const start = rowsOf([task("a")]);
     expect(apply(start, [{ id: 9, type: "invoice_ready", timestamp: "2026-11-22T10:00:00Z" }])).toBe(start);
   });
@@ -59,21 +59,21 @@ describe("the number of new tasks", () => {
   it("counts a task once", () => {
     expect(fresh([event("task_queued", "n", 1, { progress: 0 }), event("task_started", "n", 2, { progress: 0 })])).toBe(1);
   });
-  it("leaves out tasks that only change: they are on a later page", () => {
+  it("omits tasks that only change: they are on a later page", () => {
     expect(fresh([event("task_started", "old", 7, { progress: 0 }), event("task_progress", "older", 9, { progress: 3 })])).toBe(0);
   });
-  it("counts tasks that come into the filter by their status", () => {
+  it("counts tasks whose new status matches the filter", () => {
     expect(fresh([event("task_failed", "old", 7, { progress: 3, error: "x" })], { status: ["failed"] })).toBe(1);
     expect(fresh([event("task_completed", "old", 7, { progress: 3 })], { status: ["failed"] })).toBe(0);
   });
-  it("leaves out what does not fit the filter", () => {
+  it("omits tasks that do not match the filter", () => {
     expect(fresh([event("task_queued", "n", 1, { progress: 0, kind: "import" })], { kind: "export" })).toBe(0);
     expect(fresh([event("task_queued", "n", 1, { progress: 0, user_id: "bob" })], { user: "alice" })).toBe(0);
   });
   it("forgets a task that is deleted before it was shown", () => {
     expect(fresh([event("task_queued", "n", 1, { progress: 0 }), event("task_deleted", "n", 2)])).toBe(0);
   });
-  it("is none on later pages, and where new tasks come last", () => {
+  it("is zero on later pages, and where new tasks come last", () => {
     const created = [event("task_queued", "n", 1, { progress: 0 })];
     expect(fresh(created, {}, false)).toBe(0);
     expect(fresh(created, { sort: "created" })).toBe(0);
@@ -85,11 +85,11 @@ describe("the number of new tasks", () => {
 
 describe("a task after an event", () => {
   it("is gone when it was deleted", () => expect(changeTask(task("a"), event("task_deleted", "a", 3))).toBeNull());
-  it("is the same when the event is older", () => {
+  it("is the same object when the event is older", () => {
     const t = task("a");
     expect(changeTask(t, event("task_deleted", "a", 2))).toBe(t);
   });
-  it("loses what the new status does not carry", () => {
+  it("loses fields that the event of the new status does not have", () => {
     expect(changeTask(task("a", { error: "disk full", status: "failed" }), event("task_queued", "a", 3, { progress: 0 }))!.error).toBeUndefined();
   });
 });

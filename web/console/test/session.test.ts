@@ -10,13 +10,13 @@ const token = (claims: unknown): string => {
 };
 
 describe("a token", () => {
-  it("says whose session it is", () => {
+  it("names the user of the session", () => {
     expect(sessionOf(` ${token({ sub: "jürgen ✓", role: "admin", exp: 2e9 })}\n`)).toMatchObject({ user: "jürgen ✓", admin: true, expires: 2e12 });
   });
-  it("is no admin's by any other role", () => {
+  it("does not make an admin by any other role", () => {
     for (const role of ["Admin", ["admin"], true, undefined]) expect(sessionOf(token({ sub: "a", role }))!.admin).toBe(false);
   });
-  it("may leave its end open", () => expect(sessionOf(token({ sub: "a" }))!.expires).toBe(Infinity));
+  it("may have no expiry time", () => expect(sessionOf(token({ sub: "a" }))!.expires).toBe(Infinity));
 
   it.each([["", null], ["a.b", null], ["a.b.c.d", null], ["x.!!.y", null], [token([1]), null], [token("x"), null], [token(null), null]])(
     "is none: %s", (text, want) => expect(claimsOf(text)).toBe(want));

@@ -8,11 +8,11 @@ const connection = (id: string, since: number, cursor = 0): Connection =>
 describe("who was connected when", () => {
   const first = afterLook([], [connection("b", 2000), connection("a", 1000, 7)], 5000);
 
-  it("begins where the server says, the longest first", () => {
+  it("begins at the times of the server, the longest first", () => {
     expect(first.map(({ id, start, end, cursor }) => [id, start, end, cursor])).toEqual([["a", 1000, null, 7], ["b", 2000, null, 0]]);
   });
 
-  it("ends when a look does not find a connection any more, and stays known", () => {
+  it("ends when the server does not list a connection any more, and stays known", () => {
     const second = afterLook(first, [connection("b", 2000, 9)], 6000);
     expect(second.map(({ id, end, cursor }) => [id, end, cursor])).toEqual([["a", 6000, 7], ["b", null, 9]]);
     expect(afterLook(second, [], 7000).map(({ end }) => end)).toEqual([6000, 7000]);
@@ -26,7 +26,7 @@ describe("who was connected when", () => {
     expect(since(second, 4000).map(({ id }) => id)).toEqual(["a", "b"]);
   });
 
-  it("adds who comes later", () => {
+  it("adds later connections", () => {
     expect(afterLook(first, [connection("a", 1000), connection("b", 2000), connection("c", 5500)], 6000).map(({ id }) => id)).toEqual(["a", "b", "c"]);
   });
 });

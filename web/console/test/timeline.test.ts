@@ -19,7 +19,7 @@ describe("a timeline", () => {
     expect(points.map(({ since, progress }) => [since, progress])).toEqual([[null, 0], [1000, 0], [2000, 50], [3000, 100]]);
   });
 
-  it("is open at its end while the task runs", () => {
+  it("has no end while the task runs", () => {
     expect(timelineOf([event("task_started", 0, { progress: 0 })]).spans).toEqual([{ status: "running", start, end: null }]);
   });
 
@@ -31,13 +31,13 @@ describe("a timeline", () => {
       [["running", 0, 10], ["queued", 20, 30], ["running", 30, 40]]);
   });
 
-  it("has no negative durations, whatever the clock of the database did", () => {
+  it("has no negative durations, even when the clock of the database stepped back", () => {
     const { points, spans } = timelineOf([event("task_queued", 5000), event("task_started", 4000), event("task_completed", 6000)]);
     expect(points.map((p) => p.since)).toEqual([null, 0, 1000]);
     expect(spans.every((s) => s.end! >= s.start)).toBe(true);
   });
 
-  it("begins in the middle when the log keeps no more", () => {
+  it("begins in the middle when the log has dropped earlier events", () => {
     const { spans, points } = timelineOf([event("task_progress", 0, { progress: 40 }), event("task_deleted", 100)]);
     expect(spans).toEqual([]);
     expect(points.map((p) => p.progress)).toEqual([40, 40]);
@@ -47,7 +47,7 @@ describe("a timeline", () => {
 });
 
 describe("what an event changed", () => {
-  it("names the fields that differ, those that it has not left alone", () => {
+  it("names exactly the fields that differ", () => {
     const before = event("task_progress", 0, { progress: 10, message: "a" });
     expect(changesOf(before, event("task_progress", 1, { progress: 20, message: "a" }))).toEqual(["progress"]);
     expect(changesOf(before, event("task_completed", 1, { progress: 10, result: { n: 1 } }))).toEqual(["result"]);

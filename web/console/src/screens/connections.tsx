@@ -10,11 +10,11 @@ import type { Connection, Page } from "../types.js";
 import { Dialog, Empty, Heading, Loading, ProblemNote, Time } from "../ui/basic.js";
 import { Field } from "./filterbar.js";
 
-const every = 3000; // ms between two looks
+const every = 3000; // ms between two requests
 
 interface ConnectionPage extends Page<Connection> {
   server: string;
-  /** The last event of the log that this page knew of when it asked. */
+  /** The last event that this page knew of when it sent the request. */
   head: number;
 }
 
@@ -23,7 +23,7 @@ async function listConnections(query: Record<string, string>, signal: AbortSigna
   return { ...await get<ConnectionPage>("v1/connections", { query, signal }), head };
 }
 
-/** What a person is about to close: one connection, or all of a user. */
+/** What the user is about to close: one connection, or all connections of a user. */
 type Target = { connection: Connection } | { user: string };
 
 export function Connections() {

@@ -9,9 +9,9 @@ import { text } from "../strings.js";
 import { Heading, ProblemNote } from "../ui/basic.js";
 import { Icon } from "../ui/icons.js";
 
-const every = 3000; // ms between two looks
+const every = 3000; // ms between two requests
 
-/** The server's own checks and figures, and how this page sees the feed. */
+/** The server's checks and metrics, and the state of the feed in this page. */
 export function Diagnostics() {
   const { diagnostics: t } = text;
   const ready = useLoad("readiness", readiness, every);

@@ -5,7 +5,7 @@ import type { FeedEvent } from "../types.js";
 import { Fold, Payload, Time, TypeMark } from "../ui/basic.js";
 import { Json } from "../ui/json.js";
 
-/** A task's events, oldest first, each with what it changed and how long after the one before it came. */
+/** A task's events, oldest first, each with its changes and the time since the previous event. */
 export function EventList({ points }: { points: readonly Point[] }) {
   return (
     <ol class="events">
@@ -25,7 +25,7 @@ export function EventList({ points }: { points: readonly Point[] }) {
   );
 }
 
-/** What is different after the event, in a line. */
+/** The changes of an event in one line. */
 function changed(before: FeedEvent | undefined, event: FeedEvent): string {
   return changesOf(before, event).map((name) => {
     const value = event[name];

@@ -11,7 +11,7 @@ import { Icon } from "../ui/icons.js";
 
 type Change = (filter: TaskFilter, how: "push" | "replace") => void;
 
-/** What the list of tasks is narrowed to. Every change is in the address at once, or soon after typing. */
+/** The filter of the list of tasks. Each change is in the URL at once, or soon after typing. */
 export function FilterBar({ filter, tasks, onChange }: { filter: TaskFilter; tasks: readonly Task[]; onChange: Change }) {
   const { filter: t } = text;
   const narrowed = Boolean(filter.user || filter.kind || filter.from || filter.to);
@@ -60,11 +60,11 @@ const typingPause = 300; // ms
 interface FieldProps {
   label: string; value: string; onChange: (value: string) => void;
   type?: "text" | "search" | "datetime-local"; search?: boolean; placeholder?: string;
-  /** Values to choose from, besides typing. */
+  /** Suggested values. */
   suggest?: readonly string[];
 }
 
-/** A field whose value is taken over when the typing pauses, and at once on Enter. */
+/** A field whose value is applied when typing pauses, and at once on Enter. */
 export function Field({ label, value, onChange, type = "text", search, placeholder, suggest }: FieldProps) {
   const list = useId();
   const values = [...new Set(suggest)].filter(Boolean).sort();

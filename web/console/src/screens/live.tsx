@@ -39,7 +39,7 @@ export function Live() {
   );
 }
 
-/** The last events that match, newest first. While paused they are counted and shown later. */
+/** The last matching events, newest first. While paused, events are counted and shown later. */
 function useTail(filter: EventFilter, key: string) {
   const matching = (list: readonly FeedEvent[]): FeedEvent[] => list.filter((e) => eventMatches(filter, e)).slice(-mostShown).reverse();
   const [events, set] = useState<FeedEvent[]>([]);

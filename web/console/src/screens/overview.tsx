@@ -93,7 +93,7 @@ function EventsChart({ stats }: { stats: Stats | null }) {
   );
 }
 
-/** The clock, standing still while paused. */
+/** The current time, which does not advance while paused. */
 function useHeldClock(): number {
   const [held, hold] = useState(clock.peek());
   if (paused.value) return held;
@@ -112,7 +112,7 @@ function LatencyChart() {
   return <Chart title={t.latency} at={at} lines={lines} print={latency} />;
 }
 
-/** How the feed is, one tile for each question; good or not is said by icon and word. */
+/** The health of the feed, one tile for each check; icon and word say whether it is good. */
 function FeedHealth({ samples }: { samples: Samples | null }) {
   const { overview: t } = text;
   if (!samples) return null;

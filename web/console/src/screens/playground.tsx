@@ -13,7 +13,7 @@ import { Json } from "../ui/json.js";
 export function Playground() {
   const { play: t } = text;
   const [token, setToken] = useState("");
-  useEffect(() => close, []); // a screen that is left leaves nothing behind
+  useEffect(() => close, []); // closes the connection when the screen is left
   return (
     <>
       <Heading title={text.screens.playground} />
@@ -43,7 +43,7 @@ export function Playground() {
   );
 }
 
-/** What a token says of itself; whether it is good only the server knows. */
+/** The claims of a token, which only the server verifies. */
 function ClaimTable({ token }: { token: string }) {
   const { play: t } = text;
   const claims = claimsOf(token);

@@ -130,7 +130,7 @@ function Outcome({ task }: { task: TaskItem }) {
   );
 }
 
-/** The task to take along: as statements, as a command, as a file. */
+/** Copies of the task: as SQL, as a command, as a file. */
 function Take({ id, history }: { id: string; history: History }) {
   const { task: t } = text;
   const url = (...parts: string[]): string => new URL(tasksPath(id, ...parts), server).href;
@@ -167,7 +167,7 @@ async function connectionsOf(user: string, signal: AbortSignal): Promise<Connect
   return all;
 }
 
-/** Looks who of a user is connected, and remembers who was. Returns null until it is known; "" is nobody to look for. */
+/** Monitors the connections of a user and remembers ended ones. Returns null until they are known, and for the user "". */
 function useStays(user: string): { user: string; list: readonly Stay[] } | null {
   const read = useLoad("connections of " + user, async (signal) => ({
     found: user ? await connectionsOf(user, signal) : [],
@@ -182,7 +182,7 @@ function useStays(user: string): { user: string; list: readonly Stay[] } | null 
   return user && known.current.at ? known.current : null;
 }
 
-/** Who of the task's user was connected when, and whether they have got what is in the log of the task. */
+/** When the task's user was connected, and whether each connection has received all events of the task. */
 function Watchers({ user, list, last }: { user: string; list: readonly Stay[]; last: number }) {
   const { task: t } = text;
   return (

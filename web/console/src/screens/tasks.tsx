@@ -53,11 +53,11 @@ export function Tasks() {
   );
 }
 
-const mostHeld = 20_000; // events; after more the page is read anew
+const mostHeld = 20_000; // events; after more the page is loaded again
 
 /**
- * Keeps a page of tasks up to date. While paused the events are only counted;
- * they are applied when the reader goes on.
+ * Keeps a page of tasks up to date. While paused, events are only counted; they are
+ * applied when the user resumes.
  */
 function useLiveRows(page: Loaded<Page<Task>>, filter: TaskFilter, first: boolean) {
   const [rows, set] = useState<Rows>(() => rowsOf([]));
@@ -77,7 +77,7 @@ function useLiveRows(page: Loaded<Page<Task>>, filter: TaskFilter, first: boolea
     setCount(0);
     if (!page.data) return;
     const { items, cursor = Infinity } = page.data;
-    // Older events may still change rows of later pages, but tell of no new ones.
+    // Older events may still change rows of later pages, but add no new tasks.
     const start = lastEvents().reduce((state, e) => applyToRows(state, e, filter, first && e.id > cursor), rowsOf(items));
     show(start);
   }, [page.data]);
@@ -106,7 +106,7 @@ function useLiveRows(page: Loaded<Page<Task>>, filter: TaskFilter, first: boolea
   return { rows: page.data ? rows : rowsOf([]), held: count, reload: page.reload };
 }
 
-/** Why there is nothing to see, and what to do about it. */
+/** Why the list is empty, and what to do. */
 function Nothing({ onClear }: { onClear?: () => void }) {
   return (
     <Empty>

@@ -32,7 +32,7 @@ export function TypeMark({ type }: { type: string }) {
   );
 }
 
-/** A point in time as the reader has chosen to see times; the whole of it is in its title. */
+/** A point in time in the format of the user's settings; its title has the full time. */
 export function Time({ at }: { at: string | number }) {
   const ms = typeof at === "number" ? at : Date.parse(at);
   const utc = times.value === "utc";
@@ -49,7 +49,7 @@ export function ProgressBar({ value, name }: { value: number; name: string }) {
   );
 }
 
-/** What tasks carry of their app's own, unless the reader has it covered. */
+/** Data of the app in a task, unless the user has chosen to cover it. */
 export function Payload({ children }: { children: ComponentChildren }) {
   if (payloads.value === "covered") return <span class="covered">{text.covered}</span>;
   return <>{children}</>;
@@ -69,7 +69,7 @@ export function CopyButton({ words, label }: { words: () => string; label: strin
   );
 }
 
-/** An error as the server tells it, with what helps to find it in the log. */
+/** An error of the server, with the request id to find it in the log. */
 export function ProblemNote({ problem, retry }: { problem: Problem; retry?: () => void }) {
   const { code, request_id, errors } = problem.document;
   return (
@@ -89,7 +89,7 @@ export function ProblemNote({ problem, retry }: { problem: Problem; retry?: () =
   );
 }
 
-/** The heading of a screen. It is focused when the screen is opened, so that a reader's voice begins there. */
+/** The heading of a screen. It gets the focus when the screen opens, so that screen readers start there. */
 export function Heading({ title, children }: { title: string; children?: ComponentChildren }) {
   useEffect(() => { document.title = `${title} · ${text.product}`; }, [title]);
   return (
@@ -132,7 +132,7 @@ export function Dialog({ title, onClose, children }: { title: string; onClose: (
   );
 }
 
-/** A line that unfolds. What is in it is made when it is first wanted: a list may have hundreds. */
+/** A line that unfolds. Its content is created when it is first opened, because a list may have hundreds. */
 export function Fold({ line, children }: { line: ComponentChildren; children: () => ComponentChildren }) {
   const [open, set] = useState(false);
   return (
@@ -143,7 +143,7 @@ export function Fold({ line, children }: { line: ComponentChildren; children: ()
   );
 }
 
-/** One of a few choices. */
+/** A choice of a few options. */
 export function Choice<T extends string>({ label, value, options, onChange }: {
   label: string; value: T; options: readonly (readonly [T, string])[]; onChange: (value: T) => void;
 }) {

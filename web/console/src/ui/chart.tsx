@@ -23,7 +23,7 @@ interface ChartProps {
   children?: preact.ComponentChildren;
 }
 
-/** A chart that moves, and the same as a table for those who read it. */
+/** A live chart, and the same data as a table. */
 export function Chart({ title, at, lines, print, children }: ChartProps) {
   const [table, setTable] = useState(false);
   return (
@@ -69,7 +69,7 @@ function Picture(props: ChartProps) {
   const last = lines.map((line) => `${line.name} ${printLast(line, print)}`).join(", ");
 
   useEffect(() => {
-    const element = box.current!; // the reference is emptied before what follows is undone
+    const element = box.current!; // the reference is cleared before the effect is cleaned up
     let gone = false;
     let observer: ResizeObserver | undefined;
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -136,7 +136,7 @@ function optionsOf({ lines, print }: ChartProps, box: HTMLElement): uPlot.Option
   };
 }
 
-/** Reads the style sheet's colours as they are at present, which a canvas cannot. */
+/** Reads the current colours of the style sheet, which a canvas cannot. */
 function colorsOf(box: HTMLElement): (name: string, opacity?: number) => string {
   const probe = document.createElement("i");
   return (name, opacity = 1) => {

@@ -1,4 +1,4 @@
-/** The mark of the product, as in the icon of the page. */
+/** The logo, as in the icon of the page. */
 export function Mark() {
   return (
     <svg class="mark" viewBox="0 0 32 32" aria-hidden="true">
@@ -11,7 +11,7 @@ export function Mark() {
   );
 }
 
-/** Drawings on a field of 20 by 20, in the colour of the text. They say nothing that words beside them do not. */
+/** Icons of 20 by 20, in the colour of the text. A text beside each says the same. */
 const drawings = {
   overview: "M3 17V9m5 8V3m5 14v-6m5 6V6",
   tasks: "M7 5h10M7 10h10M7 15h10M3 5h.01M3 10h.01M3 15h.01",

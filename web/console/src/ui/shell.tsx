@@ -23,7 +23,7 @@ const entries: Entry[] = [
   { name: "about", to: path("about") },
 ];
 
-/** What is around every screen. */
+/** The frame around every screen. */
 export function Shell({ children }: { children: ComponentChildren }) {
   const place = here.value.parts.join("/");
   const first = useRef(true);
@@ -81,7 +81,7 @@ function Navigation({ current }: { current: string }) {
   );
 }
 
-/** How the console's own connection is, by icon and word. */
+/** The state of the console's own connection, as icon and word. */
 function FeedMark() {
   const state = health.value.kind === "away" ? "waiting" : feedState.value;
   const icons: Record<typeof state, IconName> = { off: "away", connecting: "unknown", live: "ok", waiting: "away", ended: "bad" };

@@ -10,9 +10,9 @@ const lane = { top: 32, height: 5 }; // of connections
 const plot = { top: 48, height: 84 };
 const axis = plot.top + plot.height;
 const height = axis + 24;
-const side = 8; // px left and right, so that what is at the ends is whole
+const side = 8; // px left and right, so that marks at the ends are not cut off
 
-/** A task's life from left to right: its statuses as bands, its user's connections as lines, its progress as a curve. */
+/** A task's history from left to right: its statuses as bands, its user's connections as lines, its progress as a curve. */
 export function TimelinePicture({ timeline, stays }: { timeline: Timeline; stays: readonly Stay[] }) {
   const { box, width } = useWidth();
   const { spans, points } = timeline;
@@ -74,7 +74,7 @@ export function TimelinePicture({ timeline, stays }: { timeline: Timeline; stays
   );
 }
 
-/** Steps: progress stays what it is until an event changes it. */
+/** A step curve: progress stays the same until an event changes it. */
 function curve({ points }: Timeline, x: (at: number) => number, y: (progress: number) => number, end: number): string {
   let path = "";
   let level: number | null = null;
@@ -86,7 +86,7 @@ function curve({ points }: Timeline, x: (at: number) => number, y: (progress: nu
   return path && path + `H${x(end)}`;
 }
 
-/** Where to draw lines over a span of time: round numbers, at most six. */
+/** Returns where to draw grid lines: at round times, at most six. */
 function ticks(span: number): number[] {
   const units = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 3e4, 6e4, 12e4, 3e5, 6e5, 12e5, 18e5, 36e5, 72e5, 108e5, 216e5, 432e5, 864e5];
   let step = units.find((unit) => span / unit <= 5) ?? 864e5;
