@@ -34,12 +34,12 @@ func note(format string, args ...any) Finding    { return Finding{false, fmt.Spr
 //go:embed expected/schema.json
 var expectedSchema []byte
 
-// Expected returns the parts of the schema as the migrations make it.
-func Expected() ([]Part, error) {
-	var parts []Part
+// expectedParts returns the parts of the schema as the migrations make it.
+func expectedParts() ([]part, error) {
+	var parts []part
 	lines := json.NewDecoder(bytes.NewReader(expectedSchema))
 	for {
-		var p Part
+		var p part
 		switch err := lines.Decode(&p); {
 		case errors.Is(err, io.EOF):
 			return parts, nil
@@ -96,7 +96,7 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 }
 
 func inspectSchema(ctx context.Context, db *sql.DB) ([]Finding, error) {
-	expected, err := Expected()
+	expected, err := expectedParts()
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func inspectSchema(ctx context.Context, db *sql.DB) ([]Finding, error) {
 }
 
 // drift compares two descriptions of the schema.
-func drift(expected, actual []Part) []Finding {
+func drift(expected, actual []part) []Finding {
 	var found []Finding
 	want, got := index(expected), index(actual)
 	for _, p := range expected {
@@ -116,12 +116,12 @@ func drift(expected, actual []Part) []Finding {
 		is, ok := got[p.id()]
 		switch {
 		case isPartition(p.Object): // they come and go
-		case p.Name == "" && !ok:
+		case p.Kind == "" && !ok:
 			found = append(found, problem("%s is missing: restore it from a backup or from expected/schema.sql", p.Object))
 		case !exists: // one line for it is enough
 		case !ok:
 			found = append(found, missing(p)...)
-		case is.SQL != p.SQL:
+		case is.definition() != p.definition():
 			found = append(found, changed(p, is))
 		}
 	}
@@ -130,7 +130,7 @@ func drift(expected, actual []Part) []Finding {
 		_, known := want[p.of()]
 		switch {
 		case ours:
-		case p.Name == "" && !isPartition(p.Object):
+		case p.Kind == "" && !isPartition(p.Object):
 			found = append(found, note("%s is not taskfeed's", p.Object))
 		case known || isPartition(p.Object):
 			found = append(found, added(p)...)
@@ -140,19 +140,24 @@ func drift(expected, actual []Part) []Finding {
 }
 
 // partID says which part of which object.
-type partID struct{ object, name string }
+type partID struct{ object, kind, name string }
 
-func (p Part) id() partID { return partID{p.Object, p.Name} }
-func (p Part) of() partID { return partID{p.Object, ""} }
+func (p part) id() partID { return partID{p.Object, p.Kind, p.Name} }
+func (p part) of() partID { return partID{object: p.Object} }
 
-// kind is what the part is: "column", "trigger".
-func (p Part) kind() string {
-	kind, _, _ := strings.Cut(p.Name, " ")
-	return kind
+// String names the part: "column id of table tasks".
+func (p part) String() string {
+	switch {
+	case p.Kind == "":
+		return p.Object
+	case p.Name == "":
+		return p.Kind + " of " + p.Object
+	}
+	return p.Kind + " " + p.Name + " of " + p.Object
 }
 
-func index(parts []Part) map[partID]Part {
-	m := make(map[partID]Part, len(parts))
+func index(parts []part) map[partID]part {
+	m := make(map[partID]part, len(parts))
 	for _, p := range parts {
 		m[p.id()] = p
 	}
@@ -165,42 +170,32 @@ func isPartition(object string) bool {
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
 }
 
-// tunable parts may be changed without harm; what replication needs of a replica
-// identity is asked elsewhere.
-func (p Part) tunable() bool { return p.Name == "storage parameters" || p.Name == "replica identity" }
+// tunable parts may be changed without harm; store.Hazards checks what replication
+// needs of a replica identity.
+func (p part) tunable() bool { return p.Kind == "storage parameters" || p.Kind == "replica identity" }
 
-func missing(p Part) []Finding {
-	if p.Name == "replica identity" {
+func missing(p part) []Finding {
+	if p.Kind == "replica identity" {
 		return nil
 	}
-	return []Finding{{!p.tunable(), fmt.Sprintf("%s of %s is missing: %s", p.Name, p.Object, p.SQL)}}
+	return []Finding{{!p.tunable(), fmt.Sprintf("%v is missing: %s", p, p.definition())}}
 }
 
-func changed(want, is Part) Finding {
-	what := want.Object
-	if want.Name != "" {
-		what = want.Name + " of " + what
-	}
-	if ofTheApp(want) && withoutDefault(is.SQL) == withoutDefault(want.SQL) {
-		return note("%s has a default of its own: it is %q, not %q", what, is.SQL, want.SQL)
+func changed(want, is part) Finding {
+	if ofTheApp(want) && is.SQL == want.SQL {
+		return note("%v has a default of its own: it is %q, not %q", want, is.definition(), want.definition())
 	}
 	if strings.HasPrefix(want.Object, "function ") { // too long to quote
-		return problem("%s is not as taskfeed made it: restore it from expected/schema.sql", what)
+		return problem("%v is not as taskfeed made it: restore it from expected/schema.sql", want)
 	}
-	return Finding{!want.tunable(), fmt.Sprintf("%s is not as taskfeed made it: it is %q, not %q", what, is.SQL, want.SQL)}
+	return Finding{!want.tunable(), fmt.Sprintf("%v is not as taskfeed made it: it is %q, not %q", want, is.definition(), want.definition())}
 }
 
-// ofTheApp tells the columns of tasks that an app writes, by a default of its own as
-// well as by each statement.
-func ofTheApp(p Part) bool {
-	_, column, _ := strings.Cut(p.Name, " ")
-	return p.Object == "table tasks" && p.kind() == "column" &&
-		slices.Contains([]string{"id", "user_id", "kind", "status", "progress", "message", "result", "error", "created_at"}, column)
-}
-
-func withoutDefault(column string) string {
-	column, _, _ = strings.Cut(column, " DEFAULT ")
-	return column
+// ofTheApp reports whether a column of tasks is one that the app writes. It may do so
+// by a default of its own.
+func ofTheApp(p part) bool {
+	return p.Object == "table tasks" && p.Kind == "column" &&
+		slices.Contains([]string{"id", "user_id", "kind", "status", "progress", "message", "result", "error", "created_at"}, p.Name)
 }
 
 // lastTrigger must see a row as it will be stored. Postgres fires triggers in the
@@ -209,16 +204,16 @@ const lastTrigger = "zz_taskfeed_capture_update"
 
 // added judges what somebody has added to one of our tables. Into tasks the app
 // writes, into the others taskfeed alone.
-func added(p Part) []Finding {
-	switch kind := p.kind(); {
+func added(p part) []Finding {
+	switch kind := p.Kind; {
 	case p.tunable() || isPartition(p.Object) && kind != "trigger" && kind != "rule":
 		return nil
 	case p.Object == "table tasks" && p.late:
-		return []Finding{problem("%s of %s fires after %s, which tells users what it finds: rename it to something that sorts before", p.Name, p.Object, lastTrigger)}
+		return []Finding{problem("%v fires after %s, which tells users what it finds: rename it to something that sorts before", p, lastTrigger)}
 	case p.Object != "table tasks" && (kind == "trigger" || kind == "rule"):
-		return []Finding{problem("%s of %s is not taskfeed's and runs when taskfeed writes, with its rights: drop it", p.Name, p.Object)}
+		return []Finding{problem("%v is not taskfeed's and runs when taskfeed writes, with its rights: drop it", p)}
 	case p.Object != "table tasks" && kind == "constraint":
-		return []Finding{problem("%s of %s is not taskfeed's and may refuse what it writes: drop it", p.Name, p.Object)}
+		return []Finding{problem("%v is not taskfeed's and may refuse what it writes: drop it", p)}
 	}
-	return []Finding{note("%s of %s is not taskfeed's", p.Name, p.Object)}
+	return []Finding{note("%v is not taskfeed's", p)}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+
+	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
 // sqlOthers names what is as somebody wants it, and what an administrator should
@@ -31,7 +33,7 @@ JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass AND o.relowner <> r.oid
 WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
   AND (has_table_privilege(r.oid, o.oid, 'INSERT') OR has_table_privilege(r.oid, o.oid, 'UPDATE') OR has_table_privilege(r.oid, o.oid, 'DELETE'))
   AND r.oid NOT IN (SELECT a.app FROM taskfeed.apps() AS a)
-  AND EXISTS (SELECT FROM unnest(s.setconfig) AS c WHERE lower(c) ~ '^session_replication_role=.?replica.?$')
+  AND ` + dial.SetsReplica + `
 ORDER BY 1
 LIMIT 100`
 

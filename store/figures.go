@@ -12,8 +12,8 @@ import (
 // maxDepth bounds how far Figures counts the changes.
 const maxDepth = 100_000
 
-// captureTriggers are the triggers without which changes are missed: one stamps
-// the version of a task, three write its changes.
+// captureTriggers is how many triggers of ours the table of tasks has: one checks new
+// tasks, the others capture inserts, updates and deletes.
 const captureTriggers = 4
 
 // Figures are what metrics and health tell about the database.

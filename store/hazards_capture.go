@@ -1,9 +1,10 @@
 package store
 
-// sqlUncaptured finds settings that last and that make every new session, or those
-// of an app, play a replica: then only triggers fire that are enabled ALWAYS. What
-// one session sets for itself cannot be seen. The file counts where nothing set for
-// the database or our role hides it.
+import "github.com/taskfeed/taskfeed/internal/dial"
+
+// sqlUncaptured finds lasting settings that make every new session, or the sessions of
+// an app, play a replica. What a session sets for itself cannot be seen. The server's
+// configuration is reported where no setting of the database or of our role hides it.
 const sqlUncaptured = `
 SELECT format('%s play a replica: changes of tasks are not captured; run %s RESET session_replication_role%s, and let apps connect anew', said.who, said.alter, said.more)
 FROM (
@@ -23,7 +24,7 @@ FROM (
       AND (s.setrole = 0
           OR s.setrole IN (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass)
           OR s.setrole IN (SELECT a.app FROM taskfeed.apps() AS a))
-      AND EXISTS (SELECT FROM unnest(s.setconfig) AS c WHERE lower(c) ~ '^session_replication_role=.?replica.?$')
+      AND ` + dial.SetsReplica + `
     UNION ALL
     SELECT 'all sessions of this server', 'ALTER SYSTEM', ' or take it out of the configuration, SELECT pg_reload_conf()'
     FROM pg_settings AS g
