@@ -16,6 +16,10 @@ import (
 const (
 	tries    = 3
 	patience = 30 * time.Second
+
+	// recovery is how long Postgres may take to replay its log after a crash: millions
+	// of rows, on a busy machine.
+	recovery = 3 * time.Minute
 )
 
 // effect returns what a fault has done to the system, or an error that says what has

@@ -63,7 +63,8 @@ func startDatabase(ctx context.Context, progress func(string, ...any)) (*databas
 // start starts another private Postgres.
 func (d *database) start(ctx context.Context) (*devpg.Server, error) {
 	pg, err := devpg.Start(ctx, devpg.Config{
-		Temporary: true,
+		Temporary:    true,
+		StartTimeout: recovery,
 		Settings: map[string]string{
 			"synchronous_commit": "on", "wal_level": "logical", "max_prepared_transactions": "10",
 			"max_replication_slots": "10", "max_wal_senders": "10", "max_connections": "120", "wal_keep_size": "512MB",

@@ -29,7 +29,7 @@ var postgresFaults = []fault{
 func restarting(mode devpg.Mode) func(context.Context, *round, *history.Fault) (injection, error) {
 	return func(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 		before := r.db.cluster().PID()
-		return injection{effect: r.restarted(before)}, r.db.cluster().Restart(ctx, mode)
+		return injection{effect: r.restarted(before), patience: recovery}, r.db.cluster().Restart(ctx, mode)
 	}
 }
 
@@ -79,7 +79,7 @@ func killingBackend(application string) func(context.Context, *round, *history.F
 			}
 			_, err := one[int](ctx, r.db, "SELECT 1") // once Postgres has restarted
 			return "killed", err
-		}, lasts: 200 * time.Millisecond}, nil
+		}, lasts: 200 * time.Millisecond, patience: recovery}, nil
 	}
 }
 
