@@ -46,7 +46,7 @@ func TestBadInput(t *testing.T) {
 		refuse(t, "/v1/tasks?after="+strings.Repeat("a", 1025), "after")
 		refuse(t, "/v1/tasks?after=a%00b", "after")
 		refuse(t, "/v1/connections?after=other-1", "after")
-		refuse(t, "/v1/connections?after="+f.registry.prefix+"-x", "after")
+		refuse(t, "/v1/connections?after="+f.feeds.ServerID()+"-x", "after")
 		h.err = &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: "after is not of this list"}
 		defer func() { h.err = nil }()
 		if body := refuse(t, "/v1/tasks?after=foreign", "after"); !strings.Contains(body, `"detail":"is not of this list"`) {
@@ -70,7 +70,7 @@ func TestBadInput(t *testing.T) {
 		}
 		resp, body := f.do(f.request(http.MethodDelete, "/v1/users/a%00/connections", admin))
 		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, "id")
-		for _, id := range []string{"x", f.registry.prefix + "-99", "%00", "aaaaaaaa-0", "AAAAAAAA-1", "aaaaaaaa-1/x"} {
+		for _, id := range []string{"x", f.feeds.ServerID() + "-99", "%00", "aaaaaaaa-0", "AAAAAAAA-1", "aaaaaaaa-1/x"} {
 			resp, body := f.do(f.request(http.MethodDelete, "/v1/connections/"+id, admin))
 			f.expectRefusal(resp, body, 404, taskfeed.CodeNotFound)
 		}
@@ -326,8 +326,8 @@ func TestConnectionsOverHTTP(t *testing.T) {
 	f.stream(f.token("alice")).ExpectLive(0)
 
 	_, body := f.getAs(admin, "/v1/connections?limit=2")
-	first, second := f.registry.name(1), f.registry.name(2)
-	for _, want := range []string{`"server":"` + f.registry.prefix + `"`, `"id":"` + first + `","user_id":"alice","transport":"websocket"`, `"next":"` + second + `"`, `"remote_addr":"127.0.0.1"`} {
+	first, second := f.connectionID(1), f.connectionID(2)
+	for _, want := range []string{`"server":"` + f.feeds.ServerID() + `"`, `"id":"` + first + `","user_id":"alice","transport":"websocket"`, `"next":"` + second + `"`, `"remote_addr":"127.0.0.1"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s lacks %s", body, want)
 		}
@@ -347,12 +347,12 @@ func TestConnectionsOverHTTP(t *testing.T) {
 	if want := []string{"disconnect_connection " + first, "disconnect_connection aaaaaaaa-77", "disconnect_user böb/?"}; !slices.Equal(commands.given, want) {
 		t.Errorf("commands %q, want %q", commands.given, want)
 	}
-	if got := len(f.Connections()); got != 3 {
+	if got := len(f.connections()); got != 3 {
 		t.Errorf("%d connections, want 3: a command is carried out when it comes back", got)
 	}
 	f.Obey("of a later version", "alice")
 	f.Obey(taskfeed.CommandDisconnectUser, "alice")
-	f.eventually("alice is gone and bob is not", func() bool { return len(f.Connections()) == 1 && f.Connections()[0].UserID == "bob" })
+	f.eventually("alice is gone and bob is not", func() bool { return len(f.connections()) == 1 && f.connections()[0].UserID == "bob" })
 	if _, body := f.getAs(admin, "/v1/connections?user_id=alice"); strings.Contains(body, `"id"`) {
 		t.Errorf("open connections of alice: %s, want none", body)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/taskfeed/taskfeed/httpapi/feeds"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
@@ -149,6 +150,22 @@ func (c Config) withDefaults() Config {
 	fill(&c.CheckInterval, time.Second)
 	fill(&c.MetricsUsers, 1000)
 	return c
+}
+
+// feeds is the part of the configuration that concerns connections.
+func (c *Config) feeds() feeds.Config {
+	return feeds.Config{
+		TrustedProxies:      c.TrustedProxies,
+		MaxMessageBytes:     c.MaxMessageBytes,
+		MessagesPerMinute:   c.MessagesPerMinute,
+		HandshakesPerMinute: c.HandshakesPerMinute,
+		SendBufferBytes:     c.SendBufferBytes,
+		PingInterval:        c.PingInterval,
+		PongTimeout:         c.PongTimeout,
+		CommentInterval:     c.CommentInterval,
+		WriteTimeout:        c.WriteTimeout,
+		CloseTimeout:        c.CloseTimeout,
+	}
 }
 
 // fill sets a zero field to its default and a negative one to off.

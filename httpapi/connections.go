@@ -1,17 +1,14 @@
 package httpapi
 
 import (
-	"cmp"
 	"context"
 	"net/http"
-	"regexp"
-	"slices"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/feeds"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
@@ -28,11 +25,11 @@ func (s *Server) Obey(kind taskfeed.CommandKind, argument string) {
 	closed := 0
 	switch kind {
 	case taskfeed.CommandDisconnectConnection:
-		if s.Disconnect(argument) {
+		if s.feeds.Disconnect(argument) {
 			closed = 1
 		}
 	case taskfeed.CommandDisconnectUser:
-		closed = s.DisconnectUser(argument)
+		closed = s.feeds.DisconnectUser(argument)
 	}
 	if closed > 0 {
 		s.log.Info("connections closed by an admin", "kind", kind, "argument", argument, "connections", closed)
@@ -42,7 +39,7 @@ func (s *Server) Obey(kind taskfeed.CommandKind, argument string) {
 // connectionList is a page of the connections of one server.
 type connectionList struct {
 	Server string `json:"server"` // the beginning of its connections' ids
-	request.List[Connection]
+	request.List[feeds.Connection]
 }
 
 // handleConnections lists this server's connections in the order in which they
@@ -54,56 +51,20 @@ func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 		return err
 	}
 	userID, ended, limit, after := p.Text("user_id"), p.Flag("ended"), p.Limit(), p.After()
-	first, ok := s.registry.number(after)
-	if after != "" && !ok {
+	if after != "" && !s.feeds.IsOwn(after) {
 		p.Refuse("after", "is not the next of a page of this server; begin without it")
 	}
 	if err := p.Done(); err != nil {
 		return err
 	}
-	page, more := s.registry.page(userID, ended, first, limit)
-	body := connectionList{Server: s.registry.prefix, List: request.List[Connection]{Items: page}}
+	page, more := s.feeds.Connections(userID, ended, after, limit)
+	body := connectionList{Server: s.feeds.ServerID(), List: request.List[feeds.Connection]{Items: page}}
 	if more {
 		body.Next = page[len(page)-1].ID
 	}
 	request.LinkNext(c, body.Next)
 	return request.WriteJSON(c, http.StatusOK, body)
 }
-
-// page describes at most limit connections after the one with a number, of one
-// user where there is an id, by ascending number, and says whether there are
-// more. Those that ended are among them if ended is true.
-func (r *registry) page(userID string, ended bool, after uint64, limit int) (page []Connection, more bool) {
-	type numbered struct {
-		pastConnection
-		open member // nil: it ended
-	}
-	var found []numbered
-	r.mu.Lock()
-	for id, m := range r.members {
-		if id > after && (userID == "" || m.user() == userID) {
-			found = append(found, numbered{pastConnection{id: id}, m})
-		}
-	}
-	for _, past := range r.ended {
-		if ended && past.id > after && (userID == "" || past.UserID == userID) {
-			found = append(found, numbered{past, nil})
-		}
-	}
-	r.mu.Unlock()
-	slices.SortFunc(found, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
-	more = len(found) > limit
-	page = request.Map(found[:min(len(found), limit)], func(n numbered) Connection {
-		if n.open == nil {
-			return n.Connection
-		}
-		return r.describe(n.id, n.open)
-	})
-	return page, more
-}
-
-// connectionName is how servers name their connections.
-var connectionName = regexp.MustCompile(`^[a-z2-7]{8}-[1-9][0-9]{0,18}$`)
 
 var errNoConnection = &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no such connection"}
 
@@ -113,7 +74,7 @@ func (s *Server) handleDisconnect(c echo.Context, p auth.Principal) error {
 		return err
 	}
 	id := request.PathParam(c, "id")
-	if !connectionName.MatchString(id) || strings.HasPrefix(id, s.registry.prefix+"-") && s.registry.find(id) == nil {
+	if !feeds.IsConnectionID(id) || s.feeds.IsOwn(id) && !s.feeds.IsOpen(id) {
 		return errNoConnection
 	}
 	return s.command(c, p, taskfeed.CommandDisconnectConnection, id)

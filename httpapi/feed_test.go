@@ -47,7 +47,7 @@ func TestPlainClient(t *testing.T) {
 		f := serve(t, setup{})
 		wstest.Dial(t, f.url+"/ws/alice?token=nonsense", wstest.Options{}).ExpectClose(taskfeed.CloseBadToken)
 		wstest.Dial(t, f.url+"/ws/alice?token="+f.token("bob"), wstest.Options{}).ExpectClose(taskfeed.CloseForbidden)
-		f.eventually("the refused sockets are gone", func() bool { return f.refused.Load() == 0 })
+		f.awaitEnd(2)
 	})
 
 	t.Run("a user id with odd characters", func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestSeveralConnectionsOfOneUser(t *testing.T) {
 		}
 	}
 	other.ExpectQuiet()
-	if got := len(f.Connections()); got != 6 {
+	if got := len(f.connections()); got != 6 {
 		t.Errorf("%d connections are listed, want 6", got)
 	}
 }
@@ -179,20 +179,23 @@ func TestDeadConnection(t *testing.T) {
 			t.Errorf("first frame has opcode %#x, want a ping", got)
 		}
 		c.ExpectClose(taskfeed.CloseNoPong)
-		f.eventually("the connection is removed", func() bool { return f.hub.Stats().Subscribers == 0 && len(f.Connections()) == 0 })
+		f.eventually("the connection is removed", func() bool { return f.hub.Stats().Subscribers == 0 && len(f.connections()) == 0 })
 	})
 
 	t.Run("any frame is as good as a pong", func(t *testing.T) {
 		t.Parallel()
-		f := serve(t, setup{cfg: Config{PingInterval: 20 * time.Millisecond, PongTimeout: time.Minute}})
-		c := f.dialRaw("alice")
-		for _, answer := range []wstest.Frame{{Fin: true, Op: wsframe.OpPong}, wstest.Ping("x"), wstest.Text("hello")} {
-			for c.Read().Op != wsframe.OpPing {
+		for name, answer := range map[string]wstest.Frame{
+			"a pong": {Fin: true, Op: wsframe.OpPong}, "a ping": wstest.Ping("x"), "a text": wstest.Text("hello"),
+		} {
+			f := serve(t, setup{cfg: Config{PingInterval: 50 * time.Millisecond, PongTimeout: 2 * time.Second, MessagesPerMinute: -1}})
+			c := f.dialRaw("alice")
+			for until := time.Now().Add(3 * time.Second); time.Now().Before(until); {
+				if got := c.Read(); got.Op == wsframe.OpPing {
+					c.Send(answer)
+				} else if got.Op == wsframe.OpClose {
+					t.Fatalf("%s as answer to pings: got a close frame %q, want none", name, got.Payload)
+				}
 			}
-			f.eventually("the pong is awaited", func() bool { return f.keepaliveOf("alice").pongBy != 0 })
-			unanswered := f.keepaliveOf("alice").pongBy
-			c.Send(answer)
-			f.eventually("the peer counts as alive", func() bool { return f.keepaliveOf("alice").pongBy != unanswered })
 		}
 	})
 
@@ -200,7 +203,7 @@ func TestDeadConnection(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{})
 		f.dial("alice").Drop()
-		f.eventually("the connection is removed", func() bool { return f.hub.Stats().Reserved == 0 && len(f.Connections()) == 0 })
+		f.eventually("the connection is removed", func() bool { return f.hub.Stats().Reserved == 0 && len(f.connections()) == 0 })
 		f.eventually("it is counted as 1006", func() bool { return f.metric(`taskfeed_closes_total{code="1006"}`) == 1 })
 	})
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +19,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
+	"github.com/taskfeed/taskfeed/httpapi/feeds"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/lab/locked"
 	"github.com/taskfeed/taskfeed/lab/wstest"
@@ -89,7 +93,7 @@ func (f *fixture) shutDown() {
 		f.t.Errorf("Run returned %v, want nil", err)
 	}
 	select {
-	case <-f.registry.idle:
+	case <-f.feeds.Idle():
 	default:
 		f.t.Error("Run has returned and connections are left behind")
 	}
@@ -161,18 +165,29 @@ func (f *fixture) do(r *http.Request) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// keepaliveOf returns what the server knows of the user's only socket.
-func (f *fixture) keepaliveOf(userID string) keepalive {
-	f.t.Helper()
-	members := f.registry.ofUser(userID)
-	if len(members) != 1 {
-		f.t.Fatalf("%s has %d connections, want 1", userID, len(members))
-	}
-	c := members[0].(*socket)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.keep
+// connections lists the open connections.
+func (f *fixture) connections() []feeds.Connection {
+	open, _ := f.feeds.Connections("", false, "", math.MaxInt)
+	return open
 }
+
+// connectionID is the id of the connection that the server opened as its n-th.
+func (f *fixture) connectionID(n int) string { return fmt.Sprintf("%s-%d", f.feeds.ServerID(), n) }
+
+// awaitEnd waits until so many connections have ended, with all that belongs to them.
+func (f *fixture) awaitEnd(count int) {
+	f.t.Helper()
+	f.eventually(fmt.Sprintf("%d connections have ended", count), func() bool {
+		_, body := f.get("/metrics")
+		ended := 0
+		for _, match := range closesLine.FindAllStringSubmatch(body, -1) {
+			ended += must(strconv.Atoi(match[1]))
+		}
+		return ended == count
+	})
+}
+
+var closesLine = regexp.MustCompile(`(?m)^taskfeed_closes_total\{.*\} (\d+)$`)
 
 // eventually waits until the condition holds.
 func (f *fixture) eventually(what string, holds func() bool) {

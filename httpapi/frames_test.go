@@ -206,15 +206,6 @@ func TestBadInput32Floods(t *testing.T) {
 func TestBadInput33Closing(t *testing.T) {
 	t.Parallel()
 	quick := Config{CloseTimeout: 100 * time.Millisecond}
-	gone := func(f *fixture) {
-		f.t.Helper()
-		f.eventually("nothing of it is left", func() bool {
-			f.registry.mu.Lock()
-			defer f.registry.mu.Unlock()
-			return f.registry.running == 0
-		})
-	}
-
 	t.Run("data after the close frame", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: quick})
@@ -222,7 +213,7 @@ func TestBadInput33Closing(t *testing.T) {
 		c.Send(wstest.Close(1000, ""), wstest.Text("ping"), wstest.Ping(""), wstest.Frame{Op: 15})
 		c.ExpectClose(1000)
 		c.ExpectEnd()
-		gone(f)
+		f.awaitEnd(1)
 	})
 	t.Run("half-closed by the peer", func(t *testing.T) {
 		t.Parallel()
@@ -232,14 +223,14 @@ func TestBadInput33Closing(t *testing.T) {
 			t.Fatalf("close write: %v", err)
 		}
 		c.ExpectEnd()
-		gone(f)
+		f.awaitEnd(1)
 	})
 	t.Run("our close frame is never answered", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: quick})
 		c := f.dialRaw("alice")
-		f.eventually("it is open", func() bool { return f.DisconnectUser("alice") == 1 })
-		gone(f)
+		f.eventually("it is open", func() bool { return f.feeds.DisconnectUser("alice") == 1 })
+		f.awaitEnd(1)
 		c.ExpectClose(taskfeed.CloseDisconnected)
 		c.ExpectEnd()
 	})
@@ -251,7 +242,7 @@ func TestBadInput33Closing(t *testing.T) {
 		noise := make([]byte, 64<<10)
 		for c.TryBytes(noise) == nil {
 		}
-		gone(f)
+		f.awaitEnd(1)
 	})
 	t.Run("a peer that breaks off inside a frame", func(t *testing.T) {
 		t.Parallel()
@@ -264,7 +255,7 @@ func TestBadInput33Closing(t *testing.T) {
 		if err := c.Conn.Close(); err != nil {
 			t.Fatalf("close: %v", err)
 		}
-		gone(f)
+		f.awaitEnd(1)
 	})
 	t.Run("a refused peer that stays", func(t *testing.T) {
 		t.Parallel()
@@ -272,7 +263,7 @@ func TestBadInput33Closing(t *testing.T) {
 		c := wstest.DialRaw(t, f.url+"/ws/alice", http.Header{})
 		c.ExpectClose(taskfeed.CloseBadToken)
 		c.ExpectEnd()
-		gone(f)
+		f.awaitEnd(1)
 	})
 }
 
@@ -315,23 +306,23 @@ func TestBadInput62Disconnect(t *testing.T) {
 	for _, c := range []*wstest.Client{first, second, other} {
 		c.ExpectQuiet() // it is listed now
 	}
-	for _, c := range f.Connections() {
-		if c.UserID == "bob" && !f.Disconnect(c.ID) {
+	for _, c := range f.connections() {
+		if c.UserID == "bob" && !f.feeds.Disconnect(c.ID) {
 			t.Errorf("Disconnect(%q) found nothing", c.ID)
 		}
 	}
 	other.ExpectClose(taskfeed.CloseDisconnected)
-	if got := f.DisconnectUser("alice"); got != 2 {
+	if got := f.feeds.DisconnectUser("alice"); got != 2 {
 		t.Errorf("DisconnectUser found %d connections, want 2", got)
 	}
 	first.ExpectClose(taskfeed.CloseDisconnected)
 	second.ExpectClose(taskfeed.CloseDisconnected)
-	for _, id := range []string{"", "x", f.registry.prefix, f.registry.prefix + "-0", f.registry.prefix + "-x", "-1"} {
-		if f.Disconnect(id) {
+	for _, id := range []string{"", "x", f.feeds.ServerID(), f.feeds.ServerID() + "-0", f.feeds.ServerID() + "-x", "-1"} {
+		if f.feeds.Disconnect(id) {
 			t.Errorf("Disconnect(%q) found a connection", id)
 		}
 	}
-	if got := f.DisconnectUser("alice"); got != 0 {
+	if got := f.feeds.DisconnectUser("alice"); got != 0 {
 		t.Errorf("DisconnectUser found %d connections, want 0", got)
 	}
 }
@@ -343,8 +334,8 @@ func TestConnections(t *testing.T) {
 	c.ExpectLive(0)
 	id := f.log.add("alice", taskfeed.TypeTaskQueued, `{}`)[0]
 	c.ExpectEvent(id)
-	f.eventually("the bytes are counted", func() bool { return f.Connections()[0].BytesSent > 100 })
-	list := f.Connections()
+	f.eventually("the bytes are counted", func() bool { return f.connections()[0].BytesSent > 100 })
+	list := f.connections()
 	if len(list) != 1 {
 		t.Fatalf("%d connections, want 1", len(list))
 	}
@@ -352,11 +343,11 @@ func TestConnections(t *testing.T) {
 	if got.UserID != "alice" || got.Transport != "websocket" || got.RemoteAddr != "127.0.0.1" || got.Cursor != id {
 		t.Errorf("connection %+v, want alice's by websocket from 127.0.0.1 at cursor %d", got, id)
 	}
-	if !strings.HasPrefix(got.ID, f.registry.prefix+"-") || time.Since(got.Since) > time.Minute || got.Since.After(time.Now()) {
+	if !strings.HasPrefix(got.ID, f.feeds.ServerID()+"-") || time.Since(got.Since) > time.Minute || got.Since.After(time.Now()) {
 		t.Errorf("connection %s since %v, want this server's and since a moment", got.ID, got.Since)
 	}
 	c.Close(websocket.CloseNormalClosure)
-	if got := f.Connections(); len(got) != 0 {
+	if got := f.connections(); len(got) != 0 {
 		t.Errorf("%d connections after the close, want none", len(got))
 	}
 }

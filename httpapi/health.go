@@ -105,7 +105,7 @@ type readyState struct {
 
 // state says whether requests should be sent here, and with checks also why not.
 func (s *Server) state(checks bool) (body readyState, ready bool) {
-	body.Checks = []checkResult{{Name: "not_draining", OK: !s.registry.isClosed()}}
+	body.Checks = []checkResult{{Name: "not_draining", OK: !s.feeds.IsClosed()}}
 	if body.Checks[0].OK {
 		found := s.ready.Get()
 		body.Checks = append(body.Checks, found.Value...)

@@ -78,7 +78,7 @@ func TestAccessLog(t *testing.T) {
 	for _, want := range [][]string{
 		{`"level":"DEBUG"`, `"url":"/healthz"`, `"status":200`, `"request_id":"`, `"method":"GET"`},
 		{`"level":"INFO"`, `"url":"/nothing?after=7&REDACTED&token=REDACTED"`, `"status":404`, `"remote_addr":"127.0.0.1"`},
-		{`"level":"INFO"`, `"url":"/ws/alice?after=0&token=REDACTED"`, `"status":101`, `"connection_id":"` + f.Connections()[0].ID + `"`},
+		{`"level":"INFO"`, `"url":"/ws/alice?after=0&token=REDACTED"`, `"status":101`, `"connection_id":"` + f.connections()[0].ID + `"`},
 	} {
 		if got := f.logs.lines(want...); len(got) != 1 {
 			t.Errorf("%d lines hold %v, want 1 in:\n%s", len(got), want, f.logs)

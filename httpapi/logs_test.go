@@ -45,7 +45,7 @@ func TestTokensInOddPlaces(t *testing.T) {
 			asked++
 		}
 	}
-	f.DisconnectUser(token)
+	f.feeds.DisconnectUser(token)
 	f.Obey(taskfeed.CommandDisconnectUser, token)
 	resp, _ := f.do(f.request(http.MethodDelete, "/v1/users/"+token+"/connections", admin))
 	if resp.StatusCode != http.StatusAccepted {

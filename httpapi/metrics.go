@@ -1,70 +1,27 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/cache"
 )
 
-// metrics are the server's own counters, in a registry of their own.
-type metrics struct {
-	registry *prometheus.Registry
-
-	latency    prometheus.Histogram
-	slow       prometheus.Counter
-	ignored    prometheus.Counter
-	feedErrors prometheus.Counter
-	panics     prometheus.Counter
-	bytes      prometheus.Counter
-	closes     *prometheus.CounterVec // by close code
-	refusals   *prometheus.CounterVec // of handshakes, by error code
-}
-
-// newMetrics makes and registers the server's metrics and those of others.
-func newMetrics(h *hub.Hub, maxUsers int, others []prometheus.Collector) (*metrics, error) {
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
-	}
-	vector := func(name, help, label string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
-	}
-	m := &metrics{
-		registry: prometheus.NewRegistry(),
-		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "taskfeed_commit_to_socket_seconds",
-			Help:    "Time from the capture of a change, by the database's clock, to its frame being written to a socket; live events only.",
-			Buckets: []float64{.0005, .001, .002, .003, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
-		}),
-		slow:       counter("taskfeed_slow_closes_total", "Connections closed because the client took too long to take what was sent."),
-		ignored:    counter("taskfeed_inbound_ignored_total", "Messages of clients that meant nothing to the server."),
-		feedErrors: counter("taskfeed_feed_errors_total", "Reads of the event log for a connection that failed and were tried again."),
-		panics:     counter("taskfeed_connection_panics_total", "Panics that cost one connection."),
-		bytes:      counter("taskfeed_sent_bytes_total", "Bytes written to sockets and streams."),
-		closes:     vector("taskfeed_closes_total", "Connections that ended, by close code; 1006 is one without a close frame, and a stream whose client went.", "code"),
-		refusals:   vector("taskfeed_handshake_refusals_total", "Connections to feeds that were refused, by error code.", "code"),
-	}
-	own := []prometheus.Collector{
-		m.latency, m.slow, m.ignored, m.feedErrors, m.panics, m.bytes, m.closes, m.refusals,
-		&hubCollector{hub: h, maxUsers: maxUsers},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	}
+// newMetrics returns a registry with the metrics of the server and those of others.
+func newMetrics(own, others []prometheus.Collector) (*prometheus.Registry, error) {
+	registry := prometheus.NewRegistry()
+	own = append(own, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var errs []error
 	for _, c := range append(own, others...) {
-		if err := m.registry.Register(c); err != nil {
+		if err := registry.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("httpapi: register metrics: %w", err))
 		}
 	}
-	return m, errors.Join(errs...)
+	return registry, errors.Join(errs...)
 }
 
 // gatherer hands out metrics that are kept: reading them costs queries, and a walk
@@ -77,33 +34,6 @@ type keptGatherer[T any] struct{ kept *cache.Value[[]T] }
 func (g keptGatherer[T]) Gather() ([]T, error) {
 	a := g.kept.Get()
 	return a.Value, a.Err
-}
-
-// delivered notes the frames of one write that were live events.
-func (m *metrics) delivered(frames []*hub.Frame, now time.Time) {
-	for _, f := range frames {
-		if !f.Replayed && !f.Timestamp.IsZero() {
-			m.latency.Observe(max(0, now.Sub(f.Timestamp).Seconds())) // the database's clock may be ahead
-		}
-	}
-}
-
-// refused counts a handshake that was answered with an error, or by nobody since
-// its client hung up.
-func (m *metrics) refused(ctx context.Context, err error) {
-	code := string(request.AsError(err).Code)
-	if request.ClientGone(request.BlameClient(ctx, err)) {
-		code = request.CutGone
-	}
-	m.refusals.WithLabelValues(code).Inc()
-}
-
-// ended counts a connection that has ended with a close code.
-func (m *metrics) ended(code int) {
-	m.closes.WithLabelValues(codeLabel(code)).Inc()
-	if code == taskfeed.CloseSlow {
-		m.slow.Inc()
-	}
 }
 
 // hubCollector shows what the hub counts itself.

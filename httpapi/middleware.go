@@ -118,7 +118,7 @@ func (s *Server) withReadableQuery(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if _, err := request.ParseQuery(c.Request().URL.RawQuery); err != nil {
 			if c.Path() == pathSocket || c.Path() == pathSocketQuery || c.Path() == pathStream {
-				s.metrics.refused(c.Request().Context(), err)
+				s.feeds.CountRefusal(c.Request().Context(), err)
 			}
 			return err
 		}

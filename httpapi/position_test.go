@@ -19,35 +19,35 @@ func TestWhereClientsComeBack(t *testing.T) {
 	f := serve(t, setup{})
 	f.log.add("alice", "hello", `{}`, `{}`, `{}`, `{}`, `{}`)
 	for name, tc := range map[string]struct {
-		Query, header string
+		query, header string
 		first         taskfeed.Cursor // that comes; 0: none, the feed is live at once
 	}{
 		"nothing":                             {first: 0},
-		"event-source-polyfill":               {Query: "lastEventId=3", first: 4},
-		"the same, with after in its URL":     {Query: "after=0&lastEventId=3", first: 4},
-		"the same, after a feed_reset":        {Query: "after=5&lastEventId=2", first: 3},
-		"reconnecting-eventsource":            {Query: "lastEventId=2", header: "4", first: 5},
-		"the same, with one in the app's URL": {Query: "lastEventId=2&lastEventId=4", first: 5},
-		"eventsource-polyfill":                {Query: "evs_last_event_id=3&evs_preamble=2056", first: 4},
-		"a hub's lastEventID":                 {Query: "lastEventID=3", first: 4},
-		"a hub's Last-Event-ID":               {Query: "Last-Event-ID=3", first: 4},
-		"snake case":                          {Query: "last_event_id=3", first: 4},
-		"a header that was fixed at first":    {Query: "lastEventId=4", header: "2", first: 5},
-		"a browser":                           {Query: "after=0", header: "4", first: 5},
-		"an empty one":                        {Query: "after=2&lastEventId=", first: 3},
-		"two empty ones":                      {Query: "lastEventId=&last_event_id=", first: 0},
-		"a cache buster":                      {Query: "after=3&_=1700000000&r=0.25&heartbeat=1", first: 4},
+		"event-source-polyfill":               {query: "lastEventId=3", first: 4},
+		"the same, with after in its URL":     {query: "after=0&lastEventId=3", first: 4},
+		"the same, after a feed_reset":        {query: "after=5&lastEventId=2", first: 3},
+		"reconnecting-eventsource":            {query: "lastEventId=2", header: "4", first: 5},
+		"the same, with one in the app's URL": {query: "lastEventId=2&lastEventId=4", first: 5},
+		"eventsource-polyfill":                {query: "evs_last_event_id=3&evs_preamble=2056", first: 4},
+		"a hub's lastEventID":                 {query: "lastEventID=3", first: 4},
+		"a hub's Last-Event-ID":               {query: "Last-Event-ID=3", first: 4},
+		"snake case":                          {query: "last_event_id=3", first: 4},
+		"a header that was fixed at first":    {query: "lastEventId=4", header: "2", first: 5},
+		"a browser":                           {query: "after=0", header: "4", first: 5},
+		"an empty one":                        {query: "after=2&lastEventId=", first: 3},
+		"two empty ones":                      {query: "lastEventId=&last_event_id=", first: 0},
+		"a cache buster":                      {query: "after=3&_=1700000000&r=0.25&heartbeat=1", first: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			header := http.Header{}
 			if tc.header != "" {
-				header.Set(headerLastEventID, tc.header)
+				header.Set("Last-Event-ID", tc.header)
 			}
-			sock := wstest.Dial(t, f.feedURL("alice", tc.Query), wstest.Options{Header: header})
+			sock := wstest.Dial(t, f.feedURL("alice", tc.query), wstest.Options{Header: header})
 			header = header.Clone()
 			header.Set("Authorization", "Bearer "+f.token("alice"))
-			st := ssetest.Open(t, f.streamURL(tc.Query), header)
+			st := ssetest.Open(t, f.streamURL(tc.query), header)
 			if tc.first == 0 {
 				sock.ExpectQuiet()
 				st.ExpectLive(5)
@@ -75,7 +75,7 @@ func TestBadInput99LastEventIDs(t *testing.T) {
 		resp, body := f.getAs(alice, "/v1/events/stream?"+query)
 		f.expectRefusal(resp, body, 400, taskfeed.CodeBadCursor)
 	}
-	resp, body := f.getAs(alice, "/v1/events/stream?after=x", headerLastEventID, "1")
+	resp, body := f.getAs(alice, "/v1/events/stream?after=x", "Last-Event-ID", "1")
 	f.expectRefusal(resp, body, 400, taskfeed.CodeBadCursor)
 	for _, query := range []string{"last%20event%20id=1", "lastEventId[]=1", "lastEventId%00=1", "%20lastEventId=1"} {
 		expectProblem(t, wstest.Refused(t, f.feedURL("alice", query), wstest.Options{}), 400, taskfeed.CodeBadRequest)

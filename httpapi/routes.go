@@ -34,9 +34,9 @@ func (s *Server) routes() (*echo.Echo, error) {
 
 	// What has an id in its path has a twin with the id in the query, for proxies
 	// that decode paths: an id may hold slashes and dots.
-	e.GET(pathSocket, s.handleSocket)
-	e.GET(pathSocketQuery, s.handleSocket)
-	e.Match(getOrHead, pathStream, s.handleStream)
+	e.GET(pathSocket, s.feeds.ServeSocket)
+	e.GET(pathSocketQuery, s.feeds.ServeSocket)
+	e.Match(getOrHead, pathStream, s.feeds.ServeStream)
 
 	e.Match(getOrHead, "/v1/me", s.forUsers(s.handleMe), uncached)
 	e.Match(getOrHead, "/v1/status", s.forUsers(s.handleStatus), uncached)
@@ -70,7 +70,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.Match(getOrHead, pathHealth, s.handleHealth)
 	e.Match(getOrHead, pathReady, s.handleReady)
 	e.GET(pathSocketHealth, s.handleSocketHealth)
-	gathered := cache.New(cache.For(s.cfg.CheckInterval), s.metrics.registry.Gather)
+	gathered := cache.New(cache.For(s.cfg.CheckInterval), s.metrics.Gather)
 	metrics := echo.WrapHandler(promhttp.HandlerFor(gatherer(gathered), promhttp.HandlerOpts{}))
 	e.GET(pathMetrics, metrics)
 	e.GET("/v1/metrics", s.forAdmins(func(c echo.Context, _ auth.Principal) error { return metrics(c) }), uncached)

@@ -2,29 +2,22 @@ package httpapi
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
-	"net/netip"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/feeds"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/cache"
 	"github.com/taskfeed/taskfeed/internal/logs"
-	"github.com/taskfeed/taskfeed/internal/wsframe"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -61,23 +54,17 @@ type Server struct {
 	deps     Deps
 	cfg      Config
 	log      *slog.Logger
-	started  time.Time // zero of the server's clock
-	metrics  *metrics
-	registry *registry
+	metrics  *prometheus.Registry
+	feeds    *feeds.Feeds
 	ready    *cache.Value[[]checkResult]
 	overview *cache.Value[history.Stats]
 	stop     context.CancelFunc // ends what is looked for on nobody's account
-	upgrader websocket.Upgrader
 	origins  *request.Origins
 	handler  *echo.Echo
 
-	handshakes *request.Limiter[netip.Prefix]
-	guard      *request.Guard
-	gate       *request.Gate
-	exports    exportSlots
-	refused    atomic.Int64 // sockets open only to be closed
-	chunks     sync.Pool
-	warned     atomic.Int64 // when feedFailed logged last, on the server's clock
+	guard   *request.Guard
+	gate    *request.Gate
+	exports exportSlots
 }
 
 // New returns a server that is ready to run. The error names every field that
@@ -90,28 +77,25 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	if deps.Log == nil {
 		deps.Log = slog.Default()
 	}
-	m, err := newMetrics(deps.Hub, cfg.MetricsUsers, deps.Collectors)
-	if err != nil {
-		return nil, err
-	}
 	origins, err := request.ReadOrigins(cfg.AllowedOrigins)
 	if err != nil {
 		return nil, err
 	}
+	log := slog.New(logs.Guard(deps.Log.Handler()))
+	guard := request.NewGuard(deps.Verifier, cfg.VerifyTimeout, cfg.RequestsPerMinute)
 	s := &Server{
-		deps:       deps,
-		cfg:        cfg,
-		log:        slog.New(logs.Guard(deps.Log.Handler())),
-		started:    time.Now(),
-		metrics:    m,
-		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
-		origins:    origins,
-		upgrader:   newUpgrader(cfg, new(sync.Pool)),
-		handshakes: request.NewLimiter[netip.Prefix](cfg.HandshakesPerMinute),
-		guard:      request.NewGuard(deps.Verifier, cfg.VerifyTimeout, cfg.RequestsPerMinute),
-		exports:    exportSlots{users: make(map[string]bool)},
-		gate:       request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
-		chunks:     sync.Pool{New: newChunk},
+		deps:    deps,
+		cfg:     cfg,
+		log:     log,
+		origins: origins,
+		guard:   guard,
+		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Log: log}, cfg.feeds()),
+		exports: exportSlots{users: make(map[string]bool)},
+		gate:    request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
+	}
+	own := append(s.feeds.Collectors(), &hubCollector{hub: deps.Hub, maxUsers: cfg.MetricsUsers})
+	if s.metrics, err = newMetrics(own, deps.Collectors); err != nil {
+		return nil, err
 	}
 	ready := readiness{checks: deps.Checks, changed: s.checkChanged, failing: make(map[string]bool)}
 	s.ready = cache.New(cache.For(cfg.CheckInterval), ready.run)
@@ -150,7 +134,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer wg.Wait()
 	defer stop()
 	defer s.stop()
-	wg.Go(func() { s.sweep(background) })
+	wg.Go(func() { s.feeds.Sweep(background) })
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- server.Serve(listener) })
 	s.log.Info("listening", "addr", listener.Addr().String())
@@ -192,8 +176,8 @@ func (s *Server) httpServer() *http.Server {
 // drain ends everything in order and takes no longer than delay, spread and
 // CloseTimeout together.
 func (s *Server) drain(server *http.Server, spread, delay time.Duration) {
-	open := s.registry.close()
-	s.log.Info("draining", "connections", len(open), "spread", spread)
+	open := s.feeds.Close()
+	s.log.Info("draining", "connections", open, "spread", spread)
 	time.Sleep(delay)
 	ctx, stop := context.WithTimeout(context.Background(), spread+s.cfg.CloseTimeout+drainGrace)
 	defer stop()
@@ -204,9 +188,9 @@ func (s *Server) drain(server *http.Server, spread, delay time.Duration) {
 			_ = server.Close() // the listener is closed already
 		}
 	})
-	endEvenly(open, spread)
+	s.feeds.EndAll(spread)
 	select {
-	case <-s.registry.idle:
+	case <-s.feeds.Idle():
 	case <-ctx.Done():
 		s.log.Warn("connections left behind")
 	}
@@ -216,62 +200,6 @@ func (s *Server) drain(server *http.Server, spread, delay time.Duration) {
 // drainGrace is what the last sockets get beyond CloseTimeout, which cuts them.
 const drainGrace = time.Second
 
-// endEvenly closes the connections one after the other, so that their clients
-// do not come back all at once.
-func endEvenly(open []member, spread time.Duration) {
-	start := time.Now()
-	for i, m := range open {
-		at := spread / time.Duration(len(open)) * time.Duration(i)
-		time.Sleep(at - time.Since(start))
-		m.end(wsframe.CloseRestart, reasonRestart)
-	}
-}
-
-// now is the server's clock: the time since it was made.
-func (s *Server) now() time.Duration { return time.Since(s.started) }
-
-// Connections lists the open connections in the order in which they were made.
-func (s *Server) Connections() []Connection {
-	open, _ := s.registry.page("", false, 0, math.MaxInt)
-	return open
-}
-
-// Disconnect closes a connection with 4011, after which its client stays away,
-// and reports whether there was one with this ID.
-func (s *Server) Disconnect(connectionID string) bool {
-	m := s.registry.find(connectionID)
-	if m == nil {
-		return false
-	}
-	m.end(taskfeed.CloseDisconnected, reasonDisconnected)
-	return true
-}
-
-// DisconnectUser closes all connections of a user like Disconnect and returns
-// how many there were.
-func (s *Server) DisconnectUser(userID string) int {
-	members := s.registry.ofUser(userID)
-	for _, m := range members {
-		m.end(taskfeed.CloseDisconnected, reasonDisconnected)
-	}
-	return len(members)
-}
-
-func (s *Server) putChunk(b *chunk) {
-	b.buf, b.ends, b.torn = b.buf[:0], b.ends[:0], false
-	s.chunks.Put(b)
-}
-
-// feedFailed notes that the log could not be read for a connection. An outage
-// concerns them all: one line in ten seconds is enough.
-func (s *Server) feedFailed(connectionID string, err error) {
-	s.metrics.feedErrors.Inc()
-	last, now := s.warned.Load(), s.now()
-	if (last == 0 || now-time.Duration(last) > 10*time.Second) && s.warned.CompareAndSwap(last, int64(now)) {
-		s.log.Warn("event log not readable, trying again", "connection_id", connectionID, "error", err)
-	}
-}
-
 // checkChanged logs when a check begins or ceases to fail.
 func (s *Server) checkChanged(name string, err error) {
 	if err != nil {
@@ -279,4 +207,12 @@ func (s *Server) checkChanged(name string, err error) {
 		return
 	}
 	s.log.Info("readiness check is well again", "check", name)
+}
+
+// withConn bounds what a client that does not read costs in the kernel.
+func (s *Server) withConn(ctx context.Context, conn net.Conn) context.Context {
+	if tcp, ok := conn.(*net.TCPConn); ok && s.cfg.SendBufferBytes != off {
+		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes) // else the system's own size
+	}
+	return feeds.WithConn(ctx, conn)
 }

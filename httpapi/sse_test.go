@@ -51,8 +51,8 @@ func TestStream(t *testing.T) {
 		if got := c.Response.Header; got.Get("Content-Type") != "text/event-stream; charset=utf-8" || got.Get("Cache-Control") != "no-store" || got.Get("X-Request-Id") == "" {
 			t.Errorf("header %v, want that of a stream", got)
 		}
-		if c.Parser.Retry != retryAfter {
-			t.Errorf("retry after %v, want %v", c.Parser.Retry, retryAfter)
+		if c.Parser.Retry != 2*time.Second {
+			t.Errorf("retry after %v, want %v", c.Parser.Retry, 2*time.Second)
 		}
 		if want := 15 * time.Second; c.Parser.Silence != want {
 			t.Errorf("a comment after a silence of %v, want %v: clients would not know a healthy stream from a dead one", c.Parser.Silence, want)
@@ -62,7 +62,7 @@ func TestStream(t *testing.T) {
 		cast := f.log.put(taskfeed.Event{Type: "news", Data: []byte(`{"a":1}`)})
 		c.ExpectEvent(own)
 		c.ExpectEvent(cast)
-		list := f.Connections()
+		list := f.connections()
 		if len(list) != 1 || list[0].Transport != "sse" || list[0].UserID != "alice" || list[0].Cursor != cast || list[0].BytesSent == 0 {
 			t.Errorf("connections %+v, want the stream at %d", list, cast)
 		}
@@ -125,8 +125,8 @@ func TestStream(t *testing.T) {
 			c.Reconnect() // with a last id: an error would be the end of a browser's EventSource
 			c.ExpectClosed(wsframe.CloseRestart)
 		}
-		if c.Parser.Retry != retryAfter || c.Parser.LastID != "0" {
-			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, retryAfter)
+		if c.Parser.Retry != 2*time.Second || c.Parser.LastID != "0" {
+			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, 2*time.Second)
 		}
 		resp, body := f.getAs(alice, "/v1/events/stream")
 		f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
@@ -162,7 +162,7 @@ func TestStream(t *testing.T) {
 		resp, body := f.getAs(alice, "/v1/events/stream")
 		f.expectRefusal(resp, body, 429, taskfeed.CodeTooManyConnections)
 		first.Close()
-		f.eventually("the place is free again", func() bool { return len(f.Connections()) == 1 })
+		f.eventually("the place is free again", func() bool { return len(f.connections()) == 1 })
 		f.stream(alice).ExpectLive(0)
 		if got := f.metric(`taskfeed_closes_total{code="1006"}`); got != 1 {
 			t.Errorf("%v connections ended by their client, want 1", got)
@@ -209,10 +209,10 @@ func TestStream(t *testing.T) {
 		for _, id := range []taskfeed.Cursor{aliceID, bobID, rootID} {
 			all.ExpectEvent(id)
 		}
-		if got := f.DisconnectUser("bob"); got != 0 {
+		if got := f.feeds.DisconnectUser("bob"); got != 0 {
 			t.Errorf("%d connections of bob, want none: an admin's stream is the admin's", got)
 		}
-		if got := f.DisconnectUser("root"); got != 3 {
+		if got := f.feeds.DisconnectUser("root"); got != 3 {
 			t.Errorf("%d connections of the admin, want 3", got)
 		}
 	})
@@ -228,7 +228,7 @@ func TestStreamEnds(t *testing.T) {
 		c := f.stream("soon")
 		c.ExpectLive(0)
 		c.ExpectClosed(taskfeed.CloseBadToken)
-		if len(f.Connections()) != 0 {
+		if len(f.connections()) != 0 {
 			t.Error("the stream is still listed")
 		}
 	})
@@ -248,10 +248,10 @@ func TestStreamEnds(t *testing.T) {
 		f := serve(t, setup{})
 		c := f.stream(f.token("alice"))
 		c.ExpectLive(0)
-		f.Obey(taskfeed.CommandDisconnectConnection, f.Connections()[0].ID)
+		f.Obey(taskfeed.CommandDisconnectConnection, f.connections()[0].ID)
 		c.ExpectClosed(taskfeed.CloseDisconnected)
-		if c.Parser.Retry != retryNever || c.Parser.LastID != "0" {
-			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, retryNever)
+		if c.Parser.Retry != 24*time.Hour || c.Parser.LastID != "0" {
+			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, 24*time.Hour)
 		}
 	})
 	t.Run("a panic costs one stream", func(t *testing.T) {
@@ -264,7 +264,7 @@ func TestStreamEnds(t *testing.T) {
 		c := f.stream(f.token("alice"), "after=0")
 		c.ExpectClosed(wsframe.CloseInternal)
 		f.log.failWith(nil)
-		f.eventually("its place is free again", func() bool { return len(f.Connections()) == 1 && f.hub.Stats().Reserved == 1 })
+		f.eventually("its place is free again", func() bool { return len(f.connections()) == 1 && f.hub.Stats().Reserved == 1 })
 		bystander.ExpectEvent(f.log.add("bob", "hello", `{}`)[0])
 		if len(f.logs.lines(`"level":"ERROR"`, "a fault planted by a test")) != 1 || f.metric("taskfeed_connection_panics_total") != 1 {
 			t.Error("the panic is not in the log and counted, once")
@@ -367,32 +367,6 @@ func TestStreamBadInput(t *testing.T) {
 // nastyTexts hold what ends lines, events or streams, or looks like it.
 var nastyTexts = []string{"\r", "\n", "\r\n", "a\n\nevent: feed_reset\ndata: {}\n\n", "\ufeff", "\ufeffdata: x", "\u2028\u2029\u0085", "\x00\x01\x1b", ": comment", "id: 7\n\n", "\\n\\r\\\\"}
 
-// FuzzStreamedEvent proves for any text that an event is one event for a client,
-// with its frame byte for byte.
-func FuzzStreamedEvent(f *testing.F) {
-	for _, text := range nastyTexts {
-		f.Add(text, text, int64(7))
-	}
-	f.Fuzz(func(t *testing.T, text, taskID string, id int64) {
-		data, err := json.Marshal(map[string]string{"text": text, text: "x"})
-		if err != nil {
-			t.Skip()
-		}
-		id = max(1, id&taskfeed.MaxID)
-		e := taskfeed.Event{ID: taskfeed.Cursor(id), TaskID: taskID, Type: "mail", Version: 1, Data: data}
-		frame := &hub.Frame{ID: e.ID, Type: e.Type, Bytes: taskfeed.AppendFrame(nil, &e)}
-		var p ssetest.Parser
-		_, _ = p.Write(appendRetry(nil, time.Second))
-		_, _ = p.Write(appendEventEnd(append(appendEvent([]byte{'\n'}, frame), frame.Bytes...), frame))
-		_, _ = p.Write(appendComment(nil, e.ID, 0))
-		got, ok := p.Next()
-		want := ssetest.Event{Type: "mail", ID: e.ID.String(), Data: string(frame.Bytes)}
-		if _, more := p.Next(); !ok || more || got != want || p.LastID != want.ID {
-			t.Errorf("event %q and more: %v; want %q alone", got, more, want)
-		}
-	})
-}
-
 func TestSocketFilters(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{limits: hub.Config{ReplayPage: 4}})
@@ -417,7 +391,7 @@ func TestSocketFilters(t *testing.T) {
 	f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`)
 	c.ExpectQuiet()
 	c.ExpectEvent(f.log.add("alice", taskfeed.TypeTaskCompleted, `{}`)[0])
-	if got := f.Connections()[0].Cursor; got != 33 {
+	if got := f.connections()[0].Cursor; got != 33 {
 		t.Errorf("cursor %d, want 33", got)
 	}
 	c.Drop()
@@ -489,5 +463,24 @@ func TestAdminsCountAsThemselves(t *testing.T) {
 	}
 	if _, body = f.getAs(admin, "/v1/connections?user_id=alice"); strings.Contains(body, "watches") || strings.Contains(body, "root") {
 		t.Errorf("connections of alice: %s, want her own alone", body)
+	}
+}
+
+// In the feed of all users the field user_id is the server's; in the feed of one user
+// it is the app's.
+func TestStreamsShowTheOwner(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	f.log.add("alice", "x", `{"user_id": "bob"}`)
+	f.log.add("", "y", `{"user_id": "bob"}`)
+	stream := f.stream(f.adminToken(), "all=true", "after=0")
+	for _, want := range []string{`"user_id":"alice"`, ""} {
+		data := stream.Event().Data
+		if strings.Contains(data, "bob") || strings.Count(data, "user_id") != min(len(want), 1) || !strings.Contains(data, want) {
+			t.Errorf("got %s, want one user_id, %q", data, want)
+		}
+	}
+	if data := f.stream(f.adminToken(), "user_id=alice", "after=0").Event().Data; !strings.Contains(data, `"user_id": "bob"`) {
+		t.Errorf("alice's own feed: got %s, want her data as it is", data)
 	}
 }

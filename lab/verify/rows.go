@@ -59,7 +59,7 @@ var Rows = []Row{
 	{Number: 44, Says: "retention during replay", Faults: []string{"retention"}, Tests: []string{"store TestAfterDuringRetention", "hub TestRetentionOvertakesAReplay"}},
 	{Number: 45, Says: "tables are rewritten under load", Faults: []string{"vacuum-full"}},
 	{Number: 46, Says: "the clock of Postgres jumps", NotRun: "it needs libfaketime under Postgres; no order depends on a clock"},
-	{Number: 47, Says: "the clock of a server jumps", Tests: []string{"httpapi TestKeepalive", "auth TestBadInput56ExpiryBoundary"}},
+	{Number: 47, Says: "the clock of a server jumps", Tests: []string{"httpapi/feeds TestKeepalive", "auth TestBadInput56ExpiryBoundary"}},
 	{Number: 48, Says: "the database refuses the servers' connections", Faults: []string{"pg-refuse"}},
 	{Number: 49, Says: "a client stops reading", Faults: []string{"client-stall"}, Tests: []string{"httpapi TestSlowReader"}},
 	{Number: 50, Says: "a client reads a byte a second", Faults: []string{"client-crawl", "net-crawl"}},

@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"context"
@@ -20,14 +20,14 @@ import (
 // one event of the stream, with its ID as id, its type as event and its frame as
 // data. What a browser's EventSource remembers as the last id is its cursor.
 
-// handleStream serves a feed as a stream of server-sent events until the client
+// ServeStream serves a feed as a stream of server-sent events until the client
 // goes or the server ends it.
-func (s *Server) handleStream(c echo.Context) error {
-	err := s.stream(c)
+func (f *Feeds) ServeStream(c echo.Context) error {
+	err := f.stream(c)
 	if err == nil {
 		return nil
 	}
-	s.metrics.refused(c.Request().Context(), err)
+	f.metrics.refused(c.Request().Context(), err)
 	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && comesBack(r) {
 		return putOff(c)
 	}
@@ -44,19 +44,19 @@ func putOff(c echo.Context) error {
 	return err
 }
 
-func (s *Server) stream(c echo.Context) error {
-	if s.handshakes.Take(s.now(), request.AddressKey(request.ClientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
+func (f *Feeds) stream(c echo.Context) error {
+	if f.handshakes.Take(f.now(), request.AddressKey(request.ClientAddr(c.Request(), f.cfg.TrustedProxies))) > 0 {
 		return errTooFast
 	}
 	if _, err := request.Negotiate(c.Request(), request.TypeEventStream); err != nil {
 		return err
 	}
-	return s.guard.Protect(request.HeaderOrQueryToken, s.openStream)(c)
+	return f.deps.Guard.Protect(request.HeaderOrQueryToken, f.openStream)(c)
 }
 
 // openStream checks what the request asks for, takes a place in the hub and
 // serves the stream.
-func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
+func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
@@ -71,30 +71,30 @@ func (s *Server) openStream(c echo.Context, principal auth.Principal) error {
 	if err != nil {
 		return err
 	}
-	if err := s.available(); err != nil {
+	if err := f.available(); err != nil {
 		return err
 	}
 	if c.Request().Method == http.MethodHead {
 		streamHeader(c.Response().Header())
 		return c.NoContent(http.StatusOK)
 	}
-	id, ok := s.registry.enter()
+	id, ok := f.registry.enter()
 	if !ok {
 		return request.ErrDraining
 	}
-	defer s.registry.leave()
-	release, err := s.deps.Hub.Reserve(principal.UserID)
+	defer f.registry.leave()
+	release, err := f.deps.Hub.Reserve(principal.UserID)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(c.Request().Context())
 	defer stop()
-	st := s.newStream(c, id, principal, stop)
+	st := f.newStream(c, id, principal, stop)
 	st.named = filter.All
 	if filter.UserID != principal.UserID {
 		st.watches = filter.UserID
 	}
-	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake})
+	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake})
 	if err != nil {
 		release()
 		return err
@@ -113,18 +113,18 @@ func streamHeader(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-func (s *Server) newStream(c echo.Context, id uint64, p auth.Principal, stop func()) *stream {
+func (f *Feeds) newStream(c echo.Context, id uint64, p auth.Principal, stop func()) *stream {
 	w := c.Response().Writer // echo's own would hide the errors of Flush
 	if a := request.ReplyOf(c); a != nil {
 		a.Unpace()
 	}
 	var k keepalive
-	k.expireAt(s.now(), p.ExpiresAt)
+	k.expireAt(f.now(), p.ExpiresAt)
 	return &stream{
-		server:  s,
+		feeds:   f,
 		id:      id,
 		userID:  p.UserID,
-		remote:  request.ClientAddr(c.Request(), s.cfg.TrustedProxies).String(),
+		remote:  request.ClientAddr(c.Request(), f.cfg.TrustedProxies).String(),
 		since:   time.Now(),
 		expires: k.expires,
 		wakes:   make(chan struct{}, 1),

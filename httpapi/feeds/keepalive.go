@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 )
 
 // keepalive says when a socket has to be looked at. All moments are on the
-// server's clock, which no correction of the wall clock moves.
+// clock of connections, which no correction of the wall clock moves.
 type keepalive struct {
 	pingAt  time.Duration // when the next ping is due
 	asked   time.Duration // just before the unanswered ping was written
@@ -24,7 +24,7 @@ const never time.Duration = math.MaxInt64
 // pinged all at once for ever.
 func (k *keepalive) start(now, interval time.Duration) {
 	k.pingAt = never
-	if interval != off {
+	if interval != 0 {
 		k.pingAt = now + interval/2 + rand.N(interval/2+1)
 	}
 	k.expires = never
@@ -92,7 +92,7 @@ func (c *socket) due() time.Duration { return time.Duration(c.nextDue.Load()) }
 // tick implements member.
 func (c *socket) tick(now time.Duration) {
 	c.mu.Lock()
-	verdict := c.keep.look(now, time.Duration(c.lastRead.Load()), &c.server.cfg)
+	verdict := c.keep.look(now, time.Duration(c.lastRead.Load()), &c.feeds.cfg)
 	c.nextDue.Store(int64(c.keep.due()))
 	c.mu.Unlock()
 	switch verdict {
@@ -109,14 +109,14 @@ func (c *socket) tick(now time.Duration) {
 func (c *socket) pinged(asked time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep.pinged(asked, c.server.now(), c.server.cfg.PongTimeout)
+	c.keep.pinged(asked, c.feeds.now(), c.feeds.cfg.PongTimeout)
 	c.nextDue.Store(int64(c.keep.due()))
 }
 
-// sweep looks at every connection that is due until ctx is done. One loop costs
+// Sweep looks at every connection that is due until ctx is done. One loop costs
 // less memory than a timer for each.
-func (s *Server) sweep(ctx context.Context) {
-	ticker := time.NewTicker(s.sweepInterval())
+func (f *Feeds) Sweep(ctx context.Context) {
+	ticker := time.NewTicker(f.sweepInterval())
 	defer ticker.Stop()
 	for {
 		select {
@@ -124,8 +124,8 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		now := s.now()
-		for _, m := range s.registry.dueBy(now) {
+		now := f.now()
+		for _, m := range f.registry.dueBy(now) {
 			m.tick(now)
 		}
 	}
@@ -133,10 +133,10 @@ func (s *Server) sweep(ctx context.Context) {
 
 // sweepInterval is how late a ping or an expiry may be: a second, or less where
 // the settings are small.
-func (s *Server) sweepInterval() time.Duration {
-	interval := s.cfg.PongTimeout
-	if s.cfg.PingInterval != off {
-		interval = min(interval, s.cfg.PingInterval)
+func (f *Feeds) sweepInterval() time.Duration {
+	interval := f.cfg.PongTimeout
+	if f.cfg.PingInterval != 0 {
+		interval = min(interval, f.cfg.PingInterval)
 	}
 	return min(max(interval/10, time.Millisecond), time.Second)
 }

@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"context"
@@ -28,7 +28,7 @@ const (
 // waits for its helpers, the goroutines that write. There are tens of thousands
 // of sockets: every field counts.
 type socket struct {
-	server  *Server
+	feeds   *Feeds
 	id      uint64
 	userID  string
 	remote  string
@@ -42,8 +42,8 @@ type socket struct {
 	inbound request.Allowance
 
 	sent     atomic.Int64 // bytes written
-	lastRead atomic.Int64 // when a frame came, on the server's clock
-	nextDue  atomic.Int64 // when tick has something to do, on the server's clock
+	lastRead atomic.Int64 // when a frame came, on the clock of connections
+	nextDue  atomic.Int64 // when tick has something to do, on the clock of connections
 
 	// writer is held over each write, so that frames do not mix. It is this
 	// socket's alone, and a write takes at most WriteTimeout.
@@ -55,7 +55,7 @@ type socket struct {
 	mu          sync.Mutex
 	phase       phase
 	controlling bool      // a helper writes control frames
-	feeds       uint32    // number of the last helper that writes events
+	feedRuns    uint32    // number of the last helper that writes events
 	stopFeed    func()    // ends that helper's wait for the log; nil when it has ended
 	owed        *controls // what the next round of control frames holds; nil: nothing
 	code        int       // the close code once the phase is not open
@@ -64,10 +64,10 @@ type socket struct {
 }
 
 // newSocket returns a socket that has no connection yet.
-func (s *Server) newSocket(hs handshake, p auth.Principal) *socket {
-	now := s.now()
-	c := &socket{server: s, id: hs.id, userID: p.UserID, remote: hs.remote, since: time.Now()}
-	c.keep.start(now, s.cfg.PingInterval)
+func (f *Feeds) newSocket(hs handshake, p auth.Principal) *socket {
+	now := f.now()
+	c := &socket{feeds: f, id: hs.id, userID: p.UserID, remote: hs.remote, since: time.Now()}
+	c.keep.start(now, f.cfg.PingInterval)
 	c.keep.expireAt(now, p.ExpiresAt)
 	c.nextDue.Store(int64(c.keep.due()))
 	return c
@@ -75,8 +75,8 @@ func (s *Server) newSocket(hs handshake, p auth.Principal) *socket {
 
 // attach gives the socket its connection, before anything else may use it.
 func (c *socket) attach(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok && c.server.cfg.SendBufferBytes != off {
-		_ = tcp.SetWriteBuffer(c.server.cfg.SendBufferBytes) // else the system's own size
+	if tcp, ok := conn.(*net.TCPConn); ok && c.feeds.cfg.SendBufferBytes != 0 {
+		_ = tcp.SetWriteBuffer(c.feeds.cfg.SendBufferBytes) // else the system's own size
 	}
 	c.conn = conn
 	c.frames = wsframe.NewReader(conn, wsframe.FromClient)
@@ -100,7 +100,7 @@ func (c *socket) describe() Connection {
 // read is the socket's reader: it reads until the connection ends, sees the
 // close through and gives everything back.
 func (c *socket) read() {
-	defer c.server.registry.leave()
+	defer c.feeds.registry.leave()
 	err := c.readMessages()
 	answered := false
 	if e, ok := errors.AsType[*wsframe.CloseError](err); ok {
@@ -125,7 +125,7 @@ func (e peerClose) Error() string { return "the peer has closed" }
 func (c *socket) readMessages() (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.server.panicked(c.name(), v)
+			c.feeds.panicked(c.name(), v)
 			err = closeWith(wsframe.CloseInternal, reasonInternal)
 		}
 	}()
@@ -135,7 +135,7 @@ func (c *socket) readMessages() (err error) {
 		if err != nil {
 			return err
 		}
-		c.lastRead.Store(int64(c.server.now()))
+		c.lastRead.Store(int64(c.feeds.now()))
 		if h.Op.IsControl() {
 			err = c.handleControl(h)
 		} else {
@@ -176,7 +176,7 @@ func (c *socket) handleData(h wsframe.Header, message []byte) ([]byte, error) {
 	switch {
 	case h.Op == wsframe.OpBinary:
 		return nil, closeWith(wsframe.CloseUnsupported, reasonBinary)
-	case h.Size > uint64(c.server.cfg.MaxMessageBytes-len(message)):
+	case h.Size > uint64(c.feeds.cfg.MaxMessageBytes-len(message)):
 		return nil, closeWith(wsframe.CloseTooBig, reasonTooBig)
 	case h.Op == wsframe.OpText || h.Size == 0:
 		if err := c.spend(); err != nil {
@@ -193,7 +193,7 @@ func (c *socket) handleData(h wsframe.Header, message []byte) ([]byte, error) {
 // spend uses up one of the client's allowance. A closing socket only waits for
 // the peer's close frame, for a bounded time.
 func (c *socket) spend() error {
-	if c.inbound.Take(c.server.now(), c.server.cfg.MessagesPerMinute) == 0 || c.isClosing() {
+	if c.inbound.Take(c.feeds.now(), c.feeds.cfg.MessagesPerMinute) == 0 || c.isClosing() {
 		return nil
 	}
 	return closeWith(taskfeed.CloseTooMany, reasonTooMany)
@@ -210,7 +210,7 @@ func (c *socket) handleMessage(message []byte) error {
 	case messageAuth:
 		return c.renew(token)
 	default:
-		c.server.metrics.ignored.Inc()
+		c.feeds.metrics.ignored.Inc()
 	}
 	return nil
 }
@@ -218,29 +218,29 @@ func (c *socket) handleMessage(message []byte) error {
 // renew puts a new token of the same user in the place of the old one. When
 // tokens cannot be judged at present the old one goes on to count.
 func (c *socket) renew(token string) error {
-	p, err := c.server.guard.Verify(context.Background(), token)
+	p, err := c.feeds.deps.Guard.Verify(context.Background(), token)
 	switch {
 	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
 		code, reason := closeFor(err)
 		return closeWith(code, reason)
 	case err != nil:
-		c.server.log.Warn("token not renewed", "connection_id", c.name(), "error", err)
+		c.feeds.log.Warn("token not renewed", "connection_id", c.name(), "error", err)
 		return nil
 	case p.UserID != c.userID:
 		return closeWith(taskfeed.CloseForbidden, reasonForbidden)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keep.expireAt(c.server.now(), p.ExpiresAt)
+	c.keep.expireAt(c.feeds.now(), p.ExpiresAt)
 	c.nextDue.Store(int64(c.keep.due()))
 	return nil
 }
 
 // name is the connection's id as logs and admins see it.
-func (c *socket) name() string { return c.server.registry.name(c.id) }
+func (c *socket) name() string { return c.feeds.registry.name(c.id) }
 
 // panicked logs a panic that ends one connection and no other.
-func (s *Server) panicked(connectionID string, v any) {
-	s.metrics.panics.Inc()
-	s.log.Error("connection panicked", "connection_id", connectionID, "error", request.PanicError(v))
+func (f *Feeds) panicked(connectionID string, v any) {
+	f.metrics.panics.Inc()
+	f.log.Error("connection panicked", "connection_id", connectionID, "error", request.PanicError(v))
 }

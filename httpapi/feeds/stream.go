@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"context"
@@ -22,14 +22,14 @@ import (
 // goroutine writes the feed and lives as long as the stream; a timer writes
 // comments, whatever the handler waits for.
 type stream struct {
-	server  *Server
+	feeds   *Feeds
 	id      uint64
 	userID  string // of the principal, whoever's feed it is
 	named   bool   // events say whose they are: they are of all users
 	watches string // whose feed it is, where it is another user's
 	remote  string
 	since   time.Time
-	expires time.Duration // when the token ends, on the server's clock
+	expires time.Duration // when the token ends, on the clock of connections
 	sub     *hub.Subscriber
 	release func()        // gives back what the stream has reserved
 	wakes   chan struct{} // holds a value when the hub has more
@@ -62,7 +62,7 @@ func (st *stream) wake() {
 // serve writes the feed until the stream ends.
 func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	defer st.finish()
-	if !st.server.registry.add(st.id, st) {
+	if !st.feeds.registry.add(st.id, st) {
 		st.end(wsframe.CloseRestart, reasonRestart)
 	}
 	st.tune()
@@ -83,7 +83,7 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 // what a client costs that is slow or has vanished.
 func (st *stream) tune() {
 	_ = st.out.SetReadDeadline(time.Time{}) // it would end the request's context
-	cfg := &st.server.cfg
+	cfg := &st.feeds.cfg
 	tcp, ok := st.conn.(*net.TCPConn)
 	if !ok {
 		return
@@ -95,7 +95,7 @@ func (st *stream) tune() {
 func (st *stream) begin() error {
 	st.writer.Lock()
 	defer st.writer.Unlock()
-	interval := st.server.cfg.CommentInterval
+	interval := st.feeds.cfg.CommentInterval
 	st.silence = time.AfterFunc(interval, st.comment)
 	return st.write(appendBeginning(nil, interval))
 }
@@ -108,7 +108,7 @@ func (st *stream) feed(ctx context.Context) {
 		frames, err := st.sub.Next(ctx)
 		switch {
 		case err != nil:
-			if !st.server.waitForLog(ctx, st.name(), err, &retry) {
+			if !st.feeds.waitForLog(ctx, st.name(), err, &retry) {
 				return
 			}
 		case len(frames) == 0:
@@ -127,7 +127,7 @@ func (st *stream) feed(ctx context.Context) {
 // catch turns a panic into the end of this stream.
 func (st *stream) catch() {
 	if v := recover(); v != nil {
-		st.server.panicked(st.name(), v)
+		st.feeds.panicked(st.name(), v)
 		st.end(wsframe.CloseInternal, reasonInternal)
 	}
 }
@@ -171,7 +171,7 @@ func (st *stream) comment() {
 		return
 	}
 	st.known = max(st.known, cursor)
-	st.silence.Reset(st.server.cfg.CommentInterval)
+	st.silence.Reset(st.feeds.cfg.CommentInterval)
 }
 
 // writeEvents writes the frames, many at a time. Each write of at most
@@ -180,8 +180,8 @@ func (st *stream) comment() {
 func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 	st.writer.Lock()
 	defer st.writer.Unlock()
-	b := st.server.chunks.Get().(*chunk)
-	defer st.server.putChunk(b)
+	b := st.feeds.chunks.Get().(*chunk)
+	defer st.feeds.putChunk(b)
 	for _, f := range frames {
 		if ctx.Err() != nil {
 			return errors.Join(errStopped, st.flush(b))
@@ -203,7 +203,7 @@ func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 	if err := st.flush(b); err != nil {
 		return err
 	}
-	st.server.metrics.delivered(frames, time.Now())
+	st.feeds.metrics.delivered(frames, time.Now())
 	return nil
 }
 
@@ -224,12 +224,12 @@ func (st *stream) flush(b *chunk) error {
 // write writes the bytes within WriteTimeout, however many single ones the peer
 // takes. After an error the stream has ended.
 func (st *stream) write(p []byte) error {
-	err := st.out.SetWriteDeadline(time.Now().Add(st.server.cfg.WriteTimeout))
+	err := st.out.SetWriteDeadline(time.Now().Add(st.feeds.cfg.WriteTimeout))
 	if err == nil {
 		var n int
 		n, err = st.w.Write(p)
 		st.sent.Add(int64(n))
-		st.server.metrics.bytes.Add(float64(n))
+		st.feeds.metrics.bytes.Add(float64(n))
 	}
 	if err == nil {
 		err = st.out.Flush()
@@ -258,7 +258,7 @@ func (st *stream) end(code int, reason string) {
 	}
 	st.mu.Unlock()
 	if first {
-		st.server.registry.remove(st.id)
+		st.feeds.registry.remove(st.id)
 		st.release()
 		st.stop()
 	}
@@ -278,8 +278,8 @@ func (st *stream) finish() {
 		st.silence.Stop()
 	}
 	code, _ := st.ending()
-	st.server.metrics.ended(code)
-	st.server.logClosed(st.name(), st.userID, code, st.since, st.sent.Load())
+	st.feeds.metrics.ended(code)
+	st.feeds.logClosed(st.name(), st.userID, code, st.since, st.sent.Load())
 }
 
 // user implements member.
@@ -306,16 +306,14 @@ func (st *stream) due() time.Duration { return st.expires }
 func (st *stream) tick(time.Duration) { st.end(taskfeed.CloseBadToken, reasonExpired) }
 
 // name is the connection's id as logs and admins see it.
-func (st *stream) name() string { return st.server.registry.name(st.id) }
+func (st *stream) name() string { return st.feeds.registry.name(st.id) }
 
 // connKey is where a request's context has its connection.
 type connKey struct{}
 
-// withConn also bounds what a client costs in the kernel that does not read.
-func (s *Server) withConn(ctx context.Context, conn net.Conn) context.Context {
-	if tcp, ok := conn.(*net.TCPConn); ok && s.cfg.SendBufferBytes != off {
-		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes) // else the system's own size
-	}
+// WithConn puts the connection of a request into its context, for net/http's
+// ConnContext.
+func WithConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 

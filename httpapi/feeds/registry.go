@@ -1,13 +1,17 @@
-package httpapi
+package feeds
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
 // Connection describes one connection.
@@ -19,7 +23,7 @@ type Connection struct {
 	Transport  string          `json:"transport"`             // websocket or sse
 	Since      time.Time       `json:"since"`
 	Until      time.Time       `json:"until,omitzero"` // zero while it is open
-	RemoteAddr string          `json:"remote_addr"`    // of the client; see Config.TrustedProxies
+	RemoteAddr string          `json:"remote_addr"`    // of the client; see feedConfig.TrustedProxies
 	Cursor     taskfeed.Cursor `json:"cursor"`         // the last event handed to the connection
 	BytesSent  int64           `json:"bytes_sent"`
 }
@@ -32,7 +36,7 @@ type member interface {
 	describe() Connection
 	// end closes the connection with a code and a reason. It does not block.
 	end(code int, reason string)
-	// due is when tick wants to be called, on the server's clock. It does not block.
+	// due is when tick wants to be called, on the clock of connections. It does not block.
 	due() time.Duration
 	// tick does what is due. It does not block.
 	tick(now time.Duration)
@@ -94,13 +98,20 @@ func (r *registry) signalIdle() {
 	}
 }
 
-// close lets nobody enter any more and returns those that are open. It is
+// close lets nobody enter any more and returns how many connections are open. It is
 // called once.
-func (r *registry) close() []member {
+func (r *registry) close() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 	r.signalIdle()
+	return len(r.members)
+}
+
+// all returns the open connections.
+func (r *registry) all() []member {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	open := make([]member, 0, len(r.members))
 	for _, m := range r.members {
 		open = append(open, m)
@@ -204,3 +215,41 @@ func (r *registry) dueBy(now time.Duration) []member {
 	}
 	return found
 }
+
+// page describes at most limit connections after the one with a number, of one
+// user where there is an id, by ascending number, and says whether there are
+// more. Those that ended are among them if ended is true.
+func (r *registry) page(userID string, ended bool, after uint64, limit int) (page []Connection, more bool) {
+	type numbered struct {
+		pastConnection
+		open member // nil: it ended
+	}
+	var found []numbered
+	r.mu.Lock()
+	for id, m := range r.members {
+		if id > after && (userID == "" || m.user() == userID) {
+			found = append(found, numbered{pastConnection{id: id}, m})
+		}
+	}
+	for _, past := range r.ended {
+		if ended && past.id > after && (userID == "" || past.UserID == userID) {
+			found = append(found, numbered{past, nil})
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(found, func(a, b numbered) int { return cmp.Compare(a.id, b.id) })
+	more = len(found) > limit
+	page = request.Map(found[:min(len(found), limit)], func(n numbered) Connection {
+		if n.open == nil {
+			return n.Connection
+		}
+		return r.describe(n.id, n.open)
+	})
+	return page, more
+}
+
+// connectionIDForm is how servers name their connections.
+var connectionIDForm = regexp.MustCompile(`^[a-z2-7]{8}-[1-9][0-9]{0,18}$`)
+
+// IsConnectionID reports whether some server may have given a connection this id.
+func IsConnectionID(id string) bool { return connectionIDForm.MatchString(id) }

@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"encoding/base64"
@@ -45,16 +45,16 @@ type handshake struct {
 	token  string
 }
 
-// handleSocket checks a handshake, upgrades it and returns; the socket lives on
+// ServeSocket checks a handshake, upgrades it and returns; the socket lives on
 // without anything of the request. Refusals come before the upgrade as problem
 // documents, but for those of a token: they come as close frames after it, where
 // a browser's page can read them.
-func (s *Server) handleSocket(c echo.Context) error {
-	err := s.connect(c)
+func (f *Feeds) ServeSocket(c echo.Context) error {
+	err := f.connect(c)
 	if err == nil || errors.Is(err, errAborted) {
 		return nil
 	}
-	s.metrics.refused(c.Request().Context(), err)
+	f.metrics.refused(c.Request().Context(), err)
 	return err
 }
 
@@ -62,38 +62,38 @@ func (s *Server) handleSocket(c echo.Context) error {
 // nobody left to answer.
 var errAborted = errors.New("the connection broke during the handshake")
 
-func (s *Server) connect(c echo.Context) error {
-	if s.handshakes.Take(s.now(), request.AddressKey(request.ClientAddr(c.Request(), s.cfg.TrustedProxies))) > 0 {
+func (f *Feeds) connect(c echo.Context) error {
+	if f.handshakes.Take(f.now(), request.AddressKey(request.ClientAddr(c.Request(), f.cfg.TrustedProxies))) > 0 {
 		return errTooFast
 	}
-	hs, err := s.readHandshake(c)
+	hs, err := f.readHandshake(c)
 	if err != nil {
 		return err
 	}
-	if err := s.available(); err != nil {
+	if err := f.available(); err != nil {
 		return err
 	}
 	var ok bool
-	if hs.id, ok = s.registry.enter(); !ok {
+	if hs.id, ok = f.registry.enter(); !ok {
 		return request.ErrDraining
 	}
 	opened := false
 	defer func() { // also after a panic
 		if !opened {
-			s.registry.leave()
+			f.registry.leave()
 		}
 	}()
-	err = s.open(c, hs)
+	err = f.open(c, hs)
 	opened = err == nil
 	return err
 }
 
 // available returns why no feed can be served at present, or nil.
-func (s *Server) available() error {
-	if s.deps.Unavailable == nil {
+func (f *Feeds) available() error {
+	if f.deps.Unavailable == nil {
 		return nil
 	}
-	err := s.deps.Unavailable()
+	err := f.deps.Unavailable()
 	if _, ok := errors.AsType[*taskfeed.Error](err); ok || err == nil {
 		return err
 	}
@@ -101,12 +101,12 @@ func (s *Server) available() error {
 }
 
 // readHandshake checks all that can be told from the request alone.
-func (s *Server) readHandshake(c echo.Context) (handshake, error) {
+func (f *Feeds) readHandshake(c echo.Context) (handshake, error) {
 	r := c.Request()
 	if err := checkUpgrade(c.Response().Header(), r); err != nil {
 		return handshake{}, err
 	}
-	if !s.origins.Allow(r) {
+	if !f.deps.Origins.Allow(r) {
 		return handshake{}, request.ErrOrigin
 	}
 	after, err := position(r)
@@ -123,7 +123,7 @@ func (s *Server) readHandshake(c echo.Context) (handshake, error) {
 	}
 	return handshake{
 		userID: userID,
-		remote: request.ClientAddr(r, s.cfg.TrustedProxies).String(),
+		remote: request.ClientAddr(r, f.cfg.TrustedProxies).String(),
 		after:  after,
 		filter: filter,
 		v1:     v1,
@@ -189,18 +189,18 @@ func readToken(r *http.Request) (token string, v1 bool, err error) {
 }
 
 // open verifies the token and opens the socket, or one that says why not.
-func (s *Server) open(c echo.Context, hs handshake) error {
-	principal, err := s.guard.Verify(c.Request().Context(), hs.token)
+func (f *Feeds) open(c echo.Context, hs handshake) error {
+	principal, err := f.deps.Guard.Verify(c.Request().Context(), hs.token)
 	switch {
 	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
 		code, reason := closeFor(err)
-		return s.openRefused(c, hs, err, code, reason)
+		return f.openRefused(c, hs, err, code, reason)
 	case err != nil:
 		return err
 	case principal.UserID != hs.userID:
-		return s.openRefused(c, hs, errForeign, taskfeed.CloseForbidden, reasonForbidden)
+		return f.openRefused(c, hs, errForeign, taskfeed.CloseForbidden, reasonForbidden)
 	}
-	return s.openFeed(c, hs, principal)
+	return f.openFeed(c, hs, principal)
 }
 
 var errForeign = &taskfeed.Error{Code: taskfeed.CodeForbidden, Message: reasonForbidden}
@@ -210,17 +210,17 @@ var errForeign = &taskfeed.Error{Code: taskfeed.CodeForbidden, Message: reasonFo
 const maxRefused = 1024
 
 // openRefused upgrades and closes at once with a code that the page can read.
-func (s *Server) openRefused(c echo.Context, hs handshake, refusal error, code int, reason string) error {
-	if s.refused.Add(1) > maxRefused {
-		s.refused.Add(-1)
+func (f *Feeds) openRefused(c echo.Context, hs handshake, refusal error, code int, reason string) error {
+	if f.refused.Add(1) > maxRefused {
+		f.refused.Add(-1)
 		return errManyRefused
 	}
-	sock := s.newSocket(hs, auth.Principal{})
-	sock.release = func() { s.refused.Add(-1) }
-	if err := s.start(c, hs, sock); err != nil {
+	sock := f.newSocket(hs, auth.Principal{})
+	sock.release = func() { f.refused.Add(-1) }
+	if err := f.start(c, hs, sock); err != nil {
 		return err
 	}
-	s.metrics.refused(c.Request().Context(), refusal)
+	f.metrics.refused(c.Request().Context(), refusal)
 	request.SetRefusal(c, taskfeed.CodeOf(refusal))
 	sock.end(code, reason)
 	return nil
@@ -228,14 +228,14 @@ func (s *Server) openRefused(c echo.Context, hs handshake, refusal error, code i
 
 // openFeed takes a place in the hub before it upgrades, so that no event is
 // missed that commits after the client has seen the answer.
-func (s *Server) openFeed(c echo.Context, hs handshake, principal auth.Principal) error {
-	release, err := s.deps.Hub.Reserve(principal.UserID)
+func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal) error {
+	release, err := f.deps.Hub.Reserve(principal.UserID)
 	if err != nil {
 		return err
 	}
-	sock := s.newSocket(hs, principal)
+	sock := f.newSocket(hs, principal)
 	hs.filter.UserID = principal.UserID
-	sub, err := s.deps.Hub.Subscribe(hub.SubscribeOptions{
+	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{
 		Filter:   hs.filter,
 		After:    hs.after,
 		WantLive: hs.after != nil || hs.v1,
@@ -247,24 +247,24 @@ func (s *Server) openFeed(c echo.Context, hs handshake, principal auth.Principal
 	}
 	sock.sub = sub
 	sock.release = func() { sub.Close(); release() }
-	if err := s.start(c, hs, sock); err != nil {
+	if err := f.start(c, hs, sock); err != nil {
 		return err
 	}
-	request.SetConnectionID(c, s.registry.name(hs.id))
+	request.SetConnectionID(c, f.registry.name(hs.id))
 	sock.wake()
 	return nil
 }
 
 // start upgrades the connection for the socket and lets it read. On an error
 // the socket has been released.
-func (s *Server) start(c echo.Context, hs handshake, sock *socket) error {
-	conn, err := s.upgrade(c, hs)
+func (f *Feeds) start(c echo.Context, hs handshake, sock *socket) error {
+	conn, err := f.upgrade(c, hs)
 	if err != nil {
 		sock.release()
 		return err
 	}
 	sock.attach(conn)
-	joined := sock.sub == nil || s.registry.add(hs.id, sock) // before it reads: it may end at once
+	joined := sock.sub == nil || f.registry.add(hs.id, sock) // before it reads: it may end at once
 	go sock.read()
 	if !joined {
 		sock.end(wsframe.CloseRestart, reasonRestart)
@@ -274,12 +274,12 @@ func (s *Server) start(c echo.Context, hs handshake, sock *socket) error {
 
 // upgrade answers 101 and takes the connection over. It returns errAborted when
 // that is too late for another answer.
-func (s *Server) upgrade(c echo.Context, hs handshake) (net.Conn, error) {
+func (f *Feeds) upgrade(c echo.Context, hs handshake) (net.Conn, error) {
 	header := http.Header{request.HeaderID: {request.ID(c)}}
 	if hs.v1 {
 		header.Set("Sec-WebSocket-Protocol", taskfeed.Subprotocol)
 	}
-	ws, err := s.upgrader.Upgrade(c.Response(), c.Request(), header)
+	ws, err := f.upgrader.Upgrade(c.Response(), c.Request(), header)
 	if _, ok := errors.AsType[websocket.HandshakeError](err); ok {
 		return nil, &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: request.ErrBadRequest.Message, Err: err}
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func (c *socket) end(code int, reason string) {
 		return
 	}
 	c.phase, c.code = phaseClosing, code
-	c.hardStop = time.AfterFunc(c.server.cfg.CloseTimeout, c.abort)
+	c.hardStop = time.AfterFunc(c.feeds.cfg.CloseTimeout, c.abort)
 	c.oweLocked(func(owed *controls) { owed.close, owed.code, owed.reason = true, code, reason })
 	stopFeed := c.stopFeed
 	c.mu.Unlock()
@@ -57,7 +57,7 @@ func (c *socket) abort() {
 
 // giveBack returns what the socket holds of others. It is called once.
 func (c *socket) giveBack(stopFeed func()) {
-	c.server.registry.remove(c.id)
+	c.feeds.registry.remove(c.id)
 	c.release()
 	if stopFeed != nil {
 		stopFeed()
@@ -74,7 +74,7 @@ func (c *socket) isClosing() bool {
 // catch turns a panic of a helper into the end of this connection.
 func (c *socket) catch() {
 	if v := recover(); v != nil {
-		c.server.panicked(c.name(), v)
+		c.feeds.panicked(c.name(), v)
 		c.end(wsframe.CloseInternal, reasonInternal)
 	}
 }
@@ -94,16 +94,16 @@ func (c *socket) finish(answered bool) {
 	if c.hardStop != nil {
 		c.hardStop.Stop()
 	}
-	c.server.metrics.ended(c.code)
+	c.feeds.metrics.ended(c.code)
 	if c.sub == nil {
 		return // it was refused, as the request's line says
 	}
-	c.server.logClosed(c.name(), c.userID, c.code, c.since, c.sent.Load())
+	c.feeds.logClosed(c.name(), c.userID, c.code, c.since, c.sent.Load())
 }
 
 // logClosed says that a connection has ended. What a client can bring about again
 // and again by its own fault is bounded.
-func (s *Server) logClosed(connectionID, userID string, code int, since time.Time, sent int64) {
+func (f *Feeds) logClosed(connectionID, userID string, code int, since time.Time, sent int64) {
 	attrs := []slog.Attr{
 		slog.String("connection_id", connectionID),
 		slog.String("user_id", userID),
@@ -115,5 +115,5 @@ func (s *Server) logClosed(connectionID, userID string, code int, since time.Tim
 	case wsframe.CloseProtocolError, wsframe.CloseUnsupported, wsframe.CloseInvalidData, wsframe.CloseTooBig, taskfeed.CloseBadToken, taskfeed.CloseForbidden, taskfeed.CloseTooMany:
 		attrs = append(attrs, logs.Bounded(codeLabel(code)))
 	}
-	s.log.LogAttrs(context.Background(), slog.LevelInfo, "connection closed", attrs...)
+	f.log.LogAttrs(context.Background(), slog.LevelInfo, "connection closed", attrs...)
 }

@@ -1,4 +1,4 @@
-package httpapi
+package feeds
 
 import (
 	"context"
@@ -51,9 +51,9 @@ func (c *socket) wake() {
 	if c.phase != phaseOpen {
 		return
 	}
-	c.feeds++
+	c.feedRuns++
 	c.helpers.Add(1)
-	go c.feed(c.feeds)
+	go c.feed(c.feedRuns)
 }
 
 // feed writes until the subscriber is parked or the socket closes.
@@ -70,7 +70,7 @@ func (c *socket) feed(number uint32) {
 	for {
 		frames, err := c.sub.Next(ctx)
 		if err != nil {
-			if !c.server.waitForLog(ctx, c.name(), err, &retry) {
+			if !c.feeds.waitForLog(ctx, c.name(), err, &retry) {
 				return
 			}
 			continue
@@ -88,7 +88,7 @@ func (c *socket) beginFeed(number uint32, stop func()) bool {
 	if c.phase != phaseOpen {
 		return false
 	}
-	if c.feeds == number {
+	if c.feedRuns == number {
 		c.stopFeed = stop
 	}
 	return true
@@ -97,7 +97,7 @@ func (c *socket) beginFeed(number uint32, stop func()) bool {
 func (c *socket) endFeed(number uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.feeds == number { // else the next one has been woken already
+	if c.feedRuns == number { // else the next one has been woken already
 		c.stopFeed = nil
 	}
 }
@@ -107,11 +107,11 @@ var logRetry = pause.Backoff{Least: 20 * time.Millisecond, Most: time.Second}
 
 // waitForLog waits before the log is read again after a failure, longer each
 // time, and reports whether to go on. Connections outlive an outage of the database.
-func (s *Server) waitForLog(ctx context.Context, connectionID string, err error, retry *pause.Backoff) bool {
+func (f *Feeds) waitForLog(ctx context.Context, connectionID string, err error, retry *pause.Backoff) bool {
 	if errors.Is(err, hub.ErrClosed) || ctx.Err() != nil {
 		return false
 	}
-	s.feedFailed(connectionID, err)
+	f.feedFailed(connectionID, err)
 	return pause.For(ctx, retry.Next())
 }
 
@@ -122,8 +122,8 @@ var errStopped = errors.New("the connection is closing")
 func (c *socket) writeEvents(frames []*hub.Frame) error {
 	c.writer.Lock()
 	defer c.writer.Unlock()
-	b := c.server.chunks.Get().(*chunk)
-	defer c.server.putChunk(b)
+	b := c.feeds.chunks.Get().(*chunk)
+	defer c.feeds.putChunk(b)
 	for _, f := range frames {
 		if c.isClosing() { // what is whole goes out before the close frame
 			return errors.Join(errStopped, c.flush(b, nil))
@@ -135,7 +135,7 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 	if err := c.flush(b, nil); err != nil {
 		return err
 	}
-	c.server.metrics.delivered(frames, time.Now())
+	c.feeds.metrics.delivered(frames, time.Now())
 	return nil
 }
 
@@ -168,7 +168,7 @@ func (c *socket) flush(b *chunk, rest []byte) error {
 	if len(b.buf) == 0 {
 		return nil
 	}
-	n, err := c.write(b.buf, c.server.cfg.WriteTimeout)
+	n, err := c.write(b.buf, c.feeds.cfg.WriteTimeout)
 	switch {
 	case err == nil:
 		b.written()
@@ -191,7 +191,7 @@ func (c *socket) mend(b *chunk, n int, rest []byte) {
 		end = len(b.buf)
 	}
 	for _, part := range [][]byte{b.buf[n:end], rest} {
-		if _, err := c.write(part, c.server.cfg.CloseTimeout); err != nil {
+		if _, err := c.write(part, c.feeds.cfg.CloseTimeout); err != nil {
 			c.abort()
 			return
 		}
@@ -208,7 +208,7 @@ func (c *socket) write(p []byte, within time.Duration) (int, error) {
 	}
 	n, err := c.conn.Write(p)
 	c.sent.Add(int64(n))
-	c.server.metrics.bytes.Add(float64(n))
+	c.feeds.metrics.bytes.Add(float64(n))
 	return n, err
 }
 
@@ -251,7 +251,7 @@ func (c *socket) control() {
 	defer c.helpers.Done()
 	defer c.catch()
 	for owed := c.takeOwed(); owed != nil; owed = c.takeOwed() {
-		began := c.server.now()
+		began := c.feeds.now()
 		c.writeControls(owed)
 		if owed.ping {
 			c.pinged(began)

@@ -1,0 +1,22 @@
+package feeds
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestClip(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "short", strings.Repeat("x", 123), strings.Repeat("x", 500), strings.Repeat("€", 100), "x" + strings.Repeat("€", 100)} {
+		got := clip(s)
+		if len(got) > 123 || !utf8.ValidString(got) || !strings.HasPrefix(s, got) || len(s) <= 123 && got != s {
+			t.Errorf("clip(%q) = %q, want at most 123 bytes of whole characters", s, got)
+		}
+	}
+	for _, reason := range []string{reasonForbidden, reasonExpired, reasonSlow, reasonNoPong, reasonTooMany, reasonTooBig, reasonBinary, reasonRestart, reasonDisconnected, reasonInternal} {
+		if reason != clip(reason) {
+			t.Errorf("reason %q is too long for a close frame", reason)
+		}
+	}
+}
