@@ -127,7 +127,7 @@ func (c Config) Validate() error { return c.validate() }
 // measurement is one entry of the list that Only selects from.
 type measurement struct {
 	name    string
-	private string // why it needs a Postgres of its own; "" when it does not
+	private string // why it needs a private Postgres; "" when it does not
 	run     func(context.Context, *bench, *place) ([]Figure, error)
 }
 

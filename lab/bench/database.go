@@ -90,7 +90,7 @@ func (b *bench) open(ctx context.Context, name string) (*place, error) {
 	if !p.own {
 		return p, query.Script(ctx, at(b.pg.URL("postgres")), "CREATE DATABASE "+database+" TEMPLATE "+templateDatabase)
 	}
-	if err := query.Script(ctx, at(p.url), sqlUnbound); err != nil {
+	if err := query.Script(ctx, at(p.url), query.RefuseBound); err != nil {
 		return nil, err
 	}
 	if err := p.createBaselines(ctx); err != nil {
@@ -98,10 +98,6 @@ func (b *bench) open(ctx context.Context, name string) (*place, error) {
 	}
 	return p, nil
 }
-
-// sqlUnbound fails in a database where deleting tasks, which bench does with the
-// rights of the user's role, could run code of other roles.
-const sqlUnbound = "SELECT taskfeed.refuse_bound()"
 
 // cleanTime bounds what runs after a measurement, also when it was cut short.
 const cleanTime = time.Minute
@@ -114,7 +110,7 @@ func (p *place) close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanTime)
 	defer cancel()
-	statements := []string{"DROP SCHEMA IF EXISTS " + p.schema + " CASCADE", sqlUnbound}
+	statements := []string{"DROP SCHEMA IF EXISTS " + p.schema + " CASCADE", query.RefuseBound}
 	for _, sql := range []string{
 		"DELETE FROM taskfeed.tasks WHERE starts_with(id, '%s')",
 		"DELETE FROM taskfeed.changes WHERE starts_with(user_id, '%s')",

@@ -187,9 +187,9 @@ func TestRefuse(t *testing.T) {
 
 func TestSetTarget(t *testing.T) {
 	t.Parallel()
-	p := start(t, "127.0.0.1:1") // nobody is there
+	p := start(t, "127.0.0.1:1") // nothing listens there
 	if err := attempt(p); err == nil {
-		t.Error("a connection to nobody works")
+		t.Error("a connection to a closed port works")
 	}
 	p.SetTarget("tcp", echo(t))
 	if err := exchange(dial(t, p), []byte("x")); err != nil {

@@ -44,3 +44,7 @@ func One[T any](ctx context.Context, connect Connect, sql string, args ...any) (
 	}
 	return value, nil
 }
+
+// RefuseBound fails in a database where deleting tasks could run code of other roles
+// with the rights of the caller's role.
+const RefuseBound = "SELECT taskfeed.refuse_bound()"

@@ -117,11 +117,11 @@ func (c *Client) Reconnect() {
 		case err == nil && status == http.StatusOK:
 			return
 		case err == nil:
-			c.t.Fatalf("come back to the stream: %d %s", status, body)
+			c.t.Fatalf("reconnect to the stream: %d %s", status, body)
 		}
 		select {
 		case <-deadline:
-			c.t.Fatalf("come back to the stream: %d %s %v", status, body, err)
+			c.t.Fatalf("reconnect to the stream: %d %s %v", status, body, err)
 		case <-tick.C:
 		}
 	}

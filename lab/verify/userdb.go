@@ -25,12 +25,8 @@ func (r *round) checkSchema(ctx context.Context) error {
 	case !v.Current():
 		return fmt.Errorf("%v: run taskfeed migrate up first", v)
 	}
-	return r.db.exec(ctx, sqlUnbound)
+	return r.db.exec(ctx, query.RefuseBound)
 }
-
-// sqlUnbound refuses a database where to write and delete tasks, which we do with
-// the rights of the user's role, could run code of others with them.
-const sqlUnbound = "SELECT taskfeed.refuse_bound()"
 
 // sqlDump selects the events of the run's users, whose ids have the run's prefix, and
 // broadcasts, which clients get too.
@@ -69,7 +65,7 @@ func (r *round) dumpLog(ctx context.Context) error {
 func (r *round) cleanUp() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // also when the run was interrupted
 	defer cancel()
-	statements := []string{sqlUnbound}
+	statements := []string{query.RefuseBound}
 	for _, sql := range []string{
 		"DELETE FROM taskfeed.tasks WHERE starts_with(id, %s)",
 		"DELETE FROM taskfeed.changes WHERE starts_with(user_id, %s)",

@@ -30,7 +30,7 @@ type Frame struct {
 	// Announced, when it is not zero, is written as the length in place of the
 	// payload's length.
 	Announced uint64
-	// LengthBytes forces the length into 0, 2 or 8 extra bytes; -1 is none.
+	// LengthBytes forces the length into 2 or 8 extra bytes; -1 means 0 bytes.
 	// Zero is the shortest form.
 	LengthBytes int
 }

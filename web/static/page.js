@@ -64,7 +64,7 @@ function note(frame) {
   model.recent = [{ frame, detail: null }, ...model.recent.slice(0, maxEvents - 1)];
 }
 
-// takeReset forgets the tasks: events were missed for good, so they may be wrong.
+// takeReset forgets the tasks: events are lost, so the tasks may be wrong.
 function takeReset({ reason, cursor }) {
   model.tasks = new Map();
   note({ type: "feed_reset", reason, cursor });
@@ -76,7 +76,7 @@ function clip(text) {
 
 // --- The feed ----------------------------------------------------------------
 
-const cutFor = 5_000; // ms that a connection cut by hand stays away: long enough to see that others go on
+const cutFor = 5_000; // ms until a connection that the user has cut comes back: long enough to see other tabs continue
 const tokenKey = "taskfeed.token";
 
 const link = {
@@ -354,7 +354,7 @@ function drawEvents() {
 // eventDetail describes an event in one line.
 function eventDetail(frame) {
   if (frame.type === "feed_reset") {
-    return `events were missed for good (${frame.reason}): the list starts anew`;
+    return `events are lost (${frame.reason}): the list starts again`;
   }
   const { id, type, timestamp, task_id, version, ...data } = frame;
   if (task_id === undefined) return clip(JSON.stringify(data));

@@ -184,7 +184,7 @@ type Resource struct {
 	T           int64  `json:"t"`
 	Server      string `json:"server"`
 	Start       int64  `json:"start"` // when the process was started
-	Phase       string `json:"phase"` // baseline, run, or end: nobody is connected and nothing is written
+	Phase       string `json:"phase"` // baseline, run, or end, when no client is connected and nothing is written
 	Goroutines  int64  `json:"goroutines"`
 	FDs         int64  `json:"fds"`
 	Memory      int64  `json:"memory"` // resident, in bytes

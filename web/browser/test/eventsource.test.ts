@@ -78,8 +78,8 @@ describe("an EventSource", () => {
     await fetch(server.base + "/v1/users/alice/connections", {
       method: "DELETE", headers: { Authorization: "Bearer " + token("admin", { role: "admin" }) },
     });
-    await waitFor("the page is told", async () => (await seen()).closed.includes(4011));
-    expect((await seen()).state, "waiting to come back").not.toBe(1);
+    await waitFor("the page gets feed_closed", async () => (await seen()).closed.includes(4011));
+    expect((await seen()).state, "not connected").not.toBe(1);
   });
 
   it("gives up when its token is refused", async () => {

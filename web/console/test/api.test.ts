@@ -57,12 +57,12 @@ test.each(refusals)("a refusal with %s", async (_, type, body, message, document
 });
 
 // The screen said "loading" for ever.
-test.each([html, "", "null", "7", "[]", `"text"`, `{"items":`])("a good answer with the body %s is none of a taskfeed's", async (body) => {
+test.each([html, "", "null", "7", "[]", `"text"`, `{"items":`])("an answer with status 200 and the body %s is not from taskfeed", async (body) => {
   answer(body);
   await expect(api.get("v1/me")).rejects.toMatchObject({ kind: "away", message: expect.stringContaining("not from taskfeed") });
 });
 
-test("an answer that is cut off is none", async () => {
+test("an answer that is cut off fails", async () => {
   answer(new ReadableStream({ start(to) { to.enqueue(Buffer.from("{")); to.error(new Error("reset")); } }));
   await expect(api.get("v1/me")).rejects.toMatchObject({ kind: "away", message: "the server does not answer" });
 });
@@ -92,7 +92,7 @@ describe("the health of the server", () => {
     expect(health.health.value.kind).toBe("ok");
   });
 
-  test("nobody asks before somebody is logged in", async () => {
+  test("there are no requests before the login", async () => {
     answer(html, { status: 502 });
     await health.probe();
     expect([health.health.value.kind, asked]).toEqual(["ok", []]);

@@ -19,6 +19,6 @@ describe("a token", () => {
   it("may have no expiry time", () => expect(sessionOf(token({ sub: "a" }))!.expires).toBe(Infinity));
 
   it.each([["", null], ["a.b", null], ["a.b.c.d", null], ["x.!!.y", null], [token([1]), null], [token("x"), null], [token(null), null]])(
-    "is none: %s", (text, want) => expect(claimsOf(text)).toBe(want));
+    "is invalid: %s", (text, want) => expect(claimsOf(text)).toBe(want));
   it.each([[{}], [{ sub: "" }], [{ sub: 7 }]])("without a subject opens no session: %j", (claims) => expect(sessionOf(token(claims))).toBeNull());
 });
