@@ -108,14 +108,22 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return runServer(ctx, server.Run,
-		service{"listener", feed.Run},
-		service{"commands", func(ctx context.Context) error {
+	parts := []service{
+		{"listener", feed.Run},
+		{"commands", func(ctx context.Context) error {
 			return obeyCommands(ctx, st, lastCommand, server.Obey, logger)
 		}},
-		service{"tokens", verifier.Run},
-		service{"hazards", hazards.Run},
-	)
+		{"tokens", verifier.Run},
+		{"hazards", hazards.Run},
+	}
+	if supervisedBySystemd() {
+		systemd, err := newSupervisor(cfg.host, cfg.port, logger)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, service{"systemd", func(running context.Context) error { return systemd.run(running, ctx) }})
+	}
+	return runServer(ctx, server.Run, parts...)
 }
 
 // checksOf are the checks behind /readyz.

@@ -44,13 +44,18 @@ func healthcheckCommand(in *cli.Invocation) *cobra.Command {
 	return cmd
 }
 
-func healthcheck(ctx context.Context, host, port string) error {
+// ownHost is the host at which this machine reaches a server that listens on host.
+func ownHost(host string) string {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
+		return "127.0.0.1"
 	}
+	return host
+}
+
+func healthcheck(ctx context.Context, host, port string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(ownHost(host), port)+"/healthz", nil)
 	if err != nil {
 		return err
 	}
