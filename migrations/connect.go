@@ -13,18 +13,18 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
-// lockTimeout is how long we wait for a table that the app holds: its other writers
-// queue behind us.
+// lockTimeout is how long a migration waits for a table that the app has locked. The
+// app's other writers queue behind it for as long.
 const lockTimeout = time.Second
 
-// A table that the app holds is asked for lockTries times, lockPause apart.
+// A migration tries lockTries times to lock a table, lockPause apart.
 const (
 	lockTries = 10
 	lockPause = time.Second
 )
 
-// alone calls work with the one session that may migrate the database, and
-// again when a lock of the app was in its way. It tells for whom it waits.
+// alone calls work with the one session that may migrate the database, and again when
+// it did not get a lock in time. It reports for whom it waits by calling tell.
 func alone(ctx context.Context, databaseURL string, tell func(string), work func(*sql.DB) error) error {
 	return withDB(ctx, databaseURL, sqlMigrating, func(db *sql.DB) error {
 		if err := awaitTurn(ctx, db, tell); err != nil {
@@ -34,8 +34,8 @@ func alone(ctx context.Context, databaseURL string, tell func(string), work func
 	})
 }
 
-// retryLocked calls work until it meets no lock of others, lockTries times at
-// most. It returns the last error.
+// retryLocked calls work until it gets its locks, at most lockTries times. It returns
+// the last error.
 func retryLocked(ctx context.Context, between time.Duration, work func() error) error {
 	for try := 1; ; try++ {
 		err := work()
@@ -52,14 +52,14 @@ func retryLocked(ctx context.Context, between time.Duration, work func() error) 
 	}
 }
 
-// isLocked reports whether a lock was not given in time.
+// isLocked reports whether a statement gave up waiting for a lock.
 func isLocked(err error) bool {
 	const lockNotAvailable = "55P03"
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == lockNotAvailable
 }
 
-// withDB calls work with a single session, which has run the SQL begin, if any.
+// withDB calls work with a single session, on which the statements in begin have run.
 func withDB(ctx context.Context, databaseURL, begin string, work func(*sql.DB) error) error {
 	db, err := dial.OpenDB(ctx, dial.Config{URL: databaseURL, Name: "taskfeed migrations", LockTimeout: lockTimeout}, begin)
 	if err != nil {

@@ -13,11 +13,12 @@ import (
 	"strings"
 )
 
-// Finding is something about a database that is not as the migrations made it.
+// Finding is a difference between a database and what the migrations made.
 type Finding struct {
-	// Problem is false for what only an app's developer may want to know.
+	// Problem is false for a note that may interest the app's developers and needs no
+	// action.
 	Problem bool
-	// Says what it is, and what to do about a problem.
+	// Says what was found, and what to do about a problem.
 	Says string
 }
 
@@ -50,10 +51,10 @@ func expectedParts() ([]part, error) {
 	}
 }
 
-// Inspect compares a database with what this binary needs: the server, the
-// version, the role that asks, and every table, index, constraint, trigger and
-// function. It changes nothing. Columns, indexes and triggers that the app has
-// added are no problem. Of an older or newer schema it says no more than that.
+// Inspect compares a database with what this binary needs: the server, the version, the
+// role that connects, and every table, index, constraint, trigger and function. It
+// changes nothing. Columns, indexes and triggers that the app has added are no problem.
+// Of an older or newer schema it reports the version only.
 func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 	var found []Finding
 	err := withDB(ctx, databaseURL, "", func(db *sql.DB) error {
@@ -62,7 +63,7 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 		}
 		if err := checkRole(ctx, db); err != nil {
 			found = append(found, problem("%v", err))
-			return nil // it may be unable to read the version
+			return nil // the role may be unable to read the version
 		}
 		p, err := provider(db)
 		if err != nil {
@@ -80,14 +81,14 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 			return nil
 		}
 		different, err := inspectSchema(ctx, db)
-		if isLocked(err) { // the rest can be told all the same
+		if isLocked(err) { // the rest can be reported
 			different, err = inspectLocks(ctx, db)
 		}
 		if err != nil {
 			return err
 		}
 		found = append(found, different...)
-		if len(found) == 0 { // or what is asked may be missing
+		if len(found) == 0 { // otherwise the objects that it reads may be missing
 			found, err = inspectOthers(ctx, db)
 		}
 		return err
@@ -118,7 +119,7 @@ func drift(expected, actual []part) []Finding {
 		case isPartition(p.Object): // they come and go
 		case p.Kind == "" && !ok:
 			found = append(found, problem("%s is missing: restore it from a backup or from expected/schema.sql", p.Object))
-		case !exists: // one line for it is enough
+		case !exists: // the line for the object is enough
 		case !ok:
 			found = append(found, missing(p)...)
 		case is.definition() != p.definition():
@@ -139,7 +140,7 @@ func drift(expected, actual []part) []Finding {
 	return found
 }
 
-// partID says which part of which object.
+// partID identifies a part.
 type partID struct{ object, kind, name string }
 
 func (p part) id() partID { return partID{p.Object, p.Kind, p.Name} }
@@ -164,7 +165,8 @@ func index(parts []part) map[partID]part {
 	return m
 }
 
-// isPartition tells the log's partitions, which the sequencer makes and drops.
+// isPartition reports whether an object is a partition of the log, which the sequencer
+// creates and drops.
 func isPartition(object string) bool {
 	digits, ok := strings.CutPrefix(object, "table events_")
 	return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
@@ -198,12 +200,12 @@ func ofTheApp(p part) bool {
 		slices.Contains([]string{"id", "user_id", "kind", "status", "progress", "message", "result", "error", "created_at"}, p.Name)
 }
 
-// lastTrigger must see a row as it will be stored. Postgres fires triggers in the
-// order of their names.
+// lastTrigger must see a row as it will be stored, so it has to fire last. Postgres
+// fires triggers in the order of their names.
 const lastTrigger = "zz_taskfeed_capture_update"
 
-// added judges what somebody has added to one of our tables. Into tasks the app
-// writes, into the others taskfeed alone.
+// added returns what to report of a part that was added to one of our tables. The app
+// writes tasks; taskfeed alone writes the other tables.
 func added(p part) []Finding {
 	switch kind := p.Kind; {
 	case p.tunable() || isPartition(p.Object) && kind != "trigger" && kind != "rule":

@@ -1,9 +1,9 @@
-// Package migrations holds the schema over time as numbered SQL files and
-// applies them. A file is never edited once released. Old and new binaries must
-// both run on the schema between two migrations.
+// Package migrations has the schema as numbered SQL files and applies them. A file is
+// not edited once it is released. Old and new binaries must both run on the schema
+// between two migrations.
 //
-// Everything lives in the schema taskfeed, the table of applied versions too,
-// so that Down leaves no trace.
+// Everything is in the schema taskfeed, the table of applied versions too, so that Down
+// removes all of it.
 package migrations
 
 import (
@@ -25,12 +25,11 @@ var files embed.FS
 const (
 	versionTable = "taskfeed.schema_version"
 
-	// minServerVersion is the oldest PostgreSQL that we support, as
-	// server_version_num prints it.
+	// minServerVersion is the oldest supported PostgreSQL, as in server_version_num.
 	minServerVersion = 140000
 )
 
-// Versions says how a database's schema compares with this binary's.
+// Versions are those of a database's schema and of this binary.
 type Versions struct {
 	Database int64 // last migration applied; 0 for none
 	Binary   int64 // last migration that this binary knows
@@ -39,24 +38,24 @@ type Versions struct {
 // Current reports whether the schema is the one that this binary was built for.
 func (v Versions) Current() bool { return v.Database == v.Binary }
 
-// String names the pair, for people.
+// String describes the versions, for people.
 func (v Versions) String() string {
 	return fmt.Sprintf("the database has schema version %d, this binary knows %d", v.Database, v.Binary)
 }
 
-// Up brings the schema to this binary's version. Several processes may call it
-// at once: one works, the others wait and find nothing to do. Rights are put in
-// order even where there is nothing to migrate: see taskfeed.grant_app. It refuses a
-// server older than PostgreSQL 14, a database whose encoding is not UTF8, and a
-// schema that is newer than the binary. An interrupted Up may be run again.
+// Up brings the schema to this binary's version. Several processes may call it at once:
+// one works, the others wait and find nothing to do. It restores the rights even when
+// there is nothing to migrate: see taskfeed.grant_app. It refuses a server older than
+// PostgreSQL 14, a database whose encoding is not UTF8, and a schema that is newer than
+// the binary. After an interruption, run Up again.
 //
-// The URL must lead to Postgres itself: a lock that is held for the length of a
-// session means nothing to a pooler of transactions.
+// The URL must lead to Postgres itself: Up holds a lock for the length of a session,
+// which does not work through a pooler of transactions.
 func Up(ctx context.Context, databaseURL string) error {
 	return UpTelling(ctx, databaseURL, func(string) {})
 }
 
-// UpTelling is Up that tells for whom it waits.
+// UpTelling is Up, and calls tell with a line about what it waits for.
 func UpTelling(ctx context.Context, databaseURL string, tell func(string)) error {
 	return alone(ctx, databaseURL, tell, func(db *sql.DB) error {
 		if err := checkServer(ctx, db); err != nil {
@@ -85,10 +84,9 @@ func UpTelling(ctx context.Context, databaseURL string, tell func(string)) error
 	})
 }
 
-// Down takes every migration back and drops the schema: the tasks and the log
-// are gone for good. It is one transaction: when objects that are not ours
-// depend on ours, or lie in our schema, it changes nothing and the error names
-// them. Without the schema there is nothing to do.
+// Down reverts every migration and drops the schema with all tasks and events. It is
+// one transaction: when objects that are not ours depend on ours, or are in our schema,
+// it changes nothing and the error names them. Without the schema it does nothing.
 func Down(ctx context.Context, databaseURL string) error {
 	return alone(ctx, databaseURL, func(string) {}, func(db *sql.DB) error {
 		exists, err := schemaExists(ctx, db)
@@ -106,8 +104,8 @@ func Down(ctx context.Context, databaseURL string) error {
 	})
 }
 
-// Read returns the versions of a database and of this binary. It changes nothing.
-// A role that could not serve the schema gets a *RoleError.
+// Read returns the versions of a database and of this binary. It changes nothing. It
+// returns a *RoleError when the role lacks rights that a server needs.
 func Read(ctx context.Context, databaseURL string) (Versions, error) {
 	var v Versions
 	err := withDB(ctx, databaseURL, "", func(db *sql.DB) error {
@@ -124,7 +122,7 @@ func Read(ctx context.Context, databaseURL string) (Versions, error) {
 	return v, err
 }
 
-// readVersions is versions of a database that may lack the table of them.
+// readVersions is versions for a database that may lack the table of versions.
 func readVersions(ctx context.Context, db *sql.DB, p *goose.Provider) (Versions, error) {
 	exists, err := tableExists(ctx, db)
 	if err != nil {
@@ -154,7 +152,7 @@ func versions(ctx context.Context, p *goose.Provider) (Versions, error) {
 	return Versions{Database: current, Binary: target}, nil
 }
 
-// checkNewer refuses a schema that only a newer binary knows.
+// checkNewer refuses a schema that is newer than this binary.
 func checkNewer(ctx context.Context, p *goose.Provider) error {
 	v, err := versions(ctx, p)
 	if err == nil && v.Database > v.Binary {
@@ -163,9 +161,9 @@ func checkNewer(ctx context.Context, p *goose.Provider) error {
 	return err
 }
 
-// downScript is the Down sections of the migrations that were applied, the last
-// one first, and the end of what Up itself made. Sent as one string, Postgres
-// runs it as one transaction.
+// downScript is the Down sections of the migrations that were applied, the last one
+// first, followed by the DROP of what Up itself made. Sent as one string, Postgres runs
+// it as one transaction.
 func downScript(ctx context.Context, db *sql.DB) (string, error) {
 	const dropSchema = "DROP SCHEMA taskfeed"
 	exists, err := tableExists(ctx, db)
@@ -199,7 +197,7 @@ func downScript(ctx context.Context, db *sql.DB) (string, error) {
 	return script.String(), nil
 }
 
-// dependants names the objects that a DROP was refused for.
+// dependants returns the objects because of which a DROP failed.
 func dependants(err error) []error {
 	const dependentObjectsStillExist = "2BP01"
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
@@ -213,7 +211,7 @@ func dependants(err error) []error {
 	return errs
 }
 
-// server is what matters to us of a server and of a database on it.
+// server is what we need to know of a server and of a database on it.
 type server struct {
 	number   int    // 150018
 	version  string // 15.18, for people
@@ -241,8 +239,8 @@ func checkServer(ctx context.Context, db *sql.DB) error {
 	return s.check()
 }
 
-// createSchema leaves a schema alone that an administrator made for us: it would
-// take the right to make schemas even to find that there is one.
+// createSchema does not use IF NOT EXISTS: that needs the right to create schemas even
+// when an administrator has created this one.
 func createSchema(ctx context.Context, db *sql.DB) error {
 	exists, err := schemaExists(ctx, db)
 	if err != nil || exists {
@@ -254,8 +252,8 @@ func createSchema(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// rightToCreate names the GRANT without which no schema can be made, or nothing
-// when that is not what is missing.
+// rightToCreate returns the GRANT that is missing to create a schema, or nothing when
+// the role has that right.
 func rightToCreate(ctx context.Context, db *sql.DB) string {
 	const sqlMissing = `
 SELECT format('GRANT CREATE ON DATABASE %I TO %I', current_database(), current_user)

@@ -8,9 +8,9 @@ import (
 	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
-// sqlOthers names what is as somebody wants it, and what an administrator should
-// know all the same: what others have bound to our tables, who may read the log
-// without being an app, and whose changes are not captured by a setting of theirs.
+// sqlOthers finds what may be intended and what an administrator should still know:
+// what others have bound to our tables, which roles that are no apps' may read the log,
+// and which roles have a setting under which their changes are not captured.
 const sqlOthers = `
 SELECT b.what || ' is bound to ' || b.relation || ': taskfeed forget leaves a user''s tasks to the app to delete'
 FROM taskfeed.bound_by_others() AS b
@@ -24,7 +24,7 @@ JOIN pg_roles AS r ON r.oid <> m.oid AND r.oid <> o.relowner AND pg_has_role(r.o
 WHERE o.oid = 'taskfeed.tasks'::regclass
   AND NOT r.rolsuper
   AND r.rolname <> current_user -- a server's
-  AND r.oid NOT IN (SELECT a.app FROM taskfeed.apps() AS a) -- those are told as hazards
+  AND r.oid NOT IN (SELECT a.app FROM taskfeed.apps() AS a) -- those are reported as hazards
 UNION ALL
 SELECT format('sessions of the role %I play a replica, by a setting of the role: what it changes of tasks is not captured', r.rolname)
 FROM pg_db_role_setting AS s
@@ -48,8 +48,8 @@ func inspectOthers(ctx context.Context, db *sql.DB) (found []Finding, err error)
 	return found, nil
 }
 
-// sqlLocked names who holds a table of ours so that nobody can even read it. It
-// asks for no lock itself.
+// sqlLocked finds sessions that hold a lock on a table of ours under which nobody can
+// read it. It takes no such lock itself.
 const sqlLocked = `
 SELECT format('table %s is locked', c.relname) || coalesce(
            format(' by the session %s of the role %I, which calls itself %I: end its transaction, or run SELECT pg_terminate_backend(%s)', l.pid, a.usename, a.application_name, l.pid),
@@ -64,7 +64,7 @@ WHERE l.locktype = 'relation'
 ORDER BY 1
 LIMIT 100`
 
-// inspectLocks takes the place of a look at the schema that waited too long.
+// inspectLocks is used when describing the schema took too long because of a lock.
 func inspectLocks(ctx context.Context, db *sql.DB) ([]Finding, error) {
 	lines, err := readLines(ctx, db, sqlLocked)
 	if err != nil {

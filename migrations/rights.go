@@ -11,24 +11,24 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// RoleError says that a role may not do what a server does with a schema that is
-// there already. Its text has the GRANT to run.
+// RoleError says that a role lacks the rights that a server needs in an existing
+// schema. Its text has the GRANT to run.
 type RoleError struct{ Role, Owner string }
 
 func (e *RoleError) Error() string {
 	return fmt.Sprintf("the schema taskfeed belongs to %[2]s, and %[1]s has not its rights: connect as %[2]s, or run GRANT %[2]s TO %[1]s", e.Role, e.Owner)
 }
 
-// GrantError says that something of Postgres itself, which every role may use
-// unless somebody has taken that away, may not be used by this one.
+// GrantError says that the role may not use functions or views of Postgres that every
+// role may use by default.
 type GrantError struct{ Grants []string }
 
 func (e *GrantError) Error() string {
 	return "the role may not use what Postgres lets every role use; run as an administrator of this database: " + strings.Join(e.Grants, "; ")
 }
 
-// Refused reports whether an error of this package says that a role lacks rights,
-// which does not pass by itself.
+// Refused reports whether an error of this package says that a role lacks rights.
+// Missing rights are not retried: waiting does not help.
 func Refused(err error) bool {
 	_, role := errors.AsType[*RoleError](err)
 	_, grant := errors.AsType[*GrantError](err)
@@ -47,9 +47,9 @@ LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'tasks'
 JOIN pg_roles AS o ON o.oid = coalesce(c.relowner, n.nspowner)
 WHERE n.nspname = 'taskfeed'`
 
-// sqlUsed are the functions and views of Postgres that the product calls by name
-// and that hardening guides take from PUBLIC; the store's tests hold the list to
-// what is called. Functions of one name are granted together.
+// sqlUsed returns the GRANTs that are missing on functions and views of Postgres which
+// the product uses by name and which hardening guides revoke from PUBLIC. A test of
+// store finds those that are missing here. Functions of one name are granted together.
 const sqlUsed = `
 SELECT format('GRANT EXECUTE ON FUNCTION pg_catalog.%s TO %I', p.oid::regprocedure, current_user)
 FROM pg_proc AS p
@@ -84,8 +84,8 @@ var (
 	}
 )
 
-// checkRole refuses a role that may not use what we use of Postgres, or not make
-// and drop partitions of the log.
+// checkRole refuses a role that may not use the functions and views of Postgres that we
+// need, or may not create and drop partitions of the log.
 func checkRole(ctx context.Context, db *sql.DB) error {
 	if err := checkGrants(ctx, db); err != nil {
 		return err
@@ -125,8 +125,8 @@ func checkGrants(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// denied makes an error of the look itself, which needs what may have been taken
-// away, a GrantError too.
+// denied returns a GrantError when the query for the rights itself failed because a
+// right is missing.
 func denied(ctx context.Context, db *sql.DB, err error) error {
 	const insufficientPrivilege = "42501"
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)

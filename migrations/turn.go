@@ -11,24 +11,25 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
-// One session at a time migrates a database: the one that has the advisory lock
-// of migrations, to its end. Anybody may take that lock, so whoever waits looks who
-// has it: another migration is waited for, and who is none is ended, or named.
+// One session at a time migrates a database: the one that holds the advisory lock of
+// migrations. Any session can take that lock, so a migration that waits looks who holds
+// it. It waits for another migration; a session that is no migration is ended, or named
+// in an error.
 
-// sqlMigrating makes the session known to those who wait. One whose process stands
-// still does not keep the lock for ever.
+// sqlMigrating shows other migrations that this session is one, and ends it when its
+// process is stopped for long.
 const sqlMigrating = `
 SET application_name = '` + locks.Migrating + `';
 SET idle_session_timeout = '10min'`
 
 const (
 	turnPause = 250 * time.Millisecond // between two tries
-	turnLook  = 2 * time.Second        // between two looks who has the lock
+	turnLook  = 2 * time.Second        // between two looks who holds the lock
 	turnLimit = 30 * time.Minute       // for other migrations
-	turnLooks = 3                      // before somebody who is none is an error
+	turnLooks = 3                      // before a session that is no migration and cannot be ended is an error
 )
 
-// awaitTurn takes the lock of migrations.
+// awaitTurn waits for the lock of migrations.
 func awaitTurn(ctx context.Context, db *sql.DB, tell func(string)) error {
 	const sqlTurn = "SELECT pg_try_advisory_lock(" + locks.Migration + ")"
 	began := time.Now()
@@ -50,17 +51,17 @@ func awaitTurn(ctx context.Context, db *sql.DB, tell func(string)) error {
 	}
 }
 
-// turn waits for whoever has the lock.
+// turn is a wait for the lock of migrations.
 type turn struct {
 	db     *sql.DB
 	tell   func(string)
 	looked time.Time
 	watch  locks.Watch
-	met    int // looks in a row that found an intruder
+	met    int // looks in a row that found a session that is no migration
 }
 
-// look tells who has the lock, now and then, and ends whoever is no migration. It
-// returns an error that names one it may not end.
+// look reports who holds the lock, at most every turnLook, and ends sessions that are
+// no migration. It returns an error that names a session it may not end.
 func (w *turn) look(ctx context.Context) error {
 	if time.Since(w.looked) < turnLook {
 		return nil
@@ -96,7 +97,7 @@ func (w *turn) end(ctx context.Context, pid int) (ended bool) {
 	return err == nil && ended
 }
 
-// holders returns who has or awaits the lock of migrations.
+// holders returns the sessions that hold or await the lock of migrations.
 func (w *turn) holders(ctx context.Context) (found []locks.Holder, err error) {
 	rows, err := w.db.QueryContext(ctx, locks.Query)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// The cursor outlives its transaction: the order is worked out once, at commit.
+// WITH HOLD: the cursor outlives its transaction, and the changes are sorted once, at
+// commit.
 const sqlDeclareBacklog = `
 DECLARE backlog NO SCROLL CURSOR WITH HOLD FOR
     SELECT ctid, id, ` + sqlChangeSize + ` AS size, source IS NOT NULL AS fact` + sqlUnseen + `
@@ -22,8 +23,8 @@ DECLARE backlog NO SCROLL CURSOR WITH HOLD FOR
 
 const sqlFetchBacklog = `FETCH FORWARD %d FROM backlog`
 
-// It also says whether these were the changes that were asked for: a rewrite of
-// the table (VACUUM FULL) after the cursor was made moves rows to other places.
+// It also returns whether these are the changes that the cursor named: a rewrite of the
+// table (VACUUM FULL) after the cursor was made moves rows to other places.
 const sqlMoveBacklog = `
 WITH moved AS (
     DELETE FROM taskfeed.changes
@@ -43,12 +44,13 @@ type backlogPage struct {
 	facts  []bool
 }
 
-// MoveBacklog moves what is visible now in large pages and calls appended after
-// each; it hands on no events, they are in the log. It puts the ids in order
-// once, where repeated moves would sort the rest each time, so its time grows
-// with the backlog and no faster. All of a backlog precedes, in cause, whatever
-// becomes visible meanwhile. After an error the pages appended so far stay. Only
-// the leader may call it; appended may use the session to read.
+// MoveBacklog moves the changes that are visible now, in large pages, and calls
+// appended after each page. It returns no events: they are in the log. It sorts the
+// changes once, whereas repeated moves would sort the rest each time, so its time is
+// linear in the size of the backlog. What becomes visible meanwhile depends on the
+// backlog and never the other way round, so it may come later. After an error the pages
+// that were appended stay. Only the leader may call it; appended may use the session to
+// read.
 func (s *Session) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) error) error {
 	before, err := s.declareBacklog(ctx)
 	if err != nil {
@@ -78,14 +80,14 @@ func (s *Session) MoveBacklog(ctx context.Context, appended func(taskfeed.Moved)
 	return s.do(ctx, "close backlog", "CLOSE backlog")
 }
 
-// Where temp_file_limit leaves no room on disk to put a large backlog in order, so
-// many changes are, in memory.
+// backlogInMemory is how many changes are sorted at once, in memory, when
+// temp_file_limit leaves no room on disk to sort a large backlog.
 const backlogInMemory = 5000
 
 const sqlOrderInMemory = `SET work_mem = '32MB'`
 
-// declareBacklog puts in order what is visible and not yet seen, or the beginning
-// of it. It returns a snapshot from before that.
+// declareBacklog sorts the changes that are visible and not yet seen, or the first of
+// them. It returns a snapshot from before that.
 func (s *Session) declareBacklog(ctx context.Context) (before string, err error) {
 	const configurationLimitExceeded = "53400"
 	before, err = s.orderBacklog(ctx)
@@ -103,7 +105,7 @@ func (s *Session) declareBacklog(ctx context.Context) (before string, err error)
 func (s *Session) orderBacklog(ctx context.Context) (before string, err error) {
 	err = s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // what an error left behind
+			if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil { // a cursor that an error left open
 				return err
 			}
 			if err := tx.QueryRow(ctx, `SELECT `+sqlSnapshot).Scan(&before); err != nil {
@@ -126,7 +128,7 @@ func (s *Session) fetchBacklog(ctx context.Context) (backlogPage, error) {
 	var id int64
 	var size int
 	var fact bool
-	rows, _ := s.conn.Query(ctx, fmt.Sprintf(sqlFetchBacklog, s.pages.backlog), pgx.QueryExecModeExec) // rows tell of errors too
+	rows, _ := s.conn.Query(ctx, fmt.Sprintf(sqlFetchBacklog, s.pages.backlog), pgx.QueryExecModeExec) // the rows report the error too
 	_, err := pgx.ForEachRow(rows, []any{&place, &id, &size, &fact}, func() error {
 		p.places, p.ids, p.sizes, p.facts = append(p.places, place), append(p.ids, id), append(p.sizes, size), append(p.facts, fact)
 		return nil
@@ -147,8 +149,8 @@ func (s *Session) moveCut(ctx context.Context, p *backlogPage) (taskfeed.Moved, 
 	return s.movePage(ctx, p.cut(n, s.pages.backlogBytes))
 }
 
-// cut takes the first changes off the page, at most so many, as many as fit in
-// maxBytes and one at least.
+// cut takes the first changes off the page: at most so many, and no more than fit in
+// maxBytes, but at least one.
 func (p *backlogPage) cut(most, maxBytes int) backlogPage {
 	n, bytes := 1, p.sizes[0]
 	for n < len(p.sizes) && n < most && bytes+p.sizes[n] <= maxBytes {
@@ -160,7 +162,7 @@ func (p *backlogPage) cut(most, maxBytes int) backlogPage {
 	return first
 }
 
-// movePage moves exactly the changes of a page, or nothing.
+// movePage moves exactly the changes of a page, or none.
 func (s *Session) movePage(ctx context.Context, p backlogPage) (m taskfeed.Moved, err error) {
 	err = s.patiently(ctx, s.timeout, func(ctx context.Context) error {
 		return pgx.BeginFunc(ctx, s.conn, func(tx pgx.Tx) error {

@@ -15,13 +15,13 @@ const (
 	keepCommands = 100_000
 )
 
-// Whoever adds a command holds the table to the end of the transaction, so ids
-// become visible in their order, and who has seen one has seen all before it.
+// A transaction that adds a command locks the table to its end, so commands become
+// visible in the order of their ids: a reader that has seen one has seen all before it.
 const sqlAlone = `
 LOCK TABLE taskfeed.commands IN SHARE ROW EXCLUSIVE MODE`
 
-// Of those to forget the index has many more under an old snapshot, which keeps
-// them: it is read only where commands were not yet forgotten.
+// Under an old snapshot the index keeps many entries of deleted commands. So the DELETE
+// reads it only where commands have not been deleted yet.
 const sqlAddCommand = `
 WITH added AS (
     INSERT INTO taskfeed.commands (kind, argument)
@@ -32,9 +32,9 @@ DELETE FROM taskfeed.commands
 WHERE id > (SELECT id FROM added) - @keep::bigint - 100
   AND id <= (SELECT id FROM added) - @keep::bigint`
 
-// Command asks something of every server of this database, once. Servers that
-// look within an hour see it. It returns CodeBadRequest for an unknown kind and
-// for an argument that is not 1 to 255 bytes long.
+// Command asks every server of this database to do something once. Servers that look
+// within an hour see it. It returns CodeBadRequest for an unknown kind and for an
+// argument that is not 1 to 255 bytes long.
 func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument string) error {
 	if kind != taskfeed.CommandDisconnectUser && kind != taskfeed.CommandDisconnectConnection {
 		return pg.Refuse("kind", fmt.Sprintf("must be %s or %s", taskfeed.CommandDisconnectUser, taskfeed.CommandDisconnectConnection))
@@ -59,8 +59,8 @@ func (s *Store) Command(ctx context.Context, kind taskfeed.CommandKind, argument
 	return pg.Wrap("add a command", err)
 }
 
-// After a restore or a failover that lost the last commands, ids that were seen
-// come again: who is ahead of the sequence begins anew.
+// After a restore or a failover that lost the last commands, ids are used again: a
+// reader that is ahead of the sequence starts over.
 const sqlCommandsAfter = `
 SELECT id, kind, argument, created_at
 FROM taskfeed.commands
@@ -69,16 +69,16 @@ WHERE id > (SELECT greatest(last_value - @keep::bigint, CASE WHEN is_called AND 
 ORDER BY id
 LIMIT @limit`
 
-// CommandsAfter returns at most 1,000 commands that were added after the one with
-// this id, in the order of their ids; call it again with the last one's. It
-// returns commands that were seen before only when the database has lost some, and
-// none that is more than an hour old.
+// CommandsAfter returns at most 1,000 commands that were added after the one with this
+// id, in the order of their ids. To read on, call it with the last id. It returns a
+// command again only when the database has lost commands, and none that is more than an
+// hour old.
 func (s *Store) CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error) {
 	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()
 	var commands []taskfeed.Command
 	err := s.checks.Do(ctx, func(db pg.Conn) (err error) {
-		rows, _ := db.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands, "keep": keepCommands}) // rows tell of errors too
+		rows, _ := db.Query(ctx, sqlCommandsAfter, pgx.NamedArgs{"after": id, "limit": maxCommands, "keep": keepCommands}) // the rows report the error too
 		commands, err = pgx.CollectRows(rows, pgx.RowToStructByPos[taskfeed.Command])
 		return err
 	})
@@ -89,8 +89,8 @@ const sqlLastCommand = `
 SELECT coalesce(max(id), 0)
 FROM taskfeed.commands`
 
-// LastCommand returns the id of the last command, from which a server that
-// starts goes on; 0 when there is none.
+// LastCommand returns the id of the last command, after which a server that starts
+// reads on; 0 when there is none.
 func (s *Store) LastCommand(ctx context.Context) (id int64, err error) {
 	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()

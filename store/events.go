@@ -12,9 +12,9 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
 
-// maxPageBytes bounds the data of one page of events, by the measure of
-// eventlog.DataSize; a page holds one event at least. It is small enough for a slow
-// line: the page must arrive within the time of one statement.
+// maxPageBytes bounds the data of one page of events, as eventlog.DataSize measures it;
+// a page holds at least one event. It is small enough for a slow connection: the page
+// must arrive within the time of one statement.
 const maxPageBytes = 512 << 10
 
 // pageStatement returns the statement of one page of a feed. It ends the page before
@@ -66,7 +66,7 @@ func walksOf(f taskfeed.Filter, columns, limit string, conditions ...string) str
 func narrowed(f taskfeed.Filter) bool { return len(f.Types) > 0 }
 
 func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
-	types := make([]string, 0, len(f.Types)) // a type that pgx knows without asking the database
+	types := make([]string, 0, len(f.Types)) // text[] is a type that pgx knows without asking the database
 	for _, t := range f.Types {
 		types = append(types, string(t))
 	}
@@ -78,12 +78,12 @@ const sqlExpiredThrough = `
 SELECT expired_through
 FROM taskfeed.log_state`
 
-// After returns at most limit events that match f after the cursor, oldest
-// first, and whether there may be more: then no other event up to through matches.
-// A page may end early when its data is large, or when a narrow filter has passed
-// many events that it does not want; it may be empty then. It returns CodeGone
-// when events after the cursor, of this filter or not, have been dropped by
-// retention; a cursor of 0 asks for what there is and is never gone.
+// After returns at most limit events that match f after the cursor, oldest first, and
+// whether there may be more. If so, no other event up to through matches. A page may
+// end early when its data is large, or when a filter by type has passed many events;
+// then it may be empty. It returns CodeGone when retention has dropped events after the
+// cursor, whether they match or not. A cursor of 0 asks for all events that are kept
+// and is never gone.
 func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	ctx, cancel := s.feeds.Bound(ctx)
 	defer cancel()
@@ -110,7 +110,8 @@ func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after ta
 	candidates := 0
 	args := pageArgs(f, after, limit)
 	if narrowed(f) {
-		// In a statement before: events that come meanwhile have greater ids.
+		// Measured in an earlier statement: events that come in between have greater
+		// ids.
 		if reach, err = feedReach(ctx, db, f, args); err != nil {
 			return nil, 0, false, pg.Wrap(fmt.Sprintf("measure events after %s", after), err)
 		}
@@ -126,7 +127,7 @@ func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after ta
 		})
 		return err
 	})
-	// Read after the events, so that a drop in between is noticed.
+	// Read after the events, so that a partition dropped in between is noticed.
 	batch.Queue(sqlExpiredThrough).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&expired)
 	})
@@ -155,16 +156,16 @@ const sqlHead = `
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END
 FROM taskfeed.event_id`
 
-// Head returns a cursor that no event in the log exceeds. Events up to it may
-// still be uncommitted.
+// Head returns a cursor that no event in the log exceeds. Events up to it may not be
+// committed yet.
 func (s *Store) Head(ctx context.Context) (taskfeed.Cursor, error) {
 	return s.readCursor(ctx, "read head of log", func(ctx context.Context, db pg.Querier) (c taskfeed.Cursor, err error) {
 		return c, db.QueryRow(ctx, sqlHead).Scan(&c)
 	})
 }
 
-// LastID returns the id of the last committed event, dropped by retention or
-// not, and 0 before the first one. Every event up to it that is kept can be read.
+// LastID returns the id of the last committed event, even if retention has dropped it,
+// and 0 before the first event. Every event up to it that is kept can be read.
 func (s *Store) LastID(ctx context.Context) (taskfeed.Cursor, error) {
 	return s.readCursor(ctx, "read last event", eventlog.LastID)
 }

@@ -16,27 +16,27 @@ const maxDepth = 100_000
 // tasks, the others capture inserts, updates and deletes.
 const captureTriggers = 4
 
-// Figures are what metrics and health tell about the database.
+// Figures are what metrics and health report about the database.
 type Figures struct {
 	// BufferDepth is how many changes wait to be moved into the log; 100,000 means
 	// that many or more.
 	BufferDepth int
 
-	// OldestWriter is the age of the oldest transaction of this database that has
-	// written something and is not over, prepared ones among them; 0 when there is
-	// none. Such a transaction delays only what it wrote itself. The role must be
-	// granted pg_read_all_stats to see transactions of other roles.
+	// OldestWriter is the age of the oldest open transaction of this database that has
+	// written something, including prepared ones; 0 when there is none. Such a
+	// transaction delays only its own changes. The role needs pg_read_all_stats to see
+	// transactions of other roles.
 	OldestWriter time.Duration
 
 	// QueueUsage is how much of the cluster's NOTIFY queue is in use, from 0 to 1.
-	// At 1 every NOTIFY fails; a session that listens and stays in a transaction
-	// makes it grow.
+	// At 1 every NOTIFY fails. It grows while a session that listens stays in a
+	// transaction.
 	QueueUsage float64
 }
 
-// The count begins where the last complete look did that is written down, and with
-// the newest: so it passes over few of the changes that were moved and that an old
-// snapshot keeps.
+// The count starts at the snapshot of the last look that is stored, and with the newest
+// changes: so it passes over few changes that were moved and that an old snapshot
+// keeps.
 const sqlFigures = `
 WITH last AS MATERIALIZED (
     SELECT coalesce((
@@ -71,8 +71,8 @@ SELECT
            WHERE database = current_database()) AS writers),
     pg_notification_queue_usage()`
 
-// Replication roles fire no ordinary triggers. A session that plays one is not seen
-// here; where all do by a setting, that is a hazard.
+// A session that plays a replica fires no ordinary triggers. This does not see such
+// sessions; a setting that makes all sessions replicas is a hazard.
 const sqlCapturing = `
 SELECT (SELECT count(*)
      FROM pg_trigger AS t
@@ -103,8 +103,8 @@ func (s *Store) Figures(ctx context.Context) (Figures, error) {
 	return f, nil
 }
 
-// Capturing reports whether all triggers are enabled that make changes of tasks
-// known. It reads the catalog alone.
+// Capturing reports whether all triggers that capture changes of tasks are enabled. It
+// reads the catalog only.
 func (s *Store) Capturing(ctx context.Context) (yes bool, err error) {
 	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()

@@ -8,18 +8,18 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// Forgotten is how much was erased of a user.
+// Forgotten counts the rows of a user that were erased.
 type Forgotten struct{ Tasks, Events, Changes, Commands int64 }
 
-// Total is how many rows that were.
+// Total is the sum of the counts.
 func (f Forgotten) Total() int64 { return f.Tasks + f.Events + f.Changes + f.Commands }
 
 const sqlForget = `
 SELECT tasks, events, changes, commands
 FROM taskfeed.forget(@user_id, @at_most)`
 
-// Forget erases at most so many tasks and so many events of a user, and what else
-// names the user; call it until it erases nothing. The log has no event of it.
+// Forget erases at most so many tasks and so many events of a user, and all other rows
+// that name the user. Call it until it erases nothing. It makes no events.
 func (s *Store) Forget(ctx context.Context, userID string, atMost int) (f Forgotten, err error) {
 	if userID == "" {
 		return f, pg.Refuse("user_id", "must not be empty")

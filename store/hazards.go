@@ -9,14 +9,14 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// Hazard is something that somebody has set up around our tables and that stops
-// or falsifies what we do with them, or opens them to others.
+// Hazard is something that was set up around our tables and that blocks or falsifies
+// what we do with them, or opens them to others.
 type Hazard struct {
 	Kind HazardKind
 	Says string // what it is, and what to run
 }
 
-// HazardKind says which of a server's duties suffers.
+// HazardKind says which of a server's duties is affected.
 type HazardKind string
 
 // Kinds of hazards.
@@ -34,11 +34,10 @@ const (
 // HazardKinds are all there are.
 var HazardKinds = []HazardKind{HazardPublication, HazardRowSecurity, HazardRights, HazardCapture}
 
-// sqlPublications finds tables whose rows Postgres will not let anybody change.
-// What is published needs something to name a row by: a key, or all columns. A
-// column list must have all of that, a row filter may look at nothing else.
-// prqual and prattrs came with PostgreSQL 15. The log's partitions are published
-// with the log.
+// sqlPublications finds tables whose rows Postgres lets nobody change. A published
+// table needs a replica identity: a key, or all columns. A column list must contain all
+// of it, and a row filter may read nothing else. prqual and prattrs came with
+// PostgreSQL 15. The log's partitions are published with the log.
 const sqlPublications = `
 WITH tables AS (
     SELECT c.oid, c.relname, c.relkind, c.relreplident,

@@ -1,8 +1,8 @@
 package store
 
-// sqlRights finds rights that no app needs; what belongs to another role than the
-// tasks do; and triggers that hand other tables' rows to our functions, made while
-// those were open.
+// sqlRights finds rights that no app needs, objects that do not belong to the owner of
+// the tasks, and triggers of other tables that call our functions, which were made
+// while everybody could call those.
 const sqlRights = `
 WITH owner AS (
     SELECT relowner AS oid
@@ -30,9 +30,9 @@ WHERE p.pronamespace = 'taskfeed'::regnamespace
   AND t.tgrelid <> 'taskfeed.tasks'::regclass
 LIMIT 100`
 
-// sqlApps finds what an app's role can do beyond its grants, by what it is or by
-// what it is a member of, and roles of apps that are gone. Who may make roles could
-// make itself a member of any until PostgreSQL 16.
+// sqlApps finds what an app's role can do beyond its grants, by its attributes or its
+// memberships, and roles of apps that no longer exist. Before PostgreSQL 16 a role with
+// CREATEROLE could make itself a member of any other.
 const sqlApps = `
 WITH owner AS (
     SELECT relowner AS oid
@@ -78,9 +78,9 @@ WHERE NOT EXISTS (
 ORDER BY 1
 LIMIT 100`
 
-// sqlBound finds foreign keys that refer to our tables and that nobody allowed. The
-// owner of such a table has code of its own run with the rights of whoever deletes
-// what it refers to.
+// sqlBound finds foreign keys that refer to our tables without having been allowed. The
+// owner of such a table can run code with the rights of whoever deletes the rows that
+// it refers to.
 const sqlBound = `
 SELECT format('the foreign key %I of table %s lets the role %s run code with the rights of whoever deletes rows of %s: run ALTER TABLE %s DROP CONSTRAINT %I',
            c.conname, c.conrelid::regclass, t.relowner::regrole, c.confrelid::regclass, c.conrelid::regclass, c.conname)

@@ -11,10 +11,9 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// CheckLocks looks who has the locks by which servers agree. It reports whether a
-// server leads, and the sessions that are no server's and that two looks have
-// found; it ends those that it may end. It reads all locks of the cluster: call it
-// now and then.
+// CheckLocks looks who holds the advisory locks of servers. It reports whether a server
+// leads, and the sessions of others that two looks in a row have found; it ends those
+// that it may end. It reads all locks of the cluster: call it from time to time.
 func (s *Session) CheckLocks(ctx context.Context) (led bool, found []locks.Found, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -29,8 +28,8 @@ func (s *Session) CheckLocks(ctx context.Context) (led bool, found []locks.Found
 	return locks.Led(all) || s.leads, found, nil
 }
 
-// end ends an intruder's session. That it may not is no error: then an operator
-// must.
+// end ends an intruder's session. If it may not, that is no error: an operator must do
+// it.
 func (s *Session) end(ctx context.Context, f locks.Found) {
 	if f.PID == 0 {
 		return
@@ -44,15 +43,15 @@ func (s *Session) end(ctx context.Context, f locks.Found) {
 func holders(ctx context.Context, db interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }) ([]locks.Holder, error) {
-	rows, _ := db.Query(ctx, locks.Query) // rows tell of errors too
+	rows, _ := db.Query(ctx, locks.Query) // the rows report the error too
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (h locks.Holder, err error) {
 		err = row.Scan(h.Targets()...)
 		return h.Named(), err
 	})
 }
 
-// Intruders looks twice, a second apart, who has or awaits a lock of servers and
-// is none, and ends nobody.
+// Intruders looks twice, a second apart, which sessions have or await a lock of servers
+// without being one. It ends none.
 func (s *Store) Intruders(ctx context.Context) ([]locks.Found, error) {
 	ctx, cancel := s.checks.Bound(ctx)
 	defer cancel()

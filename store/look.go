@@ -10,13 +10,13 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// A look reads what is new since the last complete one, so it does not read what
-// an old snapshot keeps from being cleaned away: millions of dead changes,
-// perhaps. For the first look of the next leader to be as small, the snapshot is
-// written down now and then. It says that the changes visible in it have been
-// moved, which stays true: an old one costs time and nothing else.
+// A look reads the changes that are new since the last complete look. So it does not
+// read the dead changes that an old snapshot keeps, which may be millions. The leader
+// stores the snapshot of its last complete look from time to time, so that the first
+// look of the next leader is as small. A stored snapshot says that all changes visible
+// in it have been moved. That stays true: an old snapshot costs time only.
 
-// note is what was written down last, by whichever leader.
+// note is the snapshot that was stored last, by any leader.
 type note struct {
 	id     int64  // of the row
 	seen   string // snapshot
@@ -26,12 +26,12 @@ type note struct {
 }
 
 const (
-	noteEvery = time.Second // so a first look reads over what was moved in that time
-	noteMoved = 10_000      // or over so much
+	noteEvery = time.Second // so a first look rereads what was moved in that time
+	noteMoved = 10_000      // changes, after which it is stored sooner
 )
 
-// looked notes that a look moved so many changes, and either left some behind or
-// none that its snapshot shows.
+// looked records that a look moved so many changes, and whether it left any that its
+// snapshot shows.
 func (s *Session) looked(snapshot string, moved int, left bool) {
 	s.noted.moved += moved
 	if !left {
@@ -39,8 +39,8 @@ func (s *Session) looked(snapshot string, moved int, left bool) {
 	}
 }
 
-// prepareLook does what is due before a look. Only an error that ends the session
-// keeps the look from taking place.
+// prepareLook stores the snapshot and searches, if that is due. Its errors do not
+// prevent the look, unless they end the session.
 func (s *Session) prepareLook(ctx context.Context) error {
 	err := errors.Join(s.writeNote(ctx), s.searchOn(ctx))
 	if err != nil && s.Alive() && ctx.Err() == nil {
@@ -57,12 +57,12 @@ func (n *note) due(seen string) bool {
 	return n.moved >= noteMoved || n.moved > 0 && time.Since(n.at) >= noteEvery
 }
 
-// The commit need not wait for the disk: should the row get lost, an earlier one
-// is as true.
+// The commit need not wait for the disk: if the row is lost, an earlier one serves as
+// well.
 const sqlWriteNote = `
 WITH gone AS (
     DELETE FROM taskfeed.looks
-    WHERE id > @last - 8 -- now and then there is one whose answer got lost
+    WHERE id > @last - 8 -- there may be rows whose answer was lost
       AND id <= @last
 )
 INSERT INTO taskfeed.looks (snapshot, system_identifier, changes_oid)
@@ -77,7 +77,7 @@ func (s *Session) writeNote(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	n.at = time.Now() // after an error too, or it would be tried at each look
+	n.at = time.Now() // after an error too: otherwise every look would try again
 	args := pgx.NamedArgs{"last": n.id, "seen": s.seen, "system": n.system}
 	if err := s.conn.QueryRow(ctx, sqlWriteNote, args).Scan(&n.id); err != nil {
 		return pg.Wrap("write down the last look", err)
@@ -86,12 +86,12 @@ func (s *Session) writeNote(ctx context.Context) error {
 	return nil
 }
 
-// A snapshot names transactions by number, so it means something only in the
-// cluster that it was taken in and in whatever that became: a standby that was
-// promoted, a backup of its files. These keep the system identifier, the oid of
-// the table and all numbers up to the snapshot's, whatever their timeline. A dump
-// that was loaded, here or elsewhere, has another oid or another identifier, and
-// its numbers are not those of the transactions that will write here.
+// A snapshot names transactions by number. So it is valid only in the cluster in which
+// it was taken and in its copies: a standby that was promoted, a backup of its files.
+// These keep the system identifier, the oid of the table and all transaction numbers up
+// to those of the snapshot, on any timeline. A dump that was loaded has another oid or
+// another identifier, and its numbers are not those of the transactions that write
+// there.
 const sqlLookHolds = `
     changes_oid = 'taskfeed.changes'::regclass
     AND pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
@@ -103,8 +103,8 @@ FROM taskfeed.looks
 ORDER BY id DESC
 LIMIT 1`
 
-// recallLook has looks go on where those of the last leader ended. Where that is
-// not known the next look reads the whole table.
+// recallLook makes looks continue where those of the last leader ended. If that is
+// unknown, the next look reads the whole table.
 func (s *Session) recallLook(ctx context.Context, tx pgx.Tx, system int64) error {
 	s.seen, s.noted, s.search = seenNothing, note{system: system}, search{due: time.Now().Add(searchEvery)}
 	err := tx.QueryRow(ctx, sqlRecallLook, pgx.NamedArgs{"system": system, "nothing": seenNothing}).Scan(&s.noted.id, &s.seen)

@@ -23,14 +23,14 @@ func TestModesOfStatements(t *testing.T) {
 		t.Run(parameters, func(t *testing.T) {
 			t.Parallel()
 			url := pgtest.New(t)
-			said := url + parameters
-			f := &fixture{url: url, store: openStore(t, store.Config{URL: said}), app: pgtest.Connect(t, url)}
+			withMode := url + parameters
+			f := &fixture{url: url, store: openStore(t, store.Config{URL: withMode}), app: pgtest.Connect(t, url)}
 			f.session = openSession(t, f.store)
 			wantSame(t, parameters, newWorld(t, f).run(t, parameters), want)
-			if found, err := migrations.Inspect(t.Context(), said); err != nil || len(found) > 0 {
+			if found, err := migrations.Inspect(t.Context(), withMode); err != nil || len(found) > 0 {
 				t.Errorf("doctor: got %v, error %v, want no findings", found, err)
 			}
-			if err := migrations.Up(t.Context(), said); err != nil {
+			if err := migrations.Up(t.Context(), withMode); err != nil {
 				t.Errorf("migrate: %v", err)
 			}
 		})

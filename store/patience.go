@@ -10,17 +10,15 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// A statement that takes long and a connection that is dead look alike from here.
-// So the time that a statement has is not for its work but for a sign of life:
-// another connection asks now and then whether the database works at it. Else a
-// backlog that cannot be put in order within the time would never be moved, by no
-// leader.
+// A statement that takes long and a connection that is dead look the same from here. So
+// the time limit is not for the work of a statement but for a sign of life: another
+// connection asks every second whether the database works on it. With a plain limit, a
+// backlog that cannot be sorted within the time would never be moved by any leader.
 //
-// Such signs are weak: a backend that was stopped in the middle of its work looks
-// like one that works. So they buy a few times the limit and no more. After a
-// statement that took all of that the next session of this server takes on half as
-// much at once: what a loaded database works at is done in the end, and a frozen one
-// is given up soon.
+// These signs are weak: a backend that was stopped in the middle of its work looks as
+// if it worked. So they extend the limit only a few times. After a statement that used
+// all of that time, the next session of this server takes half as much at once. So a
+// loaded database finishes in the end, and a frozen one is given up soon.
 
 const (
 	signEvery   = time.Second
@@ -33,28 +31,29 @@ var (
 	errTooLong = fmt.Errorf("the database works at it for too long, or was stopped: %w", context.DeadlineExceeded)
 )
 
-// A backend that waits for a client, for a lock or for a standby does no work.
+// A backend that waits for a client, for a lock or for a standby does not work.
 const sqlWorks = `
 SELECT state = 'active' AND (wait_event_type IS NULL OR wait_event_type IN ('IO', 'LWLock', 'BufferPin'))
 FROM pg_stat_activity
 WHERE pid = @pid`
 
-// Watch has worked called about once a second while the session's statement takes
-// long and the database works at it, from another goroutine.
+// Watch sets a function that is called about once a second while a statement of the
+// session takes long and the database works on it. It is called from another goroutine.
 func (s *Session) Watch(worked func()) { s.worked = worked }
 
-// patiently does work whose context ends when there was no sign of life for the
-// limit, or too many for too long. Work may be called again: see [pg.WithFreshPlans].
+// patiently calls work with a context that ends when there was no sign of life for the
+// limit, or after maxPatience times the limit. Work may be called again: see
+// [pg.WithFreshPlans].
 func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan struct{})
-	vigil := time.AfterFunc(min(signEvery, limit), func() {
+	watch := time.AfterFunc(min(signEvery, limit), func() {
 		defer close(ended)
-		s.keepVigil(ctx, limit, cancel)
+		s.watchWork(ctx, limit, cancel)
 	})
 	err := pg.WithFreshPlans(ctx, s.conn, func() error { return work(ctx) })
-	if !vigil.Stop() {
+	if !watch.Stop() {
 		cancel(nil)
 		<-ended
 	}
@@ -70,9 +69,9 @@ func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(
 	return err
 }
 
-// keepVigil gives up when there was no sign of life for the limit, or when the work
-// took too long, and returns then or when ctx is done.
-func (s *Session) keepVigil(ctx context.Context, limit time.Duration, giveUp context.CancelCauseFunc) {
+// watchWork calls giveUp when there was no sign of life for the limit, or when the work
+// took too long. It returns then or when ctx is done.
+func (s *Session) watchWork(ctx context.Context, limit time.Duration, giveUp context.CancelCauseFunc) {
 	began := time.Now().Add(-signEvery)
 	tick := time.NewTicker(signEvery)
 	defer tick.Stop()
@@ -97,7 +96,7 @@ func (s *Session) keepVigil(ctx context.Context, limit time.Duration, giveUp con
 	}
 }
 
-// works reports whether the database works at the session's statement.
+// works reports whether the database works on the session's statement.
 func (s *Session) works(ctx context.Context) (working bool) {
 	ctx, cancel := context.WithTimeout(ctx, signEvery)
 	defer cancel()

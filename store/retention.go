@@ -19,15 +19,15 @@ import (
 // holds the ids from k*partitionWidth up to the next one's first.
 const partitionWidth = 10_000_000
 
-// rotations is how many partitions a log of low rate is cut into over its
-// retention, so that at most one part in so many is kept too long.
+// rotations is into how many partitions a log with few events is cut over its retention
+// time, so that at most one part in so many is kept longer than asked for.
 const rotations = 30
 
-// Maintain makes partitions ahead of the head, starts a new one when the present
-// one has covered its share of the retention time, and drops those whose newest
-// event is older than retention; 0 or less keeps everything. Only the leader may
-// call it, between moves. A lock that is not free soon is an error and waits for
-// the next call, so readers queue behind us for 0.1 s at most.
+// Maintain makes partitions ahead of the head, starts a new one when the current one
+// has covered its share of the retention time, and drops those whose newest event is
+// older than retention; 0 or less keeps everything. Only the leader may call it,
+// between moves. It waits 0.1 s for a lock, so readers queue behind it no longer; then
+// it returns an error, and the next call tries again.
 func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
 	return s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
 		return s.maintain(ctx, retention)
@@ -76,8 +76,8 @@ func (s *Session) partitions(ctx context.Context) ([]int64, error) {
 	return ks, pg.Wrap("list partitions", err)
 }
 
-// Events that came before their partition was made wait in the default one; they
-// move over in the same transaction, or ATTACH would refuse.
+// Events whose partition was not made in time are in the default partition. They move
+// to the new one in the same transaction: otherwise ATTACH would fail.
 const sqlMakePartition = `
 SET LOCAL lock_timeout = '100ms';
 CREATE TABLE taskfeed.events_{k} (LIKE taskfeed.events INCLUDING ALL);
@@ -94,10 +94,10 @@ FROM early;
 ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM ({from}) TO ({to});
 SELECT taskfeed.restrict_rights('table events_{k}')`
 
-// Events wait in the default partition for as long as theirs could not be made,
-// be the head in another one by now. There are none where there is a partition or
-// was one, but perhaps many dead ones, which an old snapshot keeps: those are not
-// to be read.
+// Events stay in the default partition until theirs can be made, even when the head is
+// in a later one by then. The statement looks only at ids that have no partition and
+// never had one: elsewhere there are no such events, but perhaps many dead rows that an
+// old snapshot keeps.
 const sqlFirstWaiting = `
 SELECT id / @width
 FROM taskfeed.events_default
@@ -123,8 +123,9 @@ func (s *Session) makeAhead(ctx context.Context, partitions []int64, current int
 	return nil
 }
 
-// firstWaiting returns the first partition that events wait for, or the current
-// one. It looks into the gaps between the partitions and beyond the last.
+// firstWaiting returns the first partition that is missing for events in the default
+// one, or the current partition. It looks into the gaps between the partitions and
+// beyond the last.
 func (s *Session) firstWaiting(ctx context.Context, partitions []int64, current int64) (int64, error) {
 	from := int64(0)
 	for _, next := range append(slices.Clone(partitions), current+1) {
@@ -169,8 +170,8 @@ func (s *Session) edge(ctx context.Context, statement string, k int64, age time.
 	return id, old, pg.Wrap("read age of partition", err)
 }
 
-// The id of the last event dropped is remembered in the same transaction: a
-// cursor before it has a hole after it.
+// The same transaction stores the id of the last event that was dropped: a cursor
+// before that id has missed events.
 const sqlDropPartition = `
 SET LOCAL lock_timeout = '100ms';
 DROP TABLE taskfeed.events_{k};
@@ -184,7 +185,7 @@ func (s *Session) dropExpired(ctx context.Context, partitions []int64, current i
 		}
 		last, old, err := s.edge(ctx, sqlNewest, k, retention)
 		if err != nil || (last > 0 && !old) {
-			return err // what follows is younger
+			return err // the partitions after it are younger
 		}
 		statement := strings.ReplaceAll(sqlDropPartition, "{last}", last.String())
 		if err := s.alter(ctx, fmt.Sprintf("drop partition %d", k), statement, k); err != nil {
@@ -217,7 +218,7 @@ func (s *Session) alter(ctx context.Context, doing, script string, k int64) erro
 		"{from}", fmt.Sprint(k*partitionWidth), "{to}", fmt.Sprint((k+1)*partitionWidth)).Replace(script)
 	err := s.exec(ctx, "BEGIN;"+script+";COMMIT")
 	if err != nil && s.Alive() {
-		_ = s.exec(ctx, "ROLLBACK") // the script's error says it all
+		_ = s.exec(ctx, "ROLLBACK") // the error of the script is the cause
 	}
 	return pg.Wrap(doing, err)
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// Looks read what is new by their reasoning. Should it be wrong somewhere, or
-// somebody have loaded changes by hand, a change would lie there for good. So the
-// sequencer also searches the table, a few blocks at a time, for what looks pass
-// over. What is dead in it makes a round take longer, and no look.
+// Looks rely on snapshots to find what is new. If that had a flaw, or if somebody had
+// loaded changes by hand, a change would stay in the table for ever. So the sequencer
+// also searches the whole table, a few blocks at a time, for changes that looks missed.
+// Dead rows make a round of the search longer, and no look.
 
-// search is how far the present round has come.
+// search is how far the current round has come.
 type search struct {
 	block int64 // the next one to read
 	due   time.Time
@@ -27,8 +27,8 @@ const (
 	searchShare  = 100 // a statement at most every so many times as long as one took
 )
 
-// What is visible in a snapshot that was looked at completely, and is here all
-// the same, was passed over.
+// A change that is visible in the snapshot of a complete look, and still here, was
+// missed.
 const sqlSearch = `
 SELECT EXISTS (
         SELECT
@@ -38,8 +38,8 @@ SELECT EXISTS (
           AND pg_visible_in_snapshot(xid, @seen::text::pg_snapshot)),
     pg_relation_size('taskfeed.changes') / current_setting('block_size')::bigint`
 
-// searchOn searches the next blocks when that is due. When it finds something the
-// next look reads the whole table.
+// searchOn searches the next blocks when that is due. If it finds a change, the next
+// look reads the whole table.
 func (s *Session) searchOn(ctx context.Context) error {
 	began := time.Now()
 	if s.seen == seenNothing || began.Before(s.search.due) {
@@ -69,7 +69,7 @@ func (s *Session) searchOn(ctx context.Context) error {
 	return nil
 }
 
-// firstOf is before the first row of a block.
+// firstOf is the place before the first row of a block.
 func firstOf(block int64) pgtype.TID {
 	return pgtype.TID{BlockNumber: uint32(min(block, 1<<32-2)), Valid: true}
 }

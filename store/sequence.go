@@ -11,17 +11,17 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// pages bounds how much one statement of the sequencer takes. Bytes are a rough
-// measure (sqlChangeSize); a page holds one change at least.
+// pages bounds how much one statement of the sequencer takes. Bytes are estimates
+// (sqlChangeSize); a page holds at least one change.
 type pages struct {
 	look         int  // changes in one ordinary move
-	lookBytes    int  // of their data, for the move hands it back over the connection
+	lookBytes    int  // of their data, which the move returns over the connection
 	backlog      int  // changes in one move of a backlog
-	backlogBytes int  // of their data, for it is written in one transaction
+	backlogBytes int  // of their data, which is written in one transaction
 	fold         int  // changes that are folded at once
 	foldBytes    int  // of their data, for it is here meanwhile
-	most         int  // changes of a backlog that are put in order at once
-	inMemory     bool // no more of them than fit in memory
+	most         int  // changes of a backlog that are sorted at once
+	inMemory     bool // as few of them as are sorted in memory
 }
 
 var defaultPages = pages{
@@ -34,7 +34,7 @@ var defaultPages = pages{
 	most:         2_000_000,
 }
 
-// halved takes on less at once; at least one change.
+// halved returns pages that take less at once, but at least one change.
 func (p pages) halved(times int32) pages {
 	for _, n := range []*int{&p.look, &p.lookBytes, &p.backlog, &p.backlogBytes, &p.fold, &p.foldBytes, &p.most} {
 		*n = max(1, *n>>times)
@@ -46,9 +46,9 @@ func (p pages) halved(times int32) pages {
 const seenNothing = "1:1:"
 
 // sqlUnseen finds the changes that are new since the snapshot seen: those of
-// transactions that began after it, and of those that were under way and have
-// ended since. It skips the ones still under way, so a long transaction does not
-// make the look longer. xip holds top-level xids only, as changes.xid does.
+// transactions that began after it, and those of transactions that were in progress
+// then and have ended since. It skips transactions still in progress, so a long one
+// does not make the look longer. xip has top-level xids only, like changes.xid.
 const sqlUnseen = `
     FROM taskfeed.changes
     WHERE xid >= pg_snapshot_xmax(@seen::text::pg_snapshot)
@@ -58,8 +58,8 @@ const sqlUnseen = `
            WHERE pg_visible_in_snapshot(x, pg_current_snapshot())))
     ORDER BY id`
 
-// A change of progress comes without data: making it costs less here, many at a
-// time, than in the app's statement.
+// A change of progress has no data: building it costs less here, for many changes at
+// once, than in the app's statement.
 const (
 	changeColumns = `id, user_id, task_id, type, version, created_at, coalesce(data,
         jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message))) AS data`
@@ -113,18 +113,17 @@ ORDER BY id`
 
 const sqlSnapshot = `pg_current_snapshot()::text`
 
-// Move takes the changes with the lowest ids among those visible, appends them
-// to the log and returns when that is on disk. What is in changes is by
-// definition not in the log, so a crash at any point loses and doubles nothing.
-// After an error nothing was moved, or something was and is in the log: read it
-// there. Only the leader may call it.
+// Move takes the visible changes with the lowest ids, appends them to the log and
+// returns when that is on disk. A change is either in changes or in the log, so a crash
+// at any point neither loses nor doubles one. After an error either nothing was moved,
+// or the events are in the log: read them there. Only the leader may call it.
 func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
 	if err := s.prepareLook(ctx); err != nil {
 		return taskfeed.Moved{}, err
 	}
 	var facts bool
 	err = s.patiently(ctx, s.timeout, func(ctx context.Context) (err error) {
-		rows, _ := s.conn.Query(ctx, sqlMove, // rows tell of errors too
+		rows, _ := s.conn.Query(ctx, sqlMove, // the rows report the error too
 			pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes})
 		var snapshot string
 		if m, snapshot, facts, err = collectMoved(rows, s.pages.look); err == nil && !facts {
@@ -149,7 +148,7 @@ func collectMoved(rows pgx.Rows, limit int) (m taskfeed.Moved, snapshot string, 
 	var e taskfeed.Event
 	candidates := 0
 	_, err = pgx.ForEachRow(rows, append(eventlog.Targets(&e), &candidates, &snapshot, &facts), func() error {
-		if e.ID > 0 { // a move of nothing has one row all the same
+		if e.ID > 0 { // a move of no change returns one row too
 			m.Events = append(m.Events, e) // pgx scans into new memory each time
 		}
 		return nil

@@ -16,24 +16,24 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// Names of the NOTIFY channels. Payloads carry nothing.
+// Names of the NOTIFY channels. Payloads are empty.
 const (
 	channelDoorbell = "taskfeed"     // a change was captured while the sequencer slept
 	channelLog      = "taskfeed_log" // events were appended to the log
 )
 
-// Session is one connection for the server that leads or follows. It is not
-// safe for concurrent use. After an error that is not about one statement the
-// session is dead: close it and open another.
+// Session is the one connection of a server that leads or follows. It is not safe for
+// concurrent use. When Alive is false after an error, close the session and open
+// another.
 type Session struct {
 	store     *Store
 	conn      *pgx.Conn
 	timeout   time.Duration // bounds each statement
 	pages     pages
 	rang      bool    // a notification came since Wait last returned
-	seen      string  // snapshot of the last complete look at changes
+	seen      string  // snapshot of the last look that left no change behind
 	noted     note    // of it
-	search    search  // for what looks have passed over
+	search    search  // for changes that looks have missed
 	sources   sources // what is to be done for attached tables
 	notify    bool    // the doorbell is in use
 	leads     bool    // it has the leader lock
@@ -43,11 +43,11 @@ type Session struct {
 	log       *slog.Logger
 }
 
-// The plan must not hang on statistics of a table that is empty one moment and
-// huge the next. The move commits durably whatever the database's default. What
-// else a session begins with is internal/dial's. A server that is frozen, not
-// dead, loses its session when it has been silent for the stall timeout; one
-// whose machine is gone, when the kernel notices.
+// Plans must not depend on the statistics of a table that is empty at one moment and
+// huge at the next. The move commits durably whatever the database's default is.
+// internal/dial makes the other settings. The session of a server that is frozen ends
+// when it has been silent for the stall timeout; that of a machine that is gone, when
+// the kernel notices.
 const sqlSessionSettings = `
 SELECT set_config('application_name', '` + locks.Listener + `', false),
        set_config('enable_seqscan', 'off', false),
@@ -91,12 +91,12 @@ func (s *Session) prepare(ctx context.Context) error {
 	return s.conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&s.notify)
 }
 
-// Close ends the session and with it all its locks. It waits briefly for the
-// database to end what the session was doing.
+// Close ends the session and with it all its locks. It waits up to a second for the
+// database to end the session's statement.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = s.conn.Close(ctx) // nothing can be done about it
+	_ = s.conn.Close(ctx) // the connection is given up anyway
 	select {
 	case <-s.conn.PgConn().CleanupDone():
 	case <-ctx.Done():
@@ -116,9 +116,9 @@ func (s *Session) TryLead(ctx context.Context) (leads bool, err error) {
 	return leads, err
 }
 
-// A sequencer that moves page after page has the lock most of the time, so this
-// stands in line for it, for a moment. Who has it for longer is no server: then
-// the sequencer does not get it either, and rings as if somebody followed.
+// A sequencer that moves page after page has the lock most of the time, so this waits
+// for it, for a moment. Only an intruder has it for longer: then the sequencer does not
+// get it either, and rings as if somebody followed.
 const sqlFollow = `
 BEGIN;
 LISTEN ` + channelLog + `;
@@ -126,9 +126,8 @@ SET LOCAL lock_timeout = '100ms';
 SELECT pg_advisory_lock_shared(` + locks.Followers + `);
 COMMIT`
 
-// Follow makes the sequencer ring this session whenever it appends to the log.
-// Call it again now and then: the lock that says so may not have been free.
-// Unfollow takes that back.
+// Follow makes the sequencer ring this session whenever it appends to the log. Call it
+// again from time to time: the lock that tells the sequencer may not have been free.
 func (s *Session) Follow(ctx context.Context) error {
 	if s.follows {
 		return nil
@@ -155,9 +154,9 @@ func (s *Session) Listen(ctx context.Context) error {
 	return s.do(ctx, "listen for changes", "LISTEN "+channelDoorbell)
 }
 
-// Arm makes every writer from now on ring. It fails while a writer that did not
-// ring is in flight. After it succeeded all changes of writers that did not ring
-// are visible: look once more, then sleep.
+// Arm makes every writer that begins from now on ring. It returns false while a
+// transaction is open whose writer did not ring. When it returns true, all changes of
+// writers that did not ring are visible: look once more, then sleep.
 func (s *Session) Arm(ctx context.Context) (bool, error) {
 	return s.ask(ctx, "arm the doorbell", "SELECT pg_try_advisory_lock("+locks.Doorbell+")")
 }
@@ -167,8 +166,8 @@ func (s *Session) Disarm(ctx context.Context) error {
 	return s.do(ctx, "disarm the doorbell", "SELECT pg_advisory_unlock("+locks.Doorbell+")")
 }
 
-// Wait sleeps until somebody rings or d is over, and reports which. A ring is a
-// hint: it may be forged, stale, or lost.
+// Wait sleeps until somebody rings or d is over, and reports which. A ring is only a
+// hint: it may be forged, stale or lost.
 func (s *Session) Wait(ctx context.Context, d time.Duration) (rang bool, err error) {
 	if !s.rang {
 		err = s.wait(ctx, d)
@@ -187,20 +186,20 @@ func (s *Session) wait(ctx context.Context, d time.Duration) error {
 	return pg.Wrap("wait for the doorbell", err)
 }
 
-// do runs a statement, or several without arguments, and drops its result.
+// do runs a statement, or several without arguments, and ignores the result.
 func (s *Session) do(ctx context.Context, doing, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	return pg.Wrap(doing, s.exec(ctx, statement))
 }
 
-// exec runs statements without arguments as they stand.
+// exec runs statements without arguments in the simple protocol.
 func (s *Session) exec(ctx context.Context, statements string) error {
 	_, err := s.conn.PgConn().Exec(ctx, statements).ReadAll()
 	return err
 }
 
-// ask runs a statement that answers yes or no.
+// ask runs a statement that returns a boolean.
 func (s *Session) ask(ctx context.Context, doing, statement string) (yes bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -209,8 +208,8 @@ func (s *Session) ask(ctx context.Context, doing, statement string) (yes bool, e
 }
 
 // sqlEndStalledLeader ends a leader's session that is stuck in the middle of a
-// statement, sending to a frozen server or waiting for the rest of what it sent:
-// the time-outs of an idle session do not reach that one.
+// statement, because it sends to a frozen server or waits for the rest of what that
+// server sent. The timeouts of idle sessions do not apply to it.
 const sqlEndStalledLeader = `
 SELECT count(pg_terminate_backend(a.pid))
 FROM pg_locks AS l
@@ -222,9 +221,9 @@ WHERE l.locktype = 'advisory'
   AND a.state = 'active'
   AND a.wait_event IN ('ClientWrite', 'ClientRead')`
 
-// EndStalledLeader ends the session of a leader whose server stopped in the middle
-// of a statement and did not go on for the stall timeout. It is for servers that
-// wait to lead, now and then: it reads all locks of the cluster.
+// EndStalledLeader ends the session of a leader whose server stopped in the middle of a
+// statement and did not continue within the stall timeout. Servers that wait to lead
+// call it from time to time: it reads all locks of the cluster.
 func (s *Session) EndStalledLeader(ctx context.Context) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -233,8 +232,8 @@ func (s *Session) EndStalledLeader(ctx context.Context) (ended bool, err error) 
 	return n > 0, pg.Wrap("look for a stalled leader", err)
 }
 
-// CheckListen proves that NOTIFY reaches a session opened over the listen URL.
-// A pooler that shares sessions swallows it, and advisory locks too.
+// CheckListen checks that NOTIFY reaches a session opened over the listen URL. Behind a
+// pooler that shares sessions neither NOTIFY nor advisory locks work.
 func (s *Store) CheckListen(ctx context.Context) error {
 	session, err := s.OpenSession(ctx)
 	if err != nil {

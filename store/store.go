@@ -1,10 +1,11 @@
-// Package store is the only package that reads or writes taskfeed's tables.
+// Package store holds the log and the session of a server. Apart from store/history,
+// which reads lists and timelines, no other package reads or writes taskfeed's tables.
 //
-// A Store is three small pools of connections for reading, so that what waits in
-// one does not keep the others waiting: for feeds, for checks, and for everything
-// that somebody asks for. A Session is one connection of its own for the server that sequences or
-// follows: advisory locks, LISTEN and the move from changes to events all live
-// on it, so a server that lost its session has lost the right to write too.
+// A Store has three small pools of connections, so that reads that wait in one do not
+// delay the others: for feeds, for checks, and for queries of users and admins. A
+// Session is one more connection, of the server that sequences or follows. Advisory
+// locks, LISTEN and the move from changes to events all use it, so a server that loses
+// its session also loses the right to write.
 //
 // Errors of the database become the root package's codes in pgerr.go.
 package store
@@ -26,30 +27,29 @@ type Config struct {
 	// URL is the database to read from, as pgx and libpq understand it. Required.
 	URL string
 
-	// ListenURL is a direct way to the same database, for LISTEN and advisory
-	// locks, when URL goes through a pooler that shares sessions. When it is set
-	// the pools do without prepared statements, and without anything else that is
-	// a session's. Default: URL.
+	// ListenURL leads directly to the same database, for LISTEN and advisory locks,
+	// when URL goes through a pooler that shares sessions. When it is set, the pools
+	// use no prepared statements and nothing else that belongs to a session. Default:
+	// URL.
 	ListenURL string
 
-	// MaxConns bounds all pools together: two connections are for checks, half of
-	// the rest for feeds, the others for whoever asks. Default 12, at least 4.
+	// MaxConns bounds all pools together: two connections are for checks, half of the
+	// rest for feeds, the others for queries. Default 12, at least 4.
 	MaxConns int
 
-	// ReadTimeout bounds one read through a pool. Who asks must wait for longer,
-	// or never learns why it failed. Default 20 s.
+	// ReadTimeout bounds one read through a pool. A caller that waits for less time
+	// does not learn why the read failed. Default 20 s.
 	ReadTimeout time.Duration
 
-	// StallTimeout is how long the session of a frozen server may go on holding
-	// its locks. Default 10 s; at least 3 s, because the listener looks once a
-	// second.
+	// StallTimeout is how long the session of a frozen server may keep its locks.
+	// Default 10 s; at least 3 s, because the listener looks once a second.
 	StallTimeout time.Duration
 
-	// LockTimeout bounds how long such a read waits for a table that somebody locks,
-	// to change it for instance. Default 2 s.
+	// LockTimeout bounds how long a read waits for a table that another session has
+	// locked, for example to change it. Default 2 s.
 	LockTimeout time.Duration
 
-	// Logger gets what is not worth an error. Default: slog.Default().
+	// Logger gets warnings and notes that are no errors. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -95,11 +95,12 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// FeedConns returns how many connections feeds have: reads of more at a time wait.
+// FeedConns returns how many connections feeds have: when all are in use, further reads
+// wait.
 func (c Config) FeedConns() int { return (c.withDefaults().MaxConns - checkConns) / 2 }
 
-// checkConns are one connection for health and one for commands: each of them is
-// looked at once a second, and must not wait for the other.
+// checkConns is one connection for health and one for commands: both are read once a
+// second and must not wait for each other.
 const checkConns = 2
 
 // Store reads the log and the tasks. It is safe for concurrent use.
@@ -110,7 +111,7 @@ type Store struct {
 	queries *pg.Pool // what users and admins ask for
 	listen  dial.Config
 
-	halvings atomic.Int32 // of what a sequencer's statement takes on; see patience.go
+	halvings atomic.Int32 // of how much a statement of the sequencer takes; see patience.go
 }
 
 // Open parses the configuration and makes the pools; they connect when first used.
@@ -149,15 +150,14 @@ func (c Config) pool(size int) pg.Config {
 // through it. It is closed with the store.
 func (s *Store) Queries() *pg.Pool { return s.queries }
 
-// Close closes the pools and waits for reads under way. Sessions are closed by
-// those who opened them.
+// Close closes the pools and waits for reads under way. It does not close sessions.
 func (s *Store) Close() {
 	for _, p := range []*pg.Pool{s.feeds, s.checks, s.queries} {
 		p.Close()
 	}
 }
 
-// Ping asks the database for a sign of life.
+// Ping checks that the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	return pg.Wrap("ping", s.checks.Do(ctx, func(db pg.Conn) error {
 		var one int
@@ -165,5 +165,5 @@ func (s *Store) Ping(ctx context.Context) error {
 	}))
 }
 
-// DefaultReadTimeout is that of Config.
+// DefaultReadTimeout is the default of Config.ReadTimeout.
 const DefaultReadTimeout = 20 * time.Second

@@ -9,8 +9,8 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// sqlCluster identifies the cluster and its history; neither function needs
-// more than an ordinary role.
+// sqlCluster identifies the cluster and its timeline. Any role may call these
+// functions.
 const sqlCluster = `
 SELECT c.system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
 FROM pg_control_system() AS c`
@@ -28,14 +28,14 @@ const sqlJump = `
 SELECT setval('taskfeed.event_id', greatest(last_value, @seen) + @by)
 FROM taskfeed.event_id`
 
-// jumpBy is more events than a standby or a backup can lag behind.
+// jumpBy is more events than a standby or a backup can be behind.
 const jumpBy = 1_000_000
 
-// TakeOver prepares a new leader. When the cluster or its timeline is not the
-// one that the log was last written on (a failover, a restore), or when the
-// caller has seen events beyond the head of this log, ids jump, so that none
-// that a client may have seen is ever used again. It reports whether they did.
-// Looks go on where the last leader's were, unless their snapshots mean nothing here.
+// TakeOver prepares a new leader. When the log was last written in another cluster or
+// on another timeline (a failover, a restore), or when the caller has seen events
+// beyond the head of this log, it makes ids jump, so that no id that a client may have
+// seen is used again. It reports whether they jumped. Looks continue where those of the
+// last leader ended, unless its snapshots mean nothing in this cluster.
 func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

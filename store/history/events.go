@@ -18,7 +18,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
 
-// eventList is a query for events in normal form, checked, and how it is read.
+// eventList is a checked query for events in normal form, and how it is read.
 type eventList struct {
 	q           EventQuery
 	fingerprint uint64
@@ -40,7 +40,7 @@ func newEventList(q EventQuery) (*eventList, error) {
 		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
 }
 
-// listedEvent is eventlog.Scanned without the data of a row that only ends a walk.
+// listedEvent is eventlog.Scanned without the data of rows that only end a walk.
 var listedEvent = strings.Replace(eventlog.Scanned, " data,", " CASE WHEN fits THEN data END AS data,", 1)
 
 // pageBy says how a page in one order is read.
@@ -161,9 +161,10 @@ func (l *eventList) many() string {
 	return "SELECT " + strings.Join(parts, " OR ")
 }
 
-// way returns the statement of a page. By time there are two ways: what belongs to
-// one user or task has no index by time. If it is little it is sorted; and if it is
-// much, a good part of everybody's events are of it.
+// way returns the statement of a page. For a page by time there are two: no index has
+// the events of one user or task by time. If these are few, they are all read and
+// sorted. If they are many, a good part of everybody's events are among them, and those
+// have an index by time.
 func (l *eventList) way(ctx context.Context, db pg.Querier, args pgx.NamedArgs) (statement string, err error) {
 	if !l.byTime {
 		return l.byID(), nil
@@ -241,11 +242,11 @@ func scanListed(row pgx.CollectableRow, more ...any) (taskfeed.Event, error) {
 	return e, err
 }
 
-// ListEvents returns one page of the events that q selects, as far as the log
-// keeps them. It returns CodeBadRequest when the query cannot be understood, and
-// CodeUnavailable, with advice, when it takes too long. A page that would pass too
-// many events that Types or Time leave out ends early, even without any, and has
-// Next: there is more as long as that is there.
+// ListEvents returns one page of the events that q selects, as far as the log keeps
+// them. It returns CodeBadRequest for an invalid query, and CodeUnavailable, with
+// advice, when the query takes too long. A page that would pass too many events which
+// Types or Time leave out ends early, even without any event, and has Next: only a page
+// without Next is the last.
 func (r *Reader) ListEvents(ctx context.Context, q EventQuery) (EventPage, error) {
 	if err := checkLimit(q.Limit); err != nil {
 		return EventPage{}, err

@@ -22,20 +22,20 @@ var taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress,
         ` + cut("result") + `,
         ` + cut("error") + `], NULL) AS truncated`
 
-// Lists leave out fields that are large, so that neither a page nor an export can
-// be: a page is one of many, and who wants the whole of a task asks for that task.
+// Lists leave out large fields, so that pages and exports stay small. A request for the
+// one task gets them.
 const (
 	maxFieldBytes = 1 << 20 // of one field as text
 	maxNesting    = 512     // levels of a result, as in events
 )
 
-// fieldSize is about how long a field is as text, by the measure of eventlog.DataSize.
+// fieldSize is about how long a field is as text, estimated as in eventlog.DataSize.
 func fieldSize(name string) string {
 	return "coalesce(pg_column_size(" + name + ") * CASE WHEN pg_column_compression(" + name + ") IS NULL THEN 1 ELSE 16 END, 0)"
 }
 
-// fits is whether a field may be shown. It is unpacked only where what is stored
-// leaves that open.
+// fits is whether a field is small enough to be shown. It decompresses the field only
+// when the stored size does not decide that.
 func fits(name string) string {
 	return fmt.Sprintf("pg_column_compression(%[1]s) IS NULL AND coalesce(pg_column_size(%[1]s), 0) <= %[2]d OR pg_column_size(%[1]s) <= %[3]d AND octet_length(%[1]s::text) <= %[3]d",
 		name, maxFieldBytes/8, maxFieldBytes)
@@ -47,11 +47,12 @@ func shown(name, otherwise string) string {
 
 func cut(name string) string { return "CASE WHEN " + fits(name) + " THEN NULL ELSE '" + name + "' END" }
 
-// taskSize is about how long what varies of a task is in a list.
+// taskSize is about how long the part of a task that varies is in a list.
 var taskSize = fmt.Sprintf("least(%[1]s, %[4]d) + least(%[2]s, %[4]d) + least(%[3]s, %[4]d)",
 	fieldSize("message"), fieldSize("result"), fieldSize("error"), maxFieldBytes)
 
-// scanTask takes taskColumns in order, and leaves out what no list may hold.
+// scanTask takes taskColumns in order, and leaves out a result that is nested too
+// deeply for a list.
 func scanTask(row pgx.CollectableRow, more ...any) (taskfeed.Task, error) {
 	t, err := scanWholeTask(row, more...)
 	if deeper(t.Result, maxNesting) {
@@ -68,10 +69,10 @@ func scanWholeTask(row pgx.CollectableRow, more ...any) (t taskfeed.Task, err er
 	return t, err
 }
 
-// taskBytes is how long what varies of a task is.
+// taskBytes is the length of the part of a task that varies.
 func taskBytes(t *taskfeed.Task) int { return len(t.Message) + len(t.Result) + len(t.Error) }
 
-// deeper reports whether JSON, which must be valid, has more levels than that.
+// deeper reports whether valid JSON has more levels than that.
 func deeper(text []byte, levels int) bool {
 	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	maxListBytes   = 4 << 20 // of data in one page of a list, by the measure of sqlSize and in fact
+	maxListBytes   = 4 << 20 // of data in one page of a list, estimated and real
 	maxExportBytes = 1 << 20 // likewise, in one page of an export
 	exportLimit    = 1000    // items in one page of an export
 	maxTypes       = 100     // in one query
@@ -27,7 +27,7 @@ const (
 // extent is how much a page may hold, and may take.
 type extent struct {
 	items int
-	bytes int // the item that exceeds it is the last
+	bytes int // the item that exceeds it ends the page
 	scan  int // rows that each walk may pass, those that a filter leaves out among them
 }
 
@@ -41,7 +41,7 @@ type pager[P any] interface {
 	page(ctx context.Context, db pg.Querier, after string, e extent) (P, error)
 }
 
-// readPage reads one page over a connection of its own.
+// readPage reads one page with a connection of its own.
 func readPage[P any](ctx context.Context, r *Reader, l pager[P], after string, e extent) (page P, err error) {
 	if err := l.begins(after); err != nil {
 		return page, err // without a connection
@@ -53,8 +53,8 @@ func readPage[P any](ctx context.Context, r *Reader, l pager[P], after string, e
 	return page, err
 }
 
-// export yields the items of one page after the other. It ends with the first
-// error, which says where to go on.
+// export yields the items of all pages. It ends with the first error, whose message
+// says where to resume.
 func export[T any](after string, page func(after string) (items []T, next string, err error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		for {
@@ -77,7 +77,7 @@ func export[T any](after string, page func(after string) (items []T, next string
 	}
 }
 
-// resumable adds to the message of an error that passes where to go on.
+// resumable adds to the message of a temporary error where to resume.
 func resumable(err error, after string) error {
 	e, ok := errors.AsType[*taskfeed.Error](err)
 	if !ok || e.Code != taskfeed.CodeUnavailable || after == "" {
@@ -86,19 +86,19 @@ func resumable(err error, after string) error {
 	return &taskfeed.Error{Code: e.Code, Message: e.Message + "; to go on where this ended, ask for the same with after=" + after, Err: e.Err}
 }
 
-// place is where an item stands in a list.
+// place is the position of an item in a list.
 type place struct {
 	at  time.Time // whole microseconds
 	key string    // id
 }
 
-// Places before and after every item. The schema keeps times within.
+// Places before and after every item. The schema keeps times in between.
 var (
 	placeFirst = place{at: time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)}
 	placeLast  = place{at: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
 )
 
-// startOf returns the place before all items of a list.
+// startOf returns the place before the first item of a list.
 func startOf(d walk.Direction) place {
 	if d == walk.Descending {
 		return placeLast
@@ -138,8 +138,8 @@ func parseToken(token string, fingerprint uint64) (place, error) {
 var errBadToken = pg.Refuse("after", "is no page token of this list with this filter and sort: "+
 	`take "next" of the page before, or leave it out for the first page`)
 
-// fingerprint tells lists apart by what they select and how they are sorted. The
-// query must be in normal form, without what differs from page to page.
+// fingerprint identifies a list by what it selects and how it is sorted. The query must
+// be in normal form, without the fields that differ from page to page.
 func fingerprint(q any) uint64 {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%#v", q)
@@ -168,8 +168,8 @@ func checkSort(sort, otherwise Sort, allowed ...Sort) (Sort, error) {
 	return "", pg.Refuse("sort", "must be one of "+strings.Join(names, ", "))
 }
 
-// checkRange returns the range in whole microseconds, which is what Postgres
-// keeps: rounding up selects the same.
+// checkRange returns the range in whole microseconds, the precision of Postgres.
+// Rounding up selects the same rows.
 func checkRange(field string, r TimeRange) (TimeRange, error) {
 	bounds := []*time.Time{&r.From, &r.To}
 	for i, suffix := range []string{"_after", "_before"} {

@@ -40,10 +40,10 @@ type TaskQuery struct {
 	Limit    int    // from 1 to MaxPageLimit
 }
 
-// TaskPage is one page of tasks. It may hold fewer than asked for when they are
-// large; Next is empty on the last page, and only there. Sorted by created,
-// pages show every task once that is there throughout. Sorted by updated, a task
-// that changes meanwhile moves, and may be shown twice or not at all.
+// TaskPage is one page of tasks. It may hold fewer than asked for when they are large;
+// Next is empty on the last page only. Sorted by created, the pages show every task
+// that exists throughout exactly once. Sorted by updated, a task that changes meanwhile
+// moves, and may be shown twice or not at all.
 type TaskPage struct {
 	Items []taskfeed.Task
 	Next  string
@@ -57,25 +57,25 @@ type TaskPage struct {
 	Cursor taskfeed.Cursor
 }
 
-// WholeTask is a task with what is too large to be held: those fields are empty.
+// WholeTask is a task whose large fields are empty and named in Large.
 type WholeTask struct {
 	taskfeed.Task
 	Large []LargeField
 }
 
-// LargeField names a field of a task that is read in pieces. The mark tells its
-// text from any that it has at another time.
+// LargeField names a field of a task that is read in pieces. The mark is a hash of its
+// text.
 type LargeField struct {
 	Name string
 	Mark int64
 }
 
-// EventQuery selects events of the log. Empty fields select all. With a time
-// range the order is by timestamp, without one by id; the two differ only where
-// a transaction was long.
+// EventQuery selects events of the log. Empty fields select all. With a time range the
+// order is by timestamp, without one by id. The two orders differ only where a
+// transaction was long.
 type EventQuery struct {
 	UserID           string
-	IncludeBroadcast bool // with UserID: what the user was told, broadcasts among it
+	IncludeBroadcast bool // with UserID: broadcasts too, as the user was sent them
 	TaskID           string
 	Types            []taskfeed.Type
 	Time             TimeRange
@@ -85,8 +85,8 @@ type EventQuery struct {
 }
 
 // EventPage is one page of events. It may hold fewer than asked for when they are
-// large, and fewer or none when the query leaves out much of what lies in between;
-// Next is empty on the last page, and only there.
+// large, and fewer or none when the query leaves out many events in between; Next is
+// empty on the last page only.
 type EventPage struct {
 	Items []taskfeed.Event
 	Next  string
@@ -125,6 +125,6 @@ type MinuteCount struct {
 // Stats is an overview of the tasks and of the log.
 type Stats struct {
 	Counts        []StatusCount
-	PerMinute     []MinuteCount  // the last hour, oldest first, empty minutes among them
-	OldestRunning *taskfeed.Task // the one created first; nil when none runs
+	PerMinute     []MinuteCount  // the last hour, oldest first, with empty minutes
+	OldestRunning *taskfeed.Task // the running task that was created first; nil when none runs
 }

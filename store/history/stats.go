@@ -12,10 +12,10 @@ import (
 
 const (
 	maxStalled = 50
-	maxCounts  = 5000 // of statuses and kinds, should an app make every task a kind of its own
+	maxCounts  = 5000 // of statuses and kinds, in case an app gives every task a kind of its own
 )
 
-// sqlCountTasks is the one statement of the history that reads a whole table.
+// sqlCountTasks is the only statement of the history that reads a whole table.
 const sqlCountTasks = `
 SELECT status, coalesce(kind, ''), count(*)
 FROM taskfeed.tasks
@@ -23,7 +23,7 @@ GROUP BY status, kind
 ORDER BY array_position(@statuses::text[], status), count(*) DESC, kind
 LIMIT @limit`
 
-// Minutes are those of the database's clock, as are the timestamps of events.
+// The minutes are those of the database's clock, like the timestamps of events.
 const sqlCountMinutes = `
 SELECT minute, coalesce(count, 0)
 FROM generate_series(date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), '1 minute') AS minute
@@ -41,11 +41,11 @@ func runningTasks(sort Sort) TaskQuery {
 	return TaskQuery{Statuses: []taskfeed.Status{taskfeed.StatusRunning}, Sort: sort}
 }
 
-// Stats returns an overview: all tasks counted, the events of the present minute
-// and the 59 before it, and the running task that was created first. Its parts are
-// read one after the other, not in one snapshot, each within the read timeout.
-// Counting reads the whole table of tasks. It returns CodeUnavailable, with advice,
-// when a part takes too long.
+// Stats returns an overview: the counts of tasks, the events of the current minute and
+// the 59 before it, and the running task that was created first. Its parts are read one
+// after the other, not in one snapshot, each within the read timeout. Counting reads
+// the whole table of tasks. It returns CodeUnavailable, with advice, when a part takes
+// too long.
 func (r *Reader) Stats(ctx context.Context) (Stats, error) {
 	var stats Stats
 	for _, read := range []func(context.Context) error{
@@ -76,9 +76,9 @@ func (r *Reader) Stats(ctx context.Context) (Stats, error) {
 	return stats, nil
 }
 
-// StalledTasks returns up to 50 tasks that run and did not change for longer than
-// after, those that stand still the longest first. It returns CodeBadRequest unless
-// after is more than 0.
+// StalledTasks returns up to 50 running tasks that did not change for longer than
+// after, those without a change for the longest time first. It returns CodeBadRequest
+// unless after is more than 0.
 func (r *Reader) StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error) {
 	if after <= 0 {
 		return nil, pg.Refuse("stalled_after", "must be more than 0")

@@ -14,9 +14,9 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// What is too large of a task is left out here as it is in lists, and read in
-// pieces by TaskText. A mark tells a text from any other that may stand in its
-// place by the time that its next piece is read.
+// Fields that are too large are left out, as in lists, and read in pieces by TaskText.
+// A mark is a hash of a field: it shows whether the field still has the same text when
+// the next piece is read.
 var sqlFindTask = `
 SELECT ` + taskColumns + `,
     ARRAY[
@@ -26,9 +26,9 @@ SELECT ` + taskColumns + `,
 FROM taskfeed.tasks
 WHERE id = @id`
 
-// The owner is part of the condition: for anybody else nothing of the row but its
-// owner is looked at, least of all what is stored out of line, so that nobody can
-// tell by the time whether there is such a task.
+// The owner is part of the condition. For any other user nothing of the row except its
+// owner is read, in particular nothing that is stored out of line, so the time does not
+// tell whether the task exists.
 var sqlFindUserTask = sqlFindTask + `
   AND user_id = @user_id`
 
@@ -39,14 +39,15 @@ func mark(name string) string {
 	return "CASE WHEN " + fits(name) + " THEN NULL ELSE hashtextextended(" + name + "::text, 0) END"
 }
 
-// FindTask returns a task as its row stands now; what is large of it is left to
-// TaskText. It returns CodeNotFound when there is none with this id. It does not
-// ask whose task it is.
+// FindTask returns a task as its row is now, without the large fields, which TaskText
+// reads. It returns CodeNotFound when there is no task with this id. It does not check
+// the owner.
 func (r *Reader) FindTask(ctx context.Context, id string) (WholeTask, error) {
 	return r.findTask(ctx, sqlFindTask, pgx.NamedArgs{"id": id})
 }
 
-// FindUserTask is FindTask for the tasks of one user: there are no others.
+// FindUserTask is FindTask for one user: another user's task looks like one that does
+// not exist.
 func (r *Reader) FindUserTask(ctx context.Context, userID, id string) (WholeTask, error) {
 	return r.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "user_id": userID})
 }
@@ -85,8 +86,8 @@ const (
 	pieceBytes = 6 << 20
 )
 
-// sqlTaskText makes the text once for each piece. The OFFSET keeps the planner
-// from doing so for each use of it.
+// sqlTaskText makes the text once for each piece. The OFFSET keeps the planner from
+// making it for each use.
 const sqlTaskText = `
 SELECT CASE WHEN octet_length(piece) > @bytes THEN substring(piece FROM 1 FOR @chars / 4) ELSE piece END,
     char_length(whole)
@@ -100,11 +101,10 @@ WHERE t.id = @id
 var errTaskChanged = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 	Message: "the task changed while it was read; ask for it again"}
 
-// TaskText yields the text of a field that FindTask has left out, in pieces of a
-// few megabytes. It holds no connection between them, so the reader may take its
-// time. Each piece has Postgres make the whole text again: that is what the
-// memory costs. It ends with the first error, CodeUnavailable when the field has
-// another text by now.
+// TaskText yields the text of a field that FindTask left out, in pieces of a few
+// megabytes. It holds no connection between them, so the consumer may be slow. Postgres
+// makes the whole text again for each piece: that is the price of bounded memory. It
+// ends with the first error, CodeUnavailable when the text of the field has changed.
 func (r *Reader) TaskText(ctx context.Context, t *WholeTask, f LargeField) iter.Seq2[string, error] {
 	statement := strings.ReplaceAll(sqlTaskText, "{field}", pgx.Identifier{f.Name}.Sanitize())
 	return func(yield func(string, error) bool) {

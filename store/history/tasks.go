@@ -15,9 +15,9 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/walk"
 )
 
-// An hour is indexed because updated_at itself changes with every progress
-// update, which would then be no HOT update any more; what is within one hour is
-// sorted when it is read. The hour of a time bounds what precedes or follows it.
+// The index has the hour of updated_at. With updated_at itself, which every progress
+// update changes, such updates would not be HOT updates any more. Rows of one hour are
+// sorted when they are read.
 const (
 	hourOfPlace = `taskfeed.hour_of(@at)`
 	hourOfFrom  = `taskfeed.hour_of(@updated_from)`
@@ -32,12 +32,12 @@ func afterUpdated(d walk.Direction) []string {
 		"NOT (updated_hour = " + hourOfPlace + " AND (updated_at, id) " + d.EarlierOrAt + " (@at, @key))"}
 }
 
-// The planner takes this to be true of many rows, and so walks the index until it
-// has found enough. A LIKE it would take to be true of few, whatever they hold, and
-// would read the whole table.
+// The planner estimates that this is true of many rows, and so walks the index until it
+// has found enough. It would estimate that LIKE is true of few, and read the whole
+// table.
 const containsText = `(strpos(lower(id), lower(@text)) > 0 OR strpos(lower(message), lower(@text)) > 0 OR strpos(lower(error), lower(@text)) > 0)`
 
-// taskList is a query for tasks in normal form, checked, and how it is read.
+// taskList is a checked query for tasks in normal form, and how it is read.
 type taskList struct {
 	q           TaskQuery
 	fingerprint uint64
@@ -147,7 +147,7 @@ func (l *taskList) conditions() (all []string) {
 	return append(all, "(created_at, id) "+l.direction.Later+" (@at, @key)")
 }
 
-// texts is for arguments: without prepared statements pgx knows plain strings only.
+// texts makes arguments plain strings: without prepared statements pgx knows no others.
 func texts[S ~string](named []S) []string {
 	plain := make([]string, len(named))
 	for i, s := range named {
@@ -195,14 +195,12 @@ func (l *taskList) place(t *taskfeed.Task) place {
 	return place{at: t.CreatedAt, key: t.ID}
 }
 
-// ListTasks returns one page of the tasks that q selects. It returns
-// CodeBadRequest when the query cannot be understood, and CodeUnavailable, with
-// advice, when it takes too long: Kind and Text narrow what is read along an
-// index but have none of their own.
+// ListTasks returns one page of the tasks that q selects. It returns CodeBadRequest for
+// an invalid query, and CodeUnavailable, with advice, when the query takes too long:
+// Kind and Text filter what is read along an index but have no index of their own.
 //
-// The first page comes with a cursor (see [TaskPage]). It is the id of
-// the last event that is visible in the very snapshot in which the tasks are
-// read. Why that is exact:
+// The first page has a cursor (see [TaskPage]): the id of the last event that is
+// visible in the snapshot in which the tasks are read. Why that is exact:
 //
 //   - A change that the snapshot does not show has an event after the cursor. A
 //     move sees only changes that are committed; had its events been visible to
@@ -251,11 +249,11 @@ func (r *Reader) ListTasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	return page, pg.Late(ctx, "list tasks", err)
 }
 
-// ExportTasks yields all tasks that q selects from q.After on, in order, and
-// ignores q.Limit. It reads page by page and holds no connection between pages,
-// so the reader may take its time and memory stays bounded; what is written
-// meanwhile may show or not, as from page to page of a list. It ends with the
-// first error: one of ListTasks, whose message says where to go on.
+// ExportTasks yields all tasks that q selects from q.After on, in order, and ignores
+// q.Limit. It reads page by page and holds no connection between pages, so the consumer
+// may be slow and memory stays bounded. Rows that are written meanwhile may show or
+// not, as from page to page of a list. It ends with the first error, one of ListTasks,
+// whose message says where to resume.
 func (r *Reader) ExportTasks(ctx context.Context, q TaskQuery) iter.Seq2[taskfeed.Task, error] {
 	return export(q.After, func(after string) ([]taskfeed.Task, string, error) {
 		l, err := newTaskList(q)

@@ -10,9 +10,9 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// A task that changes hands makes two events of one version, a deletion for the
-// former owner and its status for the new one: the deletion is not the task's
-// end. What is still queued or running is so until now, unless the row went
+// A change of a task's owner makes two events of one version: a deletion for the former
+// owner and the status for the new one. That deletion is not the end of the task. A
+// task that is still queued or running is so until now, unless its row was removed
 // without an event (TRUNCATE).
 const sqlTaskSummary = `
 WITH told AS (
@@ -46,19 +46,19 @@ SELECT (SELECT there FROM present),
     coalesce(sum(seconds * 1000000) FILTER (WHERE type = 'task_started'), 0)::bigint
 FROM spent`
 
-// TaskEvents returns one page of the events of a task, oldest first, and with the
-// first page their summary. A deleted task keeps its events as long as the log
-// does. It returns CodeNotFound when there is neither a task of this id nor an
-// event of one. It does not ask whose task it is or was.
+// TaskEvents returns one page of the events of a task, oldest first, and with the first
+// page their summary. The events of a deleted task stay as long as the log keeps them.
+// It returns CodeNotFound when there is neither a task with this id nor an event of
+// one. It does not check the owner.
 func (r *Reader) TaskEvents(ctx context.Context, taskID, after string, limit int) (Timeline, error) {
 	return r.timeline(ctx, taskID, "", after, limit)
 }
 
-// UserTaskEvents is TaskEvents as one user may see it: only what that user was
-// told counts, so a task that was never the user's is not found, and of one that
-// changed hands the others' part is left out.
+// UserTaskEvents is TaskEvents with only the events that one user was sent. A task that
+// was never the user's is not found, and of a task that changed its owner the events of
+// others are left out.
 func (r *Reader) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (Timeline, error) {
-	if userID == "" { // would select the events of all
+	if userID == "" { // it would select the events of everybody
 		return Timeline{}, errNoTask
 	}
 	return r.timeline(ctx, taskID, userID, after, limit)

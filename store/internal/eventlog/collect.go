@@ -2,11 +2,11 @@ package eventlog
 
 import "github.com/jackc/pgx/v5"
 
-// Collect reads a page whose rows end with the number of candidates, whether the
-// row fits, and whether a walk ends with it; where they end with less, all fit. It
-// returns what the next page comes after, nil when there is no more. The statement
-// ends a page by what it takes items to measure; where they turn out to be larger,
-// the page ends here.
+// Collect reads a page. Its rows end with the number of candidates, whether the row
+// belongs to the list, and whether a walk ends with it; rows of a feed end with the
+// first of these and all belong to it. It returns the item after which the next page
+// begins, nil when there is no more. The statement ends a page by estimates of sizes;
+// when items turn out to be larger, Collect ends the page.
 func Collect[T any](rows pgx.Rows, limit int, size func(*T) int, scan func(row pgx.CollectableRow, more ...any) (T, error)) (items []T, last *T, err error) {
 	defer rows.Close()
 	items = []T{}

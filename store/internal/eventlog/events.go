@@ -28,7 +28,7 @@ func Targets(e *taskfeed.Event) []any {
 	return []any{(*int64)(&e.ID), &e.UserID, &e.TaskID, (*string)(&e.Type), &e.Version, (*[]byte)(&e.Data), &e.Timestamp}
 }
 
-// Bytes is how long what varies of an event is.
+// Bytes is the length of the part of an event that varies.
 func Bytes(e *taskfeed.Event) int { return len(e.Data) }
 
 const sqlLastID = `
@@ -39,8 +39,8 @@ SELECT greatest(expired_through, (
     LIMIT 1))
 FROM taskfeed.log_state`
 
-// LastID returns the id of the last committed event, dropped by retention or not,
-// and 0 before the first one.
+// LastID returns the id of the last committed event, even if retention has dropped it,
+// and 0 before the first event.
 func LastID(ctx context.Context, db pg.Querier) (id taskfeed.Cursor, err error) {
 	err = db.QueryRow(ctx, sqlLastID).Scan(&id)
 	if errors.Is(err, pgx.ErrNoRows) {
