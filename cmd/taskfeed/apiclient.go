@@ -20,17 +20,17 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// apiTimeout bounds one request of a command to the API. The server may take 30 s
-// to say why it has no answer.
+// apiTimeout bounds one request of a command to the API. It can take the server 30 s to
+// say why it cannot answer.
 const apiTimeout = 40 * time.Second
 
-// cliUser is in whose name a command asks that signs its own token.
+// cliUser is the user of a token that a command signs itself.
 const cliUser = "taskfeed-cli"
 
 // apiSettings says which server to ask, and as whom.
 type apiSettings struct {
 	url, token string
-	signing    config // what signs a token of one's own
+	signing    config // signs a token when there is none
 	own        *settings
 	environ    *settings
 }
@@ -39,13 +39,13 @@ func newAPISettings(in *cli.Invocation) *apiSettings {
 	s := &apiSettings{}
 	s.own = newSettings([]*setting{
 		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.Env("PORT"), "8080"), text(&s.url)},
-		{"TASKFEED_TOKEN", "token to ask with; without one, the command signs its own, an admin's, with TASKFEED_JWT_SECRET", "", text(&s.token)},
+		{"TASKFEED_TOKEN", "token for the API; without one, the command signs an admin's token with TASKFEED_JWT_SECRET", "", text(&s.token)},
 	})
-	s.environ = newSettings(s.signing.tokenSettings()) // from the environment alone
+	s.environ = newSettings(s.signing.tokenSettings()) // from the environment only
 	return s
 }
 
-// client reads the settings. mine says that the token is to be a user's own.
+// client reads the settings and returns a client. With mine the token must be a user's.
 func (s *apiSettings) client(env func(string) string, mine bool) (*apiClient, error) {
 	if err := errors.Join(s.own.read(env), s.environ.read(env)); err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func (s *apiSettings) client(env func(string) string, mine bool) (*apiClient, er
 	switch {
 	case s.token != "":
 	case mine:
-		return nil, errors.New("TASKFEED_TOKEN: it is missing; --mine takes the token of the user")
+		return nil, errors.New("TASKFEED_TOKEN: it is missing; --mine needs the token of the user")
 	case s.signing.secret == "":
 		return nil, errors.New("TASKFEED_TOKEN: it is missing; set it to a token with the role admin, or TASKFEED_JWT_SECRET to the server's secret")
 	default:
@@ -80,7 +80,7 @@ type apiClient struct {
 	http  *http.Client
 }
 
-// apiError is a refusal of the server's.
+// apiError is an error that the server answered.
 type apiError struct {
 	status int
 	code   taskfeed.Code
@@ -98,7 +98,7 @@ func (e *apiError) Error() string {
 	return fmt.Sprintf("the server answers %d: %s%s", e.status, terminal.Printable(e.detail), advice)
 }
 
-// get asks for a path, given in its parts, and reads the answer's JSON.
+// get requests a path, given as its segments, and decodes the JSON of the answer.
 func (c *apiClient) get(ctx context.Context, query url.Values, into any, path ...string) error {
 	for i := range path {
 		path[i] = url.PathEscape(path[i])
@@ -114,7 +114,7 @@ func (c *apiClient) get(ctx context.Context, query url.Values, into any, path ..
 	resp, err := c.http.Do(r)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err // the rest repeats the URL
+			err = e.Err // without the URL
 		}
 		return fmt.Errorf("ask %s: %w", c.base.Host, err)
 	}
@@ -128,18 +128,18 @@ func (c *apiClient) get(ctx context.Context, query url.Values, into any, path ..
 	return nil
 }
 
-// refusalOf reads a problem document, or does without one: a proxy may have
-// answered.
+// refusalOf returns the error of an answer. It usually is a problem document, but a proxy
+// may have answered.
 func refusalOf(resp *http.Response) error {
 	var problem map[string]any
 	const most = 64 << 10
-	_ = json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(&problem) // what cannot be read says nothing
+	_ = json.NewDecoder(io.LimitReader(resp.Body, most)).Decode(&problem) // without a problem document the status has to do
 	return &apiError{resp.StatusCode, taskfeed.Code(said(problem["code"])),
-		cmp.Or(said(problem["detail"]), said(problem["title"]), "no taskfeed answers there; check TASKFEED_URL")}
+		cmp.Or(said(problem["detail"]), said(problem["title"]), "this is not a taskfeed server; check TASKFEED_URL")}
 }
 
-// said returns a text of a problem document, or "" for a member that is none: it
-// is missing, of another type, blank, or a proxy's page.
+// said returns a member of a problem document that is a text, or "" if it is missing, of
+// another type, empty or HTML.
 func said(member any) string {
 	s, _ := member.(string)
 	if s = strings.TrimSpace(s); strings.HasPrefix(s, "<") {
@@ -148,11 +148,11 @@ func said(member any) string {
 	return s
 }
 
-// maxPage is the most items that a page may have.
+// maxPage is the greatest size of a page.
 const maxPage = history.MaxPageLimit
 
-// pages reads a list page by page, at most limit items of it, all of them when
-// limit is negative, and hands each page on as it came.
+// pages reads a list page by page and calls each with the items of a page. It reads at
+// most limit items, or all when limit is negative.
 func (c *apiClient) pages(ctx context.Context, query url.Values, limit int, each func([]json.RawMessage) error, path ...string) error {
 	for {
 		size := maxPage
@@ -168,7 +168,7 @@ func (c *apiClient) pages(ctx context.Context, query url.Values, limit int, each
 			return err
 		}
 		if page.Items == nil {
-			return fmt.Errorf("read the answer of %s: it is no list; check TASKFEED_URL", c.base.Host)
+			return fmt.Errorf("read the answer of %s: it is not a list; check TASKFEED_URL", c.base.Host)
 		}
 		if err := each(page.Items); err != nil {
 			return err

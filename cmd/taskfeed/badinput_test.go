@@ -47,7 +47,7 @@ func TestBadInput10Doctor(t *testing.T) {
 	ready := func() (status int, body string) { return get(t, s.base+"/readyz?verbose") }
 	env := []string{"DATABASE_URL=" + dbURL}
 
-	if got, stdout, stderr := try(t, env, "doctor"); got != 0 || !strings.HasPrefix(stdout, "well: ") {
+	if got, stdout, stderr := try(t, env, "doctor"); got != 0 || !strings.HasPrefix(stdout, "ok: ") {
 		t.Errorf("doctor of a fresh database: got status %d, stdout %q, stderr %q, want 0 and that all is well", got, stdout, stderr)
 	}
 	for _, c := range []struct{ name, do, undo, want string }{
@@ -77,7 +77,7 @@ func TestBadInput10Doctor(t *testing.T) {
 	}
 }
 
-// cleanUp runs a statement when the test, and its context, has ended.
+// cleanUp runs a statement after the test, when its context has ended.
 func cleanUp(t *testing.T, dbURL, sql string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -93,7 +93,7 @@ func cleanUp(t *testing.T, dbURL, sql string) {
 	}
 }
 
-// stranger makes a role that may connect and nothing else, and returns its URL.
+// stranger creates a role that may only connect, and returns its URL.
 func stranger(t *testing.T, dbURL, name string) string {
 	t.Helper()
 	role := fmt.Sprintf(`"%s %d"`, name, os.Getpid())
@@ -172,7 +172,7 @@ func TestBadInput67Numbers(t *testing.T) {
 	}
 }
 
-// Two databases swallow notifications just as a pooler of transactions does.
+// With two databases no notification arrives, as through a transaction pooler.
 func TestBadInput69Pooler(t *testing.T) {
 	t.Parallel()
 	env := []string{"DATABASE_URL=" + pgtest.New(t), "TASKFEED_LISTEN_DATABASE_URL=" + pgtest.New(t)}
@@ -187,7 +187,7 @@ func TestBadInput69Pooler(t *testing.T) {
 	})
 }
 
-// listenSomewhere returns a port that is taken until the test ends.
+// listenSomewhere returns a port that is in use until the test ends.
 func listenSomewhere(t *testing.T) (port string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -232,8 +232,8 @@ func TestBadInput70CannotStart(t *testing.T) {
 	}
 }
 
-// The schema's own names are fixed. Those of databases, roles and the app's
-// tables are not.
+// The names of the schema are fixed; those of databases, roles and the app's tables are
+// not.
 func TestBadInput75OddNames(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.Empty(t)

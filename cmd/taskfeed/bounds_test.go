@@ -11,8 +11,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// written returns the duration that a file has where the pattern's group is, as Go,
-// TypeScript, a Dockerfile or a proxy writes it.
+// written returns the duration in a file that the pattern's group matches, as it is
+// written in Go, TypeScript, a Dockerfile or a proxy's configuration.
 func written(t *testing.T, file, pattern string) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile("../../" + file)
@@ -34,9 +34,9 @@ func written(t *testing.T, file, pattern string) time.Duration {
 	return d
 }
 
-// TestBoundsOfLayers: the store and net/http both gave up after 30 s, so that the
-// advice to narrow the filter never arrived, and the console after 15 s. Whoever waits for something
-// must wait for longer than that takes to fail and to say so.
+// TestBoundsOfLayers: each layer must wait longer than the layer below takes to fail
+// with an error. Once, the store and net/http both gave up after 30 s, so the advice to
+// narrow the filter never arrived, and the console gave up after 15 s.
 func TestBoundsOfLayers(t *testing.T) {
 	t.Parallel()
 	var cfg config

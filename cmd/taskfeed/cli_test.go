@@ -15,7 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// ran is what a command has left behind.
+// ran is the result of a command.
 type ran struct {
 	status         int
 	stdout, stderr string
@@ -101,7 +101,7 @@ func TestHistoryCommands(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.stdout), &story); err != nil || story.Task.ID != "one/1" || len(story.Events) != 2 || story.Summary.Events != 2 {
 			t.Errorf("%s (%v), want the task and its two events", r.stdout, err)
 		}
-		if r := cli("tasks", "show", "gone"); r.status != 0 || !strings.HasPrefix(r.stdout, "the task is gone") || !strings.Contains(r.stdout, "task_deleted") {
+		if r := cli("tasks", "show", "gone"); r.status != 0 || !strings.HasPrefix(r.stdout, "the task has been deleted") || !strings.Contains(r.stdout, "task_deleted") {
 			t.Errorf("%d %s%s, want what is kept of it", r.status, r.stdout, r.stderr)
 		}
 		cli("tasks", "show", "nothing").expect(t, 1, "the server answers 404: there is no")
@@ -158,10 +158,10 @@ func TestHistoryCommands(t *testing.T) {
 	})
 }
 
-// TestForeignAnswers holds the commands to a server that is none of ours.
+// TestForeignAnswers runs commands against a server that is not taskfeed.
 func TestForeignAnswers(t *testing.T) {
 	t.Parallel()
-	const nobody = "the server answers 502: no taskfeed answers there; check TASKFEED_URL"
+	const nobody = "the server answers 502: this is not a taskfeed server; check TASKFEED_URL"
 	for body, want := range map[string]string{
 		"": nobody, "null": nobody, "[]": nobody, `[{"detail":"d"}]`: nobody, `"text"`: nobody, "7": nobody, "{": nobody, "{}": nobody,
 		`<html>Bad gateway`:                        nobody,
@@ -189,7 +189,7 @@ func TestForeignAnswers(t *testing.T) {
 			t.Errorf("%.40q: exit status %d, %.200q; want 1 and %q", body, r.status, r.stderr, want)
 		}
 	}
-	for body, want := range map[string]string{"null": "it is no list", "{}": "it is no list", `{"items":null}`: "it is no list", "<html>": "read the answer", "": "read the answer"} {
+	for body, want := range map[string]string{"null": "it is not a list", "{}": "it is not a list", `{"items":null}`: "it is not a list", "<html>": "read the answer", "": "read the answer"} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = fmt.Fprint(w, body) // a test's client is there
 		}))

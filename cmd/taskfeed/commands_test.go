@@ -16,7 +16,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// fakeCommandLog fails while it is asked to.
+// fakeCommandLog fails while failing is set.
 type fakeCommandLog struct {
 	mu       sync.Mutex
 	commands []taskfeed.Command

@@ -18,14 +18,14 @@ import (
 	"github.com/taskfeed/taskfeed/lab/doctest"
 )
 
-// The compose file and the Dockerfile cannot be run where there is no engine.
-// These tests check all of them that can be checked without one.
+// The compose file and the Dockerfile need an engine to run. These tests check what can
+// be checked without one.
 
-// top is the top of the tree, as seen from this package.
+// top is the root of the tree, relative to this package.
 const top = "../.."
 
 // composeService is a service of docker-compose.yml. Fields that are not here
-// are refused, so that nothing in the file goes unchecked.
+// are refused, so that everything in the file is checked.
 type composeService struct {
 	Image       string
 	Build       string
@@ -164,8 +164,8 @@ func wantCommand(t *testing.T, what string, command []string, binary string) {
 	}
 }
 
-// dockerfile returns the arguments of each instruction that stands once in the
-// last stage, those in exec form parsed, and under FROM those of all stages.
+// dockerfile returns the arguments of each instruction that the last stage has once,
+// parsed if they are in exec form, and under FROM those of all stages.
 func dockerfile(t *testing.T) map[string][]string {
 	t.Helper()
 	instructions := make(map[string][]string)
@@ -237,8 +237,8 @@ func defaultOf(t *testing.T, env string) string {
 	return ""
 }
 
-// wantBuildable checks that the package is a command and that .dockerignore
-// leaves in every file that its build reads.
+// wantBuildable checks that the package is a command and that .dockerignore excludes no
+// file that its build reads.
 func wantBuildable(t *testing.T, pkg string) {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-deps", "-f",

@@ -9,9 +9,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// A URL in quotes was taken for the name of a parameter, sent to the server, and
-// repeated in the log with its password. Whatever is wrong with a URL, its variable
-// is named and the URL is not shown.
+// An error about a wrong URL names the variable and never shows the URL. Once, a URL in
+// quotes was parsed as the name of a parameter, sent to the server, and logged with its
+// password.
 func TestMalformedDatabaseURLs(t *testing.T) {
 	t.Parallel()
 	good := pgtest.New(t)
@@ -42,7 +42,7 @@ func TestMalformedDatabaseURLs(t *testing.T) {
 	}
 }
 
-// What shells and secret stores leave around a URL does no harm.
+// What shells and secret stores leave around a URL is removed.
 func TestDatabaseURLsInQuotes(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -62,7 +62,7 @@ func TestDatabaseURLsInQuotes(t *testing.T) {
 	}
 }
 
-// Secrets on the command line stood in the list of processes of the machine.
+// Secrets on the command line are refused: the list of processes shows them.
 func TestNoFlagTakesASecret(t *testing.T) {
 	t.Parallel()
 	const password = "S3cretPass"

@@ -14,12 +14,12 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
-// The demo is an app like any other: it writes tasks in plain SQL and knows
-// nothing of taskfeed's tables but taskfeed.tasks.
+// The demo is an app like any other: it writes tasks in plain SQL and uses no other
+// table of taskfeed's than taskfeed.tasks.
 
 const (
 	demoStep  = 400 * time.Millisecond // between two changes of one user
-	demoBusy  = 3                      // tasks of one user under way at once
+	demoBusy  = 3                      // unfinished tasks of one user
 	demoKept  = 12                     // finished tasks that are kept
 	demoRetry = 2 * time.Second        // after the database failed
 )
@@ -73,8 +73,8 @@ WHERE id IN (
     ORDER BY created_at DESC
     OFFSET @kept)`
 
-// runDemo keeps creating and progressing tasks of alice and bob until ctx is
-// done. While the database is away it waits.
+// runDemo creates and progresses tasks of alice and bob until ctx is done. While the
+// database is down it waits.
 func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 	cfg, err := dial.Config{URL: databaseURL, Name: "taskfeed demo"}.Pool()
 	if err != nil {

@@ -23,10 +23,10 @@ import (
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-// devDatabase is the database that dev makes in its private Postgres.
+// devDatabase is the database that dev creates in its private Postgres.
 const devDatabase = "taskfeed"
 
-// devTokenTTL is how long the tokens in the banner are good.
+// devTokenTTL is how long the tokens in the banner are valid.
 const devTokenTTL = 30 * 24 * time.Hour
 
 type devOptions struct {
@@ -41,7 +41,7 @@ func devCommand(in *cli.Invocation) *cobra.Command {
 	ss := newSettings(cfg.serveSettings())
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Start a server with a private Postgres and a demo, on this machine only",
+		Short: "Start a server with a private Postgres and a demo, for this machine only",
 		Long: "dev starts a private Postgres (or uses DATABASE_URL), brings the schema up to date,\n" +
 			"serves on 127.0.0.1 and runs a small workload for the users alice and bob. It keeps\n" +
 			"the data for the next start.\n\n" +
@@ -59,7 +59,7 @@ func devCommand(in *cli.Invocation) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&opts.dir, "dir", "", "state directory of the private Postgres (default: "+defaultDirForHelp()+")")
 	cmd.Flags().BoolVar(&opts.reset, "reset", false, "delete the data of the private Postgres first")
-	cmd.Flags().BoolVar(&opts.noDemo, "no-demo", false, "leave the demo workload out")
+	cmd.Flags().BoolVar(&opts.noDemo, "no-demo", false, "do not run the demo workload")
 	ss.register(cmd.Flags())
 	return cmd
 }
@@ -147,8 +147,8 @@ func createDevDatabase(ctx context.Context, pg *devpg.Server) (string, error) {
 	return pg.URL(devDatabase), nil
 }
 
-// devSecret returns a secret that stays the same from one start to the next, so
-// that tokens do too. Without a state directory it is good for one run.
+// devSecret returns a secret. With keep it is the same at each start, so that tokens stay
+// valid; otherwise it is for this run.
 func devSecret(dir string, keep bool) (string, error) {
 	path := filepath.Join(dir, "jwt-secret")
 	if keep {
@@ -163,16 +163,16 @@ func devSecret(dir string, keep bool) (string, error) {
 		return secret, nil
 	}
 	if err := os.WriteFile(path, []byte(secret), 0o600); err != nil {
-		return "", fmt.Errorf("keep the secret of tokens: %w", err)
+		return "", fmt.Errorf("save the secret: %w", err)
 	}
 	return secret, nil
 }
 
-// printBanner says what to try.
+// printBanner prints what to try.
 func printBanner(w io.Writer, cfg config, private bool) error {
 	base := "http://" + cfg.http.Listener.Addr().String()
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  taskfeed is running. Ctrl-C ends it, the private Postgres too.\n\n")
+	fmt.Fprintf(&b, "\n  taskfeed is running. Ctrl-C ends it and the private Postgres.\n\n")
 	if cfg.secret == "" {
 		fmt.Fprintf(&b, "  console  %s/console/  (paste a token of your issuer)\n", base)
 	} else {
@@ -204,7 +204,7 @@ func psqlLine(databaseURL string, private bool) string {
 		` ON CONFLICT (id) DO UPDATE SET status = 'running', progress = (tasks.progress + 10) % 100"`
 }
 
-// quoteShell quotes a word for a POSIX shell where it needs it.
+// quoteShell quotes a word for a POSIX shell if necessary.
 func quoteShell(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || slices.Contains([]rune("-_./:@"), r)

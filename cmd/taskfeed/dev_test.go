@@ -98,8 +98,8 @@ func bannerToken(t *testing.T, banner string) string {
 	return match[1]
 }
 
-// privateDir is a directory that an unprivileged Postgres can get at: those of
-// t.TempDir may be closed to others.
+// privateDir is a directory that an unprivileged Postgres can enter, unlike those of
+// t.TempDir.
 func privateDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "taskfeed-dev-test-")

@@ -17,10 +17,10 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// What the documents say of the program must be true of it. Tables that list
-// settings, metrics, codes and tests are held to the code here.
+// These tests compare the documents with the program: their tables of settings, metrics,
+// codes and tests with the code.
 
-// documents lists the Markdown files that speak of the program.
+// documents lists the Markdown files about the program.
 func documents(t *testing.T) []string {
 	t.Helper()
 	var names []string
@@ -94,8 +94,8 @@ func TestDocumentedMetrics(t *testing.T) {
 
 	var real []string
 	kind := regexp.MustCompile(`(?m)^# TYPE ((?:taskfeed|websocket)_\w+) (\w+)$`)
-	// Vectors show up with their first value, and the database's figures when it
-	// has answered.
+	// Vectors appear with their first value, and the database's metrics once it has
+	// answered.
 	eventually(t, "all metrics are there", 20*time.Second, func() bool {
 		_, body := get(t, s.base+"/metrics")
 		real = nil
@@ -147,7 +147,7 @@ func TestDocumentedCloseCodes(t *testing.T) {
 		}
 	}
 	real := doctest.Submatches(`(?m)^\tClose\w+ += (\d{4})\b`, doctest.Read(t, "internal/wsframe/header.go")+doctest.Read(t, "protocol.go"))
-	// 1001 is sent by peers alone, 1005 only says that a close frame was empty, 4500 begins a range.
+	// Only peers send 1001, 1005 stands for an empty close frame, 4500 begins a range.
 	real = append(slices.DeleteFunc(real, func(s string) bool { return s == "1005" || s == "4500" }), "1001")
 	doctest.Same(t, "close codes in docs/PROTOCOL.md", documented, real)
 }
@@ -186,8 +186,8 @@ func TestPromisesNameTheirTests(t *testing.T) {
 	}
 }
 
-// The list of bad input is whole, and every row names tests that exist, one of
-// which stands in a file that has the row's number.
+// The list of bad input is complete, and every row names tests that exist, one of them
+// in a file that mentions the row's number.
 func TestBadInputNamesItsTests(t *testing.T) {
 	t.Parallel()
 	const rows = 76 // at least; later ones stand where they belong, in any order
@@ -270,7 +270,7 @@ func testFileHas(t *testing.T, pkg, test string, text *regexp.Regexp) bool {
 	})
 }
 
-// wantTest looks for a test, as TestName or TestName/subtest, in a package.
+// wantTest checks that a package has a test, named as TestName or TestName/subtest.
 func wantTest(t *testing.T, promise, pkg, name string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(top, pkg, "*_test.go"))
@@ -290,7 +290,7 @@ func wantTest(t *testing.T, promise, pkg, name string) {
 	t.Errorf("promise %q names %s in %s: got no such test, want one", promise, name, pkg)
 }
 
-// Links between documents lead somewhere.
+// Links between documents have existing targets.
 func TestDocumentLinks(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)\s]+)\)|srcset="([^"]+)"|src="([^"]+)"`)

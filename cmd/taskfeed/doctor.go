@@ -24,9 +24,9 @@ func doctorCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Compare the database with what this binary needs",
-		Long: "doctor looks at the server, the role, the version of the schema, its tables, indexes,\n" +
+		Long: "doctor checks the server, the role, the version of the schema, its tables, indexes,\n" +
 			"triggers and functions and who may use them, and whether notifications arrive. It\n" +
-			"prints a line for each finding, changes nothing, and exits with status 1 when there\n" +
+			"prints a line for each finding and changes nothing. It exits with status 1 when there\n" +
 			"are problems.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := ss.read(in.Env); err != nil {
@@ -42,8 +42,8 @@ func doctorCommand(in *cli.Invocation) *cobra.Command {
 	return cmd
 }
 
-// doctor prints what is wrong with the database, and returns an error when
-// anything is.
+// doctor prints what it finds in the database, and returns an error when there are
+// problems.
 func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	url := cfg.URL
 	if cfg.ListenURL != "" {
@@ -70,16 +70,16 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 	if problems > 0 {
 		return fmt.Errorf("problems found: %d", problems)
 	}
-	_, err = fmt.Fprintln(out, "well: the database is as this binary needs it, and notifications arrive")
+	_, err = fmt.Fprintln(out, "ok: the database is as this binary needs it, and notifications arrive")
 	return err
 }
 
 // quoted matches names as SQL quotes them.
 var quoted = regexp.MustCompile(`"(?:[^"]|"")*"`)
 
-// oneLine keeps names, which anybody may choose, from writing lines of their own or
-// giving orders to a terminal. A name is written in the form of SQL that needs no
-// such characters, so that what is advised can be run.
+// oneLine escapes line ends and control characters in names, which strangers may have
+// chosen. Such a name is written as an SQL identifier with Unicode escapes, so that SQL
+// in the text can still be run.
 func oneLine(says string) string {
 	says = quoted.ReplaceAllStringFunc(says, func(name string) string {
 		if !strings.ContainsFunc(name, obeyed) {
@@ -104,9 +104,9 @@ func oneLine(says string) string {
 
 func obeyed(r rune) bool { return r == '\n' || r == '\t' || terminal.Obeyed(r) }
 
-// inspectUse looks for what others have set up around the tables, for sessions that
-// are no server's and keep a lock of servers, and whether notifications arrive. A
-// schema that is not whole cannot always be asked.
+// inspectUse finds hazards that others have set up around the tables, sessions that hold
+// a lock of taskfeed's without being a server, and whether notifications arrive. Errors
+// count only if whole: with parts of the schema missing, not everything can be asked.
 func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations.Finding, error) {
 	st, err := store.Open(ctx, cfg)
 	if err != nil {
@@ -128,14 +128,14 @@ func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations
 	return found, nil
 }
 
-// findIntruders names the sessions that are no server's and keep a lock of servers.
+// findIntruders finds sessions that hold a lock of taskfeed's without being a server.
 func findIntruders(ctx context.Context, st *store.Store) (found []migrations.Finding) {
 	intruders, err := st.Intruders(ctx)
 	for _, f := range intruders {
 		found = append(found, migrations.Finding{Problem: true, Says: f.String()})
 	}
 	if err != nil {
-		found = append(found, migrations.Finding{Says: fmt.Sprintf("who has the locks of servers cannot be read: %v", err)})
+		found = append(found, migrations.Finding{Says: fmt.Sprintf("taskfeed's locks cannot be read: %v", err)})
 	}
 	return found
 }
@@ -158,7 +158,7 @@ func findTempFileLimit(ctx context.Context, st *store.Store) []migrations.Findin
 		"which takes longer; set it to %d MB or more for the role of the server", limit>>10, roomToSort>>20)}}
 }
 
-// tryListen proves that notifications arrive; its error says what to do.
+// tryListen checks whether notifications arrive; its error says what to do.
 func tryListen(ctx context.Context, st *store.Store) error {
 	err := st.CheckListen(ctx)
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeInternal {

@@ -19,18 +19,18 @@ func eventsCommand(in *cli.Invocation) *cobra.Command {
 	var oldestFirst bool
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "List what happened",
-		Long: "events lists the log, newest first, as far as it is kept. With --user it shows what that\n" +
-			"user was told, broadcasts among it. For events as they come: taskfeed tail.",
+		Short: "List events",
+		Long: "events lists the log, newest first, as far as it is kept. With --user it lists the\n" +
+			"events of that user and the broadcasts. For events as they happen: taskfeed tail.",
 		Example: "  taskfeed events --user alice --since 1h\n  taskfeed events --type task_failed --all --output ndjson | jq .data.error",
 	}
 	f := newListFlags(in, cmd)
 	f.paged(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&user, "user", "", "what this user was told")
-	flags.StringVar(&task, "task", "", "of this task")
-	flags.StringSliceVar(&types, "type", nil, "of one of these types, separated by commas")
-	flags.BoolVar(&oldestFirst, "oldest-first", false, "begin with the oldest")
+	flags.StringVar(&user, "user", "", "events of this user, and broadcasts")
+	flags.StringVar(&task, "task", "", "events of this task")
+	flags.StringSliceVar(&types, "type", nil, "events of these types, separated by commas")
+	flags.BoolVar(&oldestFirst, "oldest-first", false, "list the oldest first")
 	f.moment(cmd, "since", "captured at this time or later")
 	f.moment(cmd, "until", "captured before this time")
 	cli.CompleteFlag(cmd, "type", words(taskfeed.TaskTypes))

@@ -74,8 +74,8 @@ func (w *watcher) live() bool {
 	return w.state == client.StateLive
 }
 
-// checkWhole fails unless the events are those of one task, from creation up to
-// version last: each once, in order, nothing missing.
+// checkWhole fails unless the events are all those of one task from its creation to the
+// version last, each once and in order.
 func checkWhole(t *testing.T, name string, events []taskfeed.Event, last int64) {
 	t.Helper()
 	for i, e := range events {
@@ -91,8 +91,8 @@ func checkWhole(t *testing.T, name string, events []taskfeed.Event, last int64) 
 	}
 }
 
-// TestFailover proves that two servers on one database deliver everything once
-// and in order while the one that leads is taken away.
+// TestFailover proves that two servers on one database deliver every event once and in
+// order while the leader is killed, stopped or cut off.
 func TestFailover(t *testing.T) {
 	cases := []struct {
 		name  string
@@ -150,7 +150,7 @@ func startWriter(t *testing.T, url string) *writer {
 	return startPacedWriter(t, url, time.Nanosecond)
 }
 
-// startPacedWriter leaves at least so long between two updates.
+// startPacedWriter waits for at least pace between two updates.
 func startPacedWriter(t *testing.T, url string, pace time.Duration) *writer {
 	t.Helper()
 	conn := pgtest.Connect(t, url)
@@ -173,7 +173,7 @@ func startPacedWriter(t *testing.T, url string, pace time.Duration) *writer {
 	return w
 }
 
-// stop ends the writer and returns the version that the task has then.
+// stop ends the writer and returns the last version of the task.
 func (w *writer) stop(t *testing.T) int64 {
 	t.Helper()
 	w.cancel()

@@ -15,7 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// seenByAll is the time in which every server has seen a command: they look once a
+// seenByAll is the time after which every server has seen a command; they look once a
 // second.
 const seenByAll = 3 * time.Second
 
@@ -26,11 +26,11 @@ func forgetCommand(in *cli.Invocation) *cobra.Command {
 	ss := newSettings(cfg.databaseSettings())
 	cmd := &cobra.Command{
 		Use:   "forget USER",
-		Short: "Erase what names a user: tasks, events, changes on their way",
+		Short: "Erase everything that names a user: tasks, events, waiting changes",
 		Long: "forget closes the user's connections on every server, deletes the user's tasks, and\n" +
-			"erases all events of theirs from the log, in batches, while servers run. Nothing is\n" +
-			"told of it, and it may be run again. Make no more tokens for the user, and let the app\n" +
-			"write no more tasks of theirs, before you call it.",
+			"erases all of the user's events from the log. It works in batches while servers run,\n" +
+			"makes no events, and can be run again. Before you run it, stop making tokens for the\n" +
+			"user, and stop the app from writing tasks of the user.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := ss.read(in.Env); err != nil {
@@ -40,7 +40,7 @@ func forgetCommand(in *cli.Invocation) *cobra.Command {
 			case cfg.store.URL == "":
 				return cli.Usage(errors.New("DATABASE_URL: it is missing"))
 			case !sure:
-				return cli.Usage(errors.New("this removes the user's tasks and events for good; say --yes if you mean it"))
+				return cli.Usage(errors.New("this deletes the user's tasks and events for good; confirm with --yes"))
 			case batch < 1:
 				return cli.Usage(errors.New("--batch must be 1 or more"))
 			}
@@ -52,14 +52,14 @@ func forgetCommand(in *cli.Invocation) *cobra.Command {
 			return forget(cmd.Context(), st, args[0], batch, in.Stdout)
 		},
 	}
-	cmd.Flags().BoolVar(&sure, "yes", false, "yes, all tasks and events of the user shall be gone")
+	cmd.Flags().BoolVar(&sure, "yes", false, "confirm that all tasks and events of the user are deleted")
 	cmd.Flags().IntVar(&batch, "batch", 5000, "tasks and events in one transaction")
 	ss.register(cmd.Flags())
 	return cmd
 }
 
-// forget has the user's connections closed, and erases when every server has seen
-// the command, for that names the user too.
+// forget closes the user's connections by a command to all servers, and erases once
+// every server has seen that, because the command names the user too.
 func forget(ctx context.Context, st *store.Store, userID string, batch int, out io.Writer) error {
 	if err := st.Command(ctx, taskfeed.CommandDisconnectUser, userID); err != nil {
 		return err
@@ -80,6 +80,6 @@ func forget(ctx context.Context, st *store.Store, userID string, batch int, out 
 		total.Events += erased.Events
 		total.Changes += erased.Changes
 	}
-	_, err := fmt.Fprintf(out, "erased: %d tasks, %d events, %d changes on their way\n", total.Tasks, total.Events, total.Changes)
+	_, err := fmt.Fprintf(out, "erased: %d tasks, %d events, %d waiting changes\n", total.Tasks, total.Events, total.Changes)
 	return err
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// FuzzSettings gives any setting any value, as a flag, a variable or a file: it
-// is refused by its name and without the value, or understood as the same
-// wherever it stands, within its bounds.
+// FuzzSettings gives a setting any value by flag, variable and file. The value is refused
+// with the setting's name and without the value, or accepted in the same way by all
+// three and within the bounds.
 func FuzzSettings(f *testing.F) {
 	var names config
 	list := names.serveSettings()
@@ -32,14 +32,14 @@ func FuzzSettings(f *testing.F) {
 			return map[string]string{s.env: value}
 		})
 		if private := private[name]; private != nil && private(value) {
-			if !strings.Contains(flag, "refused: everybody on this machine can read") {
+			if !strings.Contains(flag, "refused: every user of this machine can read") {
 				t.Errorf("%s=%q: got %s as a flag, want a secret refused", name, value, flag)
 			}
 		} else if flag != variable {
 			t.Errorf("%s=%q: got %s as a flag and %s as a variable", name, value, flag, variable)
 		}
 		if strings.TrimSpace(value) != value {
-			return // a file's line end is no part of the value
+			return // a file's line end is not part of the value
 		}
 		file := readSettings(t, name, value, func(_ *pflag.FlagSet, s *setting) map[string]string {
 			path := filepath.Join(t.TempDir(), "value")
@@ -54,8 +54,8 @@ func FuzzSettings(f *testing.F) {
 	})
 }
 
-// readSettings reads all settings, one of which is given, and says what became
-// of them: a summary, or the refusal without the place where the value stood.
+// readSettings reads all settings, one of which is given, and returns a summary of them,
+// or the error without the place of the value.
 func readSettings(t *testing.T, name, value string, give func(*pflag.FlagSet, *setting) map[string]string) string {
 	t.Helper()
 	var cfg config

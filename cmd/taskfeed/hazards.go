@@ -18,8 +18,8 @@ import (
 // hazardInterval is the time between two looks for hazards.
 const hazardInterval = 10 * time.Second
 
-// hazardWatch knows what others have set up around our tables, as of a moment
-// ago. What is new it logs, once.
+// hazardWatch keeps the hazards found by the last look, and logs each new one once.
+// Hazards are what others have set up in the database that harms the feed.
 type hazardWatch struct {
 	look   func(context.Context) ([]store.Hazard, error)
 	logger *slog.Logger
@@ -28,7 +28,7 @@ type hazardWatch struct {
 	found []store.Hazard
 }
 
-// Run looks now and then until ctx is done.
+// Run looks every hazardInterval until ctx is done.
 func (w *hazardWatch) Run(ctx context.Context) error {
 	for {
 		w.once(ctx)
@@ -44,7 +44,7 @@ func (w *hazardWatch) once(ctx context.Context) {
 		if ctx.Err() == nil {
 			w.logger.Warn("cannot look for hazards in the database", "error", err)
 		}
-		return // what was found last may still be true
+		return // the last findings may still be true
 	}
 	w.mu.Lock()
 	before := w.found
@@ -72,13 +72,13 @@ func (w *hazardWatch) of(kind store.HazardKind) (says []string) {
 	return says
 }
 
-// checks are those of /readyz. Rights that are too wide are told there, and are no
-// reason to turn everybody away.
+// checks returns the checks for /readyz. Excessive privileges are shown there, but do
+// not make the server unready.
 func (w *hazardWatch) checks() []httpapi.Check {
 	var checks []httpapi.Check
 	for _, kind := range store.HazardKinds {
 		if kind == store.HazardCapture {
-			continue // a part of the check of that name
+			continue // reported by the check of capture
 		}
 		advice := kind == store.HazardRights
 		checks = append(checks, httpapi.Check{Name: string(kind), Advice: advice, Run: func(context.Context) error {
@@ -86,11 +86,11 @@ func (w *hazardWatch) checks() []httpapi.Check {
 			switch {
 			case len(says) == 0:
 				return nil
-			case advice: // a stranger may ask, who need not know whose rights are too wide
+			case advice: // anybody may ask, so roles are not named
 				says = []string{"roles have rights in the schema taskfeed that no app needs"}
 				fallthrough
 			case len(says) > 1:
-				says = []string{says[0] + "; the server's log and taskfeed doctor tell all"}
+				says = []string{says[0] + "; the server's log and taskfeed doctor show all"}
 			}
 			return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: says[0]}
 		}})
@@ -98,7 +98,7 @@ func (w *hazardWatch) checks() []httpapi.Check {
 	return checks
 }
 
-var hazardsDesc = prometheus.NewDesc("taskfeed_hazards", "What others have set up in the database that harms the feed, by kind.", []string{"kind"}, nil)
+var hazardsDesc = prometheus.NewDesc("taskfeed_hazards", "Setups of others in the database that harm the feed, by kind.", []string{"kind"}, nil)
 
 // Describe implements prometheus.Collector.
 func (w *hazardWatch) Describe(ch chan<- *prometheus.Desc) { ch <- hazardsDesc }
@@ -110,7 +110,7 @@ func (w *hazardWatch) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// findings are what doctor prints of hazards.
+// findings returns hazards as doctor prints them.
 func findings(found []store.Hazard) []migrations.Finding {
 	var lines []migrations.Finding
 	for _, h := range found {

@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// ordinaryServer is a server whose role is no superuser and owns the schema.
+// ordinaryServer is a server whose role owns the schema and is not a superuser.
 func ordinaryServer(t *testing.T, name string) (s *serving, adminURL, role string) {
 	t.Helper()
 	adminURL = pgtest.Empty(t)
@@ -48,13 +48,13 @@ func wantDoctor(t *testing.T, dbURL string, want string) {
 	}
 }
 
-// A restore or default privileges opened the log, and nothing said so.
+// Once, a restore or default privileges opened the log and nothing reported it.
 func TestBadInput6Hazards(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
 	pgtest.Exec(t, dbURL, `GRANT SELECT ON taskfeed.events TO PUBLIC`)
 	s := startServing(t, dbURL)
-	s.awaitReady(t, http.StatusOK, `{"name":"rights","ok":false,"detail":"roles have rights in the schema taskfeed that no app needs; the server's log and taskfeed doctor tell all"}`)
+	s.awaitReady(t, http.StatusOK, `{"name":"rights","ok":false,"detail":"roles have rights in the schema taskfeed that no app needs; the server's log and taskfeed doctor show all"}`)
 	if log, want := s.stderr.String(), "REVOKE SELECT ON TABLE taskfeed.events FROM PUBLIC"; !strings.Contains(log, want) {
 		t.Errorf("the log lacks %q:\n%s", want, log)
 	}
@@ -71,8 +71,8 @@ func TestBadInput6Hazards(t *testing.T) {
 	}
 }
 
-// A publication made Postgres refuse what the server writes, and doctor said
-// "well".
+// Once, a publication made Postgres refuse the server's writes, and doctor found no
+// problem.
 func TestBadInput110Publication(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -85,8 +85,8 @@ func TestBadInput110Publication(t *testing.T) {
 	s.awaitReady(t, http.StatusOK, `{"name":"publications","ok":true}`)
 }
 
-// With FORCE ROW LEVEL SECURITY lists were empty while events flowed, and
-// everything said "well".
+// Once, with FORCE ROW LEVEL SECURITY lists were empty while events were delivered, and
+// no check failed.
 func TestBadInput111RowSecurity(t *testing.T) {
 	t.Parallel()
 	s, adminURL, role := ordinaryServer(t, "bad input 111")
@@ -111,8 +111,8 @@ func TestBadInput111RowSecurity(t *testing.T) {
 	}
 }
 
-// With session_replication_role set for the database nothing was captured, and
-// everything said "well".
+// Once, with session_replication_role set for the database nothing was captured, and no
+// check failed.
 func TestBadInput153Replica(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -127,12 +127,12 @@ func TestBadInput153Replica(t *testing.T) {
 	s.awaitReady(t, http.StatusOK, `{"name":"capture","ok":true}`)
 }
 
-// Names that a stranger chose wrote lines of their own into what doctor prints, and
-// what it advised to run had another name in it.
+// Once, names chosen by a stranger added lines to the output of doctor, and the SQL that
+// it advised had another name.
 func TestBadInput155Names(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
-	const odd = "a\x1b[31m\nwell: \u202eall\\ is \"well\""
+	const odd = "a\x1b[31m\nok: \u202eall\\ is \"well\""
 	name := `"` + strings.ReplaceAll(odd, `"`, `""`) + `"`
 	pgtest.Exec(t, dbURL, `CREATE FUNCTION taskfeed.`+name+`() RETURNS int LANGUAGE sql RETURN 1`)
 	pgtest.Exec(t, dbURL, `GRANT EXECUTE ON FUNCTION taskfeed.`+name+` TO PUBLIC`)

@@ -10,9 +10,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// A transaction that was prepared keeps the leader lock and has no session that
-// could be ended. Nothing became an event, and readiness, metrics, log and doctor
-// all said "well".
+// A prepared transaction holds the leader lock, and has no session that could be ended.
+// Once, no change became an event then, while readiness, metrics, log and doctor
+// reported no problem.
 func TestNobodyCanLead(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

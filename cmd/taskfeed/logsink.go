@@ -9,14 +9,13 @@ import (
 )
 
 const (
-	sinkLines = 4096        // that wait to be written
-	sinkFlush = time.Second // that the last of them have at the end
+	sinkLines = 4096        // lines that may wait to be written
+	sinkFlush = time.Second // how long Close waits for the last of them
 )
 
-// sink hands the lines of the log to a writer and never waits for it: a pipe that
-// nobody reads must not hold up a server. Lines for which there is no room are
-// lost, and their number is logged when there is room again. It is safe for
-// concurrent use.
+// sink passes the lines of the log to a writer and never waits for it: a pipe that
+// nobody reads must not block a server. Lines for which there is no room are lost; their
+// number is logged when there is room again. It is safe for concurrent use.
 type sink struct {
 	out   io.Writer
 	note  *slog.Logger // writes to out
@@ -26,8 +25,8 @@ type sink struct {
 	ended chan struct{}
 }
 
-// newSink returns a sink for the lines that a logger with this configuration
-// makes. Its owner closes it.
+// newSink returns a sink for the lines of a logger with this configuration. The caller
+// closes it.
 func newSink(out io.Writer, cfg logConfig) *sink {
 	s := &sink{out: out, note: newLogger(out, cfg), lines: make(chan []byte, sinkLines),
 		quit: make(chan struct{}), ended: make(chan struct{})}
@@ -35,7 +34,7 @@ func newSink(out io.Writer, cfg logConfig) *sink {
 	return s
 }
 
-// Unwrap returns what the sink writes to.
+// Unwrap returns the writer.
 func (s *sink) Unwrap() io.Writer { return s.out }
 
 // Write takes one line. It never fails.
@@ -65,12 +64,12 @@ func (s *sink) run() {
 
 func (s *sink) put(line []byte) {
 	if n := s.lost.Swap(0); n > 0 {
-		s.note.Warn("lines of the log were lost: whoever reads it was too slow", "count", n)
+		s.note.Warn("lines of the log were lost: its reader was too slow", "count", n)
 	}
-	_, _ = s.out.Write(line) // there is nowhere else to say that the log cannot be written
+	_, _ = s.out.Write(line) // there is nowhere else to report that the log cannot be written
 }
 
-// Close writes what waits, but not for long. Lines that come later are lost.
+// Close writes the lines that wait, for at most sinkFlush. Later lines are lost.
 func (s *sink) Close() {
 	close(s.quit)
 	timer := time.NewTimer(sinkFlush)

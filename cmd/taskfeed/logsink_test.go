@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 )
 
-// A pipe that nobody reads holds nobody up, what fits is not lost, and the rest is
+// A pipe that nobody reads blocks nobody. Lines that fit are not lost, and the others are
 // counted.
 func TestSinkThatIsBlocked(t *testing.T) {
 	t.Parallel()
@@ -38,7 +38,7 @@ func TestSinkThatIsBlocked(t *testing.T) {
 	})
 }
 
-// The end does not wait for a pipe that nobody reads.
+// Close does not wait for a pipe that nobody reads.
 func TestSinkEndsThoughBlocked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -1,11 +1,11 @@
 // Command taskfeed turns committed changes of rows in a Postgres table into
 // notifications that no user misses.
 //
-// It is wiring and nothing but: configuration (config.go), one small file for
-// each subcommand, and serve.go, where everything meets.
+// It only wires packages together: configuration (config.go), one small file for each
+// subcommand, and serve.go, which joins everything.
 //
-// Exit status: 0 after an ordered end, 1 when something failed, 2 when the
-// command line or a setting is wrong.
+// Exit status: 0 after an ordered end, 1 after a failure, 2 when the command line or a
+// setting is wrong.
 package main
 
 import (

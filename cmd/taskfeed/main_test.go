@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 const testSecret = "a secret of the tests alone, of 32 bytes and more"
 
-// testToken is good for an hour.
+// testToken returns a token that is valid for an hour.
 func testToken(t testing.TB, user string) string {
 	t.Helper()
 	return testTokenWithRole(t, user, "")
@@ -48,7 +48,7 @@ func testTokenWithRole(t testing.TB, user, role string) string {
 	return token
 }
 
-// process is taskfeed as a process of its own.
+// process is taskfeed in its own process.
 type process struct {
 	*proc.Process
 	stdout *locked.Buffer
@@ -80,7 +80,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 	return p
 }
 
-// wait returns the exit status, and fails the test when the process goes on.
+// wait returns the exit status, and fails the test if the process does not end.
 func (p *process) wait(t *testing.T, bound time.Duration) int {
 	t.Helper()
 	if !p.Wait(bound) {
@@ -110,7 +110,7 @@ func eventually(t *testing.T, what string, bound time.Duration, check func() boo
 	}
 }
 
-// get returns the status and body of a URL, and 0 when nobody answers.
+// get returns the status and body of a URL, and 0 without an answer.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -156,7 +156,7 @@ func startServing(t *testing.T, databaseURL string, env ...string) *serving {
 	return startServingOn(t, freePort(t), databaseURL, env...)
 }
 
-// startServingOn is startServing on a port, for a server that follows another.
+// startServingOn is startServing on a port, for a server that replaces another.
 func startServingOn(t *testing.T, port, databaseURL string, env ...string) *serving {
 	t.Helper()
 	s := launch(t, port, databaseURL, env...)
@@ -167,7 +167,7 @@ func startServingOn(t *testing.T, port, databaseURL string, env ...string) *serv
 	return s
 }
 
-// launch is startServingOn for a server that is not to become ready.
+// launch is startServingOn without waiting until the server is ready.
 func launch(t *testing.T, port, databaseURL string, env ...string) *serving {
 	t.Helper()
 	env = append([]string{"DATABASE_URL=" + databaseURL, "TASKFEED_JWT_SECRET=" + testSecret,

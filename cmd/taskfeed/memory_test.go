@@ -25,7 +25,8 @@ const sqlHeavyUsers = `
 	UPDATE taskfeed.tasks SET message = message || 'x' WHERE id LIKE 'task%';
 	INSERT INTO taskfeed.tasks (id, user_id) VALUES ('small', 'bob')`
 
-// neverRead sends requests whose answers nobody reads, and returns how to hang up.
+// neverRead sends requests, does not read the answers, and returns a function that hangs
+// up.
 func neverRead(t *testing.T, s *serving, n int, token, path string, headers string) (hangUp func()) {
 	t.Helper()
 	var conns []net.Conn
@@ -63,10 +64,10 @@ func heapOf(t *testing.T, s *serving) float64 {
 	return 0 // busy
 }
 
-// TestUnreadAnswersInMemory: 300 lists that one user did not read took 1.7 GB, 150
-// tasks with a result of 20 MB took 2.5 GB. What answers hold is bounded for all
-// together, a user leaves room for others, and each request that was cut off has
-// one line in the log.
+// TestUnreadAnswersInMemory: the memory of all answers together is bounded, one user
+// leaves room for others, and each request that was cut off has one line in the log.
+// Once, 300 unread lists of one user took 1.7 GB, and 150 tasks with a result of 20 MB
+// took 2.5 GB.
 func TestUnreadAnswersInMemory(t *testing.T) {
 	t.Parallel()
 	const answerBytes = 64 << 20
@@ -129,7 +130,7 @@ func TestUnreadAnswersInMemory(t *testing.T) {
 	}
 }
 
-// requestLines returns the access log without what the test asks besides.
+// requestLines returns the lines of the access log, without the test's own requests.
 func requestLines(s *serving) []string {
 	var lines []string
 	for line := range strings.Lines(s.stderr.String()) {
@@ -140,8 +141,8 @@ func requestLines(s *serving) []string {
 	return lines
 }
 
-// linesLeftOut is how many lines of requests the log says to lack: of refusals
-// with one code it has but a few.
+// linesLeftOut returns how many lines of requests the log says were left out: of
+// refusals with the same code it has only a few.
 func linesLeftOut(t *testing.T, s *serving) (sum int) {
 	t.Helper()
 	for line := range strings.Lines(s.stderr.String()) {

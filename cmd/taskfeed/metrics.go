@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// feedCollector shows the listener's and the database's figures at /metrics.
+// feedCollector collects the metrics of the listener and the database.
 type feedCollector struct {
 	feed *listener.Listener
 	st   *store.Store
@@ -28,14 +28,14 @@ func describe(name, help string) *prometheus.Desc {
 }
 
 var (
-	descUp       = describe("listener_up", "1 while the feed is fresh: the last look at the database went well.")
+	descUp       = describe("listener_up", "1 while the feed is up to date: the last look at the database succeeded.")
 	descLeader   = describe("is_leader", "1 while this server is the sequencer.")
 	descWakeups  = describe("wakeups_total", "Times that the doorbell woke the listener.")
-	descMoves    = describe("moves_total", "Moves from changes to the log made by this server, empty ones among them.")
+	descMoves    = describe("moves_total", "Moves from changes to the log made by this server, empty ones included.")
 	descCaptured = describe("events_captured_total", "Events that this server appended to the log.")
 	descBuffer   = describe("buffer_depth", "Committed changes that are not in the log yet, counted up to 100000.")
-	descWriter   = describe("oldest_writer_seconds", "Age of the oldest transaction that has written and not ended.")
-	descForeign  = prometheus.NewDesc("taskfeed_foreign_locks", "Sessions that are no server's and keep a lock of servers, as far as this server has met them.", []string{"lock", "role", "pid"}, nil)
+	descWriter   = describe("oldest_writer_seconds", "Age of the oldest open transaction that has written.")
+	descForeign  = prometheus.NewDesc("taskfeed_foreign_locks", "Sessions that hold a lock of taskfeed's without being a server, as far as this server has met them.", []string{"lock", "role", "pid"}, nil)
 	descQueue    = describe("notification_queue_usage", "Part of Postgres's notification queue in use, from 0 to 1.")
 )
 
@@ -46,8 +46,8 @@ func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect sends the figures as they stand; those of the database are left out
-// while it does not answer within two seconds.
+// Collect sends the current values. Those of the database are left out when it does not
+// answer within two seconds.
 func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
@@ -75,7 +75,7 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descQueue, figures.QueueUsage)
 }
 
-// foreignLocks sends 1 for each intruder, and 0 for locks that nobody keeps.
+// foreignLocks sends 1 for each intruder, and 0 for each lock without one.
 func foreignLocks(ch chan<- prometheus.Metric, found []locks.Found) {
 	type series struct{ lock, role, pid string }
 	values := make(map[series]float64)

@@ -13,14 +13,14 @@ import (
 func migrateCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Bring the database's schema up to date, or take it away",
+		Short: "Update or remove the database's schema",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(migrateUpCommand(in), migrateStatusCommand(in), migrateDownCommand(in))
 	return cmd
 }
 
-// databaseCommand completes a subcommand that needs the URL of a database only.
+// databaseCommand completes a subcommand that only needs the URL of a database.
 func databaseCommand(in *cli.Invocation, cmd *cobra.Command, work func(cmd *cobra.Command, url string) error) *cobra.Command {
 	var cfg config
 	ss := newSettings(cfg.databaseSettings())
@@ -52,7 +52,7 @@ func migrateUpCommand(in *cli.Invocation) *cobra.Command {
 }
 
 func migrateStatusCommand(in *cli.Invocation) *cobra.Command {
-	cmd := &cobra.Command{Use: "status", Short: "Say which schema the database has and which one this binary knows"}
+	cmd := &cobra.Command{Use: "status", Short: "Print the versions of the schema in the database and in this binary"}
 	return databaseCommand(in, cmd, func(cmd *cobra.Command, url string) error {
 		return printVersions(in, cmd, url)
 	})
@@ -64,15 +64,15 @@ func migrateDownCommand(in *cli.Invocation) *cobra.Command {
 		Use:   "down",
 		Short: "Remove taskfeed's schema with every task and event in it",
 	}
-	cmd.Flags().BoolVar(&sure, "yes", false, "yes, all tasks and events shall be gone")
+	cmd.Flags().BoolVar(&sure, "yes", false, "confirm that all tasks and events are deleted")
 	return databaseCommand(in, cmd, func(cmd *cobra.Command, url string) error {
 		if !sure {
-			return cli.Usage(errors.New("this removes every task and every event for good; say --yes if you mean it"))
+			return cli.Usage(errors.New("this deletes every task and every event for good; confirm with --yes"))
 		}
 		if err := migrations.Down(cmd.Context(), url); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(in.Stdout, "the schema taskfeed is gone")
+		_, err := fmt.Fprintln(in.Stdout, "removed the schema taskfeed")
 		return err
 	})
 }

@@ -13,14 +13,13 @@ import (
 	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
-// TestBadInput138MistypedSecrets: taskfeed doctor postgres://u:secret@h/db, the
-// first thing that somebody tries, printed the password, as did a password in the
-// place of a flag, its value or a command. What was typed is never repeated,
-// whatever it is and wherever it stands.
+// TestBadInput138MistypedSecrets: errors about a command line never repeat what was
+// typed. Once, taskfeed doctor postgres://u:secret@h/db, the first thing that many try,
+// printed the password, and so did a password in place of a flag, a value or a command.
 func TestBadInput138MistypedSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "S3cretPass"
-	ended, cancel := context.WithCancel(t.Context()) // nothing of these commands shall begin
+	ended, cancel := context.WithCancel(t.Context()) // so that no command starts its work
 	cancel()
 	paths := [][]string{{"help"}, {"completion"}, {"completion", "bash"}}
 	flags := map[string]bool{}
@@ -57,7 +56,7 @@ func TestBadInput138MistypedSecrets(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"doctor postgres://u:p@h/db": "takes no arguments; it was given 1; a database is named by DATABASE_URL; see taskfeed doctor --help",
-		"tasks show":                 "takes 1 argument(s): taskfeed tasks show", "migrate upp": "did you mean up?", "sevre": "did you mean serve?", "serve --retantion=1h": "argument 2 is none of taskfeed serve: did you mean --retention?",
+		"tasks show":                 "takes 1 argument(s): taskfeed tasks show", "migrate upp": "did you mean up?", "sevre": "did you mean serve?", "serve --retantion=1h": "argument 2 is not a flag of taskfeed serve: did you mean --retention?",
 		"token --ttl soon": "--ttl must be a duration with a unit", "token --user": "--user needs a value", "tail -x": "argument 2 begins with a dash",
 	} {
 		var errs bytes.Buffer

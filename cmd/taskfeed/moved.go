@@ -8,7 +8,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/cli"
 )
 
-// movedCommand says where a command went that this program once had.
+// movedCommand says that a command of this program has moved to taskfeed-lab.
 func movedCommand(name string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Hidden: true, DisableFlagParsing: true, Args: cobra.ArbitraryArgs,

@@ -13,11 +13,11 @@ import (
 	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
-// Outputs of commands that list something.
+// The values of --output.
 const (
 	outputTable  = "table"
 	outputJSON   = "json"   // one array, or one object
-	outputNDJSON = "ndjson" // one object a line
+	outputNDJSON = "ndjson" // one object on each line
 )
 
 var outputs = []string{outputTable, outputJSON, outputNDJSON}
@@ -35,7 +35,7 @@ func newPrinter(in *cli.Invocation, output string) *printer {
 	return &printer{out: in.Stdout, output: output, colour: colour}
 }
 
-// items writes the items as JSON, each as it came.
+// items writes the items as JSON, each unchanged but for blanks.
 func (p *printer) items(items []json.RawMessage) error {
 	var b bytes.Buffer
 	for _, item := range items {
@@ -54,7 +54,7 @@ func (p *printer) items(items []json.RawMessage) error {
 	return err
 }
 
-// end ends what items has begun.
+// end completes the output of items.
 func (p *printer) end() error {
 	if p.output != outputJSON {
 		return nil
@@ -67,8 +67,8 @@ func (p *printer) end() error {
 	return err
 }
 
-// table writes rows below their heads; the heads come with the first rows only.
-// Columns are as wide as the widest cell of the rows at hand.
+// table writes rows, the first ones with their heads. A column is as wide as its widest
+// cell in these rows.
 func (p *printer) table(heads []string, rows [][]string) error {
 	if p.count == 0 {
 		rows = append([][]string{heads}, rows...)
@@ -93,14 +93,14 @@ func (p *printer) table(heads []string, rows [][]string) error {
 	return err
 }
 
-// colours of the words that say how a task is doing.
+// colours are the ANSI colours of statuses and types.
 var colours = map[string]string{
 	"queued": "36", "running": "34", "completed": "32", "failed": "31", "canceled": "33",
 	"task_queued": "36", "task_started": "34", "task_completed": "32", "task_failed": "31", "task_canceled": "33",
 }
 
-// paint colours a cell where the terminal wants it. Colour only repeats what the
-// word says.
+// paint colours a cell if the output is a colour terminal. The colour adds no
+// information to the word.
 func (p *printer) paint(cell string, head bool) string {
 	code := colours[cell]
 	if head {
@@ -112,10 +112,10 @@ func (p *printer) paint(cell string, head bool) string {
 	return "\x1b[" + code + "m" + cell + "\x1b[0m"
 }
 
-// maxCell is the most characters that a cell shows.
+// maxCell is the greatest number of characters in a cell.
 const maxCell = 60
 
-// cell is a text as a table shows it: on one line and not too long.
+// cell formats a text for a table: on one line, and truncated.
 func cell(s string, most int) string {
 	runes := []rune(terminal.Printable(s))
 	if len(runes) > most {
@@ -130,7 +130,7 @@ func durationCell(ms float64) string {
 	return (time.Duration(ms * float64(time.Millisecond))).Round(time.Millisecond).String()
 }
 
-// parseMoment accepts a time, or how long ago.
+// parseMoment parses a time, or how long ago.
 func parseMoment(flag, s string) (string, error) {
 	if s == "" {
 		return "", nil

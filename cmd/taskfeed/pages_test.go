@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestEmptyPages: the list of a rare type comes in pages of which some are empty.
-// Each form of output goes on over them and shows what is found.
+// TestEmptyPages: the list of a rare type has empty pages. Each form of output continues
+// after them and shows all items.
 func TestEmptyPages(t *testing.T) {
 	t.Parallel()
 	event := func(id int) string {

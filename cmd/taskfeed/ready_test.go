@@ -13,11 +13,11 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// Readiness once turned 503 at the moment of load: it shared its connections with
-// reads that waited, counted the backlog once a second, and nothing moved its clock
-// while a large backlog was put in order. Here one statement of the sequencer works
-// for longer than a feed may be silent, on a backlog, while every read of tasks
-// waits for a lock, and a crowd asks for health and metrics.
+// The server stays ready under load: one statement of the sequencer sorts a backlog for
+// longer than a feed may go without progress, every read of tasks waits for a lock, and
+// many clients ask for health and metrics. Once, readiness turned 503 then: its checks
+// shared connections with waiting reads, counted the backlog once a second, and saw no
+// progress while a large backlog was sorted.
 func TestReadyUnderLoad(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// TestLargeResultsOverHTTP is bad input 2: whatever result an app writes, its task
-// is shown whole and spoils no list.
+// TestLargeResultsOverHTTP is bad input 2: a task with a result of any size is shown
+// whole, and lists with it work.
 func TestLargeResultsOverHTTP(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -67,8 +67,8 @@ func TestLargeResultsOverHTTP(t *testing.T) {
 	}
 }
 
-// raw asks for a path below base without holding the answer to the contract,
-// whose reader of JSON does not go as deep as an app may.
+// raw requests a path below base without checking the answer against the contract, whose
+// JSON reader allows less nesting than an app may use.
 func (a *api) raw(path string) (*http.Response, string) {
 	a.t.Helper()
 	r, err := http.NewRequestWithContext(a.t.Context(), http.MethodGet, a.base+path, nil)

@@ -24,7 +24,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/ssetest"
 )
 
-// api asks a server with one token and holds every answer to the contract.
+// api sends requests with one token and checks every answer against the contract.
 type api struct {
 	t        testing.TB
 	base     string
@@ -76,7 +76,7 @@ func (a *api) do(method, path string, headers ...string) (*http.Response, string
 	return resp, string(body)
 }
 
-// get asks for a URL, which must be answered by 200, and reads its JSON into v.
+// get requests a URL, expects status 200, and decodes the JSON into v.
 func (a *api) get(path string, v any) *http.Response {
 	a.t.Helper()
 	resp, body := a.do(http.MethodGet, path)
@@ -89,7 +89,7 @@ func (a *api) get(path string, v any) *http.Response {
 	return resp
 }
 
-// refused expects a refusal with this code that names these parameters.
+// refused expects an error with this code that names these parameters.
 func (a *api) refused(path string, status int, code taskfeed.Code, fields ...string) {
 	a.t.Helper()
 	resp, body := a.do(http.MethodGet, path)
@@ -309,8 +309,7 @@ func TestHistoryOverHTTP(t *testing.T) {
 	})
 }
 
-// TestIsolation proves that nothing of one user's reaches another over HTTP: no
-// byte of what only bob may see comes to alice.
+// TestIsolation proves that over HTTP alice gets not a byte of what only bob may see.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -363,8 +362,8 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
-// TestDisconnectReachesEveryServer is bad input 62: an admin closes a user's
-// connections by asking any server, and their clients are told to stay away.
+// TestDisconnectReachesEveryServer is bad input 62: an admin asks any server to close a
+// user's connections, and their close code tells clients not to reconnect.
 func TestDisconnectReachesEveryServer(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -413,7 +412,7 @@ func expectDisconnected(t *testing.T, what string, conn *websocket.Conn) {
 	}
 }
 
-// TestExportWhileWriting proves that an export is whole and in order whatever is
+// TestExportWhileWriting proves that an export is complete and in order whatever is
 // written meanwhile.
 func TestExportWhileWriting(t *testing.T) {
 	t.Parallel()

@@ -14,9 +14,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/ssetest"
 )
 
-// TestStreamResumes proves that a browser's EventSource, which comes back with
-// the last id it was given, loses nothing and sees nothing twice when the server
-// goes away and another one comes.
+// TestStreamResumes proves that a browser's EventSource, which reconnects with the last
+// id that it got, loses nothing and sees nothing twice when the server is replaced by
+// another.
 func TestStreamResumes(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"restart": syscall.SIGTERM, "kill -9": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
@@ -61,8 +61,8 @@ func TestStreamResumes(t *testing.T) {
 	}
 }
 
-// parseStreamed holds an event of a stream to the contract and returns its frame,
-// that of feed_closed without an event.
+// parseStreamed checks an event of a stream against the contract and returns its frame,
+// for feed_closed one without an event.
 func parseStreamed(t *testing.T, e ssetest.Event) taskfeed.Frame {
 	t.Helper()
 	theContract(t).CheckFrame(t, []byte(e.Data))
@@ -79,9 +79,8 @@ func parseStreamed(t *testing.T, e ssetest.Event) taskfeed.Frame {
 	return f
 }
 
-// TestStreamOfAnyText is bad input 41 with a real database: whatever an app puts
-// into an event arrives as one event, byte for byte the same frame as over
-// WebSocket.
+// TestStreamOfAnyText is bad input 41 with a real database: any text in an event arrives
+// as one event, with the same bytes as over WebSocket.
 func TestStreamOfAnyText(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -127,8 +126,8 @@ func TestStreamOfAnyText(t *testing.T) {
 	}
 }
 
-// TestNarrowedFeeds proves that narrowed feeds are exact, over both transports
-// and however they are interrupted.
+// TestNarrowedFeeds proves that filtered feeds have exactly the selected events, over
+// both transports and with any interruptions.
 func TestNarrowedFeeds(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)

@@ -32,8 +32,8 @@ func runAll(ctx context.Context, services ...service) error {
 	return errors.Join(errs...)
 }
 
-// runServer runs http and, for as long as it takes that to end in order, what it
-// needs. http ends when ctx is done or when any of the others has ended.
+// runServer runs http and the services that it needs. http ends when ctx is done or one
+// of the others has ended; the others run until http has ended in order.
 func runServer(ctx context.Context, http func(context.Context) error, others ...service) error {
 	drained, stop := context.WithCancel(context.WithoutCancel(ctx)) // the feed goes on while connections drain
 	defer stop()

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// stops notes in which order services end.
+// stops records the order in which services end.
 type stops struct {
 	mu    sync.Mutex
 	names []string
@@ -25,8 +25,8 @@ func (s *stops) until(name string) service {
 	}}
 }
 
-// When a part of the server failed, the server went on serving without it: http
-// heeded signals alone. Now whatever ends ends it all, with its own error.
+// When one service ends, the server ends with its error. Once, the server went on without
+// a failed part: http ended only on signals.
 func TestRunServerEndsWithAnyService(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")

@@ -12,11 +12,11 @@ import (
 	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
-// samples are the statements that dev offers in the console's playground. Like
-// the demo they are what an app would write.
+// samples are the statements that dev offers in the console's playground. An app would
+// write the same ones.
 type samples struct{ databaseURL string }
 
-// The task that a sample changes is the user's latest that is under way.
+// A sample changes the user's latest unfinished sample task.
 const sqlSampleTask = `
 (SELECT id
  FROM taskfeed.tasks
@@ -81,7 +81,7 @@ func (s samples) Run(ctx context.Context, userID, action string) (string, error)
 	}
 	if tag.RowsAffected() == 0 {
 		return "", &taskfeed.Error{Code: taskfeed.CodeNotFound,
-			Message: "there is no sample task under way; create one first"}
+			Message: "there is no unfinished sample task; create one first"}
 	}
 	return strings.ReplaceAll(statement, "@user", "'"+strings.ReplaceAll(userID, "'", "''")+"'"), nil
 }

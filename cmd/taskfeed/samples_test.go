@@ -9,7 +9,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// Every sample does what it says to the user's own task, and to no other.
+// Every sample changes the user's own task as its name says, and no other task.
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

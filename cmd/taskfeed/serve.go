@@ -33,9 +33,9 @@ func serveCommand(in *cli.Invocation) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the feeds of a database",
 		Long: "serve moves committed changes into the log and serves each user's feed. Several\n" +
-			"servers may serve one database: one of them moves, all of them serve.\n\n" +
-			"Every flag can be set by the environment variable named behind it, or, for\n" +
-			"secrets, by that name with _FILE and the path of a file.",
+			"servers can serve one database: one of them moves changes, all of them serve.\n\n" +
+			"Every flag can be set by the environment variable after it, or by that name with\n" +
+			"_FILE and the path of a file, for secrets.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(ss.read(in.Env), cfg.finish()); err != nil {
 				return cli.Usage(err)
@@ -70,7 +70,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	defer st.Close()
 	var checks sync.WaitGroup
 	defer checks.Wait()
-	checks.Go(func() { checkListen(ctx, st, logger) }) // a pooler's silence must not hold up the start
+	checks.Go(func() { checkListen(ctx, st, logger) }) // a pooler that does not answer must not delay the start
 	h, err := hub.New(st, cfg.hub)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	lastCommand, err := st.LastCommand(ctx) // nobody is connected yet whom an earlier one concerns
+	lastCommand, err := st.LastCommand(ctx) // earlier commands are for connections that no longer exist
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	return runServer(ctx, server.Run, parts...)
 }
 
-// checksOf are the checks behind /readyz.
+// checksOf returns the checks of /readyz.
 func checksOf(st *store.Store, feed *listener.Listener, hazards *hazardWatch) []httpapi.Check {
 	return []httpapi.Check{
 		{Name: "database", Run: st.Ping},
@@ -146,12 +146,12 @@ func checksOf(st *store.Store, feed *listener.Listener, hazards *hazardWatch) []
 	}
 }
 
-// prepareSchema waits for the database and makes the schema fit this binary, or
-// refuses one that does not.
+// prepareSchema waits for the database and migrates the schema to this binary's version,
+// or refuses a schema of another version.
 func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
 	url := cfg.store.URL
 	if cfg.store.ListenURL != "" {
-		url = cfg.store.ListenURL // migrations need a session of their own too
+		url = cfg.store.ListenURL // migrations need their own session too
 	}
 	versions, err := awaitDatabase(ctx, url, cfg.startWait, logger)
 	switch {
@@ -166,10 +166,9 @@ func prepareSchema(ctx context.Context, cfg config, logger *slog.Logger) error {
 	return migrations.UpTelling(ctx, url, func(what string) { logger.Warn("migrating takes longer", "why", what) })
 }
 
-// awaitDatabase reads the schema's version, trying again for as long as wait
-// while the database cannot be reached. That a role lacks rights, or that the URL has
-// a parameter which the server does not know or leads through the wrong pooler, does
-// not pass.
+// awaitDatabase reads the schema's version. While the database cannot be reached it tries
+// again until wait is over. Missing privileges, a wrong parameter in the URL and the
+// wrong pooler are not retried: waiting does not help.
 func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
 	deadline := time.Now().Add(wait)
 	for {
@@ -184,7 +183,7 @@ func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *
 	}
 }
 
-// checkListen says in one line when LISTEN does not work through the URL given.
+// checkListen logs when LISTEN does not work through the URL.
 func checkListen(ctx context.Context, st *store.Store, logger *slog.Logger) {
 	err := st.CheckListen(ctx)
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeInternal && ctx.Err() == nil {

@@ -16,9 +16,9 @@ import (
 	"github.com/taskfeed/taskfeed/internal/dial"
 )
 
-// A setting is one thing that can be configured: by a flag, by an environment
-// variable, or by the variable with _FILE behind its name, which holds the path
-// of a file with the value. The flag wins; it takes no secret.
+// A setting can be set by a flag, by an environment variable, or by the variable with
+// _FILE after its name, which is the path of a file with the value. The flag overrides
+// the others; it accepts no secret.
 type setting struct {
 	env   string
 	usage string // what it is, its unit and its default, for people
@@ -26,8 +26,8 @@ type setting struct {
 	parse func(string) error
 }
 
-// private says which values must not stand on a command line, where every user of
-// the machine can read them.
+// private reports which values must not be on a command line, where every user of the
+// machine can read them.
 var private = map[string]func(value string) bool{
 	"TASKFEED_JWT_SECRET":          func(string) bool { return true },
 	"DATABASE_URL":                 dial.HasPassword,
@@ -40,13 +40,13 @@ func (s *setting) flag() string {
 	return strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 }
 
-// private reports whether a value must not stand on a command line.
+// private reports whether a value must not be on a command line.
 func (s *setting) private(value string) bool {
 	is := private[s.env]
 	return is != nil && is(value)
 }
 
-// settings is what one subcommand can be configured with.
+// settings are the settings of one subcommand.
 type settings struct {
 	list   []*setting
 	values map[string]*string // by flag, as given on the command line
@@ -65,12 +65,12 @@ func (ss *settings) register(flags *pflag.FlagSet) {
 		ss.values[s.flag()] = flags.String(s.flag(), "", usage)
 		flag := flags.Lookup(s.flag())
 		flag.DefValue = s.byDef
-		flag.Hidden = s.private("") // it is there to say what to do instead
+		flag.Hidden = s.private("") // it exists only for the error that says what to do instead
 	}
 }
 
-// read parses every setting and returns all that is wrong with them, by name. No
-// error repeats a value: it may be a secret.
+// read parses every setting and returns all errors, each with the setting's name. No
+// error repeats a value, which may be a secret.
 func (ss *settings) read(env func(string) string) error {
 	var errs []error
 	for _, s := range ss.list {
@@ -89,7 +89,7 @@ func (ss *settings) lookup(s *setting, env func(string) string) (text, source st
 	if ss.flags != nil && ss.flags.Changed(s.flag()) {
 		text, source = *ss.values[s.flag()], "--"+s.flag()
 		if s.private(text) {
-			return "", source, fmt.Errorf("everybody on this machine can read a secret on a command line: set %s, or %s_FILE to the path of a file that holds it", s.env, s.env)
+			return "", source, fmt.Errorf("every user of this machine can read a secret on a command line: set %s, or set %s_FILE to the path of a file with it", s.env, s.env)
 		}
 		return text, source, nil
 	}
@@ -106,7 +106,7 @@ func (ss *settings) lookup(s *setting, env func(string) string) (text, source st
 	return s.byDef, s.env, nil
 }
 
-// unknown returns the variables that look like ours and are not.
+// unknown returns the variables with our prefix that are not settings.
 func unknown(environ []string, known []*setting) []string {
 	ours := map[string]bool{"TASKFEED_PG_BIN": true, "TASKFEED_PG_USER": true, "TASKFEED_TOKEN": true, "TASKFEED_URL": true}
 	for _, s := range known {
@@ -127,7 +127,7 @@ func text(into *string) func(string) error {
 	return func(s string) error { *into = s; return nil }
 }
 
-// databaseURL accepts what can be connected to, without what is left around it.
+// databaseURL accepts a valid URL and removes blanks and quotes around it.
 func databaseURL(into *string) func(string) error {
 	return func(s string) error {
 		*into = dial.Clean(s)
@@ -155,7 +155,7 @@ func boolean(into *bool) func(string) error {
 	}
 }
 
-// number accepts least and more, and "off" (-1) when offable.
+// number accepts numbers from least up, and "off" (-1) if offable.
 func number(into *int, least int, offable bool) func(string) error {
 	return func(s string) error {
 		if offable && s == "off" {
@@ -171,7 +171,7 @@ func number(into *int, least int, offable bool) func(string) error {
 	}
 }
 
-// duration accepts Go's form and whole days, "30d", and "off" (-1) when offable.
+// duration accepts Go's format, whole days ("30d"), and "off" (-1) if offable.
 func duration(into *time.Duration, least time.Duration, offable bool) func(string) error {
 	return func(s string) error {
 		if offable && s == "off" {

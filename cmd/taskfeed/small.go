@@ -31,8 +31,8 @@ func healthcheckCommand(in *cli.Invocation) *cobra.Command {
 	})
 	cmd := &cobra.Command{
 		Use:   "healthcheck",
-		Short: "Ask the server on this machine whether it is alive",
-		Long:  "healthcheck exits with status 0 when the server answers /healthz. It is for containers.",
+		Short: "Check whether the server on this machine is alive",
+		Long:  "healthcheck exits with status 0 when the server answers /healthz. Use it in containers.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := ss.read(in.Env); err != nil {
 				return cli.Usage(err)

@@ -21,8 +21,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// view is what a page of alice shows: her tasks, by id, each as status, progress
-// and version.
+// view is what alice's page shows: her tasks by id, each as status, progress and
+// version.
 type view map[string]taskfeed.Task
 
 // show adds the tasks of a page.
@@ -60,8 +60,8 @@ func (v view) apply(t *testing.T, e *taskfeed.Event) {
 	v[e.TaskID] = taskfeed.Task{ID: e.TaskID, Status: status, Progress: fields.Progress, Message: fields.Message, Version: e.Version}
 }
 
-// churn changes tasks of alice and bob in every way until ctx is done, and counts
-// what it commits. Each call keeps to ids of its own.
+// churn changes tasks of alice and bob in every way until ctx is done, and counts the
+// commits. Each call uses its own ids.
 func churn(ctx context.Context, conn *pgx.Conn, worker int, commits *atomic.Int64) error {
 	statements := []string{
 		"INSERT INTO taskfeed.tasks (id, user_id, status, progress) VALUES ($1, 'alice', 'running', 1) ON CONFLICT (id) DO NOTHING",
@@ -101,9 +101,9 @@ func churn(ctx context.Context, conn *pgx.Conn, worker int, commits *atomic.Int6
 
 var errRollBack = fmt.Errorf("rolled back on purpose")
 
-// TestSnapshotAndTail proves promise and rule of /v1/me/tasks: its tasks, page by
-// page, and then the feed after its cursor make exactly what the table holds,
-// whatever is written meanwhile.
+// TestSnapshotAndTail proves the promise of /v1/me/tasks: its pages of tasks, and then
+// the feed after its cursor, give exactly the content of the table, whatever is written
+// meanwhile.
 func TestSnapshotAndTail(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -195,7 +195,7 @@ func dialAfter(t *testing.T, s *serving, token string, after taskfeed.Cursor) *w
 	return conn
 }
 
-// checkedFrame reads a frame and holds it to its schema.
+// checkedFrame reads a frame and checks it against its schema.
 func checkedFrame(t *testing.T, conn *websocket.Conn) taskfeed.Frame {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(15 * time.Second))
@@ -211,7 +211,7 @@ func checkedFrame(t *testing.T, conn *websocket.Conn) taskfeed.Frame {
 	return f
 }
 
-// tableOf returns alice's tasks as their rows stand.
+// tableOf returns alice's tasks from the table.
 func tableOf(t *testing.T, dbURL string) view {
 	t.Helper()
 	rows, err := pgtest.Connect(t, dbURL).Query(t.Context(),

@@ -24,11 +24,11 @@ import (
 	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
-// tailTokenTTL is how long a token lasts that tail signs for itself. The client
-// asks for the next one in time.
+// tailTokenTTL is how long a token is valid that tail signs itself. The client asks for
+// the next one in time.
 const tailTokenTTL = time.Hour
 
-// tailOptions is what the command line of tail comes to.
+// tailOptions are the parsed flags of tail.
 type tailOptions struct {
 	feed   client.Config
 	output string // text or ndjson
@@ -44,13 +44,13 @@ func tailCommand(in *cli.Invocation) *cobra.Command {
 		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.Env("PORT"), "8080"), text(&opts.feed.URL)},
 		{"TASKFEED_TOKEN", "token of the user; without one, tail signs its own with TASKFEED_JWT_SECRET", "", text(&token)},
 	})
-	signing := newSettings(cfg.tokenSettings()) // from the environment alone
+	signing := newSettings(cfg.tokenSettings()) // from the environment only
 	cmd := &cobra.Command{
 		Use:   "tail",
-		Short: "Print a user's events as they come",
-		Long: "tail connects to a server as a user and prints each event on a line of its own, until\n" +
-			"it is interrupted. When the connection is lost it comes back and goes on where it was.\n" +
-			"What happens to the connection is told on standard error.",
+		Short: "Print a user's events as they happen",
+		Long: "tail connects to a server as a user and prints each event on a line until it is\n" +
+			"interrupted. When the connection is lost it connects again and resumes after the last\n" +
+			"event. It prints the state of the connection on standard error.",
 		Example: "  taskfeed tail --user alice\n  taskfeed tail --user alice --after 0 --output ndjson | jq .type",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			err := errors.Join(ss.read(in.Env), signing.read(in.Env), opts.complete(after, types))
@@ -66,20 +66,20 @@ func tailCommand(in *cli.Invocation) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&opts.feed.UserID, "user", "", "id of the user")
-	flags.StringVar(&after, "after", "", "begin after the event with this id; 0 prints all that is kept (default: live events only)")
-	flags.StringSliceVar(&types, "types", nil, "print events of these types only, separated by commas")
-	flags.StringVar(&opts.feed.TaskID, "task", "", "print the events of this task only")
-	flags.StringVar(&opts.output, "output", "text", "text, or ndjson: each frame as it came, feed_live and feed_reset too")
-	flags.BoolVar(&opts.quiet, "quiet", false, "do not tell of the connection on standard error")
+	flags.StringVar(&after, "after", "", "begin after the event with this id; 0 prints every event that is kept (default: live events only)")
+	flags.StringSliceVar(&types, "types", nil, "print only events of these types, separated by commas")
+	flags.StringVar(&opts.feed.TaskID, "task", "", "print only events of this task")
+	flags.StringVar(&opts.output, "output", "text", "text, or ndjson: each frame unchanged, including feed_live and feed_reset")
+	flags.BoolVar(&opts.quiet, "quiet", false, "do not print the state of the connection")
 	ss.register(flags)
 	return cmd
 }
 
-// complete reads the flags that are not plain text.
+// complete validates the flags and parses those that are not plain text.
 func (o *tailOptions) complete(after string, types []string) error {
 	var errs []error
 	if o.feed.UserID == "" {
-		errs = append(errs, errors.New("--user is missing: whose events shall be printed?"))
+		errs = append(errs, errors.New("--user is missing: name the user with --user"))
 	}
 	if o.output != "text" && o.output != "ndjson" {
 		errs = append(errs, errors.New("--output: must be text or ndjson"))
@@ -97,7 +97,7 @@ func (o *tailOptions) complete(after string, types []string) error {
 	return errors.Join(errs...)
 }
 
-// tailToken returns the token as given, or signs new ones while it can.
+// tailToken returns the token, or without one a function that signs tokens.
 func tailToken(token string, cfg auth.Config, userID string) (client.TokenFunc, error) {
 	if token != "" {
 		return client.StaticToken(token), nil
@@ -112,8 +112,8 @@ func tailToken(token string, cfg auth.Config, userID string) (client.TokenFunc, 
 	return func(context.Context, client.TokenReason) (string, error) { return sign() }, nil
 }
 
-// tail prints the feed on stdout and the connection's fortunes on stderr until
-// ctx is done, which is no error, or the feed cannot go on.
+// tail prints the feed on stdout and the state of the connection on stderr. It returns
+// nil when ctx is done, and an error when the feed cannot go on.
 func tail(ctx context.Context, opts tailOptions, stdout, stderr io.Writer) error {
 	p := &tailPrinter{out: stdout, raw: opts.output == "ndjson"}
 	cfg := opts.feed
@@ -129,13 +129,13 @@ func tail(ctx context.Context, opts tailOptions, stdout, stderr io.Writer) error
 	return tailAdvice(feed.Run(ctx, func(context.Context, taskfeed.Event) error { return p.err }), cfg.UserID)
 }
 
-// tailAdvice adds to an error what to do about it.
+// tailAdvice adds advice to an error.
 func tailAdvice(err error, userID string) error {
 	switch {
 	case errors.Is(err, client.ErrRejected):
 		return fmt.Errorf("%w; get a new token, for example with taskfeed token --user %q", err, userID)
 	case errors.Is(err, client.ErrForbidden):
-		return fmt.Errorf("%w; it takes a token of the user %q", err, userID)
+		return fmt.Errorf("%w; use a token of the user %q", err, userID)
 	}
 	return err
 }
@@ -151,8 +151,8 @@ func tailState(w io.Writer, c client.StateChange, url string) {
 	}
 }
 
-// tailPrinter prints frames, one a line. It keeps the first error of its writer,
-// for OnFrame has none to return.
+// tailPrinter prints frames, one a line. It keeps the first error of its writer, because
+// OnFrame cannot return it.
 type tailPrinter struct {
 	out io.Writer
 	raw bool
@@ -172,8 +172,8 @@ func (p *tailPrinter) frame(f taskfeed.Frame, raw []byte) {
 	_, p.err = io.WriteString(p.out, line+"\n")
 }
 
-// tailLine is a frame for people: time, id, type, task and fields. A feed_live
-// is for standard error.
+// tailLine formats a frame for people: time, id, type, task and fields. It returns ""
+// for a feed_live, which is shown as a state on standard error.
 func tailLine(f taskfeed.Frame) string {
 	switch f.Type {
 	case taskfeed.TypeFeedLive:
@@ -188,11 +188,11 @@ func tailLine(f taskfeed.Frame) string {
 	return strings.TrimRight(line, " ")
 }
 
-// tailFields prints the fields of an event in the order of their names, each cut
-// to what fits on a line.
+// tailFields formats the fields of an event in the order of their names, each truncated
+// to fit on a line.
 func tailFields(data json.RawMessage) string {
 	var fields map[string]json.RawMessage
-	_ = json.Unmarshal(data, &fields) // the client has read it already
+	_ = json.Unmarshal(data, &fields) // the client has parsed it before
 	parts := make([]string, 0, len(fields))
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		const most = 80

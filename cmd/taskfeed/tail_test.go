@@ -23,9 +23,9 @@ import (
 
 const tailTestSecret = "a secret of the tests, 32 bytes long"
 
-// tailServer serves the nth connection with the nth list of frames and cuts it,
-// but for the last, which it closes with code, or holds when code is 0. It
-// passes on each request's URL and token.
+// tailServer sends the nth list of frames to the nth connection and then cuts it. The
+// last connection it closes with code, or keeps open if code is 0. It passes on each
+// request's URL and token.
 func tailServer(t *testing.T, code int, connections ...[]string) (url string, requests <-chan [2]string) {
 	t.Helper()
 	seen := make(chan [2]string, len(connections))
@@ -57,7 +57,7 @@ func tailServer(t *testing.T, code int, connections ...[]string) (url string, re
 	return server.URL, seen
 }
 
-// tailFrames is what a server may send over two connections.
+// tailFrames are frames of a server over two connections.
 var tailFrames = [][]string{{
 	`{"id":1,"type":"task_started","timestamp":"2026-11-22T10:00:00.123456Z","task_id":"t-1","version":2,"progress":0}`,
 	`{"type":"feed_live","cursor":1}`,

@@ -22,14 +22,14 @@ import (
 func tasksCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tasks",
-		Short: "Show tasks and what happened to them",
+		Short: "Show tasks and their events",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(tasksListCommand(in), tasksShowCommand(in))
 	return cmd
 }
 
-// listFlags are those of every command that lists something.
+// listFlags are the flags of every command that lists something.
 type listFlags struct {
 	api    *apiSettings
 	mine   bool
@@ -39,13 +39,13 @@ type listFlags struct {
 	times  map[string]*string // by flag
 }
 
-// defaultRows is how many rows a list shows unless it is told otherwise.
+// defaultRows is how many rows a list shows by default.
 const defaultRows = 50
 
 func newListFlags(in *cli.Invocation, cmd *cobra.Command) *listFlags {
 	f := &listFlags{api: newAPISettings(in), limit: defaultRows, times: make(map[string]*string)}
 	flags := cmd.Flags()
-	flags.BoolVar(&f.mine, "mine", false, "what belongs to the token's own user; takes no admin role")
+	flags.BoolVar(&f.mine, "mine", false, "only what belongs to the token's user; needs no admin role")
 	flags.StringVar(&f.output, "output", outputTable, strings.Join(outputs, ", "))
 	cli.CompleteFlag(cmd, "output", outputs)
 	f.api.own.register(flags)
@@ -55,12 +55,12 @@ func newListFlags(in *cli.Invocation, cmd *cobra.Command) *listFlags {
 // paged adds the flags of lists that come in pages.
 func (f *listFlags) paged(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&f.limit, "limit", defaultRows, "how many to show at most")
-	cmd.Flags().BoolVar(&f.all, "all", false, "show all there are")
+	cmd.Flags().BoolVar(&f.all, "all", false, "show all")
 }
 
-// moment adds a flag that takes a time; its parameter has underscores for dashes.
+// moment adds a flag for a time. Its parameter has underscores instead of dashes.
 func (f *listFlags) moment(cmd *cobra.Command, name, usage string) {
-	f.times[name] = cmd.Flags().String(name, "", usage+", as 2026-11-22T10:00:00Z or how long ago, as 2h")
+	f.times[name] = cmd.Flags().String(name, "", usage+": a time such as 2026-11-22T10:00:00Z, or how long ago, such as 2h")
 }
 
 // complete checks the flags and returns the client to ask with.
@@ -70,7 +70,7 @@ func (f *listFlags) complete(in *cli.Invocation, query url.Values) (*apiClient, 
 		errs = append(errs, fmt.Errorf("--output: must be one of %s", strings.Join(outputs, ", ")))
 	}
 	if f.limit < 1 {
-		errs = append(errs, errors.New("--limit: must be at least 1; --all shows all there are"))
+		errs = append(errs, errors.New("--limit: must be at least 1; --all shows all"))
 	}
 	for name, value := range f.times {
 		moment, err := parseMoment(name, *value)
@@ -129,21 +129,21 @@ func tasksListCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List tasks",
-		Long:    "list shows tasks as their rows stand, newest first. It asks a server's API.",
+		Long:    "list shows the current state of tasks, newest first. It asks a server's API.",
 		Example: "  taskfeed tasks list --status running,queued --user alice\n  taskfeed tasks list --updated-after 1h --all --output ndjson | jq .id",
 	}
 	f := newListFlags(in, cmd)
 	f.paged(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&user, "user", "", "of this user")
-	flags.StringSliceVar(&statuses, "status", nil, "with one of these statuses, separated by commas")
-	flags.StringVar(&kind, "kind", "", "of this kind")
-	flags.StringVar(&contains, "contains", "", "with this text in the id, the message or the error")
-	flags.StringVar(&sort, "sort", "", "created or updated, with a minus before it newest first (default -created)")
+	flags.StringVar(&user, "user", "", "tasks of this user")
+	flags.StringSliceVar(&statuses, "status", nil, "tasks with these statuses, separated by commas")
+	flags.StringVar(&kind, "kind", "", "tasks of this kind")
+	flags.StringVar(&contains, "contains", "", "tasks with this text in the id, the message or the error")
+	flags.StringVar(&sort, "sort", "", "created or updated; with a minus in front, newest first (default -created)")
 	f.moment(cmd, "created-after", "created at this time or later")
 	f.moment(cmd, "created-before", "created before this time")
-	f.moment(cmd, "updated-after", "changed last at this time or later")
-	f.moment(cmd, "updated-before", "changed last before this time")
+	f.moment(cmd, "updated-after", "last changed at this time or later")
+	f.moment(cmd, "updated-before", "last changed before this time")
 	cli.CompleteFlag(cmd, "status", words(taskfeed.Statuses))
 	cli.CompleteFlag(cmd, "sort", words([]history.Sort{history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated}))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -157,7 +157,7 @@ func tasksListCommand(in *cli.Invocation) *cobra.Command {
 	return cmd
 }
 
-// given leaves out the parameters that are empty.
+// given returns the parameters that are not empty.
 func given(params map[string]string) url.Values {
 	query := make(url.Values)
 	for name, value := range params {
@@ -182,8 +182,8 @@ func taskRow(raw json.RawMessage) ([]string, error) {
 func tasksShowCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show ID",
-		Short:   "Show one task and what happened to it",
-		Long:    "show prints a task as its row stands, all that happened to it as far as the log is kept, and how long it took.",
+		Short:   "Show one task and its events",
+		Long:    "show prints the current state of a task, its events as far as the log is kept, and how long it took.",
 		Example: "  taskfeed tasks show task-123\n  taskfeed tasks show task-123 --output json | jq .summary",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -202,7 +202,7 @@ func tasksShowCommand(in *cli.Invocation) *cobra.Command {
 	return cmd
 }
 
-// story is a task and what happened to it. Task is nil when its row is gone.
+// story is a task and its events. Task is nil when its row has been deleted.
 type story struct {
 	Task    json.RawMessage   `json:"task"`
 	Summary json.RawMessage   `json:"summary"`
@@ -238,7 +238,7 @@ func readStory(ctx context.Context, client *apiClient, id string) (*story, error
 	}
 }
 
-// print shows the story, as one JSON object unless it is for people.
+// print prints the story as one JSON object, or as a table for people.
 func (s *story) print(p *printer) error {
 	if p.output != outputTable {
 		b, err := json.Marshal(s)
@@ -264,7 +264,7 @@ func (s *story) print(p *printer) error {
 	return p.table([]string{"TIME", "ID", "TYPE", "VERSION", "AFTER", "FIELDS"}, rows)
 }
 
-// head is what stands above the events.
+// head formats what is printed above the events.
 func (s *story) head(p *printer) (string, error) {
 	var b strings.Builder
 	if s.Task != nil {
@@ -283,7 +283,7 @@ func (s *story) head(p *printer) (string, error) {
 			}
 		}
 	} else {
-		b.WriteString("the task is gone; what is kept of it:\n")
+		b.WriteString("the task has been deleted; its events that are kept:\n")
 	}
 	var sum struct {
 		Events, Attempts int

@@ -13,14 +13,15 @@ import (
 	"github.com/taskfeed/taskfeed/internal/terminal"
 )
 
-// obeyedTexts make terminals and editors do something.
+// obeyedTexts have characters that terminals and editors execute.
 var obeyedTexts = []string{
 	"\u009b31m", "\u009d0;title\u009c", "\u0090x", "\u0085", "\x1b[2J", "\x1b]0;x\a", "\x1b[8m", "\x1b[31;1m", "\x1b[38;5;1m", "\x00", "\a", "\b\b\b", "\r", "\v\f", "\x7f",
 	"\u202a\u202b\u202c\u202d\u202e", "\u2066\u2067\u2068\u2069", "\u200e\u200f\u061c", "\u2028\u2029", "\ufeff", "\u200b\u2060", "\u00ad", "\ufff9\ufffb", "\U000e0041",
 }
 
-// TestBadInput103TerminalControls: events and tasks printed as JSON let C1 controls
-// through, which terminals obey like escapes.
+// TestBadInput103TerminalControls: control characters are escaped in every output. Once,
+// events and tasks printed as JSON contained C1 controls, which terminals execute like
+// escape sequences.
 func TestBadInput103TerminalControls(t *testing.T) {
 	t.Parallel()
 	for _, text := range obeyedTexts {

@@ -18,14 +18,14 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "token",
 		Short:   "Print a token for a user",
-		Long:    "token signs a token with TASKFEED_JWT_SECRET and prints it, alone, on standard output.",
+		Long:    "token signs a token with TASKFEED_JWT_SECRET and prints only that on standard output.",
 		Example: "  taskfeed token --user alice --ttl 1h\n  taskfeed token --user root --role admin",
 		RunE: func(*cobra.Command, []string) error {
 			if err := ss.read(in.Env); err != nil {
 				return cli.Usage(err)
 			}
 			if user == "" {
-				return cli.Usage(errors.New("--user is missing: whose token shall it be?"))
+				return cli.Usage(errors.New("--user is missing: name the user with --user"))
 			}
 			cfg.auth.Secret = []byte(cfg.secret)
 			token, err := issueToken(cfg.auth, user, role, ttl)
@@ -38,7 +38,7 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&user, "user", "", "id of the user")
 	cmd.Flags().StringVar(&role, "role", "", `role, such as "admin" (default: none)`)
-	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is good")
+	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is valid")
 	ss.register(cmd.Flags())
 	return cmd
 }
