@@ -1,6 +1,9 @@
 package httpapi
 
 import (
+	"net/http"
+	"time"
+
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
@@ -31,24 +34,15 @@ func (s *Server) forAdmins(next request.Handler) echo.HandlerFunc {
 	})
 }
 
-// eyes are through which a handler sees the tasks and the log: everybody's, or
-// one user's, who sees what is their own. The zero value sees nothing.
-type eyes struct {
-	all    bool
-	userID string
-}
-
-var adminEyes = eyes{all: true}
-
-func eyesOf(p auth.Principal) eyes {
-	return eyes{userID: p.UserID}
-}
-
-// chosenUser returns whose tasks or events to select: an admin may choose a user
-// or, with an empty id, all of them; everybody else gets their own.
-func (e eyes) chosenUser(p *request.Params) string {
-	if e.all {
-		return p.Text("user_id")
+// handleMe answers with what the token says.
+func (s *Server) handleMe(c echo.Context, p auth.Principal) error {
+	if err := request.NoParams(c); err != nil {
+		return err
 	}
-	return e.userID
+	return request.WriteJSON(c, http.StatusOK, struct {
+		UserID    string    `json:"user_id"`
+		Role      string    `json:"role,omitempty"`
+		Admin     bool      `json:"admin"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}{p.UserID, p.Role, p.Admin(), p.ExpiresAt.UTC()})
 }

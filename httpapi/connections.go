@@ -42,6 +42,9 @@ type connectionList struct {
 	request.List[feeds.Connection]
 }
 
+// maxConnections is the most connections on one page.
+const maxConnections = 500
+
 // handleConnections lists this server's connections in the order in which they
 // were made, those that ended among them where that is asked for. Other servers
 // list their own.
@@ -50,7 +53,7 @@ func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 	if err != nil {
 		return err
 	}
-	userID, ended, limit, after := p.Text("user_id"), p.Flag("ended"), p.Limit(), p.After()
+	userID, ended, limit, after := p.Text("user_id"), p.Flag("ended"), p.Limit(maxConnections), p.After()
 	if after != "" && !s.feeds.IsOwn(after) {
 		p.Refuse("after", "is not the next of a page of this server; begin without it")
 	}

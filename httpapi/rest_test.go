@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,7 @@ type fakeHistory struct {
 	log      history.EventPage
 	steps    history.Timeline
 	stats    history.Stats
+	statsErr error         // of Stats alone
 	counted  int           // calls of Stats
 	stalled  time.Duration // as last asked for
 	standing []taskfeed.Task
@@ -137,7 +139,7 @@ func (h *fakeHistory) Stats(context.Context) (history.Stats, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.counted++
-	return h.stats, h.err
+	return h.stats, cmp.Or(h.statsErr, h.err)
 }
 
 // fakeCommands keeps the commands.
@@ -400,8 +402,8 @@ func TestLists(t *testing.T) {
 		}
 		h.stats = history.Stats{}
 		f.getAs(admin, "/v1/stats")
-		if h.stalled != defaultStalled {
-			t.Errorf("stalled after %v, want %v by default", h.stalled, defaultStalled)
+		if h.stalled != 10*time.Minute {
+			t.Errorf("stalled after %v, want %v by default", h.stalled, 10*time.Minute)
 		}
 	})
 	t.Run("an outage", func(t *testing.T) {

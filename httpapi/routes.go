@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
+	"github.com/taskfeed/taskfeed/httpapi/rest"
 	"github.com/taskfeed/taskfeed/internal/cache"
 )
 
@@ -46,22 +47,11 @@ func (s *Server) routes() (*echo.Echo, error) {
 		e.DELETE("/v1/users/:id/connections", s.forAdmins(s.handleDisconnectUser))
 		e.DELETE("/v1/user-by-id/connections", s.forAdmins(s.handleDisconnectUser))
 	}
-	if s.deps.History != nil {
-		e.Match(getOrHead, "/v1/tasks", s.forAdmins(s.handleTasks), uncached)
-		e.Match(getOrHead, "/v1/tasks/:id", s.forAdmins(s.handleTask))
-		e.Match(getOrHead, "/v1/tasks/:id/events", s.forAdmins(s.handleTimeline), uncached)
-		e.Match(getOrHead, "/v1/task-by-id", s.forAdmins(s.handleTask))
-		e.Match(getOrHead, "/v1/task-by-id/events", s.forAdmins(s.handleTimeline), uncached)
-		e.Match(getOrHead, "/v1/events", s.forAdmins(s.handleEvents), uncached)
-		e.Match(getOrHead, "/v1/stats", s.forAdmins(s.handleStats), uncached)
-		e.Match(getOrHead, "/v1/me/tasks", s.forUsers(s.handleMyTasks), uncached)
-		e.Match(getOrHead, "/v1/me/tasks/:id", s.forUsers(s.handleMyTask))
-		e.Match(getOrHead, "/v1/me/tasks/:id/events", s.forUsers(s.handleMyTimeline), uncached)
-		e.Match(getOrHead, "/v1/me/task-by-id", s.forUsers(s.handleMyTask))
-		e.Match(getOrHead, "/v1/me/task-by-id/events", s.forUsers(s.handleMyTimeline), uncached)
-		e.Match(getOrHead, "/v1/me/events", s.forUsers(s.handleMyEvents), uncached)
+	if s.tasks != nil {
+		s.taskRoutes(e, "/v1", s.forAdmins, rest.AllRows)
+		s.taskRoutes(e, "/v1/me", s.forUsers, rest.OwnRows)
+		e.Match(getOrHead, "/v1/stats", s.forAdmins(viewed(rest.AllRows, s.tasks.ServeStats)), uncached)
 	}
-
 	if s.deps.Samples != nil {
 		e.GET(pathSamples, s.forUsers(s.handleSampleActions), uncached)
 		e.POST(pathSamples, s.forUsers(s.handleSample), uncached)
@@ -85,4 +75,23 @@ func (s *Server) routes() (*echo.Echo, error) {
 		}
 	}
 	return e, nil
+}
+
+// taskRoutes adds the URLs of tasks and events below a prefix, with who may call them
+// and what rows they see.
+func (s *Server) taskRoutes(e *echo.Echo, prefix string, allow func(request.Handler) echo.HandlerFunc, rows func(auth.Principal) rest.Viewer) {
+	get := func(path string, serve func(echo.Context, rest.Viewer) error, m ...echo.MiddlewareFunc) {
+		e.Match(getOrHead, prefix+path, allow(viewed(rows, serve)), m...)
+	}
+	get("/tasks", s.tasks.ServeTasks, uncached)
+	get("/tasks/:id", s.tasks.ServeTask)
+	get("/tasks/:id/events", s.tasks.ServeTimeline, uncached)
+	get("/task-by-id", s.tasks.ServeTask)
+	get("/task-by-id/events", s.tasks.ServeTimeline, uncached)
+	get("/events", s.tasks.ServeEvents, uncached)
+}
+
+// viewed gives a handler the viewer of its caller.
+func viewed(rows func(auth.Principal) rest.Viewer, serve func(echo.Context, rest.Viewer) error) request.Handler {
+	return func(c echo.Context, p auth.Principal) error { return serve(c, rows(p)) }
 }

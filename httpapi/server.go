@@ -15,10 +15,10 @@ import (
 
 	"github.com/taskfeed/taskfeed/httpapi/feeds"
 	"github.com/taskfeed/taskfeed/httpapi/request"
+	"github.com/taskfeed/taskfeed/httpapi/rest"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/cache"
 	"github.com/taskfeed/taskfeed/internal/logs"
-	"github.com/taskfeed/taskfeed/store/history"
 )
 
 // Deps is what the server works with. Hub and Verifier are needed.
@@ -32,7 +32,7 @@ type Deps struct {
 	// and must not block.
 	Unavailable func() error
 	// History answers the URLs of tasks and events; without it they do not exist.
-	History History
+	History rest.History
 	// Commands tells all servers what an admin wants; without it no connection
 	// can be closed over HTTP.
 	Commands Commands
@@ -51,20 +51,19 @@ type Deps struct {
 // Server serves WebSocket, server-sent events, REST, health and metrics. Make one with New; its methods
 // are safe for concurrent use, and Run is called once.
 type Server struct {
-	deps     Deps
-	cfg      Config
-	log      *slog.Logger
-	metrics  *prometheus.Registry
-	feeds    *feeds.Feeds
-	ready    *cache.Value[[]checkResult]
-	overview *cache.Value[history.Stats]
-	stop     context.CancelFunc // ends what is looked for on nobody's account
-	origins  *request.Origins
-	handler  *echo.Echo
+	deps    Deps
+	cfg     Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	feeds   *feeds.Feeds
+	ready   *cache.Value[[]checkResult]
+	tasks   *rest.Handlers     // nil without History
+	stop    context.CancelFunc // ends what is looked for on nobody's account
+	origins *request.Origins
+	handler *echo.Echo
 
-	guard   *request.Guard
-	gate    *request.Gate
-	exports exportSlots
+	guard *request.Guard
+	gate  *request.Gate
 }
 
 // New returns a server that is ready to run. The error names every field that
@@ -90,7 +89,6 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		origins: origins,
 		guard:   guard,
 		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Log: log}, cfg.feeds()),
-		exports: exportSlots{users: make(map[string]bool)},
 		gate:    request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
 	}
 	own := append(s.feeds.Collectors(), &hubCollector{hub: deps.Hub, maxUsers: cfg.MetricsUsers})
@@ -101,7 +99,9 @@ func New(deps Deps, cfg Config) (*Server, error) {
 	s.ready = cache.New(cache.For(cfg.CheckInterval), ready.run)
 	var running context.Context
 	running, s.stop = context.WithCancel(context.Background())
-	s.overview = cache.New(overviewAge, func() (history.Stats, error) { return s.countAll(running) })
+	if deps.History != nil {
+		s.tasks = rest.New(running, deps.History, cfg.AnswerTime)
+	}
 	if s.handler, err = s.routes(); err != nil {
 		return nil, err
 	}

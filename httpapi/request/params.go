@@ -16,12 +16,10 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/store/history"
 )
 
 const (
 	defaultLimit = 50
-	maxLimit     = history.MaxPageLimit
 	maxText      = 255 // bytes, as ids have in the schema
 	maxListed    = 50  // values of a parameter that may stand more than once
 )
@@ -222,27 +220,27 @@ func joined[S ~string](values []S) string {
 	return strings.Join(texts, ", ")
 }
 
-// Sort returns the order, the first of those allowed by default.
-func (p *Params) Sort(allowed ...history.Sort) history.Sort {
-	value, ok := p.One("sort")
+// OneOf returns a parameter that has one of the values allowed, by default the first.
+func OneOf[S ~string](p *Params, name string, allowed ...S) S {
+	value, ok := p.One(name)
 	switch {
 	case !ok:
 		return allowed[0]
-	case !slices.Contains(allowed, history.Sort(value)):
-		p.Refuse("sort", "must be one of %s", joined(allowed))
+	case !slices.Contains(allowed, S(value)):
+		p.Refuse(name, "must be one of %s", joined(allowed))
 	}
-	return history.Sort(value)
+	return S(value)
 }
 
 // Limit returns how many items a page has.
-func (p *Params) Limit() int {
+func (p *Params) Limit(most int) int {
 	value, ok := p.One("limit")
 	if !ok {
 		return defaultLimit
 	}
 	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 || n > maxLimit {
-		p.Refuse("limit", "must be a whole number from 1 to %d", maxLimit)
+	if err != nil || n < 1 || n > most {
+		p.Refuse("limit", "must be a whole number from 1 to %d", most)
 	}
 	return n
 }
@@ -269,12 +267,12 @@ func (p *Params) Flag(name string) bool {
 }
 
 // Span returns the time from one parameter, included, to another, excluded.
-func (p *Params) Span(from, to string) history.TimeRange {
-	r := history.TimeRange{From: p.time(from), To: p.time(to)}
-	if !r.From.IsZero() && !r.To.IsZero() && r.From.After(r.To) {
+func (p *Params) Span(from, to string) (begin, end time.Time) {
+	begin, end = p.time(from), p.time(to)
+	if !begin.IsZero() && !end.IsZero() && begin.After(end) {
 		p.Refuse(from, "is later than %s", to)
 	}
-	return r
+	return begin, end
 }
 
 // No row is older than taskfeed, and a year far ahead is a slip of the pen.

@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause"},
-	"httpapi":    {root, "hub", "auth", "store/history", "httpapi/contract", "httpapi/feeds", "httpapi/request", "internal/cache", "internal/logs"}, // of store/history the queries and their answers
+	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
 	"web":        {},
 
 	"store/history":           {root, "store/internal/eventlog", "store/internal/pg", "store/internal/walk"},
@@ -31,7 +31,8 @@ var mayImport = map[string][]string{
 	"httpapi/contract":          {},
 	"httpapi/contract/generate": {},
 	"httpapi/feeds":             {root, "auth", "hub", "httpapi/request", "internal/logs", "internal/pause", "internal/wsframe"},
-	"httpapi/request":           {root, "auth", "store/history", "internal/fair", "internal/logs"},
+	"httpapi/request":           {root, "auth", "internal/fair", "internal/logs"},
+	"httpapi/rest":              {root, "auth", "store/history", "httpapi/request", "internal/cache"}, // of store/history the queries and their answers
 
 	"deploy": {},
 
@@ -74,15 +75,15 @@ var mayImport = map[string][]string{
 // testsMayImport says what the tests of a package may import beyond that. Every
 // test may import its own package, testHelpers and internal/devpg.
 var testsMayImport = map[string][]string{
-	"client":           {"auth", "hub", "httpapi"},       // a real server to talk to
-	"lab/contracttest": {"httpapi/contract"},             // the contract itself
-	"httpapi":          {"internal/wsframe"},             // frames to send to the server
-	"httpapi/request":  {"httpapi/contract"},             // the codes that it names
-	"internal/wsframe": {root, "auth", "hub", "httpapi"}, // the server that the Autobahn cases are played against
-	"lab/mutations":    {"lab/verify/check"},             // the properties that there are
-	"listener":         {"migrations", "store"},          // the real log
-	"store":            {"store/history"},                // everything that is asked of a database, in one test
-	"store/history":    {"store"},                        // the log that it reads
+	"client":           {"auth", "hub", "httpapi"},            // a real server to talk to
+	"lab/contracttest": {"httpapi/contract"},                  // the contract itself
+	"httpapi":          {"store/history", "internal/wsframe"}, // what the lists answer, and frames to send
+	"httpapi/request":  {"httpapi/contract"},                  // the codes that it names
+	"internal/wsframe": {root, "auth", "hub", "httpapi"},      // the server that the Autobahn cases are played against
+	"lab/mutations":    {"lab/verify/check"},                  // the properties that there are
+	"listener":         {"migrations", "store"},               // the real log
+	"store":            {"store/history"},                     // everything that is asked of a database, in one test
+	"store/history":    {"store"},                             // the log that it reads
 }
 
 // testHelpers are for tests: other code does not import them unless mayImport names
@@ -100,7 +101,7 @@ type home struct {
 var homes = []home{
 	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
-	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/request"}},
+	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/request", "httpapi/rest"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi/feeds", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed", "httpapi"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "httpapi/feeds", "cmd/taskfeed"}},

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"context"
@@ -8,22 +8,13 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-func (s *Server) handleEvents(c echo.Context, p auth.Principal) error {
-	return s.listEvents(c, p, adminEyes)
-}
-
-func (s *Server) handleMyEvents(c echo.Context, p auth.Principal) error {
-	return s.listEvents(c, p, eyesOf(p))
-}
-
-// listEvents answers with a page of the log, or with all of it as an export. The
+// ServeEvents answers with a page of the log, or with all of it as an export. The
 // events of one user are what that user was told, broadcasts among them.
-func (s *Server) listEvents(c echo.Context, principal auth.Principal, by eyes) error {
+func (h *Handlers) ServeEvents(c echo.Context, v Viewer) error {
 	kind, err := request.Negotiate(c.Request(), request.TypeJSON, request.TypeNDJSON, request.TypeCSV)
 	if err != nil {
 		return err
@@ -33,24 +24,24 @@ func (s *Server) listEvents(c echo.Context, principal auth.Principal, by eyes) e
 		return err
 	}
 	q := history.EventQuery{
-		UserID: by.chosenUser(p),
+		UserID: v.chosenUser(p),
 		TaskID: p.Text("task_id"),
 		Types:  p.Types("type"),
-		Time:   p.Span("since", "until"),
-		Sort:   p.Sort(history.SortIDDesc, history.SortID),
+		Time:   timeRange(p, "since", "until"),
+		Sort:   request.OneOf(p, "sort", history.SortIDDesc, history.SortID),
 	}
 	q.IncludeBroadcast = q.UserID != ""
 	q.After = p.After()
 	if kind != request.TypeJSON {
-		return exportAll(s, c, principal, p, kind, eventSheet, func(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
-			return s.deps.History.ExportEvents(ctx, q)
+		return exportAll(h, c, v, p, kind, eventSheet, func(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
+			return h.history.ExportEvents(ctx, q)
 		})
 	}
-	q.Limit = p.Limit()
+	q.Limit = p.Limit(history.MaxPageLimit)
 	if err := p.Done(); err != nil {
 		return err
 	}
-	page, err := s.deps.History.ListEvents(c.Request().Context(), q)
+	page, err := h.history.ListEvents(c.Request().Context(), q)
 	if err != nil {
 		return afterFault(err, q.After)
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"bytes"
@@ -13,7 +13,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
@@ -72,7 +71,7 @@ type sheet[T any] struct {
 
 // exportAll answers with all that items yields. Until the first chunk is full,
 // errors are answered as usual.
-func exportAll[T any](s *Server, c echo.Context, by auth.Principal, p *request.Params, kind string, sh sheet[T], items func(context.Context) iter.Seq2[T, error]) error {
+func exportAll[T any](h *Handlers, c echo.Context, v Viewer, p *request.Params, kind string, sh sheet[T], items func(context.Context) iter.Seq2[T, error]) error {
 	if _, ok := p.One("limit"); ok {
 		p.Refuse("limit", "means nothing to an export, which has no pages; leave it out")
 	}
@@ -84,11 +83,11 @@ func exportAll[T any](s *Server, c echo.Context, by auth.Principal, p *request.P
 		out.begin()
 		return nil
 	}
-	if err := s.exports.begin(by.UserID); err != nil {
+	if err := h.exports.begin(v.callerID); err != nil {
 		return err
 	}
-	defer s.exports.end(by.UserID)
-	ctx, cancel := request.AnswerContext(c, s.cfg.AnswerTime)
+	defer h.exports.end(v.callerID)
+	ctx, cancel := request.AnswerContext(c, h.answerTime)
 	defer cancel()
 	return writeAll(out, sh, items(ctx))
 }
@@ -125,12 +124,12 @@ func (sh sheet[T]) encoder(kind string, buf *bytes.Buffer) func(T) error {
 		return err
 	}
 	_ = write(sh.columns) // a buffer takes everything
-	return func(item T) error { return write(harmless(sh.row(item))) }
+	return func(item T) error { return write(escapeFormulas(sh.row(item))) }
 }
 
-// harmless puts an apostrophe before cells that a spreadsheet would run as a
+// escapeFormulas puts an apostrophe before cells that a spreadsheet would run as a
 // formula.
-func harmless(row []string) []string {
+func escapeFormulas(row []string) []string {
 	for i, cell := range row {
 		if cell != "" && strings.IndexByte("=+-@\t\r\n", cell[0]) >= 0 {
 			row[i] = "'" + cell

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"context"
@@ -8,29 +8,15 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// handleMe answers with what the token says.
-func (s *Server) handleMe(c echo.Context, p auth.Principal) error {
-	if err := request.NoParams(c); err != nil {
-		return err
-	}
-	return request.WriteJSON(c, http.StatusOK, struct {
-		UserID    string    `json:"user_id"`
-		Role      string    `json:"role,omitempty"`
-		Admin     bool      `json:"admin"`
-		ExpiresAt time.Time `json:"expires_at"`
-	}{p.UserID, p.Role, p.Admin(), p.ExpiresAt.UTC()})
-}
-
 // defaultStalled is when a task that runs counts as stalled.
 const defaultStalled = 10 * time.Minute
 
-// stats is the body of the overview.
-type stats struct {
+// statsBody is the body of the answer.
+type statsBody struct {
 	Counts        []statusCount   `json:"counts"`
 	PerMinute     []minuteCount   `json:"events_per_minute"` // the last hour, oldest first
 	OldestRunning *taskfeed.Task  `json:"oldest_running"`
@@ -51,38 +37,39 @@ type minuteCount struct {
 }
 
 const (
-	// overviewShare is how many times as long as counting took its result is good
-	// for: counting takes at most so small a part of the database's time.
-	overviewShare = 20
-	overviewLeast = time.Second
-	// overviewLimit bounds the counting, overviewWait how long a request waits for it.
-	overviewLimit = time.Minute
-	overviewWait  = 10 * time.Second
+	// statsShare is how many times as long as counting took a result is used, so that
+	// counting takes at most a twentieth of the database's time.
+	statsShare  = 20
+	statsMinAge = time.Second
+	// statsTimeout bounds the counting, statsWait how long a request waits for it.
+	statsTimeout = time.Minute
+	statsWait    = 10 * time.Second
 )
 
-// overviewAge is how old an overview may be: every console that is open asks for one
-// each few seconds, and each counts all tasks.
-func overviewAge(took time.Duration) time.Duration { return max(overviewLeast, overviewShare*took) }
+// statsAge is how old a result may be: every open console asks for one every few
+// seconds, and each count reads all tasks.
+func statsAge(took time.Duration) time.Duration { return max(statsMinAge, statsShare*took) }
 
-func (s *Server) countAll(ctx context.Context) (history.Stats, error) {
-	ctx, cancel := context.WithTimeout(ctx, overviewLimit)
+func (h *Handlers) countAll(ctx context.Context) (history.Stats, error) {
+	ctx, cancel := context.WithTimeout(ctx, statsTimeout)
 	defer cancel()
-	return s.deps.History.Stats(ctx)
+	return h.history.Stats(ctx)
 }
 
-// overviewFor returns the overview, an older one while counting goes on for long.
-func (s *Server) overviewFor(ctx context.Context) (all history.Stats, age time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, overviewWait)
+// currentStats returns the counts and their age. While counting takes long, it
+// returns the counts before.
+func (h *Handlers) currentStats(ctx context.Context) (all history.Stats, age time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statsWait)
 	defer cancel()
-	a := s.overview.GetWithin(ctx)
+	a := h.stats.GetWithin(ctx)
 	if a == nil {
 		return all, 0, &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "all tasks are being counted, which takes long; ask again in a minute"}
 	}
 	return a.Value, time.Since(a.Found), a.Err
 }
 
-// handleStats answers with an overview of the tasks and the log.
-func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
+// ServeStats answers with an overview of the tasks and the log.
+func (h *Handlers) ServeStats(c echo.Context, _ Viewer) error {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
@@ -91,15 +78,15 @@ func (s *Server) handleStats(c echo.Context, _ auth.Principal) error {
 	if err := p.Done(); err != nil {
 		return err
 	}
-	stalled, err := s.deps.History.StalledTasks(c.Request().Context(), stalledAfter)
+	stalled, err := h.history.StalledTasks(c.Request().Context(), stalledAfter)
 	if err != nil {
 		return err
 	}
-	all, age, err := s.overviewFor(c.Request().Context())
+	all, age, err := h.currentStats(c.Request().Context())
 	if err != nil {
 		return err
 	}
-	body := stats{
+	body := statsBody{
 		Counts: request.Map(all.Counts, func(n history.StatusCount) statusCount {
 			return statusCount{n.Status, n.Kind, n.Count}
 		}),

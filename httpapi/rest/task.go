@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"bufio"
@@ -12,27 +12,18 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-func (s *Server) handleTask(c echo.Context, _ auth.Principal) error {
-	return s.findTask(c, adminEyes)
-}
-
-func (s *Server) handleMyTask(c echo.Context, p auth.Principal) error {
-	return s.findTask(c, eyesOf(p))
-}
-
-// findTask answers with one task. Whose task somebody else's is, nobody learns:
-// the history does not look at it.
-func (s *Server) findTask(c echo.Context, by eyes) error {
+// ServeTask answers with one task. Another user's task looks like one that does not
+// exist.
+func (h *Handlers) ServeTask(c echo.Context, v Viewer) error {
 	id, err := request.ReadID(c, "id")
 	if err != nil {
 		return err
 	}
-	t, err := s.readTask(c.Request().Context(), by, id)
+	t, err := h.findTask(c.Request().Context(), v, id)
 	if err != nil {
 		return err
 	}
@@ -44,17 +35,17 @@ func (s *Server) findTask(c echo.Context, by eyes) error {
 	}
 	t.Task = viewTask(t.Task)
 	if len(t.Large) > 0 {
-		return s.writeLargeTask(c, &t)
+		return h.writeLargeTask(c, &t)
 	}
 	request.KeepMemory(c, 4*taskBytes(&t.Task))
 	return writeTask(c, t.Task)
 }
 
-func (s *Server) readTask(ctx context.Context, by eyes, id string) (history.WholeTask, error) {
-	if by.all {
-		return s.deps.History.FindTask(ctx, id)
+func (h *Handlers) findTask(ctx context.Context, v Viewer, id string) (history.WholeTask, error) {
+	if v.all {
+		return h.history.FindTask(ctx, id)
 	}
-	return s.deps.History.FindUserTask(ctx, by.userID, id)
+	return h.history.FindUserTask(ctx, v.callerID, id)
 }
 
 // writeTask answers with a task. Its result is written as it stands: it is JSON
@@ -89,19 +80,19 @@ func writeTask(c echo.Context, t taskfeed.Task) error {
 // of it is read in pieces, each written before the next is read, so that neither
 // memory nor a connection of the database waits for the client. The answer has no
 // Content-Length; what is cut off shows by the missing end of its last chunk.
-func (s *Server) writeLargeTask(c echo.Context, t *history.WholeTask) error {
+func (h *Handlers) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 	head, err := request.EncodeJSON(nil, t.Task)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := request.AnswerContext(c, s.cfg.AnswerTime)
+	ctx, cancel := request.AnswerContext(c, h.answerTime)
 	defer cancel()
 	w := c.Response()
 	if c.Request().Method == http.MethodHead {
 		w.Header().Set("Content-Type", request.TypeJSON)
 		return c.NoContent(http.StatusOK)
 	}
-	next, stop := iter.Pull2(s.largeFields(ctx, t))
+	next, stop := iter.Pull2(h.largeFields(ctx, t))
 	defer stop()
 	piece, err, more := next() // before the answer begins: its error can still be told
 	if err != nil {
@@ -127,7 +118,7 @@ func (s *Server) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 // largeFields yields the large fields of a task as JSON, a comma before each. A
 // result is JSON already; of other texts each piece is a string without its
 // quotes.
-func (s *Server) largeFields(ctx context.Context, t *history.WholeTask) iter.Seq2[string, error] {
+func (h *Handlers) largeFields(ctx context.Context, t *history.WholeTask) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, f := range t.Large {
 			quote, escape := `"`, quotedPiece
@@ -135,7 +126,7 @@ func (s *Server) largeFields(ctx context.Context, t *history.WholeTask) iter.Seq
 				quote, escape = "", func(text string) (string, error) { return text, nil }
 			}
 			before := `,"` + f.Name + `":` + quote
-			for piece, err := range s.deps.History.TaskText(ctx, t, f) {
+			for piece, err := range h.history.TaskText(ctx, t, f) {
 				if err == nil {
 					piece, err = escape(piece)
 				}

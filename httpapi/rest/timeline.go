@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
@@ -37,17 +36,9 @@ type summary struct {
 	Last          time.Time `json:"last,omitzero"`
 }
 
-func (s *Server) handleTimeline(c echo.Context, _ auth.Principal) error {
-	return s.listTimeline(c, adminEyes)
-}
-
-func (s *Server) handleMyTimeline(c echo.Context, p auth.Principal) error {
-	return s.listTimeline(c, eyesOf(p))
-}
-
-// listTimeline answers with what happened to a task, also when it is deleted by
-// now. Who was told nothing of it learns as little as if there were none.
-func (s *Server) listTimeline(c echo.Context, by eyes) error {
+// ServeTimeline answers with what happened to a task, also when it is deleted by now.
+// A user who was never told of the task gets 404, as if it did not exist.
+func (h *Handlers) ServeTimeline(c echo.Context, v Viewer) error {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
@@ -56,11 +47,11 @@ func (s *Server) listTimeline(c echo.Context, by eyes) error {
 	if err != nil {
 		return err
 	}
-	limit, after := p.Limit(), p.After()
+	limit, after := p.Limit(history.MaxPageLimit), p.After()
 	if err := p.Done(); err != nil {
 		return err
 	}
-	page, err := s.readTimeline(c.Request().Context(), by, id, after, limit)
+	page, err := h.findTimeline(c.Request().Context(), v, id, after, limit)
 	if err != nil {
 		return afterFault(err, after)
 	}
@@ -69,11 +60,11 @@ func (s *Server) listTimeline(c echo.Context, by eyes) error {
 	return request.WritePage(c, viewTimeline(&page), page.Items, stepsAfter(page.Previous))
 }
 
-func (s *Server) readTimeline(ctx context.Context, by eyes, id, after string, limit int) (history.Timeline, error) {
-	if by.all {
-		return s.deps.History.TaskEvents(ctx, id, after, limit)
+func (h *Handlers) findTimeline(ctx context.Context, v Viewer, id, after string, limit int) (history.Timeline, error) {
+	if v.all {
+		return h.history.TaskEvents(ctx, id, after, limit)
 	}
-	return s.deps.History.UserTaskEvents(ctx, by.userID, id, after, limit)
+	return h.history.UserTaskEvents(ctx, v.callerID, id, after, limit)
 }
 
 // viewTimeline is the page without its items.

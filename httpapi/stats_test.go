@@ -45,9 +45,7 @@ func TestOverviewThatFails(t *testing.T) {
 	f, _ := serveREST(t, h, Config{})
 	h.stats = history.Stats{}
 	token := f.adminToken()
-	h.err = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "too slow"}
-	f.overview.Get()
-	h.err = nil
+	h.statsErr = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "too slow"}
 	askAtOnce(5, func() {
 		resp, body := f.getAs(token, "/v1/stats")
 		f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"context"
@@ -119,4 +119,10 @@ func keepItems[T any](c echo.Context, items []T, size func(*T) int) {
 		sum, largest = sum+n, max(largest, n)
 	}
 	request.KeepMemory(c, sum+2*largest)
+}
+
+// timeRange reads a range of time from two parameters.
+func timeRange(p *request.Params, from, to string) history.TimeRange {
+	begin, end := p.Span(from, to)
+	return history.TimeRange{From: begin, To: end}
 }

@@ -1,4 +1,4 @@
-package httpapi
+package rest
 
 import (
 	"context"
@@ -10,21 +10,12 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/taskfeed/taskfeed"
-	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-func (s *Server) handleTasks(c echo.Context, p auth.Principal) error {
-	return s.listTasks(c, p, adminEyes)
-}
-
-func (s *Server) handleMyTasks(c echo.Context, p auth.Principal) error {
-	return s.listTasks(c, p, eyesOf(p))
-}
-
-// listTasks answers with a page of tasks, or with all of them as an export.
-func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) error {
+// ServeTasks answers with a page of tasks, or with all of them as an export.
+func (h *Handlers) ServeTasks(c echo.Context, v Viewer) error {
 	kind, err := request.Negotiate(c.Request(), request.TypeJSON, request.TypeNDJSON, request.TypeCSV)
 	if err != nil {
 		return err
@@ -34,25 +25,25 @@ func (s *Server) listTasks(c echo.Context, principal auth.Principal, by eyes) er
 		return err
 	}
 	q := history.TaskQuery{
-		UserID:   by.chosenUser(p),
+		UserID:   v.chosenUser(p),
 		Statuses: p.Statuses("status"),
 		Kind:     p.Text("kind"),
-		Created:  p.Span("created_after", "created_before"),
-		Updated:  p.Span("updated_after", "updated_before"),
+		Created:  timeRange(p, "created_after", "created_before"),
+		Updated:  timeRange(p, "updated_after", "updated_before"),
 		Text:     p.Text("q"),
-		Sort:     p.Sort(history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated),
+		Sort:     request.OneOf(p, "sort", history.SortCreatedDesc, history.SortCreated, history.SortUpdatedDesc, history.SortUpdated),
 	}
 	q.After = p.After()
 	if kind != request.TypeJSON {
-		return exportAll(s, c, principal, p, kind, taskSheet, func(ctx context.Context) iter.Seq2[taskfeed.Task, error] {
-			return s.deps.History.ExportTasks(ctx, q)
+		return exportAll(h, c, v, p, kind, taskSheet, func(ctx context.Context) iter.Seq2[taskfeed.Task, error] {
+			return h.history.ExportTasks(ctx, q)
 		})
 	}
-	q.Limit = p.Limit()
+	q.Limit = p.Limit(history.MaxPageLimit)
 	if err := p.Done(); err != nil {
 		return err
 	}
-	page, err := s.deps.History.ListTasks(c.Request().Context(), q)
+	page, err := h.history.ListTasks(c.Request().Context(), q)
 	if err != nil {
 		return afterFault(err, q.After)
 	}
