@@ -32,6 +32,9 @@ func (s *Session) Conn() *pgx.Conn { return s.conn }
 // PageSize is how many changes a look takes at most.
 func (s *Session) PageSize() int { return s.pages.look }
 
+// SetTimeout sets how long a statement may show no sign of life.
+func (s *Session) SetTimeout(d time.Duration) { s.timeout = d }
+
 // Seen returns the snapshot that bounds the next look.
 func (s *Session) Seen() string { return s.seen }
 

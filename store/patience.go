@@ -16,14 +16,16 @@ import (
 // backlog that cannot be sorted within the time would never be moved by any leader.
 //
 // These signs are weak: a backend that was stopped in the middle of its work looks as
-// if it worked. So they extend the limit only a few times. After a statement that used
-// all of that time, the next session of this server takes half as much at once. So a
-// loaded database finishes in the end, and a frozen one is given up soon.
+// if it worked. So they extend the limit only a few times. After a statement that was
+// given up, the next session of this server takes half as much at once and waits twice
+// as long. So a frozen backend is given up soon, and an overloaded database finishes in
+// the end, whatever makes it slow.
 
 const (
-	signEvery   = time.Second
-	maxPatience = 3 // times the limit, with signs of life
-	maxHalvings = 10
+	signEvery       = time.Second
+	maxPatience     = 3 // times the limit, with signs of life
+	longestPatience = 10 * time.Minute
+	maxSetbacks     = 10
 )
 
 var (
@@ -42,9 +44,10 @@ WHERE pid = @pid`
 func (s *Session) Watch(worked func()) { s.worked = worked }
 
 // patiently calls work with a context that ends when there was no sign of life for the
-// limit, or after maxPatience times the limit. Work may be called again: see
-// [pg.WithFreshPlans].
+// limit, or after maxPatience times the limit. The limit doubles with each statement
+// that was given up. Work may be called again: see [pg.WithFreshPlans].
 func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(context.Context) error) error {
+	limit = max(limit, min(limit<<s.store.setbacks.Load(), longestPatience/maxPatience))
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ended := make(chan struct{})
@@ -59,11 +62,9 @@ func (s *Session) patiently(ctx context.Context, limit time.Duration, work func(
 	}
 	switch cause := context.Cause(ctx); {
 	case err == nil:
-		s.store.halvings.Store(max(0, s.store.halvings.Load()-1))
-	case cause == errTooLong:
-		s.store.halvings.Store(min(maxHalvings, s.store.halvings.Load()+1))
-		return fmt.Errorf("%w: %w", cause, err)
-	case cause == errSilent:
+		s.store.setbacks.Store(max(0, s.store.setbacks.Load()-1))
+	case cause == errTooLong || cause == errSilent:
+		s.store.setbacks.Store(min(maxSetbacks, s.store.setbacks.Load()+1))
 		return fmt.Errorf("%w: %w", cause, err)
 	}
 	return err

@@ -99,3 +99,27 @@ func TestPatienceEnds(t *testing.T) {
 		})
 	}
 }
+
+// What takes longer than the time that a session has would be begun and given up by
+// one session after the other, for ever: on an overloaded machine nobody heard
+// anything for two minutes. Each next session waits twice as long.
+func TestPatienceGrows(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.store = openStore(t, store.Config{URL: f.url, StallTimeout: 3 * time.Second})
+	slowDown(t, f, "WHILE clock_timestamp() < statement_timestamp() + interval '3 s' LOOP END LOOP;")
+	add(t, f.app, "slow")
+	const most = 6
+	for tries := 1; ; tries++ {
+		session := openSession(t, f.store)
+		session.SetTimeout(500 * time.Millisecond) // 1.5 s with signs of life
+		_, err := session.Move(t.Context())
+		switch left := value[int](t, f.app, "SELECT count(*) FROM taskfeed.changes"); {
+		case left == 0 && tries > 1: // an error may come just after the move
+			return
+		case left == 0 || tries == most:
+			t.Fatalf("after session %d (%v) %d changes are left; want that the first gives up and one of %d moves it", tries, err, left, most)
+		}
+		wantCode(t, err, taskfeed.CodeUnavailable)
+	}
+}

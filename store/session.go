@@ -67,7 +67,7 @@ const sqlDoorbellInUse = `SELECT current_setting('taskfeed.notify', true) IS DIS
 func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StallTimeout)
 	defer cancel()
-	session := &Session{store: s, worked: func() {}, timeout: s.cfg.StallTimeout, pages: defaultPages.halved(s.halvings.Load()), seen: seenNothing, log: s.cfg.Logger}
+	session := &Session{store: s, worked: func() {}, timeout: s.cfg.StallTimeout, pages: defaultPages.halved(s.setbacks.Load()), seen: seenNothing, log: s.cfg.Logger}
 	conn, err := dial.Connect(ctx, s.listen, func(cfg *pgx.ConnConfig) {
 		cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
 		dial.Prepare(cfg) // a move is one round trip only when prepared

@@ -111,7 +111,7 @@ type Store struct {
 	queries *pg.Pool // what users and admins ask for
 	listen  dial.Config
 
-	halvings atomic.Int32 // of how much a statement of the sequencer takes; see patience.go
+	setbacks atomic.Int32 // statements of sequencers given up, less those that succeeded; see patience.go
 }
 
 // Open parses the configuration and makes the pools; they connect when first used.
