@@ -56,7 +56,7 @@ func TestMoveBacklog(t *testing.T) {
 		wantEqual(t, "log", tasks(readLog(t, f.store)), names("t", 10))
 	})
 
-	t.Run("more than is put in order at once is left to the next call", func(t *testing.T) {
+	t.Run("more than is sorted at once is left to the next call", func(t *testing.T) {
 		t.Parallel()
 		f := setup(t)
 		f.session.SetPages(1, 5, 12)
@@ -98,26 +98,27 @@ func TestMoveBacklog(t *testing.T) {
 			t.Errorf("pages: got %v, want none", pages)
 		}
 	})
-
-	t.Run("the session may be used to read between pages", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t)
-		f.session.SetPages(1, 3, 100)
-		addMany(t, f.app, "t", 7)
-		var read []taskfeed.Event
-		err := f.session.MoveBacklog(t.Context(), func(m taskfeed.Moved) error {
-			page, _, _, err := f.session.After(t.Context(), taskfeed.Filter{All: true}, m.Last-taskfeed.Cursor(m.Count), 100)
-			read = append(read, page...)
-			return err
-		})
-		if err != nil {
-			t.Fatalf("move the backlog: %v", err)
-		}
-		wantEqual(t, "read", tasks(read), names("t", 7))
-	})
 }
 
-// A backlog that is stopped in the middle goes on where it stopped.
+// The session may be used to read between the pages of a backlog.
+func TestMoveBacklogWithReads(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.session.SetPages(1, 3, 100)
+	addMany(t, f.app, "t", 7)
+	var read []taskfeed.Event
+	err := f.session.MoveBacklog(t.Context(), func(m taskfeed.Moved) error {
+		page, _, _, err := f.session.After(t.Context(), taskfeed.Filter{All: true}, m.Last-taskfeed.Cursor(m.Count), 100)
+		read = append(read, page...)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("move the backlog: %v", err)
+	}
+	wantEqual(t, "read", tasks(read), names("t", 7))
+}
+
+// A backlog that was interrupted continues where it stopped.
 func TestMoveBacklogInterrupted(t *testing.T) {
 	t.Parallel()
 	stop := errors.New("stop")
@@ -177,8 +178,8 @@ func TestMoveBacklogInterrupted(t *testing.T) {
 	}
 }
 
-// The work for a backlog grows with its size and no faster: the table is read
-// through once, and each page reads its own rows.
+// The work for a backlog is linear in its size: the table is read once, and each page
+// reads its own rows.
 func TestMoveBacklogIsLinear(t *testing.T) {
 	t.Parallel()
 	const size, page = 4000, 50
@@ -205,8 +206,8 @@ func TestMoveBacklogIsLinear(t *testing.T) {
 	}
 }
 
-// With a low temp_file_limit no backlog could be put in order: it drained at the
-// pace of failures, and readiness was 503 meanwhile.
+// With a low temp_file_limit no large backlog could be sorted: it was moved only as
+// fast as the failures allowed, and readiness was 503 meanwhile.
 func TestBacklogWithoutRoomOnDisk(t *testing.T) {
 	t.Parallel()
 	databaseURL := pgtest.New(t)

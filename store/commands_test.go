@@ -87,8 +87,8 @@ func TestOldCommandsAreForgotten(t *testing.T) {
 	wantEqual(t, "commands", arguments, []string{"young", "new"})
 }
 
-// TestCommandsInOrder: who has seen a command has seen all before it. A command
-// waits for those that took their ids before it and are not committed yet.
+// A reader that has seen a command has seen all before it: a command waits for commands
+// with lower ids that are not committed yet.
 func TestCommandsInOrder(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -111,8 +111,8 @@ func TestCommandsInOrder(t *testing.T) {
 	wantEqual(t, "commands", arguments, []string{"first", "second"})
 }
 
-// TestCommandsComeAgain: after a failover that lost the last commits, ids that a
-// server has seen are used for new commands.
+// After a failover that lost the last commits, ids that a server has seen are used for
+// new commands.
 func TestCommandsComeAgain(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

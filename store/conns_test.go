@@ -12,9 +12,9 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// Bad input 134. After a column's type had changed, each connection of the pool answered 500 once:
-// "cached plan must not change result type". So did one whose prepared statements
-// somebody had discarded.
+// Bad input 134. After the type of a column had changed, each connection of the pool
+// answered 500 once: "cached plan must not change result type". So did a connection
+// whose prepared statements had been discarded.
 func TestPlansAreMadeAnew(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -61,9 +61,9 @@ func TestPlansAreMadeAnew(t *testing.T) {
 	read("after the discard")
 }
 
-// Bad input 135. Twelve lists that waited for an ALTER TABLE held every connection: replays got
-// nothing and the server was not ready. Feeds and checks go on, and each list is
-// told to come again after the lock timeout.
+// Bad input 135. Twelve lists that waited for an ALTER TABLE held every connection:
+// replays got nothing and the server was not ready. Feeds and checks have connections
+// of their own, and each list fails after the lock timeout with advice to try again.
 func TestReadsThatWaitLeaveOthersTheirs(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

@@ -10,9 +10,9 @@ import (
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
-// Writers share the doorbell, and with very many of them the leader's row was cut
-// off: every follower said that nobody leads. The leader comes first, then who is
-// no server, then the crowd.
+// Writers share the lock of the doorbell, and with very many of them the leader's row
+// was beyond the limit: every follower reported that nobody leads. The leader's row
+// comes first, then those of intruders, then the writers'.
 func TestACrowdOfWritersHidesNobody(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// oldSnapshot opens a transaction that keeps whatever dies from now on.
+// oldSnapshot opens a transaction that keeps all rows that are deleted from now on.
 func oldSnapshot(t *testing.T, f *fixture) *pgx.Conn {
 	t.Helper()
 	conn := pgtest.Connect(t, f.url)
@@ -33,16 +33,16 @@ func moveMany(t *testing.T, f *fixture, n int) {
 	move(t, f.session)
 }
 
-// Of the tables in which we delete or update rows.
+// Only the tables in which we delete or update rows.
 const sqlBlocksRead = `
 SELECT coalesce(sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0)), 0)::int
 FROM pg_statio_user_tables
 WHERE schemaname = 'taskfeed'
   AND relname IN ('changes', 'looks', 'commands', 'log_state', 'events_default')`
 
-// blocksRead returns how many blocks of our tables are read by work with a fixture
-// of its own on the same database. Backends report what they read as they end, so
-// f is closed first.
+// blocksRead returns how many blocks of our tables are read by work, with a fixture of
+// its own on the same database. Backends report what they read when they end, so f is
+// closed first.
 func blocksRead(t *testing.T, f *fixture, work func(*fixture)) int {
 	t.Helper()
 	const sqlAlone = `SELECT NOT EXISTS (SELECT FROM pg_stat_activity
@@ -64,10 +64,10 @@ func blocksRead(t *testing.T, f *fixture, work func(*fixture)) int {
 	return value[int](t, watcher, sqlBlocksRead) - before
 }
 
-// While a dump or a forgotten session holds an old snapshot, what was moved stays
-// in the table of changes as dead rows. Looks, figures and readiness once read
-// them all: with 24 million of them no server was ready and no new leader got
-// through its first look. Ten times as many dead rows cost nothing more.
+// While a dump or an idle session holds an old snapshot, changes that were moved stay
+// in the table as dead rows. Looks, figures and readiness once read all of them: with
+// 24 million no server was ready and no new leader finished its first look. Ten times
+// as many dead rows cost nothing more.
 func TestDeadChangesCostNothing(t *testing.T) {
 	t.Parallel()
 	const few, slack = 1500, 40 // an index may grow by a level
@@ -126,8 +126,8 @@ func TestDeadChangesCostNothing(t *testing.T) {
 	}
 }
 
-// Commands that were forgotten stay in their index under an old snapshot. Neither
-// a server that looks for commands nor an admin who adds one reads them all.
+// Deleted commands stay in the index under an old snapshot. Neither a server that looks
+// for commands nor an admin who adds one reads all of them.
 func TestDeadCommandsCostNothing(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -154,8 +154,8 @@ func TestDeadCommandsCostNothing(t *testing.T) {
 	}
 }
 
-// The row that says how far looks have come is replaced about once a second. That
-// costs the same however many of its predecessors an old snapshot keeps.
+// The stored snapshot of looks is replaced about once a second. That costs the same
+// however many of its former rows an old snapshot keeps.
 func TestDeadNotesCostNothing(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

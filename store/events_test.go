@@ -14,7 +14,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// appendEvents writes events straight into the log, as its owner.
+// appendEvents writes events directly into the log, as its owner.
 func appendEvents(t *testing.T, conn *pgx.Conn, events []taskfeed.Event) {
 	t.Helper()
 	text := func(s string) any {
@@ -41,7 +41,7 @@ func ids(events []taskfeed.Event) []taskfeed.Cursor {
 	return all
 }
 
-// Whatever is asked, the answer is the events that match, in order, in pages.
+// Every filter gets the events that match, in order, in pages.
 func TestAfter(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -101,8 +101,7 @@ func TestAfter(t *testing.T) {
 	})
 }
 
-// A page holds no more data than fits in memory and on a slow line, and says that
-// there is more.
+// A page ends before its data is large, and says that there is more.
 func TestAfterEndsPagesBySize(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -139,7 +138,7 @@ func TestAfterEndsPagesBySize(t *testing.T) {
 	wantEqual(t, "events", got, ids(log))
 }
 
-// A page that is full may be the last; one that is not, is.
+// A full page may be the last; a page that is not full is the last.
 func TestAfterSaysWhetherThereIsMore(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -186,8 +185,8 @@ func TestAfterIsGone(t *testing.T) {
 	}
 }
 
-// A cursor whose next events are dropped while a page is read is gone, or the
-// page is whole: there is never a hole.
+// When events after the cursor are dropped while a page is read, the page is complete
+// or the cursor is gone: no event is missing silently.
 func TestAfterDuringRetention(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -266,7 +265,7 @@ func TestHead(t *testing.T) {
 	want("all was dropped", 2, 2)
 }
 
-// Errors tell what to do and nothing that is secret.
+// Errors say what to do and contain no secret.
 func TestErrorsHideSecrets(t *testing.T) {
 	t.Parallel()
 	const secret = "s3cr3t-hunter2"

@@ -11,7 +11,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// What the tests see of the inside.
+// Internals that tests use.
 
 const (
 	PartitionWidth = partitionWidth
@@ -26,7 +26,7 @@ const (
 // Feeds returns the pool that feeds are read through.
 func (s *Store) Feeds() *pg.Pool { return s.feeds }
 
-// Conn returns the session's connection. Use it while the session rests.
+// Conn returns the session's connection. Use it while the session runs no statement.
 func (s *Session) Conn() *pgx.Conn { return s.conn }
 
 // PageSize is how many changes a look takes at most.
@@ -38,11 +38,11 @@ func (s *Session) SetTimeout(d time.Duration) { s.timeout = d }
 // Seen returns the snapshot that bounds the next look.
 func (s *Session) Seen() string { return s.seen }
 
-// SetSeen makes the next look be bounded by a snapshot.
+// SetSeen bounds the next look by a snapshot.
 func (s *Session) SetSeen(snapshot string) { s.seen = snapshot }
 
-// NoteNow makes the next look write down the last one, and SearchNow makes it
-// search for what was passed over.
+// NoteNow makes the next look store the snapshot of the last one, and SearchNow makes
+// it search for changes that were missed.
 func (s *Session) NoteNow()   { s.noted.at = time.Time{} }
 func (s *Session) SearchNow() { s.search.due = time.Time{} }
 
@@ -51,7 +51,7 @@ func (s *Session) SetPages(look, backlog, most int) {
 	s.pages.look, s.pages.backlog, s.pages.most = look, backlog, most
 }
 
-// SetPageBytes does so by size.
+// SetPageBytes does so for their data.
 func (s *Session) SetPageBytes(look, backlog int) {
 	s.pages.lookBytes, s.pages.backlogBytes = look, backlog
 }
@@ -83,7 +83,7 @@ func (s *Session) ExplainMoveBacklog(ctx context.Context, places []pgtype.TID, i
 	return plan, err
 }
 
-// MaxScan is how far one read of a narrowed feed goes.
+// MaxScan is how many events one read of a narrowed feed passes.
 const MaxScan = maxScan
 
 // ExplainReach returns the plan of the statement that measures a narrowed feed.

@@ -11,8 +11,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// A user is erased while the sequencer moves the changes of others and theirs:
-// neither fails, nobody else loses anything, and nothing of the user comes after.
+// A user is erased while the sequencer moves the changes of this user and others:
+// neither fails, nobody else loses an event, and none of the user appears afterwards.
 func TestForgetWhileMoving(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// newRole makes a role that may connect, and is gone when the test ends.
+// newRole makes a role that may connect, and drops it when the test ends.
 func newRole(t *testing.T, conn *pgx.Conn, name, options string) string {
 	t.Helper()
 	name = fmt.Sprintf("%s_%d", name, time.Now().UnixNano())
@@ -55,7 +55,7 @@ func ordinary(t *testing.T) (admin *pgx.Conn, f *fixture, role string) {
 	return admin, setupAt(t, as(t, empty, role)), role
 }
 
-// Rights that a restore or default privileges had opened were told nowhere.
+// Rights that a restore or default privileges had opened were not reported.
 func TestRightsHazards(t *testing.T) {
 	t.Parallel()
 	admin, f, owner := ordinary(t)
@@ -90,8 +90,8 @@ func TestRightsHazards(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRights)
 }
 
-// An app that may have foreign keys to tasks has code run by whoever deletes them,
-// and nothing said so.
+// An app that may have foreign keys to tasks can have its code run by whoever deletes
+// tasks. That was not reported.
 func TestBoundHazards(t *testing.T) {
 	t.Parallel()
 	admin, f, owner := ordinary(t)
@@ -119,8 +119,8 @@ func TestBoundHazards(t *testing.T) {
 		elsewhere[1])...)
 }
 
-// An app read and forged the log as a member of what Postgres brings along, and
-// doctor said "well".
+// An app that was a member of Postgres's predefined roles read and forged the log, and
+// doctor reported nothing.
 func TestPowersOfApps(t *testing.T) {
 	t.Parallel()
 	admin, f, owner := ordinary(t)
@@ -147,8 +147,8 @@ func TestPowersOfApps(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRights)
 }
 
-// After the app's role was renamed, doctor's remedy cut the app off; after it was
-// dropped, the next role of that name was an app's.
+// After the app's role was renamed, doctor's remedy took its rights away; after it was
+// dropped, the next role of that name was treated as an app's.
 func TestAppsThatAreGone(t *testing.T) {
 	t.Parallel()
 	admin, f, _ := ordinary(t)
@@ -168,8 +168,8 @@ func TestAppsThatAreGone(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRights, `the role "of a dump", for which grant_app was called, is gone`)
 }
 
-// Bad input 153. With session_replication_role set for good nothing was captured any more, and
-// everything said "well".
+// Bad input 153. With session_replication_role set permanently nothing was captured any
+// more, and nothing reported it.
 func TestUncapturedHazards(t *testing.T) {
 	t.Parallel()
 	admin, f, owner := ordinary(t)
@@ -201,7 +201,7 @@ func TestUncapturedHazards(t *testing.T) {
 	wantHazards(t, f.store, store.HazardCapture)
 }
 
-// Bad input 153. The configuration of the server is a place for it too.
+// Bad input 153. It may also be set in the configuration of the server.
 func TestUncapturedByConfiguration(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Server(t, devpg.Config{Settings: map[string]string{"session_replication_role": "replica"}})
@@ -211,7 +211,7 @@ func TestUncapturedByConfiguration(t *testing.T) {
 	wantHazards(t, openStore(t, store.Config{URL: pg.URL("postgres")}), store.HazardCapture, "all sessions of this server play a replica: changes of tasks are not captured; run ALTER SYSTEM RESET session_replication_role")
 }
 
-// Default privileges opened each partition that the sequencer made.
+// Default privileges opened each new partition to others.
 func TestNewPartitionsAreClosed(t *testing.T) {
 	t.Parallel()
 	admin, f, owner := ordinary(t)
@@ -233,7 +233,8 @@ func TestNewPartitionsAreClosed(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRights)
 }
 
-// Bad input 111: with FORCE ROW LEVEL SECURITY lists were empty, and everything said "well".
+// Bad input 111: with FORCE ROW LEVEL SECURITY lists were empty, and nothing reported
+// it.
 func TestRowSecurityHazards(t *testing.T) {
 	t.Parallel()
 	admin, f, owner := ordinary(t)
@@ -252,7 +253,7 @@ func TestRowSecurityHazards(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRowSecurity)
 }
 
-// A part of the rows would be a lie: every read is refused, and says what to do.
+// A list with a part of the rows would be wrong: every read fails and says what to do.
 func TestRowSecurityIsNoEmptyList(t *testing.T) {
 	t.Parallel()
 	_, f, _ := ordinary(t)

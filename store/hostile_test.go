@@ -16,10 +16,10 @@ func sources(t *testing.T) []string {
 	return pgtest.Sources(t, "*.go", "history/*.go", "internal/*/*.go", "../migrations/*.go", "../migrations/*.sql")
 }
 
-// Bad input 130. Any role that may create in public could have the server run its code, with the
-// server's rights: c.relname ~ '…' has a name on its left, so an operator for names
-// fits better than Postgres's own for text. Neither the server's statements nor
-// what its triggers do in an app's session find anything there.
+// Bad input 130. Any role that may create in public could have the server run its code,
+// with the server's rights: c.relname ~ '…' has a name on its left, so an operator for
+// names fits better than Postgres's own for text. Neither the server's statements nor
+// its triggers in an app's session use anything there.
 func TestNothingBindsToPublic(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)

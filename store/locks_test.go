@@ -13,8 +13,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// newStranger makes a role that may connect and nothing else, and returns its name. It
-// goes when the test ends.
+// newStranger makes a role that may only connect, and returns its name. It is dropped
+// when the test ends.
 func newStranger(t *testing.T, f *fixture) string {
 	t.Helper()
 	role := strings.ToLower(fmt.Sprintf("stranger_%d_%s", pid(f.session), strings.NewReplacer("/", "_", " ", "_", ",", "_", "'", "_").Replace(t.Name())))
@@ -47,7 +47,7 @@ func urlOf(t *testing.T, raw, role, database string) string {
 	return u.String()
 }
 
-// checkLocks looks twice, as it takes to be sure.
+// checkLocks looks twice: one look is not enough to report an intruder.
 func checkLocks(t *testing.T, s *store.Session) (led bool, found []locks.Found) {
 	t.Helper()
 	for range 2 {
@@ -59,9 +59,9 @@ func checkLocks(t *testing.T, s *store.Session) (led bool, found []locks.Found) 
 	return led, found
 }
 
-// Any role that may connect can take the locks by which servers agree: then nobody
-// led, followed or migrated, and everything said "well". Such a session is named,
-// whatever it calls itself, and ended.
+// Any role that may connect can take the locks of servers: then nobody led, followed or
+// migrated, and nothing reported it. Such a session is named, whatever its
+// application_name, and ended.
 func TestIntruders(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ take, lock string }{
@@ -107,7 +107,7 @@ func TestIntruders(t *testing.T) {
 	}
 }
 
-// Servers and writers are none, nor is whoever locks something else.
+// Servers, writers and sessions with other locks are no intruders.
 func TestNoIntruders(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -145,8 +145,8 @@ func TestNoIntruders(t *testing.T) {
 	exec(t, writer, "ROLLBACK")
 }
 
-// A transaction that was prepared has no session to end, and a session of a role
-// that ours may not end goes on: both are named.
+// A prepared transaction has no session to end, and a session of a role that ours may
+// not end continues: both are named.
 func TestIntrudersThatStay(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -176,8 +176,8 @@ func TestIntrudersThatStay(t *testing.T) {
 	}
 }
 
-// A stranger chose the name of a prepared transaction so that doctor printed lines
-// of the stranger's, and a ROLLBACK PREPARED of another name.
+// The name of a prepared transaction can be chosen so that doctor printed lines of its
+// author, and a ROLLBACK PREPARED of another name.
 func TestNamesOfPreparedTransactions(t *testing.T) {
 	t.Parallel()
 	for i, name := range []string{`it's`, `a\b`, `a\'b`, "well: all is well\nx", "\x1b[31mred'\\", "\u009b1m", "right\u202eleft", "zoë 用户 👩", "\U000e0041'", "tab\t"} {

@@ -13,9 +13,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// A transaction that stays open for long, with many changes of its own, and one
-// that is prepared: everybody else's changes arrive as usual, and a look reads no
-// more than without it.
+// While a transaction with many changes stays open for long, everybody else's changes
+// arrive as usual, and a look reads no more than without it.
 func TestLongTransaction(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -61,7 +60,7 @@ func TestLongTransaction(t *testing.T) {
 	}
 }
 
-// The plans of a move do not depend on what the statistics say.
+// The plans of a move do not depend on statistics.
 func TestMovePlans(t *testing.T) {
 	t.Parallel()
 	empty := func(t *testing.T, f *fixture) { exec(t, f.app, "ANALYZE taskfeed.changes") }
@@ -97,7 +96,7 @@ func TestMovePlans(t *testing.T) {
 	}
 }
 
-// Each page of a backlog reads its own rows by their places.
+// Each page of a backlog reads its own rows, by their ctid.
 func TestMoveBacklogPlan(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -125,7 +124,7 @@ func TestMoveBacklogPlan(t *testing.T) {
 	})
 }
 
-// Replays walk the indexes of the partitions that they need, whoever asks.
+// Replays walk the indexes of the partitions that they need, for any filter.
 func TestAfterPlans(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -171,9 +170,8 @@ func TestAfterPlans(t *testing.T) {
 	}
 }
 
-// A log that grew since the planner last looked is read page by page all the
-// same. Replays once read all that a client had missed, or all of the log, for
-// each page.
+// A log that grew since its statistics were taken is read page by page too. Replays
+// once read everything that a client had missed, or the whole log, for each page.
 func TestAfterPlansWithoutStatistics(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

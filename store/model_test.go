@@ -31,8 +31,8 @@ type writer struct {
 	saves   []int          // open savepoints: the number of the next write when each was set
 }
 
-// machine plays transactions of several writers, with moves between, and keeps
-// the model of what must come out.
+// machine runs transactions of several writers with moves in between, and keeps a model
+// of the expected events.
 type machine struct {
 	ctx     context.Context
 	session *store.Session
@@ -135,7 +135,7 @@ func (m *machine) commit(t *rapid.T, w *writer) {
 	m.close(w)
 }
 
-// note takes note of what a writer has committed.
+// note records what a writer has committed.
 func (m *machine) note(w *writer) {
 	now := m.tick()
 	for number, c := range w.pending {
@@ -158,7 +158,7 @@ func (m *machine) close(w *writer) {
 	}
 }
 
-// prepare leaves a transaction to be ended by somebody else.
+// prepare leaves a transaction to be ended later.
 func (m *machine) prepare(t *rapid.T) {
 	w := m.pick(t, true)
 	if len(m.twoStep) == 2 {
@@ -197,8 +197,7 @@ func (m *machine) settleOne(t *rapid.T, name string, commits bool) {
 	m.close(step)
 }
 
-// nextLeader crashes the leader, after it has written down how far it has come or
-// not.
+// nextLeader crashes the leader, with or without a stored snapshot of its last look.
 func (m *machine) nextLeader(t *rapid.T) {
 	if rapid.Bool().Draw(t, "writes down its last look") {
 		m.session.NoteNow()
@@ -234,7 +233,7 @@ func (m *machine) backlog(t *rapid.T) {
 	}
 }
 
-// take notes what came out.
+// take records the events of a move.
 func (m *machine) take(t *rapid.T, events []taskfeed.Event) {
 	for _, e := range events {
 		var data struct {
@@ -251,7 +250,7 @@ func (m *machine) take(t *rapid.T, events []taskfeed.Event) {
 	}
 }
 
-// compareLooks demands that the bounded look finds all that the full one does.
+// compareLooks fails unless the bounded look finds all changes that the full one does.
 func (m *machine) compareLooks(t *rapid.T) {
 	tx, err := m.session.Conn().BeginTx(m.ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	if err != nil {
@@ -271,8 +270,8 @@ func (m *machine) compareLooks(t *rapid.T) {
 	}
 }
 
-// wantAll compares what came out with what was committed: as sets, and in the
-// order in which writers saw each other's changes.
+// wantAll compares the events with what was committed: as sets, and in the order in
+// which writers saw each other's changes.
 func (m *machine) wantAll(t *rapid.T) {
 	if len(m.moved) != len(m.committed) {
 		t.Fatalf("%d events came out for %d committed changes", len(m.moved), len(m.committed))
@@ -320,10 +319,10 @@ func (m *machine) finish(t *rapid.T) {
 	m.wantAll(t)
 }
 
-// TestSequencerModel checks moves against the model: nothing is lost, doubled or
-// taken from a rollback; the changes of a task come out in their order, and a
-// change comes after those that were committed before it was made, whoever leads. All
-// runs share a database, so what one of them leaves behind is the next one's to stumble over.
+// TestSequencerModel checks moves against the model: nothing is lost, doubled or taken
+// from a rollback; the changes of a task come out in their order, and a change comes
+// after those that were committed before it was made, whoever leads. All runs share a
+// database, so each begins with what the one before left there.
 func TestSequencerModel(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -25,6 +25,7 @@ func (f *fixture) begin(t *testing.T) *pgx.Conn {
 	return conn
 }
 
+// A move appends an event for each change that was committed, and nothing else.
 func TestMove(t *testing.T) {
 	t.Parallel()
 
@@ -57,17 +58,6 @@ func TestMove(t *testing.T) {
 		}
 	})
 
-	t.Run("a late commit is not skipped", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t)
-		late := f.begin(t) // takes the lower id and does not commit
-		add(t, late, "first")
-		add(t, f.app, "second")
-		wantEqual(t, "before the commit", tasks(move(t, f.session).Events), []string{"second"})
-		exec(t, late, "COMMIT")
-		wantEqual(t, "after the commit", tasks(move(t, f.session).Events), []string{"first"})
-	})
-
 	t.Run("a rollback leaves nothing", func(t *testing.T) {
 		t.Parallel()
 		f := setup(t)
@@ -82,6 +72,23 @@ func TestMove(t *testing.T) {
 		add(t, gone, "never")
 		exec(t, gone, "ROLLBACK")
 		wantEqual(t, "moved", tasks(move(t, f.session).Events), []string{"kept", "kept too"})
+	})
+}
+
+// Whichever transaction commits first, no change is skipped and those of one row keep
+// their order.
+func TestMoveOrder(t *testing.T) {
+	t.Parallel()
+
+	t.Run("a late commit is not skipped", func(t *testing.T) {
+		t.Parallel()
+		f := setup(t)
+		late := f.begin(t) // takes the lower id and does not commit
+		add(t, late, "first")
+		add(t, f.app, "second")
+		wantEqual(t, "before the commit", tasks(move(t, f.session).Events), []string{"second"})
+		exec(t, late, "COMMIT")
+		wantEqual(t, "after the commit", tasks(move(t, f.session).Events), []string{"first"})
 	})
 
 	t.Run("two changes of one row keep their order though the older transaction wrote last", func(t *testing.T) {
@@ -127,6 +134,11 @@ func TestMove(t *testing.T) {
 		exec(t, f.app, "COMMIT PREPARED '"+name+"'")
 		wantEqual(t, "after COMMIT PREPARED", tasks(move(t, f.session).Events), []string{"prepared"})
 	})
+}
+
+// A move ends before its data is large.
+func TestMovePages(t *testing.T) {
+	t.Parallel()
 
 	t.Run("large data is moved and handed on in pages", func(t *testing.T) {
 		t.Parallel()
@@ -167,63 +179,65 @@ func TestMove(t *testing.T) {
 			t.Errorf("a move hands on %d KB in %d events, more %t; want far less than the 20 MB there are", size>>10, m.Count, m.More)
 		}
 	})
+}
 
-	t.Run("the log is altered and rebuilt between moves", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t)
-		for i, ddl := range []string{
-			"ALTER TABLE taskfeed.events ADD COLUMN extra int", "VACUUM FULL taskfeed.events_0", "REINDEX TABLE taskfeed.events",
-			"ALTER TABLE taskfeed.events DROP COLUMN extra", "ANALYZE taskfeed.events", "CREATE INDEX ON taskfeed.events (created_at)",
-		} {
-			add(t, f.app, fmt.Sprint("t", i+1))
-			move(t, f.session)
-			wantEqual(t, "log before "+ddl, tasks(readLog(t, f.store)), names("t", i+1))
-			exec(t, f.app, ddl)
-			wantEqual(t, "log after "+ddl, tasks(readLog(t, f.store)), names("t", i+1))
-		}
-	})
+// The log may be altered and rebuilt between moves.
+func TestMoveWhileTheLogIsAltered(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for i, ddl := range []string{
+		"ALTER TABLE taskfeed.events ADD COLUMN extra int", "VACUUM FULL taskfeed.events_0", "REINDEX TABLE taskfeed.events",
+		"ALTER TABLE taskfeed.events DROP COLUMN extra", "ANALYZE taskfeed.events", "CREATE INDEX ON taskfeed.events (created_at)",
+	} {
+		add(t, f.app, fmt.Sprint("t", i+1))
+		move(t, f.session)
+		wantEqual(t, "log before "+ddl, tasks(readLog(t, f.store)), names("t", i+1))
+		exec(t, f.app, ddl)
+		wantEqual(t, "log after "+ddl, tasks(readLog(t, f.store)), names("t", i+1))
+	}
+}
 
-	t.Run("followers are rung for when something was moved, and only when there are some", func(t *testing.T) {
-		t.Parallel()
-		f := setup(t)
-		follower := openSession(t, f.store)
-		ear := pgtest.Connect(t, f.url)
-		exec(t, ear, "LISTEN taskfeed_log")
-		exec(t, ear, "LISTEN marker")
-		heard := func(want, when string) { // the marker comes after whatever rang before it
-			t.Helper()
-			exec(t, f.app, "NOTIFY marker")
-			var got []string
-			for !slices.Contains(got, "marker") {
-				n, err := ear.WaitForNotification(t.Context())
-				if err != nil {
-					t.Fatalf("wait for a notification: %v", err)
-				}
-				got = append(got, n.Channel)
+// A move rings when it moved something and somebody follows, and only then.
+func TestMoveRingsFollowers(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	follower := openSession(t, f.store)
+	ear := pgtest.Connect(t, f.url)
+	exec(t, ear, "LISTEN taskfeed_log")
+	exec(t, ear, "LISTEN marker")
+	heard := func(want, when string) { // the marker comes after whatever rang before it
+		t.Helper()
+		exec(t, f.app, "NOTIFY marker")
+		var got []string
+		for !slices.Contains(got, "marker") {
+			n, err := ear.WaitForNotification(t.Context())
+			if err != nil {
+				t.Fatalf("wait for a notification: %v", err)
 			}
-			wantEqual(t, when, got, strings.Fields(want))
+			got = append(got, n.Channel)
 		}
-		if err := follower.Follow(t.Context()); err != nil {
-			t.Fatalf("follow: %v", err)
-		}
-		add(t, f.app, "a")
-		move(t, f.session)
-		heard("taskfeed_log marker", "after a move")
-		move(t, f.session)
-		heard("marker", "after a move of nothing")
-		addMany(t, f.app, "backlog", 3)
-		moveBacklog(t, f.session)
-		heard("taskfeed_log marker", "after a page of a backlog")
-		if rang, err := follower.Wait(t.Context(), patience); err != nil || !rang {
-			t.Errorf("the follower: rang %t (%v), want true", rang, err)
-		}
-		if err := follower.Unfollow(t.Context()); err != nil {
-			t.Fatalf("unfollow: %v", err)
-		}
-		add(t, f.app, "b")
-		move(t, f.session)
-		heard("marker", "after a move that nobody follows")
-	})
+		wantEqual(t, when, got, strings.Fields(want))
+	}
+	if err := follower.Follow(t.Context()); err != nil {
+		t.Fatalf("follow: %v", err)
+	}
+	add(t, f.app, "a")
+	move(t, f.session)
+	heard("taskfeed_log marker", "after a move")
+	move(t, f.session)
+	heard("marker", "after a move of nothing")
+	addMany(t, f.app, "backlog", 3)
+	moveBacklog(t, f.session)
+	heard("taskfeed_log marker", "after a page of a backlog")
+	if rang, err := follower.Wait(t.Context(), patience); err != nil || !rang {
+		t.Errorf("the follower: rang %t (%v), want true", rang, err)
+	}
+	if err := follower.Unfollow(t.Context()); err != nil {
+		t.Fatalf("unfollow: %v", err)
+	}
+	add(t, f.app, "b")
+	move(t, f.session)
+	heard("marker", "after a move that nobody follows")
 }
 
 func TestMoveIsOneRoundTrip(t *testing.T) {

@@ -20,10 +20,9 @@ const sqlLongFeed = `
 	INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at) VALUES (120001, 'bob', 'own', 'rare', 1, '{}', now());
 	SELECT setval('taskfeed.event_id', 120001)`
 
-// TestNarrowedReplay: twenty connections that asked for a type that there is none
-// of read a log of a million broadcasts from end to end in one turn each, and
-// everybody's replays waited. A read of a narrowed feed goes no further than a
-// bound, finds all the same, and comes to the end.
+// Twenty connections that asked for a type without events each read a log of a million
+// broadcasts in one turn, and the replays of everybody waited. A read of a narrowed
+// feed passes a bounded number of events, and still finds all that match.
 func TestNarrowedReplay(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -35,8 +35,8 @@ func addOwned(t *testing.T, conn *pgx.Conn, n int) {
 	exec(t, conn, "VACUUM ANALYZE taskfeed.events")
 }
 
-// readsOfTask are all ways to read a page of a task as one user, or as one who may
-// see all where there is no user.
+// readsOfTask are all ways to read a page of a task as one user or, without a user, as
+// an admin.
 func readsOfTask(userID, taskID string) map[string]func(*testing.T, *history.Reader) error {
 	list := func(q history.EventQuery) func(*testing.T, *history.Reader) error {
 		q.UserID, q.TaskID, q.Limit = userID, taskID, 50
@@ -94,8 +94,8 @@ func blocksOfReads(t *testing.T, f *fixture, recorded *plans.Recorder, s *histor
 	return blocks
 }
 
-// TestStrangersRead: whether another user's task had many events could be told by
-// time, for its events were passed over one by one to find none of the stranger's.
+// The time of a read showed whether another user's task had many events, because they
+// were all passed to find none of the reader's own.
 func TestStrangersRead(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -114,8 +114,7 @@ func TestStrangersRead(t *testing.T) {
 	}
 }
 
-// TestOwnersInTurn: who may see all reads a task's pages along each of its owners,
-// and the rest of what they have stays unread.
+// An admin's page of a task reads along each of its owners no more than the page needs.
 func TestOwnersInTurn(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -131,8 +130,8 @@ func TestOwnersInTurn(t *testing.T) {
 	}
 }
 
-// TestFeedOfManyOwners: what all owners of a task were told is one feed, in order
-// and whole, wherever its pages end.
+// The events of all owners of a task are one feed, complete and in order, wherever its
+// pages end.
 func TestFeedOfManyOwners(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

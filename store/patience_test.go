@@ -16,9 +16,9 @@ func slowDown(t *testing.T, f *fixture, does string) {
 	exec(t, f.app, `CREATE TRIGGER slow BEFORE DELETE ON taskfeed.changes FOR EACH ROW EXECUTE FUNCTION public.slow()`)
 }
 
-// A leader whose time for a statement was shorter than a backlog takes to put in
-// order lost its session in each first look, and so did every leader after it. As
-// long as the database works at a statement, the session waits and says so.
+// A leader whose time for a statement was shorter than it takes to sort a backlog lost
+// its session in the first look, and so did every leader after it. As long as the
+// database works on a statement, the session waits and reports progress.
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -55,10 +55,10 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// A backend that was stopped in the middle of its work looks like one that works: a
-// leader waited ten minutes for it and nobody heard anything. It is given up after a
-// few times the limit, in a backlog as elsewhere, and the next session takes on less,
-// so that what only takes long is done in the end.
+// A backend that was stopped in the middle of its work looks as if it worked: a leader
+// waited ten minutes for it and no event arrived. It is given up after a few times the
+// limit, in a backlog too, and the next session takes less at once, so that work which
+// only takes long is done in the end.
 func TestPatienceEnds(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(*store.Session) error{

@@ -15,7 +15,8 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// liveOneDay makes the server and the app do whatever changes rows of ours.
+// liveOneDay makes the server and the app do everything that changes rows of our
+// tables.
 func liveOneDay(t *testing.T, f *fixture) {
 	t.Helper()
 	exec(t, f.app, `INSERT INTO taskfeed.tasks (id, user_id) VALUES ('a', 'alice'), ('b', 'bob')`)
@@ -112,7 +113,7 @@ func wantHazards(t *testing.T, s *store.Store, kind store.HazardKind, want ...st
 	}
 }
 
-// What a publication can still break is named, with what to do about it.
+// A publication that still breaks writes is named, with the remedy.
 func TestPublicationHazards(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -148,7 +149,7 @@ func TestPublicationHazards(t *testing.T) {
 	}
 }
 
-// A subscriber gets the tasks and the log while taskfeed goes on as ever.
+// A subscription copies the tasks and the log while taskfeed works as usual.
 func TestSubscription(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, devpg.Config{Settings: map[string]string{"wal_level": "logical"}})

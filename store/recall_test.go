@@ -11,7 +11,7 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// nextLeader ends the session, as a crash does, and leads with another one.
+// nextLeader ends the session, as in a crash, and leads with another one.
 func nextLeader(t *testing.T, f *fixture) {
 	t.Helper()
 	f.session.Close()
@@ -19,7 +19,7 @@ func nextLeader(t *testing.T, f *fixture) {
 	takeOver(t, f.session, 0)
 }
 
-// noteLook moves what there is and writes down how far that has come.
+// noteLook moves all changes and stores the snapshot of the look.
 func noteLook(t *testing.T, f *fixture) {
 	t.Helper()
 	moveAll(t, f.session)
@@ -30,8 +30,8 @@ func noteLook(t *testing.T, f *fixture) {
 	}
 }
 
-// A new leader goes on where the last one ended, and misses none of those that
-// were under way then or came since.
+// A new leader continues where the last one ended, and misses no transaction that was
+// in progress then or came since.
 func TestNextLeaderGoesOn(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -111,10 +111,9 @@ func burn(t *testing.T, conn *pgx.Conn) {
 	exec(t, conn, "DO $$ BEGIN FOR i IN 1..3000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
 }
 
-// A dump is loaded into a cluster whose transactions have lower numbers, or higher
-// ones: what the snapshot of its last look names are other transactions there, or
-// none. Everything is looked at, and nothing is passed over, nor where it is loaded
-// into another database of the same cluster.
+// A dump is loaded into a cluster whose transaction numbers are lower or higher: there
+// the snapshot of the last look names other transactions, or none. The first look reads
+// everything and misses nothing, also in another database of the same cluster.
 func TestLooksOfAnotherCluster(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ same, younger, older bool }{
@@ -171,8 +170,8 @@ func TestLooksOfAnotherCluster(t *testing.T) {
 	}
 }
 
-// A standby that is promoted has the numbers of the server it followed: its first
-// look is as small as any.
+// A promoted standby has the transaction numbers of its primary: its first look is as
+// small as any.
 func TestLooksAfterPromotion(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, devpg.Config{Settings: map[string]string{"wal_level": "replica", "restore_command": "false"}})
@@ -196,8 +195,8 @@ func TestLooksAfterPromotion(t *testing.T) {
 	wantEqual(t, "the first look", tasks(move(t, f.session).Events), []string{"not moved", "new"})
 }
 
-// Changes that somebody loads by hand, with numbers of transactions that are long
-// past, are found in the end, in a table of any size, a few blocks at a time.
+// Changes that were loaded by hand, with numbers of old transactions, are found in the
+// end, in a table of any size, a few blocks at a time.
 func TestSearchFindsWhatLooksPassOver(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -219,8 +219,8 @@ func TestMaintainRotates(t *testing.T) {
 	wantEqual(t, "partitions", partitions(t, f.app), events(0, 1, 2))
 }
 
-// A lock that somebody holds is an error soon, and those who come after us do not
-// wait for it.
+// When a lock is not free, Maintain soon returns an error, and sessions that queue
+// behind it do not wait long.
 func TestMaintainGivesUpOnLocks(t *testing.T) {
 	t.Parallel()
 	cases := map[string]func(t *testing.T, f *fixture){

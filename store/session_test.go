@@ -163,7 +163,7 @@ func TestWaitInTheMiddleOfAMessage(t *testing.T) {
 	}
 }
 
-// A server that is frozen, by SIGSTOP or with its machine, loses the lead.
+// A server that is frozen, by SIGSTOP or with its machine, stops being the leader.
 func TestStalledLeader(t *testing.T) {
 	t.Parallel()
 	const stall = 3 * time.Second
@@ -230,8 +230,8 @@ func TestStalledLeader(t *testing.T) {
 	}
 }
 
-// TestCheckListen is bad input 69: a pooler that shares sessions is found out and
-// the error says what to set instead.
+// Bad input 69: a pooler that shares sessions is detected, and the error says what to
+// set.
 func TestCheckListen(t *testing.T) {
 	t.Parallel()
 

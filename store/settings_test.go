@@ -7,11 +7,11 @@ import (
 	"github.com/taskfeed/taskfeed/store"
 )
 
-// Bad input 131. What ALTER DATABASE or ALTER ROLE sets for sessions is for apps. With another
-// date style every list answered 500; with another encoding the events of zoë went
-// to zoÃ«, or the feed stopped at a €; with standard_conforming_strings off no
-// backlog could be moved. Every surface answers as on a database that sets nothing,
-// over a direct URL and through a pooler, whatever is set for us and for the app.
+// Bad input 131. ALTER DATABASE and ALTER ROLE set parameters of sessions for apps.
+// With another date style every list answered 500; with another encoding the events of
+// zoë went to zoÃ«, or the feed stopped at a €; with standard_conforming_strings off no
+// backlog could be moved. Every surface answers as on a database without such settings,
+// over a direct URL and through a pooler.
 func TestSettingsOfOthersChangeNothing(t *testing.T) {
 	t.Parallel()
 	clean := setup(t)

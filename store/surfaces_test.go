@@ -13,15 +13,14 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// A surface is one thing that the store does; it ends with what it read, in a form
-// that does not hang on the clock.
+// A surface is one thing that store or history does; it returns what it read, in a form
+// that does not depend on the time.
 type surface struct {
 	name string
 	run  func(ctx context.Context, w *world) (any, error)
 }
 
-// world is a database with an app's changes in it, of users whose names and texts
-// are not ASCII.
+// world is a database with the changes of an app whose users and texts are not ASCII.
 type world struct {
 	*fixture
 	at time.Time // created_at of its tasks
@@ -32,7 +31,7 @@ const (
 	zoeTwo = "zoÃ«" // what zoë becomes when UTF-8 is read as LATIN1
 )
 
-// surfaces is everything that the store can be asked for.
+// surfaces is everything that store and history do.
 func surfaces() []surface {
 	return slices.Concat(sessionSurfaces(), feedSurfaces(), listSurfaces(), checkSurfaces())
 }
@@ -243,7 +242,7 @@ func rowsOf(tasks []taskfeed.Task) string {
 	return b.String()
 }
 
-// newWorld has the app write what shows in every surface.
+// newWorld makes changes as an app that show in every surface.
 func newWorld(t *testing.T, f *fixture) *world {
 	t.Helper()
 	w := &world{fixture: f, at: time.Date(2026, 3, 29, 0, 59, 59, 123456000, time.UTC)} // an hour that summer time begins in
@@ -260,7 +259,7 @@ func newWorld(t *testing.T, f *fixture) *world {
 	return w
 }
 
-// run asks for everything and returns what came, by surface.
+// run runs all surfaces and returns their answers.
 func (w *world) run(t *testing.T, how string) map[string]string {
 	t.Helper()
 	answers := make(map[string]string)

@@ -64,8 +64,8 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// An earlier leader in the middle of TakeOver does not make the next one wait for
-// ever, and a database that may not be written says so.
+// The next leader does not wait for ever for one that is in the middle of TakeOver, and
+// a read-only database is an error.
 func TestTakeOverRefused(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -105,8 +105,8 @@ func TestTakeOverAfterPromotion(t *testing.T) {
 	}
 }
 
-// What an app commits asynchronously is on disk by the time it has been moved:
-// clients may see it.
+// Changes that an app commits asynchronously are on disk when they have been moved,
+// because clients may see them.
 func TestMoveFlushesWhatTheAppDidNot(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, devpg.Config{Settings: map[string]string{"synchronous_commit": "off", "wal_writer_delay": "10s"}})

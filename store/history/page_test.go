@@ -17,8 +17,8 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// TestBadQueries is bad input 43, 45 and 47: each is refused with the name of
-// what is wrong, before the database is asked.
+// Bad input 43, 45 and 47: each query is refused with the name of the field, before the
+// database is asked.
 func TestBadQueries(t *testing.T) {
 	t.Parallel()
 	s := open(t, store.Config{URL: "postgres://nobody@127.0.0.1:1/nowhere"})
@@ -69,8 +69,8 @@ func TestBadQueries(t *testing.T) {
 	}
 }
 
-// TestSQLIsData is bad input 46 for the filters that are compared as a whole;
-// TestListTasksAgainstModel does so for parts of texts.
+// Bad input 46, for filters that are compared as a whole; TestListTasksAgainstModel
+// does so for parts of texts.
 func TestSQLIsData(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -94,7 +94,7 @@ func TestSQLIsData(t *testing.T) {
 	}
 }
 
-// TestPageTokens: a token fits its own list alone.
+// A page token is valid for its own list only.
 func TestPageTokens(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -154,8 +154,8 @@ func TestPageTokens(t *testing.T) {
 	}))
 }
 
-// TestPagesAreStable writes between pages: what is there throughout is shown
-// once, however much comes and goes beside it.
+// Rows are written and deleted between pages: every row that exists throughout is shown
+// exactly once.
 func TestPagesAreStable(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -202,7 +202,7 @@ func wantOnce(t *testing.T, name string, n int, ids []string) {
 	}
 }
 
-// TestLargeItems: pages end before they are large.
+// Pages end before they are large.
 func TestLargeItems(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -290,8 +290,8 @@ func TestLargeFieldsInLists(t *testing.T) {
 	}
 }
 
-// TestLateReads is bad input 51: a read that takes too long says what to do, and
-// an export that it ends, where to go on.
+// Bad input 51: the error of a read that takes too long says what to do, and that of an
+// export where to resume.
 func TestLateReads(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
@@ -320,8 +320,7 @@ func TestLateReads(t *testing.T) {
 	}
 }
 
-// TestReadOnly is what stays possible on a standby or under
-// default_transaction_read_only.
+// The history can be read on a standby and under default_transaction_read_only.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -342,7 +341,7 @@ func TestReadOnly(t *testing.T) {
 	wantCode(t, s.Command(t.Context(), taskfeed.CommandDisconnectUser, "alice"), taskfeed.CodeUnavailable)
 }
 
-// TestPooledHistory reads as through a pooler that shares sessions.
+// The history can be read through a pooler that shares sessions.
 func TestPooledHistory(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -21,9 +21,9 @@ const sqlLongFeed = `
 	INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at) VALUES (120001, 'bob', 'own', 'rare', 1, '{}', now());
 	SELECT setval('taskfeed.event_id', 120001)`
 
-// TestListsThatFindLittle: a list of a type that there is none of read the whole
-// log for one page, and twenty at a time were as many scans of it. A page passes
-// so many events and no more; whoever follows next gets what a plain SELECT finds.
+// A list of a type without events read the whole log for one page, and twenty of them
+// at a time scanned it twenty times. A page passes a bounded number of events; all
+// pages together have what a plain SELECT finds.
 func TestListsThatFindLittle(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// mirror is a client: it shows the tasks of a snapshot and applies events.
+// mirror is a client that shows the tasks of a snapshot and applies events.
 type mirror struct {
 	filter  taskfeed.Filter
 	cursor  taskfeed.Cursor
@@ -51,7 +51,7 @@ func (m *mirror) show(tasks []taskfeed.Task) {
 	}
 }
 
-// shown leaves out what events do not tell.
+// shown leaves out the fields that events do not have.
 func shown(t taskfeed.Task) taskfeed.Task {
 	return taskfeed.Task{ID: t.ID, UserID: t.UserID, Kind: t.Kind, Status: t.Status, Progress: t.Progress,
 		Message: t.Message, Result: t.Result, Error: t.Error, Version: t.Version}
@@ -135,8 +135,8 @@ func table(t *testing.T, s *history.Reader) []taskfeed.Task {
 
 var everything = taskfeed.Filter{All: true}
 
-// TestSnapshotCursor plays what can lie between a snapshot and its cursor, step
-// by step: before the snapshot some changes are moved into the log and some wait.
+// TestSnapshotCursor goes through what can happen between a snapshot and its cursor:
+// before the snapshot some changes have been moved into the log and some have not.
 func TestSnapshotCursor(t *testing.T) {
 	t.Parallel()
 	const insert = "INSERT INTO taskfeed.tasks (id, user_id, kind, message) VALUES ('x', 'alice', 'old', 'old')"

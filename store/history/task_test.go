@@ -102,8 +102,8 @@ func TestLargeText(t *testing.T) {
 	})
 }
 
-// TestStrangersLearnNothing: that another user's large task was read before it was
-// found to be another's could be told by the time that it took.
+// Another user's large task was read before its owner was compared, so the time showed
+// that it exists.
 func TestStrangersLearnNothing(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

@@ -76,7 +76,7 @@ func TestTaskSummary(t *testing.T) {
 	}
 }
 
-// TestUnfinishedSummary: what is still so counts until now.
+// A task that is still queued or running is counted until now.
 func TestUnfinishedSummary(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
@@ -211,7 +211,7 @@ func TestStatsOfNothing(t *testing.T) {
 	}
 }
 
-// TestLateStats: each part has its own time, and says what to do when it is over.
+// Each part of the statistics has its own time limit, and its error says what to do.
 func TestLateStats(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
