@@ -1,5 +1,4 @@
-// Package plans shows tests what Postgres does for the statements that a package
-// sends.
+// Package plans lets tests inspect the plans of the statements that a package sends.
 package plans
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Node is what EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) says of one node of a plan.
+// Node is one node of a plan, from EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON).
 type Node struct {
 	Type          string  `json:"Node Type"`
 	Table         string  `json:"Relation Name"`
@@ -32,7 +31,7 @@ type Node struct {
 	Plans         []Node  `json:"Plans"`
 }
 
-// Parse reads a plan, or fails the test with the error that came with it.
+// Parse parses a plan, or fails the test with the given error.
 func Parse(t testing.TB, plan []byte, err error) *Node {
 	t.Helper()
 	var explained []struct{ Plan Node }
@@ -45,7 +44,7 @@ func Parse(t testing.TB, plan []byte, err error) *Node {
 	return &explained[0].Plan
 }
 
-// Visit calls f for the node and all below it.
+// Visit calls f for the node and all nodes below it.
 func (n *Node) Visit(f func(*Node)) {
 	f(n)
 	for i := range n.Plans {
@@ -53,10 +52,10 @@ func (n *Node) Visit(f func(*Node)) {
 	}
 }
 
-// Blocks is how many blocks of tables and indexes were looked at.
+// Blocks returns how many blocks of tables and indexes were read.
 func (n *Node) Blocks() int { return n.Hit + n.Read }
 
-// Scans is how many nodes are of a type.
+// Scans returns how many nodes have a type.
 func (n *Node) Scans(nodeType string) (count int) {
 	n.Visit(func(n *Node) {
 		if n.Type == nodeType {
@@ -66,7 +65,7 @@ func (n *Node) Scans(nodeType string) (count int) {
 	return count
 }
 
-// Statement is one that was sent.
+// Statement is a statement that was sent.
 type Statement struct {
 	SQL      string
 	Args     []any
@@ -91,8 +90,8 @@ func (s Statement) Plan(t testing.TB, conn *pgx.Conn) string {
 	return recentTime.ReplaceAllString(strings.Join(lines, "\n"), "'…'::timestamp")
 }
 
-// recentTime is a time that depends on when a test runs, and none at the beginning or
-// the end of time.
+// recentTime matches times that depend on when a test runs, but not the minimum and
+// maximum times.
 var recentTime = regexp.MustCompile(`'2\d{3}-[^']*'::timestamp`)
 
 func (s Statement) explain(ctx context.Context, conn *pgx.Conn, options string) (lines []string, err error) {
@@ -107,7 +106,7 @@ func (s Statement) explain(ctx context.Context, conn *pgx.Conn, options string) 
 	return lines, conn.SendBatch(ctx, batch).Close()
 }
 
-// Recorder is a tracer that keeps the statements that read something.
+// Recorder is a tracer that records the statements that read something.
 type Recorder struct {
 	mu         sync.Mutex
 	statements []Statement
@@ -127,7 +126,7 @@ func (r *Recorder) Watch(t testing.TB, pool *pgxpool.Pool) *pgxpool.Pool {
 	return watched
 }
 
-// Take returns what was sent since it was last called.
+// Take returns the statements that were sent since its last call.
 func (r *Recorder) Take() []Statement {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -143,7 +142,7 @@ func (r *Recorder) note(settings []string, sql string, args []any) {
 	r.statements = append(r.statements, Statement{sql, args, settings})
 }
 
-// TraceQueryStart is of [pgx.QueryTracer].
+// TraceQueryStart implements [pgx.QueryTracer].
 func (r *Recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceQueryStartData) context.Context {
 	if sql := strings.TrimSpace(d.SQL); strings.HasPrefix(sql, "SELECT") || strings.HasPrefix(sql, "WITH") {
 		r.note(nil, d.SQL, d.Args)
@@ -151,11 +150,11 @@ func (r *Recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, d pgx.Trace
 	return ctx
 }
 
-// TraceQueryEnd is of [pgx.QueryTracer].
+// TraceQueryEnd implements [pgx.QueryTracer].
 func (r *Recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// TraceBatchStart is of [pgx.BatchTracer]. Here the statements still have the names
-// of their arguments.
+// TraceBatchStart implements [pgx.BatchTracer]. Here the statements still have named
+// arguments.
 func (r *Recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, d pgx.TraceBatchStartData) context.Context {
 	var settings []string
 	for _, q := range d.Batch.QueuedQueries {
@@ -168,15 +167,15 @@ func (r *Recorder) TraceBatchStart(ctx context.Context, _ *pgx.Conn, d pgx.Trace
 	return ctx
 }
 
-// TraceBatchQuery is of [pgx.BatchTracer].
+// TraceBatchQuery implements [pgx.BatchTracer].
 func (r *Recorder) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
 
-// TraceBatchEnd is of [pgx.BatchTracer].
+// TraceBatchEnd implements [pgx.BatchTracer].
 func (r *Recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
-// Golden compares statements and their plans with a file that people read, or writes
-// it. The plans are those of the server version that the file names: with another
-// one the statements alone are compared.
+// Golden compares statements and their plans with a golden file, or writes it. The plans
+// are those of the server version that the file names; with another version only the
+// statements are compared.
 func Golden(t testing.TB, conn *pgx.Conn, file, title string, statements []Statement, update bool) {
 	t.Helper()
 	var now int
@@ -211,7 +210,8 @@ func Golden(t testing.TB, conn *pgx.Conn, file, title string, statements []State
 // goldenVersion is the server version of the plans in golden files.
 const goldenVersion = 15
 
-// compare reports the first line that differs. Without plans it leaves theirs out.
+// compare reports the first line that differs. Without plans it ignores the lines of
+// plans.
 func compare(t testing.TB, file, got, want string, plans bool) {
 	t.Helper()
 	gotLines, wantLines := lines(got, plans), lines(want, plans)

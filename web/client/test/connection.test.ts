@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { TaskFeed, TokenRejected, type FeedOptions, type StateChange } from "../src/index.js";
 import { event, FakeNet, jwt, live, settled } from "./support/fake.js";
 
-// How connections begin, live and end in time. The clock is the tests'.
+// The timing of connections, with a fake clock.
 
 beforeEach(() => {
   vi.useFakeTimers({ now: Date.UTC(2026, 10, 22) });
@@ -10,7 +10,7 @@ beforeEach(() => {
 
 afterEach(async () => {
   for (const feed of feeds.splice(0)) await feed.close();
-  expect(vi.getTimerCount()).toBe(0); // a closed feed leaves nothing behind
+  expect(vi.getTimerCount()).toBe(0); // a closed feed leaves no timer
   vi.useRealTimers();
 });
 
@@ -100,7 +100,7 @@ describe("backoff", () => {
   test.each([["online", true, 1], ["online", false, 1], ["visibilitychange", true, 0], ["visibilitychange", false, 1]])("%s, hidden %s, ends %i waits", async (type, hidden, want) => {
     const page = Object.assign(new EventTarget(), { hidden });
     vi.stubGlobal("document", page);
-    vi.stubGlobal("addEventListener", page.addEventListener.bind(page)); // what happens to the document, the window hears
+    vi.stubGlobal("addEventListener", page.addEventListener.bind(page)); // events of the document bubble to the window
     const { net } = await start();
     await failAll(net, 5);
     net.last.fail();
@@ -277,7 +277,7 @@ describe("the peer", () => {
     await pass(1);
     expect(changes.at(-1)).toMatchObject({ state: "waiting", error: { message: "the server does not answer" } });
     await pass(500);
-    expect(net.last.after).toBe("7"); // half-open: the other end knows nothing of it
+    expect(net.last.after).toBe("7"); // half-open: the other end has not noticed
   });
 
   test("that answers is asked again and again", async () => {
@@ -315,7 +315,7 @@ describe("the peer", () => {
     net.last.open().say(live(7));
     await pass(20_000);
     sleep(3_600_000);
-    await pass(5_000); // the timer comes, an hour late
+    await pass(5_000); // the timer fires an hour late
     expect(net.last.sent).toEqual(["ping", "ping"]);
     expect(feed.state).toBe("live");
     net.last.say("pong");
@@ -374,7 +374,7 @@ describe("the peer", () => {
   });
 });
 
-/** Lets time pass in which no timer runs, as when a laptop is closed. */
+/** Advances the clock without running timers, as when a laptop sleeps. */
 function sleep(ms: number): void {
   const before = performance.now();
   vi.spyOn(performance, "now").mockImplementation(() => before + ms + (Date.now() - slept));

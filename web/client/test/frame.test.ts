@@ -4,7 +4,7 @@ import { event, live, reset } from "./support/fake.js";
 
 const at = "2026-11-22T10:00:00Z";
 
-/** What the client does with a text: hands it on, passes it over, or ends with the code. */
+/** What the client does with a text: passes it on, ignores it, or ends with the code. */
 function fate(text: unknown): string {
   try {
     return readFrame(typeof text === "string" ? text : JSON.stringify(text)) ? "handed on" : "passed over";

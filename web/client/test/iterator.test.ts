@@ -11,7 +11,7 @@ describe("the iterator", () => {
     net.last.open().say(event(1), event(2));
     expect((await first).value).toMatchObject({ id: 1 });
     await settled();
-    expect(saved).toEqual([]); // the loop's body is still at it
+    expect(saved).toEqual([]); // the loop's body is still running
     expect((await events.next()).value).toMatchObject({ id: 2 });
     expect(saved).toEqual([1]);
   });

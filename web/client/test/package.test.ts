@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-// What is shipped: the built files, as programs find them by the package's name.
+// The shipped package: the built files, imported by the package's name.
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
@@ -23,7 +23,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(app, { recursive: true, force: true }));
 
-/** Runs a program of the app in Node and returns what it prints. */
+/** Runs a program of the app in Node and returns its output. */
 function run(file: string, source: string): string {
   writeFileSync(join(app, file), source);
   return execFileSync(process.execPath, [file], { cwd: app, encoding: "utf8" }).trim();

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { TaskFeed, type FeedOptions } from "../src/index.js";
 import { event, FakeNet, live, settled } from "./support/fake.js";
 
-// What a message says that quotes somebody else: a server, a proxy, the app.
+// Messages that quote others: a server, a proxy, the app.
 
 const feeds: TaskFeed[] = [];
 

@@ -127,7 +127,7 @@ describe("tabs", () => {
     tabs[2]!.channel.drop(tabs[0]!.channel); // and the second gets both
     await until(() => expect(tabs[1]!.ids).toEqual(upTo(5)));
     browser.crash(tabs[0]!.channel, () => 1);
-    log.append(2); // while nobody leads
+    log.append(2); // while no tab leads
     void tabs[0]!.feed.close();
     await until(() => expect(tabs.slice(1).map(({ ids }) => ids)).toEqual([upTo(7), upTo(7)]));
     await until(() => expect(log.open).toHaveLength(1));
@@ -208,7 +208,7 @@ describe("tabs", () => {
     const second = await open();
     await second.feed.ready();
     log.open[0]!.break();
-    log.oldest = log.head = 50; // the log goes on without them
+    log.oldest = log.head = 50; // the log continues without them
     await until(() => expect([first.resets, second.resets]).toEqual([["expired"], ["expired"]]));
     await until(() => expect([first.feed.cursor, second.feed.cursor]).toEqual([50, 50]));
     log.append();
@@ -228,7 +228,7 @@ describe("tabs", () => {
     expect([first.feed.state, second.feed.state]).toEqual(["live", "live"]);
     const leaders = log.open[0]!;
     first.channel.frozen = true;
-    leaders.deliver = () => {}; // nothing runs in a frozen tab
+    leaders.deliver = () => {}; // a frozen tab runs nothing
     log.append(3);
     await tick(30_000);
     expect(second.ids).toEqual(upTo(3));
@@ -299,7 +299,7 @@ function seeded(seed: number): () => number {
   };
 }
 
-describe("over any hand-over, nothing is lost and nothing doubled", () => {
+describe("over any hand-over, nothing is lost and nothing is duplicated", () => {
   test.each(upTo(12))("seed %i", async (seed) => {
     const random = seeded(seed);
     const pick = <T>(list: T[]): T => list[Math.floor(random() * list.length)]!;
@@ -318,7 +318,7 @@ describe("over any hand-over, nothing is lost and nothing doubled", () => {
       [2, () => { // the page of the leader crashes, or of another
         if (alive.length < 2) return;
         const [tab] = alive.splice(random() < 0.5 ? 0 : Math.floor(random() * alive.length), 1);
-        log.append(Math.floor(random() * 3)); // of which some hear, and some do not
+        log.append(Math.floor(random() * 3)); // which reach some tabs and not others
         browser.crash(tab!.channel, random);
         const ids = tab!.ids.length;
         tab!.feed.on("event", () => expect.unreachable(`a crashed page runs (${ids})`));

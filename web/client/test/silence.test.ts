@@ -3,9 +3,9 @@ import { TaskFeed, type FeedOptions, type StateChange } from "../src/index.js";
 import { FakeBrowser } from "./support/browser.js";
 import { FakeNet, live, settled } from "./support/fake.js";
 
-// Whether the peer is there: what a link that can be asked and one that cannot
-// make of silence, of the browser's events and of timers that come late. The
-// clock is the tests'.
+// How the client finds out whether the peer is there: over links that can ping and
+// links that cannot, with silence, the browser's events and late timers. The clock is
+// a fake.
 
 let page: EventTarget & { hidden: boolean };
 
@@ -13,7 +13,7 @@ beforeEach(() => {
   vi.useFakeTimers({ now: Date.UTC(2026, 10, 22), toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date", "performance"] });
   page = Object.assign(new EventTarget(), { hidden: false });
   vi.stubGlobal("document", page);
-  vi.stubGlobal("addEventListener", page.addEventListener.bind(page)); // what happens to the document, the window hears
+  vi.stubGlobal("addEventListener", page.addEventListener.bind(page)); // events of the document bubble to the window
 });
 
 afterEach(async () => {
@@ -24,7 +24,7 @@ afterEach(async () => {
 
 const feeds: TaskFeed[] = [];
 
-/** Streams as they are opened, whose other end is the test. */
+/** The opened streams; the test is their other end. */
 class Streams {
   readonly opened: { say(text: string): void; ended: boolean }[] = [];
 
@@ -63,7 +63,7 @@ async function stream(beginning: string, more?: Partial<FeedOptions>): Promise<{
   return { streams, ...started };
 }
 
-/** Lets everything run that waits for promises and streams. */
+/** Runs everything that waits for promises and streams. */
 async function turns(): Promise<void> {
   for (let i = 0; i < 5; i++) await new Promise(setImmediate);
 }
@@ -73,14 +73,14 @@ async function pass(ms: number): Promise<void> {
   await turns();
 }
 
-/** A clock on which time passes that no timer sees, as when a laptop is closed. */
+/** Advances the clock without running timers, as when a laptop sleeps. */
 function sleep(ms: number): void {
   const before = performance.now();
   const slept = Date.now();
   vi.spyOn(performance, "now").mockImplementation(() => before + ms + (Date.now() - slept));
 }
 
-/** A hidden tab's timers: they come at whole minutes. */
+/** The timers of a hidden tab, which fire only at full minutes. */
 function throttle(): void {
   const { setTimeout } = globalThis;
   vi.stubGlobal("setTimeout", (work: () => void, ms: number) => setTimeout(work, Math.ceil((performance.now() + ms) / 60_000) * 60_000 - performance.now()));
@@ -88,12 +88,12 @@ function throttle(): void {
 
 const happenings = ["online", "visibilitychange", "pageshow", "resume"];
 
-// A server says how long it may be silent; one of an earlier version does not.
+// A server announces how long it may be silent; an earlier version does not.
 const silences = [["says 15 s", "retry: 2000\n: silence 15000\n\n", 15], ["says 5 minutes", "retry: 2000\n: silence 300000\n\n", 300],
   ["says 1 s", ": silence 1000\r\n\r\n", 1], ["says nothing", "retry: 2000\n\n", 15]] as const;
 
 describe.each(silences)("a stream whose server %s of its silence", (_, beginning, every) => {
-  // The client waited 10 s for an answer that a stream cannot give, and broke off.
+  // The client waited 10 s for an answer that a stream cannot give, and disconnected.
   test.each(happenings)("is not dropped after %s", async (happening) => {
     const { streams, feed } = await stream(beginning);
     for (let i = 0; i < 20; i++) {
@@ -184,7 +184,7 @@ describe("a WebSocket", () => {
 
   test("that is dead is found out however often the page comes and goes", async () => {
     const { net } = await socket();
-    for (let i = 0; i < 6; i++) { // each question began the wait anew
+    for (let i = 0; i < 6; i++) { // each ping restarted the wait
       page.dispatchEvent(new Event("visibilitychange"));
       await pass(6000);
     }
@@ -194,7 +194,7 @@ describe("a WebSocket", () => {
   test("that is dead is found out in a hidden tab, whose timers all come late", async () => {
     throttle();
     const { net } = await socket();
-    await pass(6 * 60_000); // each late timer was taken for a sleep
+    await pass(6 * 60_000); // each late timer was mistaken for a sleep
     expect(net.sockets.length).toBeGreaterThan(1);
   });
 

@@ -4,10 +4,10 @@ import { WebSocket } from "ws";
 import { TaskFeed, type FeedOptions, type Reset, type WebSocketClass } from "../src/index.js";
 import { scriptedServer, type Peer } from "./support/server.js";
 
-// The scripts that every client of taskfeed must pass; vectors.md beside them says
-// what they mean. A browser's WebSocket does not show the status of a refused
-// handshake, so scripts about that run over SSE, and those about close codes that
-// SSE does not have run over WebSocket. Every script runs over one of them at least.
+// The scripts that every client of taskfeed must pass; vectors.md beside them explains
+// them. A browser's WebSocket does not show the status of a refused handshake, so scripts
+// about that run over SSE. Scripts about close codes that SSE does not have run over
+// WebSocket. Every script runs over at least one of them.
 
 interface VectorSession {
   after?: number;
@@ -33,7 +33,7 @@ interface Vector {
 const file = new URL("../../../client/testdata/vectors.json", import.meta.url);
 const vectors: Vector[] = JSON.parse(readFileSync(file, "utf8"));
 
-/** Close codes that say more than that the connection ended. */
+/** Close codes with a meaning of their own. */
 const telling = [4001, 4003, 4011];
 
 function runsOver(v: Vector, transport: string): boolean {

@@ -4,14 +4,14 @@ import { event, FakeSocket, live, reset } from "./fake.js";
 
 type Listener = (event: { data: unknown }) => void;
 
-/** A browser with tabs that share locks and channels, and can crash. */
+/** A fake browser with tabs that share locks and channels, and can crash. */
 export class FakeBrowser {
   readonly channels: FakeChannel[] = [];
   /** Called when a tab has joined. */
   onJoin = (): void => {};
   readonly #queues = new Map<string, Waiting[]>(); // the first of each holds the lock
 
-  /** Puts the browser's APIs in place of the environment's. */
+  /** Replaces the environment's APIs by the browser's. */
   install(): void {
     const browser = this;
     vi.stubGlobal("BroadcastChannel", class extends FakeChannel {
@@ -45,7 +45,7 @@ export class FakeBrowser {
     if (at === 0) setImmediate(() => void queue[0]?.grant());
   }
 
-  /** Ends a tab as a crash does: what it has sent arrives at some and not at others. */
+  /** Ends a tab as a crash does: its last messages reach some tabs and not others. */
   crash(channel: FakeChannel, random: () => number): void {
     for (const other of this.channels) if (random() < 0.5) other.drop(channel);
     channel.dead = true;
@@ -90,7 +90,7 @@ export class FakeChannel {
 
   drop(from: FakeChannel): void { this.#waiting = this.#waiting.filter(([sender]) => sender !== from); }
 
-  /** A frozen tab runs nothing; afterwards it hears all that it has missed. */
+  /** Freezes a tab: it runs nothing, and later gets all missed messages. */
   thaw(): void {
     this.frozen = false;
     while (this.#waiting.length) this.deliver();
@@ -158,7 +158,7 @@ export class LogSocket extends FakeSocket {
     if (text === "ping") setImmediate(() => { if (!this.gone) this.say("pong"); });
   }
 
-  /** Breaks the connection off. */
+  /** Cuts the connection. */
   break(code = 1006): void {
     this.cut = true;
     this.shut(code);

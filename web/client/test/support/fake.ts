@@ -1,6 +1,6 @@
 import type { FeedOptions, SocketLike, WebSocketClass } from "../../src/types.js";
 
-/** A browser's socket in memory, whose other end is the test. */
+/** A browser's socket in memory; the test is its other end. */
 export class FakeSocket implements SocketLike {
   onopen: ((event: unknown) => void) | null = null;
   onmessage: ((event: unknown) => void) | null = null;
@@ -21,20 +21,20 @@ export class FakeSocket implements SocketLike {
     this.onopen?.({});
     return this;
   }
-  /** Sends frames: an object as its JSON, a string as it stands. */
+  /** Sends frames: an object as JSON, a string unchanged. */
   say(...frames: (object | string)[]): this {
     for (const f of frames) this.onmessage?.({ data: typeof f === "string" ? f : JSON.stringify(f) });
     return this;
   }
   shut(code: number, reason = ""): void { this.onclose?.({ code, reason }); }
-  /** Fails as a browser's does: without saying why. */
+  /** Fails as a browser's socket does: without a reason. */
   fail(): void {
     this.onerror?.({});
     this.shut(1006);
   }
 }
 
-/** Sockets as they are made, oldest first. */
+/** The created sockets, oldest first. */
 export class FakeNet {
   readonly sockets: FakeSocket[] = [];
   readonly WebSocket: WebSocketClass;
@@ -66,16 +66,16 @@ export const live = (cursor: number): object => ({ type: "feed_live", cursor });
 
 export const reset = (reason: string, cursor: number): object => ({ type: "feed_reset", reason, cursor });
 
-/** A token that nobody has signed; the client does not check that. */
+/** A token with an invalid signature, which the client does not check. */
 export const jwt = (name: string, expires: number): string =>
   `e30.${Buffer.from(JSON.stringify({ jti: name, exp: expires / 1000 })).toString("base64url")}.c2ln`;
 
-/** Lets everything run that waits for promises alone. */
+/** Runs everything that waits only for promises. */
 export async function settled(): Promise<void> {
   for (let i = 0; i < 50; i++) await Promise.resolve();
 }
 
-/** A promise and what fulfils it. */
+/** A promise and the function that resolves it. */
 export function gate(): { opened: Promise<void>; open: () => void } {
   let open = (): void => {};
   const opened = new Promise<void>((resolve) => { open = resolve; });

@@ -10,7 +10,7 @@ export interface Peer {
   token: string;
   after: string | null;
   headers: IncomingMessage["headers"];
-  /** What the client has said, for a WebSocket. */
+  /** What the client has sent over a WebSocket. */
   heard: string[];
   /** Answers without a feed. */
   answer(status: number, headers?: Record<string, string>, body?: string): void;
@@ -18,11 +18,11 @@ export interface Peer {
   open(): Promise<void>;
   /** Sends frames; after open. */
   send(...frames: unknown[]): void;
-  /** Sends bytes as they stand, past the transport. */
+  /** Sends bytes unchanged, without the transport's framing. */
   raw(bytes: string | Uint8Array): void;
-  /** Ends in order; over SSE the code is lost. */
+  /** Closes in an orderly way; over SSE the code is lost. */
   close(code: number, reason?: string): void;
-  /** Cuts the connection off. */
+  /** Cuts the connection. */
   cut(): void;
 }
 

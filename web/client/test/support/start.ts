@@ -1,7 +1,7 @@
 import { TaskFeed, type FeedOptions, type State, type StateChange } from "../../src/index.js";
 import { FakeNet, settled } from "./fake.js";
 
-/** A feed on a network in memory, and what it has said of itself. */
+/** A feed on a network in memory, and its records. */
 export interface Started {
   net: FakeNet;
   feed: TaskFeed;
@@ -12,7 +12,7 @@ export interface Started {
   saved: number[];
 }
 
-/** Makes a feed; it does not connect. */
+/** Creates a feed; it does not connect. */
 export function start(more?: Partial<FeedOptions>): Started {
   const net = new FakeNet();
   const saved: number[] = [];

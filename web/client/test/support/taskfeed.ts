@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 
 const secret = randomBytes(32).toString("hex");
 
-/** Signs a token as the issuer of the app would. */
+/** Signs a token, as the app's issuer would. */
 export function token(user: string, seconds: number, role?: string): string {
   const now = Math.floor(Date.now() / 1000);
   const part = (claims: object): string => Buffer.from(JSON.stringify(claims)).toString("base64url");
@@ -17,7 +17,7 @@ export function token(user: string, seconds: number, role?: string): string {
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }
 
-/** A real taskfeed with a private Postgres, in a directory that is removed in the end. */
+/** A real taskfeed with a private Postgres, in a directory that is removed at the end. */
 export class RealTaskfeed {
   readonly dir = mkdtempSync(join(tmpdir(), "taskfeed-js-"));
   readonly #running = new Set<ChildProcess>();
@@ -42,7 +42,7 @@ export class RealTaskfeed {
     return bin;
   }
 
-  /** Starts another server of the same database, and returns what stops it. */
+  /** Starts another server of the same database, and returns a function that stops it. */
   async serve(port: number): Promise<() => Promise<void>> {
     const env = { DATABASE_URL: this.databaseURL, PORT: String(port), TASKFEED_ADDR: "127.0.0.1", TASKFEED_DRAIN: "100ms", TASKFEED_LOG_LEVEL: "info" };
     const before = new Set(this.#running);
@@ -51,7 +51,7 @@ export class RealTaskfeed {
     return () => this.#end(child);
   }
 
-  /** Runs the program until it has printed what is waited for, or answers at the URL. */
+  /** Runs the program until it has printed the awaited text, or answers at the URL. */
   async #run(args: string[], env: NodeJS.ProcessEnv, printed?: RegExp, ready?: string): Promise<RegExpExecArray> {
     const child = spawn(this.#bin, args, { env: { PATH: process.env.PATH, TASKFEED_JWT_SECRET: secret, ...env } });
     this.#running.add(child);
@@ -84,7 +84,7 @@ export class RealTaskfeed {
   }
 }
 
-/** Returns a port that nobody listens on. */
+/** Returns a free port. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
