@@ -2,7 +2,7 @@ package client
 
 import "time"
 
-// backoff draws waits with full jitter below a ceiling that doubles.
+// backoff returns random waits below a ceiling that doubles (full jitter).
 type backoff struct {
 	Backoff
 	ceiling time.Duration // of the next wait; 0 means Min

@@ -33,48 +33,47 @@ type Config struct {
 	// log keeps.
 	After *taskfeed.Cursor
 
-	// CursorStore keeps the cursor between runs. The default is memory: a new
-	// process begins at After again.
+	// CursorStore keeps the cursor between runs. The default is memory: a new process
+	// begins at After again.
 	CursorStore CursorStore
 
-	// Types and TaskID narrow the feed to events of these types and of one
-	// task; a server that cannot filter sends all, and the client chooses. Empty
-	// means all.
+	// Types and TaskID narrow the feed to events of these types and of one task. If the
+	// server cannot filter, the client does. Empty means all.
 	Types  []taskfeed.Type
 	TaskID string
 
 	// Backoff spaces the attempts to connect.
 	Backoff Backoff
 
-	// PeerTimeout is how long the server may be silent before the connection
-	// counts as dead; at three quarters of it the client asks by a ping of its
-	// own. It must exceed the server's ping period of 25 s. Default 35 s.
+	// PeerTimeout is how long the server may be silent before the connection counts as
+	// dead. After three quarters of it the client sends a ping. It must exceed the
+	// server's ping period of 25 s. Default 35 s.
 	PeerTimeout time.Duration
 
-	// OnReset is called when events were missed for good. It reads the tasks
-	// again, before the feed goes on from cursor. An error ends Run and leaves
-	// the cursor where it was. Without OnReset, Run moves the cursor and ends
-	// with ErrReset, so that the gap is not overlooked.
+	// OnReset is called when events were missed for good. It reads the tasks again,
+	// before the feed goes on from cursor. An error ends Run and does not move the
+	// cursor. Without OnReset, Run moves the cursor and ends with ErrReset, so that the
+	// gap is noticed.
 	OnReset func(ctx context.Context, reason taskfeed.ResetReason, cursor taskfeed.Cursor) error
 
-	// OnState is told of each change of state. OnFrame sees each frame that the
-	// feed takes in, before the handler or OnReset does: events that pass the
-	// client rule, feed_live and feed_reset. raw is the frame as it came, for
-	// the duration of the call. Both run in Run's goroutine and should not block.
+	// OnState is called for each change of state. OnFrame is called for each frame that
+	// the feed accepts, before the handler or OnReset: events that pass the client rule,
+	// feed_live and feed_reset. raw is the unchanged frame, valid during the call. Both
+	// run in Run's goroutine and should not block.
 	OnState func(StateChange)
 	OnFrame func(frame taskfeed.Frame, raw []byte)
 
-	// NetDial replaces the dialer, and with it the proxy that the environment
-	// names (HTTPS_PROXY and its kin). TLS is for https and wss.
+	// NetDial replaces the dialer, and with it the proxy of the environment
+	// (HTTPS_PROXY and the like). TLS is for https and wss.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 	TLS     *tls.Config
 
-	// Logger receives a line for each lost connection. The default is silence.
+	// Logger gets a line for each lost connection. The default logs nothing.
 	Logger *slog.Logger
 }
 
-// Backoff spaces attempts: the nth wait is drawn evenly from zero to Min·2ⁿ, but
-// no more than Max. A connection that lasted 5 s starts the count anew.
+// Backoff spaces attempts: the nth wait is random between zero and Min·2ⁿ, at most Max. A
+// connection that lasted 5 s resets n.
 type Backoff struct {
 	Min  time.Duration  // default 500 ms
 	Max  time.Duration  // default 30 s
@@ -129,8 +128,8 @@ func (c *Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// endpoint returns the URL of the user's feed, without the cursor. Its errors
-// do not repeat the URL, which may hold a password.
+// endpoint returns the URL of the user's feed, without the cursor. Its errors do not
+// show the URL, which may have a password.
 func (c *Config) endpoint() (*url.URL, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Host == "" {

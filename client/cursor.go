@@ -18,9 +18,9 @@ import (
 type CursorStore interface {
 	// Load returns the cursor saved last, and false when there is none yet.
 	Load(ctx context.Context) (taskfeed.Cursor, bool, error)
-	// Save keeps the cursor. It is called after the handler of the event with
-	// that ID returned, and when the server says that the replay is over. The
-	// context is not cancelled with Run's, so that what was handled is saved.
+	// Save saves the cursor. It is called after the handler of the event with that ID
+	// has returned, and at the end of a replay. The context is not cancelled with Run's,
+	// so that a handled event is saved.
 	Save(ctx context.Context, cursor taskfeed.Cursor) error
 }
 
@@ -44,10 +44,10 @@ func (m *memoryCursor) Save(_ context.Context, cursor taskfeed.Cursor) error {
 	return nil
 }
 
-// FileCursor keeps the cursor in a file, for one feed in one process. The file
-// is made on the first Save with mode 0600; its directory must exist. A cursor
-// survives the end of the process; after a power cut it may be an older one, so
-// that some events come again.
+// FileCursor keeps the cursor in a file, for one feed in one process. The first Save
+// creates the file with mode 0600; its directory must exist. The cursor survives the end
+// of the process. After a power cut it may be an older one, so that some events come
+// again.
 func FileCursor(path string) CursorStore { return fileCursor(path) }
 
 type fileCursor string
@@ -71,7 +71,7 @@ func (path fileCursor) Load(context.Context) (taskfeed.Cursor, bool, error) {
 	}
 	cursor, err := taskfeed.ParseCursor(strings.TrimSuffix(string(text), "\n"))
 	if err != nil {
-		return 0, false, fmt.Errorf("%s holds no cursor, delete it to begin anew: %w", string(path), err)
+		return 0, false, fmt.Errorf("%s is not a cursor file, delete it to start over: %w", string(path), err)
 	}
 	return cursor, true, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/client"
 )
 
-// store is a cursor store that shows what was saved and fails on demand.
+// store is a cursor store that records what was saved and fails on demand.
 type store struct {
 	cursor  taskfeed.Cursor
 	known   bool

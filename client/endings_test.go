@@ -12,8 +12,7 @@ import (
 	"github.com/taskfeed/taskfeed/client"
 )
 
-// slowStore takes as long to load as its context lasts, as one in a database does
-// that is locked.
+// slowStore blocks in Load until its context is done, like a store in a locked database.
 type slowStore struct{ client.CursorStore }
 
 func (slowStore) Load(ctx context.Context) (taskfeed.Cursor, bool, error) {
@@ -21,8 +20,9 @@ func (slowStore) Load(ctx context.Context) (taskfeed.Cursor, bool, error) {
 	return 0, false, context.Cause(ctx)
 }
 
-// TestEventsEndInOrder: leaving the loop was told as an error of the feed that
-// closed, and a context that ended while the cursor was loaded came as an event's.
+// TestEventsEndInOrder: leaving the loop and the end of the context are no errors. Once,
+// leaving the loop was reported as an error in StateClosed, and a context that ended
+// while the cursor was loaded as the error of an event.
 func TestEventsEndInOrder(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("the program ends")
@@ -112,7 +112,7 @@ func slowToken(ctx context.Context, _ client.TokenReason) (string, error) {
 	return "", ctx.Err()
 }
 
-// A deadline is an ordered end too, and so is one that the body comes to know.
+// A deadline is an ordered end too, also when the body notices it first.
 func TestEventsEndAtADeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestEventsEndAtADeadline(t *testing.T) {
 	})
 }
 
-// Every other end has its error, and the loop does not go on after it.
+// Every other end has an error, and the loop ends after it.
 func TestEventsEndWithTheirError(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("the store is full")

@@ -14,16 +14,16 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// What ends Run; test for them with errors.Is. No error holds a token.
+// The errors that end Run; test for them with errors.Is. No error shows a token.
 var (
 	// ErrRejected: the server refused the token twice in a row, or Token itself
 	// wrapped ErrRejected.
 	ErrRejected = errors.New("client: the token is refused; get a new one")
-	// ErrForbidden: the token is good and does not open this user's feed.
+	// ErrForbidden: the token is valid but not for this user's feed.
 	ErrForbidden = errors.New("client: the token does not open this feed")
 	// ErrDisconnected: an operator closed the connection for good.
 	ErrDisconnected = errors.New("client: an operator closed the connection")
-	// ErrRefused: the server does not take the request as it stands.
+	// ErrRefused: the server does not accept the request.
 	ErrRefused = errors.New("client: the server refuses the request")
 	// ErrProtocol: what arrived is not the taskfeed protocol.
 	ErrProtocol = errors.New("client: the server does not speak the taskfeed protocol")
@@ -60,7 +60,7 @@ func (e *CloseError) Is(target error) bool {
 	return false
 }
 
-// soon reports whether the server asked the client to come back at once.
+// soon reports whether the server asked the client to reconnect at once.
 func (e *CloseError) soon() bool {
 	return e.Code == websocket.CloseServiceRestart || e.Code == taskfeed.CloseSlow
 }
@@ -99,8 +99,8 @@ func (e *StatusError) Is(target error) bool {
 	return target == ErrRefused && 400 <= e.Status && e.Status < 500
 }
 
-// newStatusError reads the answer to a handshake. A body that is no problem
-// document is left out: it is a proxy's, and may hold anything.
+// newStatusError reads the answer to a handshake. A body that is not a problem document
+// is ignored: it is a proxy's and may contain anything.
 func newStatusError(resp *http.Response, used credential) *StatusError {
 	e := &StatusError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "application/problem+json" {

@@ -15,7 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pause"
 )
 
-// Feed is one user's feed. Make one with New; it holds no connection until Run.
+// Feed is one user's feed. Make one with New; it connects in Run.
 type Feed struct {
 	cfg      Config
 	endpoint *url.URL
@@ -34,7 +34,7 @@ func New(cfg Config) (*Feed, error) {
 	return &Feed{cfg: cfg, endpoint: endpoint, wanted: wanted}, nil
 }
 
-// Run hands the feed's events to handle, in order and one at a time, until ctx
+// Run passes the feed's events to handle, in order and one at a time, until ctx
 // is done; it then returns nil. It reconnects by itself, and returns an error
 // when that cannot help (see the package comment), when the cursor store fails,
 // or when handle fails; the event that handle failed on is not marked as
@@ -74,11 +74,11 @@ func (f *Feed) Events(ctx context.Context) iter.Seq2[taskfeed.Event, error] {
 	}
 }
 
-// errLeft ends a run in order: the body of a loop over Events has left it.
+// errLeft ends a run in order: the body has left the loop over Events.
 var errLeft = errors.New("client: the loop was left")
 
-// run is what one call of Run knows. It belongs to Run's goroutine, but for
-// credential, which a session's renewer writes while the session lasts.
+// run is the state of one call of Run. It belongs to Run's goroutine, except credential,
+// which a session's renewer writes while the session lasts.
 type run struct {
 	*Feed
 	handle func(context.Context, taskfeed.Event) error
@@ -92,7 +92,7 @@ type run struct {
 	state      State
 }
 
-// stableAfter is how long a connection must last to start the backoff anew.
+// stableAfter is how long a connection must last to reset the backoff.
 const stableAfter = 5 * time.Second
 
 // outcome is how an attempt to connect, or a connection, ended.
@@ -136,8 +136,7 @@ func ordered(ctx context.Context, err error) error {
 	return f.error
 }
 
-// judge decides after a connection whether the feed goes on, and how long it
-// waits first.
+// judge decides after a connection whether the feed goes on, and how long it waits.
 func (r *run) judge(out outcome) (time.Duration, error) {
 	if err := ends(out.err); err != nil {
 		return 0, err
@@ -203,7 +202,7 @@ func (r *run) refreshCredential(ctx context.Context) error {
 	return nil
 }
 
-// take deals with one text frame.
+// take handles one text frame.
 func (r *run) take(ctx context.Context, text []byte) error {
 	frame, known, err := readFrame(text)
 	if err != nil {
@@ -290,7 +289,7 @@ func (r *run) moveTo(ctx context.Context, cursor taskfeed.Cursor) error {
 	return nil
 }
 
-// to tells of a state, unless the feed is in it already.
+// to reports a state unless the feed is in it already.
 func (r *run) to(change StateChange) {
 	if r.state != change.State {
 		r.state = change.State

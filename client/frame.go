@@ -10,11 +10,10 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// readFrame reads one text frame. It returns false for a frame of a later
-// version of the protocol, which this client may pass over because it carries
-// no event: an object without an id, a type that begins with "feed_", and the
-// word pong. Anything else that cannot be read is ErrProtocol; to pass over it
-// might lose an event.
+// readFrame parses one text frame. It returns false for a frame of a later version of the
+// protocol that this client may ignore because it has no event: an object without an id,
+// a type that begins with "feed_", and the word pong. Anything else that cannot be parsed
+// is ErrProtocol; ignoring it could lose an event.
 func readFrame(text []byte) (taskfeed.Frame, bool, error) {
 	frame, err := taskfeed.ParseFrame(text)
 	if err != nil {
@@ -38,7 +37,7 @@ func passable(text []byte) bool {
 		return false
 	}
 	var kind string
-	_ = json.Unmarshal(fields["type"], &kind) // an odd type is no known one
+	_ = json.Unmarshal(fields["type"], &kind) // a type that is not a text is unknown
 	needed := []string{string(taskfeed.TypeFeedLive), string(taskfeed.TypeFeedReset)}
 	if slices.Contains(needed, kind) {
 		return false

@@ -13,8 +13,8 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// FuzzFrames: whatever a server sends, line by line, the feed does not panic,
-// hands out increasing ids between resets, and keeps a cursor that it can send.
+// FuzzFrames: whatever a server sends, line by line, the feed does not panic, passes on
+// increasing ids between resets, and keeps a valid cursor.
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte(`{"id":1,"type":"a","timestamp":"2026-11-22T10:00:00Z"}` + "\n" + `{"type":"feed_live","cursor":7}`))
 	f.Add([]byte(`{"type":"feed_reset","reason":"expired","cursor":3}` + "\npong\n{}\nnull\n[]"))
@@ -77,7 +77,7 @@ func vectorFrames(f *testing.F) [][]byte {
 	return list
 }
 
-// FuzzToken: whatever the app calls a token is refused or fits a header.
+// FuzzToken: every token of the app is refused or is valid in a header.
 func FuzzToken(f *testing.F) {
 	for _, token := range []string{"", "a.b.c", "e30.eyJleHAiOjF9.x", "e30.eyJleHAiOjFlMzA4fQ.x", "e30.eyJleHAiOiIxIn0.x", "a b", "a\r\nb", "ü"} {
 		f.Add(token)

@@ -117,7 +117,7 @@ func TestHandshakeThatHangs(t *testing.T) {
 	})
 }
 
-// A half-open connection: the server has vanished without a word.
+// A half-open connection: the server has disappeared without closing it.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,9 +18,8 @@ import (
 	"github.com/taskfeed/taskfeed/client"
 )
 
-// script is a server in memory, so that a test in a synctest bubble decides over
-// time. Its nth part serves the nth connection; one more than it has parts is an
-// error of the test.
+// script is a server in memory, for tests in a synctest bubble. Its nth part serves the
+// nth connection; a connection without a part fails the test.
 type script struct {
 	t     *testing.T
 	conns chan net.Conn
@@ -91,7 +90,8 @@ func (s *script) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// config is a complete Config that leads here and waits as long as it may.
+// config is a complete Config that connects to the script and always waits the longest
+// time.
 func (s *script) config() client.Config {
 	return client.Config{
 		URL:     "http://taskfeed.test",
@@ -220,7 +220,7 @@ func reset(reason taskfeed.ResetReason, cursor taskfeed.Cursor) string {
 	return string(taskfeed.AppendReset(nil, reason, cursor))
 }
 
-// jwt is an unsigned token that expires then. The client does not verify.
+// jwt returns an unsigned token with this expiry. The client does not verify tokens.
 func jwt(name string, expires time.Time) string {
 	claims := fmt.Sprintf(`{"jti":%q,"exp":%d}`, name, expires.Unix())
 	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
@@ -235,8 +235,7 @@ func mustNew(t *testing.T, cfg client.Config) *client.Feed {
 	return f
 }
 
-// until runs the feed till it has handed out the event with the id last, and
-// returns the ids that it handed out.
+// until runs the feed up to the event with the id last and returns the ids of its events.
 func until(t *testing.T, cfg client.Config, last taskfeed.Cursor) []taskfeed.Cursor {
 	t.Helper()
 	var ids []taskfeed.Cursor
@@ -255,7 +254,7 @@ func until(t *testing.T, cfg client.Config, last taskfeed.Cursor) []taskfeed.Cur
 	return ids
 }
 
-// runErr runs the feed to the error that ends it.
+// runErr runs the feed and returns the error that ends it.
 func runErr(t *testing.T, cfg client.Config) error {
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), time.Hour)

@@ -24,13 +24,13 @@ const (
 
 	// maxFrameBytes is far above the largest frame that a server sends.
 	maxFrameBytes = 4 << 20
-	// framesAhead is how many frames are read while the handler is busy, so
-	// that pings are answered. When they are full, the server feels it.
+	// framesAhead is how many frames are read while the handler is busy, so that pings
+	// are answered. After that reading stops, and the server notices a slow client.
 	framesAhead = 64
 )
 
-// dial opens a connection at the cursor. It gives up when ctx is done, also in
-// the middle of the handshake, which the dialer alone would not.
+// dial opens a connection at the cursor. It stops when ctx is done even during the
+// handshake, where the dialer alone would not.
 func (r *run) dial(ctx context.Context) (*websocket.Conn, error) {
 	dialer := websocket.Dialer{
 		Subprotocols:     []string{taskfeed.Subprotocol},
@@ -65,7 +65,7 @@ func (r *run) dial(ctx context.Context) (*websocket.Conn, error) {
 	return conn, nil
 }
 
-// address is where to connect: the feed, at the cursor.
+// address returns the URL of the feed at the cursor.
 func (r *run) address() string {
 	u := *r.endpoint
 	if r.known {
@@ -126,7 +126,7 @@ func (s *session) read(ctx context.Context) {
 	s.conn.SetReadLimit(maxFrameBytes)
 	s.conn.SetPingHandler(func(data string) error {
 		s.hear()
-		// A failed pong shows as a failed read, soon enough.
+		// If the pong fails, the next read fails too.
 		_ = s.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(writeTimeout))
 		return nil
 	})
@@ -151,7 +151,7 @@ func (s *session) read(ctx context.Context) {
 	}
 }
 
-// hear notes that the server is there.
+// hear notes that the server has sent something.
 func (s *session) hear() {
 	now := time.Now()
 	s.heard.Store(int64(now.Sub(s.began)))
@@ -191,7 +191,7 @@ func (s *session) keep(ctx context.Context) {
 			timer.Reset(patience - silent)
 			continue
 		}
-		// A failed ping shows as a failed read.
+		// If the ping fails, the next read fails too.
 		_ = s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout))
 		timer.Reset(patience)
 	}
@@ -219,11 +219,11 @@ func (s *session) renew(ctx context.Context, end context.CancelCauseFunc) {
 			continue
 		}
 		if next.token == r.credential.token {
-			continue // not due yet in the eyes of the app
+			continue // the app still returns the old token
 		}
 		r.credential = next
 		if s.sendAuth(next.token) != nil {
-			return // shows as a failed read
+			return // the next read fails too
 		}
 	}
 }

@@ -14,7 +14,7 @@ const (
 	StateClosed     State = "closed"     // Run has ended
 )
 
-// StateChange tells of a state just entered.
+// StateChange is a change to a new state.
 type StateChange struct {
 	State State
 	// Err is why the feed waits or closed; nil for an ordered stop.

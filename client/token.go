@@ -26,21 +26,20 @@ const (
 // again later.
 type TokenFunc func(ctx context.Context, reason TokenReason) (string, error)
 
-// StaticToken returns a TokenFunc that knows one token. A feed with it ends with
-// ErrRejected once the server no longer takes the token.
+// StaticToken returns a TokenFunc that always returns the token. A feed with it ends with
+// ErrRejected once the server no longer accepts the token.
 func StaticToken(token string) TokenFunc {
 	return func(context.Context, TokenReason) (string, error) { return token, nil }
 }
 
-// credential is a token and what the client knows of it.
+// credential is a token and its expiry.
 type credential struct {
 	token   string
 	expires time.Time // zero: unknown
 }
 
-// newCredential takes surrounding space off the token, which a token read from
-// a file may have. A token that has expired by our clock has an unknown expiry:
-// it is the server's clock that counts.
+// newCredential removes space around the token, as a file may have. If the token has
+// expired by this machine's clock, its expiry is unknown: only the server's clock counts.
 func newCredential(token string, now time.Time) (credential, error) {
 	token = strings.TrimSpace(token)
 	if token == "" {
@@ -62,7 +61,7 @@ func (c credential) expired(now time.Time) bool {
 	return !c.expires.IsZero() && !now.Before(c.expires)
 }
 
-// minRenewal is the life below which a token is left to expire.
+// minRenewal is the shortest life at which a token is renewed.
 const minRenewal = time.Second
 
 // renewIn returns how long to wait before the token should be renewed: until a
@@ -76,8 +75,8 @@ func (c credential) renewIn(now time.Time) (time.Duration, bool) {
 	return max(left-time.Minute, left/2), true
 }
 
-// expiry reads the time of expiry out of a JWT without verifying it, which is
-// the server's part. It returns the zero time for anything else.
+// expiry returns the expiry of a JWT, which only the server verifies. It returns the zero
+// time for anything else.
 func expiry(token string) time.Time {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -97,7 +96,7 @@ func expiry(token string) time.Time {
 	return time.UnixMilli(int64(claims.Expires * 1000))
 }
 
-// redact takes the token out of a text that came from the server.
+// redact removes the token from a text of the server.
 func (c credential) redact(text string) string {
 	if c.token == "" {
 		return text

@@ -17,7 +17,7 @@ import (
 	"github.com/taskfeed/taskfeed/client"
 )
 
-// numbered returns tokens token-1, token-2 … and notes why each was asked for.
+// numbered returns tokens token-1, token-2 … and records the reason for each.
 func numbered(reasons *[]string) client.TokenFunc {
 	return func(_ context.Context, reason client.TokenReason) (string, error) {
 		*reasons = append(*reasons, string(reason))
@@ -124,7 +124,7 @@ func TestTokenExpiredBetweenConnections(t *testing.T) {
 	})
 }
 
-// The clock of this machine is wrong: the token is good all the same.
+// The clock of this machine is wrong: the token is used anyway.
 func TestTokenExpiredByOurClockAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -251,8 +251,7 @@ func TestTokenFuncError(t *testing.T) {
 	})
 }
 
-// A token must not be seen anywhere but in the Authorization header, not even
-// when the server repeats it.
+// A token appears only in the Authorization header, even when the server repeats it.
 func TestTokenStaysSecret(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
