@@ -2,7 +2,7 @@ package taskfeed
 
 import "time"
 
-// CommandKind says what a command asks of every server.
+// CommandKind is what a command makes every server do.
 type CommandKind string
 
 // The kinds of commands.
@@ -13,7 +13,7 @@ const (
 	CommandDisconnectConnection CommandKind = "disconnect_connection"
 )
 
-// Command asks something of every server that shares a database, once.
+// Command makes every server of a database do something once.
 type Command struct {
 	ID        int64
 	Kind      CommandKind

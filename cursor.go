@@ -2,16 +2,16 @@ package taskfeed
 
 import "strconv"
 
-// MaxID is the greatest event ID: the last integer that a browser's number
-// holds exactly (ECMA-262, Number.MAX_SAFE_INTEGER).
+// MaxID is the greatest event ID: the greatest integer that a number in JavaScript
+// represents exactly (ECMA-262, Number.MAX_SAFE_INTEGER).
 const MaxID = 1<<53 - 1
 
-// Cursor is the ID of the last event that a client has handled. Zero stands
-// before every event. Cursors compare as integers.
+// Cursor is the ID of the last event that a client has handled. Zero is before every
+// event. Cursors compare as integers.
 type Cursor int64
 
-// ParseCursor reads a cursor as String prints it: decimal digits and nothing
-// else, no greater than [MaxID]. It returns CodeBadCursor for anything else.
+// ParseCursor parses decimal digits, at most [MaxID]. It returns CodeBadCursor for
+// anything else.
 func ParseCursor(s string) (Cursor, error) {
 	if len(s) == 0 || len(s) > 16 {
 		return 0, errBadCursor

@@ -1,4 +1,4 @@
-// Package taskfeed names the nouns of taskfeed, a service that turns committed
+// Package taskfeed has the basic types of taskfeed, a service that turns committed
 // changes of rows in a Postgres table into notifications that no user misses.
 //
 // An app changes a row of taskfeed.tasks in plain SQL. A trigger writes a
@@ -23,14 +23,13 @@
 //
 // # What an event promises
 //
-// Events have one global, ever-increasing ID, and every client, every server
-// and every replay shows them in that order. An event is on disk before a
-// client sees it. A client that remembers the last ID it handled and connects
-// with it as its [Cursor] gets all it missed, each once, or is told by a
-// feed_reset frame that the log no longer keeps so much.
+// Events have a global, increasing ID, and every client, server and replay shows them in
+// that order. An event is on disk before a client sees it. A client that connects with
+// the last ID it handled as its [Cursor] gets every event that it missed, each once, or a
+// feed_reset frame when the log no longer keeps them.
 //
-// Two concurrent transactions that did not see each other have no promised
-// order: any one is chosen, and then kept. TRUNCATE makes no events.
+// The order of two concurrent transactions that did not see each other is not promised,
+// but it never changes. TRUNCATE makes no events.
 //
-// This package imports the standard library alone.
+// This package imports only the standard library.
 package taskfeed

@@ -6,17 +6,17 @@ import "errors"
 // appear in HTTP problem documents and are never renamed.
 type Code string
 
-// The codes. A new one needs a status in httpapi/errors.go; a test insists.
+// The codes. A test checks that each has an HTTP status.
 const (
 	// CodeInternal means a fault of the server. It is what CodeOf returns for
 	// an error without a code; the cause is in the server's log.
 	CodeInternal Code = "internal"
 
-	// CodeUnavailable means that the server cannot serve this now, for example
-	// while it drains or its database is away. Try again later.
+	// CodeUnavailable means that the server cannot serve this now, for example while it
+	// drains or its database is down. Try again later.
 	CodeUnavailable Code = "unavailable"
 
-	// CodeBadRequest means that the request cannot be understood as it stands.
+	// CodeBadRequest means that the request cannot be understood.
 	CodeBadRequest Code = "bad_request"
 
 	// CodeBadCursor means that a cursor is not the decimal ID of an event.
@@ -38,11 +38,11 @@ const (
 	// CodeOriginNotAllowed means that the page's origin is not on the list.
 	CodeOriginNotAllowed Code = "origin_not_allowed"
 
-	// CodeNotFound means that there is no such thing, or that the principal may
-	// not know of it.
+	// CodeNotFound means that the thing does not exist, or that the principal may not
+	// see it.
 	CodeNotFound Code = "not_found"
 
-	// CodeMethodNotAllowed means that the URL does not answer to this method.
+	// CodeMethodNotAllowed means that the URL does not accept this method.
 	CodeMethodNotAllowed Code = "method_not_allowed"
 
 	// CodeNotAcceptable means that the URL has no representation of the asked type.
@@ -51,31 +51,31 @@ const (
 	// CodeTooLarge means that a request's body is too big.
 	CodeTooLarge Code = "too_large"
 
-	// CodeURITooLong means that a request's path is longer than any that exists.
+	// CodeURITooLong means that a request's path is longer than any valid path.
 	CodeURITooLong Code = "uri_too_long"
 
-	// CodeUnsupportedMedia means that a request's body has a type we do not read.
+	// CodeUnsupportedMedia means that a request's body has an unsupported type.
 	CodeUnsupportedMedia Code = "unsupported_media_type"
 
 	// CodeTooManyConnections means that the user has as many connections as allowed.
 	CodeTooManyConnections Code = "too_many_connections"
 
-	// CodeRateLimited means that the principal asks too often. Wait and retry.
+	// CodeRateLimited means that the principal sends too many requests. Wait and retry.
 	CodeRateLimited Code = "rate_limited"
 
 	// CodeUpgradeRequired means that the URL speaks WebSocket only.
 	CodeUpgradeRequired Code = "upgrade_required"
 )
 
-// Error is an error with a code. Message is for the caller: it is safe to show
-// and says what to do. Err is the cause, for the log only; it may be nil.
+// Error is an error with a code. Message is for the caller: it is safe to show and says
+// what to do. Err is the cause, only for the log; it may be nil.
 type Error struct {
 	Code    Code
 	Message string
 	Err     error
 }
 
-// Error returns the message and, where there is one, the cause.
+// Error returns the message and the cause, if there is one.
 func (e *Error) Error() string {
 	if e.Err != nil {
 		return e.Message + ": " + e.Err.Error()

@@ -11,11 +11,11 @@ import (
 // any other name that is Valid.
 type Type string
 
-// maxType is how long a type may be.
+// maxType is the greatest length of a type.
 const maxType = 64
 
-// Valid reports whether an event can have the type: a letter, then letters, digits
-// and _ . : -, 64 of all at most, in ASCII.
+// Valid reports whether an event can have the type: an ASCII letter, then ASCII letters,
+// digits and _ . : -, at most 64 characters.
 func (t Type) Valid() bool {
 	for i, c := range []byte(t) {
 		letter := c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'

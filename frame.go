@@ -72,8 +72,8 @@ func AppendReset(dst []byte, reason ResetReason, cursor Cursor) []byte {
 	return fmt.Appendf(dst, `{"type":"feed_reset","reason":%q,"cursor":%d}`, reason, cursor)
 }
 
-// Frame is one frame as a client reads it: an event, or one of the protocol's
-// own. Event is set unless Type begins with "feed_".
+// Frame is one frame as a client reads it: an event, or a frame of the protocol itself.
+// Event is set unless Type begins with "feed_".
 type Frame struct {
 	Type   Type
 	Event  Event       // an event's user id is not on the wire
@@ -81,10 +81,10 @@ type Frame struct {
 	Reason ResetReason // of feed_reset
 }
 
-// ParseFrame reads one frame. Unknown fields of an event end up in its Data.
-// It returns an error for anything that is not a frame.
+// ParseFrame parses one frame. An event's other fields become its Data. It returns an
+// error for anything that is not a frame.
 func ParseFrame(b []byte) (Frame, error) {
-	if !utf8.Valid(b) { // which encoding/json lets pass, and not every WebSocket library checks
+	if !utf8.Valid(b) { // encoding/json accepts it, and not every WebSocket library checks
 		return Frame{}, errors.New("parse frame: it is not UTF-8")
 	}
 	var fields map[string]json.RawMessage

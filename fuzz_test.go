@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
-// FuzzCursor: whatever is read as a cursor is one, prints as one, and what is no
-// cursor is refused without being repeated.
+// FuzzCursor: what is parsed as a cursor prints as the same cursor; anything else is
+// refused with an error that does not repeat it.
 func FuzzCursor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		c, err := taskfeed.ParseCursor(s)
@@ -37,8 +37,8 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// FuzzFrame: a frame that we read is the same when we write it and read it again,
-// and no frame of ours breaks a line.
+// FuzzFrame: a parsed frame is the same after it is written and parsed again, and no
+// written frame has a line end.
 func FuzzFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		first, err := taskfeed.ParseFrame(frame)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Status is where a task stands in its life.
+// Status is the state of a task in its life.
 type Status string
 
 // The statuses. Any status may follow any other: a failed task that is queued
@@ -21,8 +21,8 @@ const (
 // Statuses lists every status in the order of a task's life.
 var Statuses = []Status{StatusQueued, StatusRunning, StatusCompleted, StatusFailed, StatusCanceled}
 
-// Task is the present state of a unit of work, as its row stands. Version grows
-// by one with each change that a user can see. An absent Kind, Message, Result
+// Task is the current state of a unit of work, from its row. Version grows by one with
+// each change that a user can see. An absent Kind, Message, Result
 // or Error is empty, unless Truncated names it: lists leave out what is large.
 type Task struct {
 	ID        string          `json:"id"`
