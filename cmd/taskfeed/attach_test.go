@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/taskfeed/taskfeed/lab/pgtest"
+)
+
+func TestAttachCommands(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, url, `
+		CREATE SCHEMA app;
+		CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text);
+		CREATE TABLE app.users (id bigint PRIMARY KEY, name text);
+		INSERT INTO app.exports VALUES (1, 'alice', 'pending'), (2, 'bob', 'done'), (3, NULL, 'done'), (4, 'bob', 'paused')`)
+	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
+	file := filepath.Join(t.TempDir(), "exports.yaml")
+	if err := os.WriteFile(file, []byte("# the exports of our app\ntable: app.exports\nuser: owner_id\nmap:\n  pending: queued\n  done: completed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args   string
+		status int
+		stdout []string
+		stderr string
+	}{
+		{"attach", 0, []string{"taskfeed attach app.exports --name exports --dry-run\n"}, ""},
+		{"attach app.exports --dry-run --map pending=queued,done=completed", 0, []string{"would be attached; nothing was changed: app.exports as exports\n", "2 have the status done: completed\n",
+			"1 have the status paused: no event, for the map does not name it\n", "1 have no owner", "ids: exports:4, exports:3", `"alice"`, "add to --map: paused=…\n"}, ""},
+		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports "}, ""},
+		{"sources", 0, []string{"NAME"}, ""},
+		{"attach -f " + file, 0, []string{"attached: app.exports as exports\n"}, ""},
+		{"attach -f " + file, 0, []string{"attached already, nothing changed"}, ""},
+		{"attach -f " + file + " --on-delete keep", 0, []string{"attached with another mapping"}, ""},
+		{"attach app.exports --name other", 1, nil, "attached already, as the source exports"},
+		{"attach", 0, []string{"no table has a column user_id"}, ""},
+		{"sources", 0, []string{"exports  app.exports  0       0         0        its rows are being read"}, ""},
+		{"attach app.nowhere", 1, nil, `"app.nowhere" does not exist`},
+		{"attach app.users", 1, nil, "taskfeed: say what the status of a row of app.users is: it has none of the columns status, state. Give the mapping"},
+		{"attach app.exports --map done", 2, nil, `--map: "done" is not of the form value=status`},
+		{"attach app.exports --strict maybe", 2, nil, "--strict:"},
+		{"attach -f nowhere.yaml", 2, nil, "nowhere.yaml"},
+		{"detach exports --tasks all", 2, nil, "--tasks must be keep or delete"},
+		{"detach exports", 0, []string{"detached: nothing of taskfeed is left on app.exports\n"}, ""},
+		{"detach exports", 0, []string{"there is no source exports\n"}, ""},
+	} {
+		r := run(strings.Fields(c.args)...)
+		r.expect(t, c.status, c.stderr)
+		for _, want := range c.stdout {
+			if !strings.Contains(r.stdout, want) {
+				t.Errorf("taskfeed %s: %q is missing in\n%s", c.args, want, r.stdout)
+			}
+		}
+	}
+}
+
+func TestAttachFile(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"table: app.exports\nuser: \"r.args->>'user_id'\" # the owner\nstrict: true\n\nmap:\n  'it''s': queued\n  '*': none\nprogress:\n    done: d\n    total: t\n": `{"table": "app.exports", "user": "r.args->>'user_id'", "strict": true, "map": {"it's": "queued", "*": "none"}, "progress": {"done": "d", "total": "t"}}`,
+		"{\"table\": \"t\", \"map\": {\"a\": \"queued\"}}":           `{"table": "t", "map": {"a": "queued"}}`,
+		"user: r.args->>'user_id'\nwhen: r.a IS NULL OR r.b = 'x:y'": `{"user": "r.args->>'user_id'", "when": "r.a IS NULL OR r.b = 'x:y'"}`,
+		"table":                     "line 1: want key: value",
+		"  a: b":                    "line 1: it is indented and nothing above it",
+		"a: b\n  c: d":              "line 2: it is indented and nothing above it",
+		"a: b\na: c":                "line 2: the key a comes twice",
+		"a:\tb":                     "line 1: it has a tab",
+		"a: [b, c]":                 "line 1: write the value in quotes",
+		"a: \"b\" c":                `line 1: "c" follows the value`,
+		"a: 'b":                     "line 1: the quotes do not end",
+		"a: |\n  text":              "line 1: write the value in quotes",
+		"map:\n  - pending: queued": "line 2: write the key in quotes",
+		"*: none":                   "line 1: write the key in quotes",
+	} {
+		got, err := parseAttachFile([]byte(text))
+		var object map[string]any
+		if json.Unmarshal([]byte(want), &object) == nil {
+			if err != nil || !reflect.DeepEqual(got, object) {
+				t.Errorf("%q: got %v (%v), want %v", text, got, err, object)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v (%v), want %q", text, got, err, want)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+-- +goose Up
+-- What no event can tell of: a trigger that is gone, another table of the name, a
+-- column that the mapping reads. It reads the catalogs alone.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_problems() RETURNS TABLE (name text, problem text, remedy text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT s.name, f.problem, f.remedy
+    FROM taskfeed.sources AS s
+    LEFT JOIN pg_class AS c ON c.oid = s.relation
+    CROSS JOIN LATERAL (
+        SELECT w.problem, w.remedy
+        FROM (VALUES
+            (1, c.oid IS NULL AND to_regclass(s.table_name) IS NULL,
+                format('its table %s is gone', s.table_name), format('taskfeed detach %s', s.name)),
+            (2, to_regclass(s.table_name) <> s.relation,
+                format('%s is another table now than the one that was attached', s.table_name), format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
+            (3, c.oid IS NOT NULL AND NOT EXISTS (
+                    SELECT
+                    FROM pg_trigger AS g
+                    WHERE g.tgrelid = s.relation
+                      AND g.tgname = 'aa_taskfeed_' || s.name
+                      AND g.tgenabled IN ('O', 'A')),
+                format('its trigger on %s is missing or disabled, so changes are not seen', c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %I, or attach it again', c.oid::regclass, 'aa_taskfeed_' || s.name)),
+            (4, to_regprocedure(format('taskfeed.%I()', 'attached_' || s.name)) IS NULL,
+                'its function is missing, so writes to the table fail', format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
+            (5, EXISTS (
+                    SELECT
+                    FROM jsonb_array_elements(s.fingerprint) AS k
+                    WHERE NOT EXISTS (
+                        SELECT
+                        FROM pg_attribute AS a
+                        WHERE a.attrelid = s.relation
+                          AND a.attnum = (k->>'number')::int
+                          AND a.attname = k->>'name'
+                          AND NOT a.attisdropped)),
+                (SELECT format('its mapping reads the column %I of %s, which is %s', k->>'name', s.table_name,
+                        CASE WHEN a.attisdropped OR a.attname IS NULL THEN 'gone' ELSE format('%I now', a.attname) END)
+                 FROM jsonb_array_elements(s.fingerprint) AS k
+                 LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = (k->>'number')::int
+                 WHERE a.attname IS DISTINCT FROM k->>'name'
+                    OR a.attisdropped
+                 LIMIT 1),
+                'attach it again, with a mapping that reads what there is')
+        ) AS w (place, so, problem, remedy)
+        WHERE w.so
+        ORDER BY w.place
+        LIMIT 1
+    ) AS f
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_problems() IS 'What keeps an attached table from being seen, and what to do.';
+REVOKE ALL ON FUNCTION taskfeed.source_problems() FROM PUBLIC;
+
+SELECT taskfeed.restrict_rights();
+
+-- +goose Down
+DROP FUNCTION taskfeed.source_problems();
