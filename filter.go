@@ -5,7 +5,8 @@ import "slices"
 // Filter says which events a subscriber wants. A Filter with a UserID selects
 // that user's feed: their own events and the broadcasts. All selects the events
 // of every user instead and is for admins. Types and TaskID narrow either;
-// empty means any.
+// empty means any. A feed_reset of the log tells that events are missing, perhaps
+// of the types that the filter names, so every filter of types lets it pass.
 type Filter struct {
 	UserID string
 	All    bool
@@ -17,5 +18,5 @@ type Filter struct {
 func (f *Filter) Match(e *Event) bool {
 	return (f.All || e.Broadcast() || e.UserID == f.UserID) &&
 		(f.TaskID == "" || e.TaskID == f.TaskID) &&
-		(len(f.Types) == 0 || slices.Contains(f.Types, e.Type))
+		(len(f.Types) == 0 || e.Type == TypeFeedReset || slices.Contains(f.Types, e.Type))
 }

@@ -32,6 +32,9 @@ const (
 	ResetExpired ResetReason = "expired"
 	// ResetAhead: the client's cursor is beyond the head of the log.
 	ResetAhead ResetReason = "ahead"
+	// ResetSourceBroken: a change of an attached table could not be read. This one
+	// is an event of the log, with an id and a timestamp, and names its source.
+	ResetSourceBroken ResetReason = "source_broken"
 )
 
 // timestampLayout is RFC 3339 in UTC with the microseconds that Postgres keeps.

@@ -24,7 +24,7 @@ func TestTypeScriptConstants(t *testing.T) {
 			taskfeed.TypeTaskCompleted, taskfeed.TypeTaskFailed, taskfeed.TypeTaskCanceled, taskfeed.TypeTaskDeleted)
 		wantQuoted(t, source, `\btask_\w+: "(\w+)"`, slices.Clone(taskfeed.Statuses)...)
 		reasons := regexp.MustCompile(`type ResetReason = (.*);`).FindString(source)
-		wantQuoted(t, reasons, `"(\w+)"`, taskfeed.ResetExpired, taskfeed.ResetAhead)
+		wantQuoted(t, reasons, `"(\w+)"`, taskfeed.ResetExpired, taskfeed.ResetAhead, taskfeed.ResetSourceBroken)
 
 		// It does alike after the codes that it does not name.
 		named := []int{taskfeed.CloseBadToken, taskfeed.CloseForbidden, taskfeed.CloseSlow, taskfeed.CloseDisconnected, taskfeed.ClosePermanent}

@@ -66,9 +66,12 @@ func walksOf(f taskfeed.Filter, columns, limit string, conditions ...string) str
 func narrowed(f taskfeed.Filter) bool { return len(f.Types) > 0 }
 
 func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
-	types := make([]string, 0, len(f.Types)) // text[] is a type that pgx knows without asking the database
+	types := make([]string, 0, len(f.Types)+1) // a type that pgx knows without asking the database
 	for _, t := range f.Types {
 		types = append(types, string(t))
+	}
+	if len(types) > 0 {
+		types = append(types, string(taskfeed.TypeFeedReset)) // see taskfeed.Filter
 	}
 	return pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes, "scan": maxScan - 1, "reach": int64(taskfeed.MaxID),
 		"user_id": f.UserID, "task_id": f.TaskID, "types": types}

@@ -363,3 +363,21 @@ func TestOldTasksOfSourcesGo(t *testing.T) {
 	exec(t, f.app, `SELECT taskfeed.detach('exports')`)
 	wantEqual(t, "detached", left(), []string{"exports:3", "own"})
 }
+
+// A feed that is narrowed to some types tells all the same that something is missing.
+func TestResetPassesFiltersOfTypes(t *testing.T) {
+	t.Parallel()
+	f := attached(t, exportsMapping)
+	exec(t, f.app, `INSERT INTO app.exports (id, owner) VALUES (1, '{alice}')`)
+	exec(t, f.app, `TRUNCATE app.exports`)
+	f.fold(t)
+	filter := taskfeed.Filter{UserID: "alice", Types: []taskfeed.Type{taskfeed.TypeTaskCompleted}}
+	got := readFeed(t, f.store, filter, 10)
+	if len(got) != 1 || got[0].Type != taskfeed.TypeFeedReset || !filter.Match(&got[0]) {
+		t.Fatalf("got %v, want the reset", got)
+	}
+	frame, err := taskfeed.ParseFrame(taskfeed.AppendFrame(nil, &got[0]))
+	if err != nil || frame.Reason != taskfeed.ResetSourceBroken || frame.Cursor != got[0].ID {
+		t.Errorf("its frame: got %+v (%v), want the reason source_broken and its own id as the cursor", frame, err)
+	}
+}

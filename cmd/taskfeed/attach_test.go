@@ -60,6 +60,34 @@ func TestAttachCommands(t *testing.T) {
 	}
 }
 
+// Doctor and metrics tell when an attached table is not seen any more.
+func TestAttachedTableDrifts(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, url, `CREATE SCHEMA app; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`)
+	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
+	run("attach", "app.exports").expect(t, 0, "")
+	for _, c := range []struct{ name, do, want, undo string }{
+		{"no trigger", `ALTER TABLE app.exports DISABLE TRIGGER aa_taskfeed_exports`, "its trigger on app.exports is missing or disabled", `ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports`},
+		{"a renamed column", `ALTER TABLE app.exports RENAME owner_id TO "the owner"`, `its mapping reads the column owner_id of app.exports, which is "the owner" now`, `ALTER TABLE app.exports RENAME "the owner" TO owner_id`},
+		{"a dropped column", `ALTER TABLE app.exports RENAME state TO old; ALTER TABLE app.exports ADD state text; ALTER TABLE app.exports DROP old`, `its mapping reads the column state of app.exports, which is gone`, ``},
+		{"another table", `ALTER TABLE app.exports RENAME TO old; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`, "app.exports is another table now", ``},
+		{"no table", `DROP TABLE app.exports, app.old`, "its table app.exports is gone: taskfeed detach exports", ``},
+	} {
+		pgtest.Exec(t, url, c.do)
+		if r := run("doctor"); r.status != 1 || !strings.Contains(r.stdout, "problem: attached table exports: "+c.want) {
+			t.Errorf("%s: doctor exits with %d and says\n%s\nwant %q", c.name, r.status, r.stdout, c.want)
+		}
+		if c.undo != "" {
+			pgtest.Exec(t, url, c.undo)
+		}
+	}
+	run("detach", "exports").expect(t, 0, "")
+	if r := run("doctor"); r.status != 0 {
+		t.Errorf("doctor after detach: %s", r.stdout)
+	}
+}
+
 func TestAttachFile(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -78,7 +78,9 @@ func TestDocumentsNameKnownSettings(t *testing.T) {
 
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
-	s := startServing(t, pgtest.New(t))
+	dbURL := pgtest.New(t)
+	pgtest.Exec(t, dbURL, `CREATE TABLE public.exports (id bigint PRIMARY KEY, user_id text, status text); SELECT taskfeed.attach('public.exports', 'exports', '{}')`)
+	s := startServing(t, dbURL)
 	dialPlain(t, s, "alice")
 	url := "ws" + strings.TrimPrefix(s.base, "http") + "/ws/alice?token=forged"
 	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), url, nil)
@@ -102,7 +104,7 @@ func TestDocumentedMetrics(t *testing.T) {
 		for _, m := range kind.FindAllStringSubmatch(body, -1) {
 			real = append(real, "`"+m[1]+"` "+m[2])
 		}
-		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ")
+		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ") && strings.Contains(body, "\ntaskfeed_source_ok{")
 	})
 	var documented []string
 	for _, cells := range doctest.Rows(doctest.Section(t, "docs/OPERATIONS.md", "Metrics")) {

@@ -120,12 +120,31 @@ func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations
 	case whole:
 		return nil, err
 	}
+	if whole {
+		sources, err := st.Sources(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, inspectSources(sources)...)
+	}
 	found = append(found, findIntruders(ctx, st)...)
 	found = append(found, findTempFileLimit(ctx, st)...)
 	if err := tryListen(ctx, st); err != nil {
 		found = append(found, migrations.Finding{Problem: true, Says: err.Error()})
 	}
 	return found, nil
+}
+
+// inspectSources tells what is wrong with attached tables.
+func inspectSources(sources []store.Source) (found []migrations.Finding) {
+	for _, s := range sources {
+		if s.Problem != "" {
+			found = append(found, migrations.Finding{Problem: true, Says: fmt.Sprintf("attached table %s: %s: %s", s.Name, s.Problem, s.Remedy)})
+		} else if health := health(s); health != "well" {
+			found = append(found, migrations.Finding{Says: fmt.Sprintf("attached table %s: %s", s.Name, health)})
+		}
+	}
+	return found
 }
 
 // findIntruders finds sessions that hold a lock of taskfeed's without being a server.

@@ -27,6 +27,10 @@ func describe(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("taskfeed_"+name, help, nil, nil)
 }
 
+func describeSource(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("taskfeed_source_"+name, help, []string{"source"}, nil)
+}
+
 var (
 	descUp       = describe("listener_up", "1 while the feed is up to date: the last look at the database succeeded.")
 	descLeader   = describe("is_leader", "1 while this server is the sequencer.")
@@ -36,12 +40,17 @@ var (
 	descBuffer   = describe("buffer_depth", "Committed changes that are not in the log yet, counted up to 100000.")
 	descWriter   = describe("oldest_writer_seconds", "Age of the oldest open transaction that has written.")
 	descForeign  = prometheus.NewDesc("taskfeed_foreign_locks", "Sessions that hold a lock of taskfeed's without being a server, as far as this server has met them.", []string{"lock", "role", "pid"}, nil)
+	descSourceOK = describeSource("ok", "1 while the attached table is seen: its trigger and the columns of its mapping are there.")
+	descErrors   = describeSource("errors_total", "Rows of an attached table whose mapping failed.")
+	descUnmapped = describeSource("unmapped_total", "Changes of an attached table to a status that its map does not name.")
+	descUnowned  = describeSource("unowned_total", "Changes of an attached table without an owner.")
 	descQueue    = describe("notification_queue_usage", "Part of Postgres's notification queue in use, from 0 to 1.")
 )
 
 // Describe sends the descriptions of all metrics.
 func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue, descForeign} {
+	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue, descForeign,
+		descSourceOK, descErrors, descUnmapped, descUnowned} {
 		ch <- d
 	}
 }
@@ -73,6 +82,18 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBuffer, float64(figures.BufferDepth))
 	gauge(descWriter, figures.OldestWriter.Seconds())
 	gauge(descQueue, figures.QueueUsage)
+	if sources, err := c.st.Sources(ctx); err == nil {
+		collectSources(ch, sources)
+	}
+}
+
+func collectSources(ch chan<- prometheus.Metric, sources []store.Source) {
+	for _, s := range sources {
+		ch <- prometheus.MustNewConstMetric(descSourceOK, prometheus.GaugeValue, oneIf(s.Problem == ""), s.Name)
+		for d, n := range map[*prometheus.Desc]int64{descErrors: s.Errors, descUnmapped: s.Unmapped, descUnowned: s.Unowned} {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), s.Name)
+		}
+	}
 }
 
 // foreignLocks sends 1 for each intruder, and 0 for each lock without one.

@@ -94,8 +94,11 @@ export interface StateChange {
   delay?: number;
 }
 
-/** `expired`: the log no longer keeps all events after the cursor. `ahead`: the cursor is beyond the end of the log. */
-export type ResetReason = "expired" | "ahead";
+/**
+ * `expired`: the log no longer keeps all events after the cursor. `ahead`: the cursor is beyond the end of the log.
+ * `source_broken`: a change of an attached table could not be read.
+ */
+export type ResetReason = "expired" | "ahead" | "source_broken";
 
 /** Events are lost: forget the state; the feed continues after cursor. */
 export interface Reset { reason: ResetReason; from: number; cursor: number }
