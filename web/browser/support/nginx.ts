@@ -5,32 +5,26 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort, waitFor } from "./wait.js";
 
-const guide = join(import.meta.dirname, "../../../docs/OPERATIONS.md");
-
-/** The configurations in a section of the guide, as an operator copies them. */
-function recipes(section: string): string[] {
-  const [, rest] = readFileSync(guide, "utf8").split(`\n### ${section}\n`);
-  const [text = ""] = (rest ?? "").split(/\n###? /);
-  return [...text.matchAll(/```nginx\n([^]*?)```/g)].map(([, block]) => block!);
-}
+/** The files that operators copy. */
+const recipes = join(import.meta.dirname, "../../../deploy/proxies");
 
 /** Replaces a text that a test has to change; throws when the recipe no longer has it. */
 function adapt(text: string, changes: [from: string, to: string][]): string {
   for (const [from, to] of changes) {
-    if (text.split(from).length !== 2) throw new Error(`${guide}: the nginx recipe has not exactly one "${from}"`);
+    if (text.split(from).length !== 2) throw new Error(`the recipe for nginx has not exactly one "${from}"`);
     text = text.replace(from, to);
   }
   return text;
 }
 
-/** The documented configuration for the root or below a prefix, in front of one server. */
+/** The recipe for the root or below a prefix, in front of one server. */
 function configuration(where: "root" | "prefix", port: number, upstream: number): string {
-  const [root = "", prefix = ""] = recipes("nginx");
-  const listen: [string, string] = ["listen 443 ssl;", `listen 127.0.0.1:${port};`];
-  const servers: [string, string][] = [["server 10.0.0.11:8080;", `server 127.0.0.1:${upstream};`], ["    server 10.0.0.12:8080;\n", ""]];
-  if (where === "root") return adapt(root, [...servers, listen]);
-  const [shared = ""] = root.split("\nserver {");
-  return adapt(shared, servers) + adapt(prefix, [listen]);
+  const recipe = readFileSync(join(recipes, where === "root" ? "nginx.conf" : "nginx-prefix.conf"), "utf8");
+  return adapt(recipe, [
+    ["server 10.0.0.11:8080;", `server 127.0.0.1:${upstream};`],
+    ["    server 10.0.0.12:8080;\n", ""],
+    ["listen 443 ssl;", `listen 127.0.0.1:${port};`],
+  ]);
 }
 
 export interface Nginx {
@@ -38,7 +32,7 @@ export interface Nginx {
   close: () => Promise<void>;
 }
 
-/** Starts the real nginx with the configuration of the guide. */
+/** Starts the real nginx with a recipe. */
 export async function startNginx(where: "root" | "prefix", upstream: number): Promise<Nginx> {
   const program = execFileSync(join(import.meta.dirname, "../setup"), ["nginx"], { encoding: "utf8" }).trim();
   const dir = mkdtempSync(join(tmpdir(), "taskfeed-nginx-"));

@@ -9,8 +9,8 @@ import { complaints, live, newContext, open, visit } from "../support/page.js";
 import { adminToken, Server, token } from "../support/server.js";
 import { waitFor } from "../support/wait.js";
 
-// The real nginx with the configuration in docs/OPERATIONS.md, at the root and below a
-// path prefix. The console said "The server does not answer" behind every documented
+// The real nginx with the recipes in deploy/proxies, at the root and below a path
+// prefix. The console said "The server does not answer" behind every documented
 // proxy, because they block /readyz.
 
 let server: Server;

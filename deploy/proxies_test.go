@@ -1,0 +1,32 @@
+package deploy
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/taskfeed/taskfeed/lab/doctest"
+)
+
+// The guide shows each recipe as it is, and links to it.
+func TestDocumentedProxies(t *testing.T) {
+	t.Parallel()
+	guide := doctest.Section(t, "docs/OPERATIONS.md", "Proxies")
+	var shown []string
+	for _, block := range doctest.Submatches("(?s)```\\w+\n(.*?)```", guide) {
+		shown = append(shown, block)
+	}
+	files, err := os.ReadDir("proxies")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var real []string
+	for _, file := range files {
+		name := "deploy/proxies/" + file.Name()
+		real = append(real, doctest.Read(t, name))
+		if !strings.Contains(guide, "["+name+"](../"+name+")") {
+			t.Errorf("docs/OPERATIONS.md: got no link to %s, want one", name)
+		}
+	}
+	doctest.Same(t, "recipes in docs/OPERATIONS.md", shown, real)
+}
