@@ -145,6 +145,12 @@ func settle(t *testing.T, databaseURL string) {
 	})
 }
 
+// historyServer is a server with a small history, as an admin and as alice.
+type historyServer struct {
+	dbURL        string
+	admin, alice *api
+}
+
 func TestHistoryOverHTTP(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
@@ -158,155 +164,175 @@ func TestHistoryOverHTTP(t *testing.T) {
 		DELETE FROM taskfeed.tasks WHERE id = 'a7';
 		SELECT taskfeed.broadcast('news', '{"text": "hello"}')`)
 	settle(t, dbURL)
-	admin, alice := apiOf(t, s, "root", auth.RoleAdmin), apiOf(t, s, "alice", "")
+	h := &historyServer{dbURL, apiOf(t, s, "root", auth.RoleAdmin), apiOf(t, s, "alice", "")}
+	t.Run("tasks page by page", func(t *testing.T) { checkTaskPages(t, h) })
+	t.Run("bad input 43: a page token of another filter", func(t *testing.T) { checkForeignPageTokens(t, h) })
+	t.Run("bad input 46: filters are data", func(t *testing.T) { checkFilters(t, h) })
+	t.Run("one task", func(t *testing.T) { checkOneTask(t, h) })
+	t.Run("a timeline", func(t *testing.T) { checkTimeline(t, h) })
+	t.Run("events", func(t *testing.T) { checkEvents(t, h) })
+	t.Run("statistics", func(t *testing.T) { checkStatistics(t, h) })
+}
 
-	t.Run("tasks page by page", func(t *testing.T) {
-		var seen []string
-		path := "/v1/tasks?user_id=alice&sort=created&limit=2"
-		for range 3 {
-			var page tasksPage
-			resp := admin.get(path, &page)
-			for _, task := range page.Items {
-				seen = append(seen, task.ID)
-			}
-			link := strings.TrimSuffix(strings.TrimPrefix(resp.Header.Get("Link"), "<"), `>; rel="next"`)
-			if page.Next == "" != (link == "") {
-				t.Fatalf("next %q and Link %q, want both or none", page.Next, link)
-			}
-			if link != "" {
-				path = "/v1/tasks" + link
-			}
-		}
-		if got := slices.Sorted(slices.Values(seen)); !slices.Equal(got, []string{"a1", "a2", "a3", "a4", "a5", "a6"}) {
-			t.Errorf("pages show %q, want each of alice's six tasks once", seen)
-		}
-	})
-	t.Run("bad input 43: a page token of another filter", func(t *testing.T) {
+func checkTaskPages(t *testing.T, h *historyServer) {
+	t.Helper()
+	var seen []string
+	path := "/v1/tasks?user_id=alice&sort=created&limit=2"
+	for range 3 {
 		var page tasksPage
-		admin.get("/v1/tasks?limit=1", &page)
-		admin.refused("/v1/tasks?limit=1&user_id=alice&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
-		admin.refused("/v1/events?limit=1&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
-		alice.refused("/v1/me/tasks?limit=1&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
-		alice.refused("/v1/me/tasks/a1/events?limit=1&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
-		admin.refused("/v1/tasks?after=AAAA", 400, taskfeed.CodeBadRequest, "after")
-	})
-	t.Run("bad input 46: filters are data", func(t *testing.T) {
-		for text, want := range map[string]int{
-			`50% of "it"`: 1, `_done_`: 1, `\ ok`: 1, `50% OF`: 1, `a1`: 1, `%`: 1, `_`: 1, `' OR 1=1 --`: 0, `'; drop table taskfeed.tasks; --`: 0,
-			`.*`: 0, `а1`: 0, `^a`: 0, `%a`: 0,
-		} {
-			var page tasksPage
-			admin.get("/v1/tasks?"+url.Values{"q": {text}}.Encode(), &page)
-			if len(page.Items) != want {
-				t.Errorf("q=%s finds %d tasks, want %d", text, len(page.Items), want)
-			}
-			admin.get("/v1/tasks?"+url.Values{"user_id": {text}, "kind": {text}}.Encode(), &page)
-			if len(page.Items) != 0 {
-				t.Errorf("user %s has %d tasks, want none", text, len(page.Items))
-			}
+		resp := h.admin.get(path, &page)
+		for _, task := range page.Items {
+			seen = append(seen, task.ID)
 		}
-	})
-	t.Run("one task", func(t *testing.T) {
-		var task taskfeed.Task
-		resp := alice.get("/v1/me/tasks/a1", &task)
-		if task.Status != taskfeed.StatusCompleted || task.Version != 4 || string(task.Result) != `{"n": [1, 2.5, "x"]}` {
-			t.Errorf("task %+v, want it completed with its result", task)
+		link := strings.TrimSuffix(strings.TrimPrefix(resp.Header.Get("Link"), "<"), `>; rel="next"`)
+		if page.Next == "" != (link == "") {
+			t.Fatalf("next %q and Link %q, want both or none", page.Next, link)
 		}
-		tag := resp.Header.Get("ETag")
-		if resp, _ := alice.do(http.MethodGet, "/v1/me/tasks/a1", "If-None-Match", tag); resp.StatusCode != http.StatusNotModified {
-			t.Errorf("the same task: %d, want 304", resp.StatusCode)
+		if link != "" {
+			path = "/v1/tasks" + link
 		}
-		pgtest.Exec(t, dbURL, "UPDATE taskfeed.tasks SET message = 'changed' WHERE id = 'a1'")
-		if resp, _ := alice.do(http.MethodGet, "/v1/me/tasks/a1", "If-None-Match", tag); resp.StatusCode != http.StatusOK || resp.Header.Get("ETag") == tag {
-			t.Errorf("the changed task: %d with ETag %s, want 200 and another one", resp.StatusCode, resp.Header.Get("ETag"))
+	}
+	if got := slices.Sorted(slices.Values(seen)); !slices.Equal(got, []string{"a1", "a2", "a3", "a4", "a5", "a6"}) {
+		t.Errorf("pages show %q, want each of alice's six tasks once", seen)
+	}
+}
+
+func checkForeignPageTokens(t *testing.T, h *historyServer) {
+	t.Helper()
+	var page tasksPage
+	h.admin.get("/v1/tasks?limit=1", &page)
+	h.admin.refused("/v1/tasks?limit=1&user_id=alice&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
+	h.admin.refused("/v1/events?limit=1&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
+	h.alice.refused("/v1/me/tasks?limit=1&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
+	h.alice.refused("/v1/me/tasks/a1/events?limit=1&after="+page.Next, 400, taskfeed.CodeBadRequest, "after")
+	h.admin.refused("/v1/tasks?after=AAAA", 400, taskfeed.CodeBadRequest, "after")
+}
+
+func checkFilters(t *testing.T, h *historyServer) {
+	t.Helper()
+	for text, want := range map[string]int{
+		`50% of "it"`: 1, `_done_`: 1, `\ ok`: 1, `50% OF`: 1, `a1`: 1, `%`: 1, `_`: 1, `' OR 1=1 --`: 0, `'; drop table taskfeed.tasks; --`: 0,
+		`.*`: 0, `а1`: 0, `^a`: 0, `%a`: 0,
+	} {
+		var page tasksPage
+		h.admin.get("/v1/tasks?"+url.Values{"q": {text}}.Encode(), &page)
+		if len(page.Items) != want {
+			t.Errorf("q=%s finds %d tasks, want %d", text, len(page.Items), want)
 		}
-		admin.refused("/v1/tasks/a7", 404, taskfeed.CodeNotFound)
-	})
-	t.Run("a timeline", func(t *testing.T) {
-		settle(t, dbURL)
-		var timeline struct {
-			Items []struct {
-				Type          taskfeed.Type
-				Version       int64
-				SincePrevious *float64 `json:"since_previous_ms"`
-			}
-			Next    string
-			Summary *struct {
-				Events, Attempts int
-				ProgressSteps    int `json:"progress_steps"`
-			}
-		}
-		admin.get("/v1/tasks/a1/events?limit=2", &timeline)
-		if s := timeline.Summary; s == nil || s.Events != 5 || s.Attempts != 1 || s.ProgressSteps != 2 {
-			t.Errorf("summary %+v, want 5 events, 1 attempt and 2 steps", s)
-		}
-		if len(timeline.Items) != 2 || timeline.Items[0].SincePrevious != nil || timeline.Items[1].SincePrevious == nil || timeline.Next == "" {
-			t.Fatalf("first page %+v, want 2 events with the time between them", timeline)
-		}
-		path := "/v1/tasks/a1/events?limit=500&after=" + timeline.Next
-		timeline.Items, timeline.Next, timeline.Summary = nil, "", nil
-		admin.get(path, &timeline)
-		if len(timeline.Items) != 3 || timeline.Items[0].SincePrevious == nil || timeline.Items[0].Version != 3 || timeline.Summary != nil || timeline.Next != "" {
-			t.Errorf("second page %+v, want the other 3, the first with its time too", timeline)
-		}
-		timeline.Items = nil
-		alice.get("/v1/me/tasks/a7/events", &timeline)
-		if got := timeline.Items; len(got) != 2 || got[1].Type != taskfeed.TypeTaskDeleted {
-			t.Errorf("timeline of a deleted task %+v, want its beginning and its end", got)
-		}
-		admin.refused("/v1/tasks/nothing/events", 404, taskfeed.CodeNotFound)
-	})
-	t.Run("events", func(t *testing.T) {
-		var page eventsPage
-		alice.get("/v1/me/events?limit=500&sort=id", &page)
-		casts := 0
-		for i, e := range page.Items {
-			if e.UserID != "alice" && e.UserID != "" || i > 0 && e.ID <= page.Items[i-1].ID {
-				t.Errorf("event %d of %q after another, want alice's and broadcasts in order", e.ID, e.UserID)
-			}
-			if e.Type == "news" {
-				casts++
-			}
-		}
-		if len(page.Items) != 13 || casts != 1 {
-			t.Errorf("%d events and %d broadcasts, want 13 and 1", len(page.Items), casts)
-		}
-		page = eventsPage{}
-		admin.get("/v1/events?user_id=alice&type=task_completed,news&type=task_deleted", &page)
-		if got := page.Items; len(got) != 3 || got[0].Type != "news" || got[2].Type != taskfeed.TypeTaskCompleted {
-			t.Errorf("events %+v, want three of these types, newest first", got)
-		}
-		page = eventsPage{}
-		admin.get("/v1/events?since=2026-01-01T00:00:00Z&until=2199-01-01T00:00:00Z&sort=id&limit=3", &page)
-		if len(page.Items) != 3 || page.Next == "" {
-			t.Errorf("by time: %+v, want a page of 3", page)
-		}
-		page = eventsPage{}
-		admin.get("/v1/events?until=2020-01-01T00:00:00Z", &page)
+		h.admin.get("/v1/tasks?"+url.Values{"user_id": {text}, "kind": {text}}.Encode(), &page)
 		if len(page.Items) != 0 {
-			t.Errorf("long ago: %d events, want none", len(page.Items))
+			t.Errorf("user %s has %d tasks, want none", text, len(page.Items))
 		}
-	})
-	t.Run("statistics", func(t *testing.T) {
-		var stats struct {
-			Counts []struct {
-				Status taskfeed.Status
-				Kind   string
-				Count  int
-			}
-			PerMinute     []struct{ Count int } `json:"events_per_minute"`
-			OldestRunning *taskfeed.Task        `json:"oldest_running"`
-			Stalled       []taskfeed.Task
+	}
+}
+
+func checkOneTask(t *testing.T, h *historyServer) {
+	t.Helper()
+	var task taskfeed.Task
+	resp := h.alice.get("/v1/me/tasks/a1", &task)
+	if task.Status != taskfeed.StatusCompleted || task.Version != 4 || string(task.Result) != `{"n": [1, 2.5, "x"]}` {
+		t.Errorf("task %+v, want it completed with its result", task)
+	}
+	tag := resp.Header.Get("ETag")
+	if resp, _ := h.alice.do(http.MethodGet, "/v1/me/tasks/a1", "If-None-Match", tag); resp.StatusCode != http.StatusNotModified {
+		t.Errorf("the same task: %d, want 304", resp.StatusCode)
+	}
+	pgtest.Exec(t, h.dbURL, "UPDATE taskfeed.tasks SET message = 'changed' WHERE id = 'a1'")
+	if resp, _ := h.alice.do(http.MethodGet, "/v1/me/tasks/a1", "If-None-Match", tag); resp.StatusCode != http.StatusOK || resp.Header.Get("ETag") == tag {
+		t.Errorf("the changed task: %d with ETag %s, want 200 and another one", resp.StatusCode, resp.Header.Get("ETag"))
+	}
+	h.admin.refused("/v1/tasks/a7", 404, taskfeed.CodeNotFound)
+}
+
+func checkTimeline(t *testing.T, h *historyServer) {
+	t.Helper()
+	settle(t, h.dbURL)
+	var timeline struct {
+		Items []struct {
+			Type          taskfeed.Type
+			Version       int64
+			SincePrevious *float64 `json:"since_previous_ms"`
 		}
-		admin.get("/v1/stats?stalled_after=1h", &stats)
-		minutes := 0
-		for _, m := range stats.PerMinute {
-			minutes += m.Count
+		Next    string
+		Summary *struct {
+			Events, Attempts int
+			ProgressSteps    int `json:"progress_steps"`
 		}
-		if len(stats.Counts) != 3 || len(stats.PerMinute) != 60 || minutes != 14 || stats.OldestRunning == nil || stats.OldestRunning.ID != "b1" || len(stats.Stalled) != 0 {
-			t.Errorf("statistics %+v, want 3 counts, 14 events in 60 minutes and b1 running", stats)
+	}
+	h.admin.get("/v1/tasks/a1/events?limit=2", &timeline)
+	if s := timeline.Summary; s == nil || s.Events != 5 || s.Attempts != 1 || s.ProgressSteps != 2 {
+		t.Errorf("summary %+v, want 5 events, 1 attempt and 2 steps", s)
+	}
+	if len(timeline.Items) != 2 || timeline.Items[0].SincePrevious != nil || timeline.Items[1].SincePrevious == nil || timeline.Next == "" {
+		t.Fatalf("first page %+v, want 2 events with the time between them", timeline)
+	}
+	path := "/v1/tasks/a1/events?limit=500&after=" + timeline.Next
+	timeline.Items, timeline.Next, timeline.Summary = nil, "", nil
+	h.admin.get(path, &timeline)
+	if len(timeline.Items) != 3 || timeline.Items[0].SincePrevious == nil || timeline.Items[0].Version != 3 || timeline.Summary != nil || timeline.Next != "" {
+		t.Errorf("second page %+v, want the other 3, the first with its time too", timeline)
+	}
+	timeline.Items = nil
+	h.alice.get("/v1/me/tasks/a7/events", &timeline)
+	if got := timeline.Items; len(got) != 2 || got[1].Type != taskfeed.TypeTaskDeleted {
+		t.Errorf("timeline of a deleted task %+v, want its beginning and its end", got)
+	}
+	h.admin.refused("/v1/tasks/nothing/events", 404, taskfeed.CodeNotFound)
+}
+
+func checkEvents(t *testing.T, h *historyServer) {
+	t.Helper()
+	var page eventsPage
+	h.alice.get("/v1/me/events?limit=500&sort=id", &page)
+	casts := 0
+	for i, e := range page.Items {
+		if e.UserID != "alice" && e.UserID != "" || i > 0 && e.ID <= page.Items[i-1].ID {
+			t.Errorf("event %d of %q after another, want alice's and broadcasts in order", e.ID, e.UserID)
 		}
-	})
+		if e.Type == "news" {
+			casts++
+		}
+	}
+	if len(page.Items) != 13 || casts != 1 {
+		t.Errorf("%d events and %d broadcasts, want 13 and 1", len(page.Items), casts)
+	}
+	page = eventsPage{}
+	h.admin.get("/v1/events?user_id=alice&type=task_completed,news&type=task_deleted", &page)
+	if got := page.Items; len(got) != 3 || got[0].Type != "news" || got[2].Type != taskfeed.TypeTaskCompleted {
+		t.Errorf("events %+v, want three of these types, newest first", got)
+	}
+	page = eventsPage{}
+	h.admin.get("/v1/events?since=2026-01-01T00:00:00Z&until=2199-01-01T00:00:00Z&sort=id&limit=3", &page)
+	if len(page.Items) != 3 || page.Next == "" {
+		t.Errorf("by time: %+v, want a page of 3", page)
+	}
+	page = eventsPage{}
+	h.admin.get("/v1/events?until=2020-01-01T00:00:00Z", &page)
+	if len(page.Items) != 0 {
+		t.Errorf("long ago: %d events, want none", len(page.Items))
+	}
+}
+
+func checkStatistics(t *testing.T, h *historyServer) {
+	t.Helper()
+	var stats struct {
+		Counts []struct {
+			Status taskfeed.Status
+			Kind   string
+			Count  int
+		}
+		PerMinute     []struct{ Count int } `json:"events_per_minute"`
+		OldestRunning *taskfeed.Task        `json:"oldest_running"`
+		Stalled       []taskfeed.Task
+	}
+	h.admin.get("/v1/stats?stalled_after=1h", &stats)
+	minutes := 0
+	for _, m := range stats.PerMinute {
+		minutes += m.Count
+	}
+	if len(stats.Counts) != 3 || len(stats.PerMinute) != 60 || minutes != 14 || stats.OldestRunning == nil || stats.OldestRunning.ID != "b1" || len(stats.Stalled) != 0 {
+		t.Errorf("statistics %+v, want 3 counts, 14 events in 60 minutes and b1 running", stats)
+	}
 }
 
 // TestIsolation proves that over HTTP alice gets not a byte of what only bob may see.
