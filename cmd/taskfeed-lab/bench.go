@@ -28,7 +28,7 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 			"tasks, bench-…, and its own schema of tables, and removes them afterwards. It\n" +
 			"leaves out measurements that would disturb others.\n\n" +
 			"Measurements: " + strings.Join(bench.Names(), ", "),
-		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
+		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only peers --centrifugo ./centrifugo\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
 				return cli.Usage(errors.New("--output must be table or json"))
@@ -60,6 +60,7 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 	flags.StringSliceVar(&cfg.Only, "only", nil, "measurements to make (default: all)")
 	cli.CompleteFlag(cmd, "only", bench.Names())
 	flags.BoolVar(&cfg.Full, "full", false, "also measure with ten million events in the log: takes some minutes and 15 GB of disk more")
+	flags.StringVar(&cfg.Centrifugo, "centrifugo", "", "program of Centrifugo 6.8 or later, which peers compares with")
 	flags.DurationVar(&cfg.Step, "step", 0, "how long one variant of a measurement lasts (default 800ms)")
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "how often the variants take turns (default 5)")
 	flags.BoolVar(&quiet, "quiet", false, "no progress")

@@ -43,6 +43,9 @@ type Config struct {
 	// DatabaseURL is a database of the user's own to measure in, with the schema
 	// of this binary. It must lead to Postgres directly. Default: a private Postgres.
 	DatabaseURL string
+	// Centrifugo is the program of that name (version 6.8 or later) to compare with.
+	// Default: none, and peers is left out.
+	Centrifugo string
 	// Version of taskfeed and Command that was called, for the report.
 	Version, Command string
 	// Progress gets a line for each step of the run. Default: none.
@@ -139,6 +142,7 @@ var measurements = []measurement{
 	{"replay", "", measureReplay},
 	{"growth", "it fills the log with millions of events", measureGrowth},
 	{"drain", "it lets changes pile up while no server runs", measureDrain},
+	{peers, "the program beside us makes tables of its own", measurePeers},
 }
 
 // Names lists the measurements in the order in which they are made.

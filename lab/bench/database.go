@@ -80,7 +80,7 @@ func (b *bench) createTemplate(ctx context.Context) error {
 }
 
 func (p *place) createBaselines(ctx context.Context) error {
-	return query.Script(ctx, at(p.url), strings.ReplaceAll(sqlBaselines, "{schema}", p.schema))
+	return query.Script(ctx, at(p.url), p.named(sqlBaselines))
 }
 
 // open prepares a place. It is closed when the measurement is over.
@@ -131,10 +131,10 @@ INSERT INTO {table} (id, user_id, status, message)
 SELECT '{prefix}w' || w || '-' || i, '{prefix}u' || (w * 31 + i) %% 1000, 'running', 'step'
 FROM generate_series(0, %d) AS w, generate_series(0, %d) AS i`
 
-// fill gives every table the same tasks. A server must run, to move their changes
+// fill gives the tables that every comparison updates, and more, the same tasks. A server must run, to move their changes
 // into the log.
-func (p *place) fill(ctx context.Context, writers, rows int) error {
-	for _, table := range append(p.tables(), p.bare()) {
+func (p *place) fill(ctx context.Context, writers, rows int, more ...string) error {
+	for _, table := range append(p.tables(), more...) {
 		sql := strings.NewReplacer("{table}", table, "{prefix}", p.prefix).Replace(sqlFill)
 		if err := query.Script(ctx, at(p.url), fmt.Sprintf(sql, writers-1, rows-1)); err != nil {
 			return err
@@ -142,6 +142,13 @@ func (p *place) fill(ctx context.Context, writers, rows int) error {
 	}
 	return p.drained(ctx)
 }
+
+// named puts the place's schema into a statement.
+func (p *place) named(sql string) string { return strings.ReplaceAll(sql, "{schema}", p.schema) }
+
+// crowd is the user of all connections that get one event where it may not go to
+// everybody.
+func (p *place) crowd() string { return p.prefix + "crowd" }
 
 // oneUser is the owner of the tasks that fillOne inserts.
 func (p *place) oneUser() string { return p.prefix + "user" }
@@ -151,8 +158,13 @@ func (p *place) fillOne(ctx context.Context, writers, rows int) error {
 	if err := p.fill(ctx, writers, rows); err != nil {
 		return err
 	}
-	for _, table := range p.tables() {
-		if err := query.Script(ctx, at(p.url), fmt.Sprintf("UPDATE %s SET user_id = '%s' WHERE starts_with(id, '%sw')", table, p.oneUser(), p.prefix)); err != nil {
+	return p.giveToOne(ctx, p.tables())
+}
+
+// giveToOne makes oneUser the owner of all tasks in the tables.
+func (p *place) giveToOne(ctx context.Context, tables []string) error {
+	for _, table := range tables {
+		if err := query.Script(ctx, at(p.url), fmt.Sprintf(sqlAppPath+"; UPDATE %s SET user_id = '%s' WHERE starts_with(id, '%sw')", table, p.oneUser(), p.prefix)); err != nil {
 			return err
 		}
 	}

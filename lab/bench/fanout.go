@@ -60,8 +60,8 @@ func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.C
 	b.say("fanout: opening %d connections", n)
 	t := b.newTally()
 	feeds, err := s.openFeeds(ctx, n, func(i int) string {
-		if p.own {
-			return p.prefix + "crowd" // other users of the database must not get the event
+		if p.own || s.sends != "" {
+			return p.crowd() // other users of the database must not get the event
 		}
 		return fmt.Sprint(p.prefix, "c", i)
 	}, t.arrive)
@@ -74,6 +74,11 @@ func (b *bench) shots(ctx context.Context, p *place, n int, serve func(context.C
 		return result, err
 	}
 	defer query.Close(conn)
+	if s.sends != "" {
+		if _, err := conn.Exec(ctx, sqlAppPath); err != nil {
+			return result, err
+		}
+	}
 	rounds := 2 * b.cfg.Rounds
 	var before time.Duration
 	for shot := range rounds + 1 { // the first one warms up
@@ -107,12 +112,15 @@ func (p *place) shot(s *server, stamp string) (sql, arg string) {
 	event := map[string]string{"at": stamp}
 	sql = "SELECT taskfeed.broadcast('bench.shot', $1::text::jsonb)"
 	if p.own {
-		sql = "SELECT taskfeed.notify('" + p.prefix + "crowd', 'bench.shot', $1::text::jsonb)"
+		sql = "SELECT taskfeed.notify('" + p.crowd() + "', 'bench.shot', $1::text::jsonb)"
+	}
+	if s.sends != "" {
+		sql = s.sends
 	}
 	if s.bare {
 		sql = "SELECT pg_notify('" + p.schema + "', $1)"
 		if p.own {
-			event["user_id"] = p.prefix + "crowd"
+			event["user_id"] = p.crowd()
 		}
 	}
 	text, _ := json.Marshal(event) // cannot fail

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -50,18 +49,18 @@ func (s *server) tryDial(ctx context.Context, user, query string) (*feed, error)
 		return nil, err
 	}
 	f := &feed{conn: conn, in: bufio.NewReaderSize(conn, 1024)}
-	if err := f.upgrade(s.addr, user, query, token); err != nil {
+	if err := f.upgrade(s.addr, s.path(user, query, token), token); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-func (f *feed) upgrade(host, user, query, token string) error {
+func (f *feed) upgrade(host, path, token string) error {
 	_ = f.conn.SetDeadline(time.Now().Add(dialTime)) // cannot fail on a new connection
-	_, err := fmt.Fprintf(f.conn, "GET /ws/%s?%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+	_, err := fmt.Fprintf(f.conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer %s\r\n\r\n",
-		url.PathEscape(user), query, host, token)
+		path, host, token)
 	if err != nil {
 		return err
 	}

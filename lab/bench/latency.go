@@ -76,7 +76,7 @@ func (l *latencies) through(ctx context.Context, s *server, role string, rounds 
 	defer feeds.close()
 	var figures []Figure
 	for _, r := range paces {
-		more, err := l.compare(ctx, r, rounds)
+		more, err := l.compare(ctx, r, []string{l.place.notify(), oursTable}, rounds)
 		if err != nil {
 			return figures, fmt.Errorf("%s server, %v: %w", role, r, feeds.explain(err))
 		}
@@ -98,14 +98,15 @@ func (l *latencies) through(ctx context.Context, s *server, role string, rounds 
 
 type quantiles struct{ p50, p99 map[string][]float64 }
 
-func (l *latencies) compare(ctx context.Context, r pace, rounds int) (quantiles, error) {
+// compare updates the tables in turns.
+func (l *latencies) compare(ctx context.Context, r pace, tables []string, rounds int) (quantiles, error) {
 	q := quantiles{make(map[string][]float64), make(map[string][]float64)}
 	for round := range rounds + 1 { // the first one warms up
 		step := 2 * l.bench.cfg.Step
 		if round == 0 {
 			step /= 4
 		}
-		for _, table := range []string{l.place.notify(), oursTable} {
+		for _, table := range tables {
 			if err := l.once(ctx, table, r, step); err != nil {
 				return q, err
 			}

@@ -28,11 +28,16 @@ type server struct {
 	proc  *proc.Process
 	addr  string // host:port
 	bare  bool
+
+	// Of a program that is not ours: where a user connects, and the statement that
+	// sends one event to all connections of the place's crowd.
+	join  func(user, token string) string
+	sends string
 }
 
 // serve starts "taskfeed serve" in the place and waits until it is ready.
 func (b *bench) serve(ctx context.Context, p *place) (*server, error) {
-	s, err := b.start(ctx, b.cfg.Binary, []string{"serve"}, func(host, port string) []string {
+	s, err := b.start(ctx, b.cfg.Binary, []string{"serve"}, "/readyz", func(host, port string) []string {
 		return []string{"DATABASE_URL=" + p.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
 			"TASKFEED_LOG_LEVEL=error", "TASKFEED_DRAIN=0s", "TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false",
 			"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}
@@ -48,7 +53,7 @@ func (b *bench) serve(ctx context.Context, p *place) (*server, error) {
 
 // serveBare starts the baseline's server on the channel of the place.
 func (b *bench) serveBare(ctx context.Context, p *place) (*server, error) {
-	s, err := b.start(ctx, b.cfg.Self, []string{BareCommand}, func(host, port string) []string {
+	s, err := b.start(ctx, b.cfg.Self, []string{BareCommand}, "/readyz", func(host, port string) []string {
 		return []string{"DATABASE_URL=" + p.url, bareAddrEnv + "=" + net.JoinHostPort(host, port), bareChannelEnv + "=" + p.schema}
 	})
 	if s != nil {
@@ -57,8 +62,8 @@ func (b *bench) serveBare(ctx context.Context, p *place) (*server, error) {
 	return s, err
 }
 
-// start starts a program as a child and waits until it is ready.
-func (b *bench) start(ctx context.Context, binary string, args []string, env func(host, port string) []string) (*server, error) {
+// start starts a program as a child and waits until its path ready answers 200.
+func (b *bench) start(ctx context.Context, binary string, args []string, ready string, env func(host, port string) []string) (*server, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -70,12 +75,12 @@ func (b *bench) start(ctx context.Context, binary string, args []string, env fun
 	proc.Attach(cmd, syscall.SIGKILL) // Ctrl-C reaches only this process, which then stops the child
 	p, err := proc.Start(cmd)
 	if err != nil {
-		return nil, fmt.Errorf("start taskfeed %s: %w", args[0], err)
+		return nil, fmt.Errorf("start %s: %w", strings.Join(append([]string{binary}, args...), " "), err)
 	}
 	s := &server{bench: b, proc: p, addr: addr}
-	if err := s.awaitReady(ctx); err != nil {
+	if err := s.awaitReady(ctx, ready); err != nil {
 		s.stop()
-		return nil, fmt.Errorf("taskfeed %s: %w", args[0], err)
+		return nil, fmt.Errorf("%s: %w", strings.Join(append([]string{binary}, args...), " "), err)
 	}
 	return s, nil
 }
@@ -86,14 +91,14 @@ func (s *server) stop() { s.proc.Stop(10 * time.Second) }
 // client sends requests to the servers. It keeps no connection open: requests are rare.
 var client = http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-func (s *server) awaitReady(ctx context.Context) error {
+func (s *server) awaitReady(ctx context.Context, path string) error {
 	return await(ctx, time.Minute, "the server to become ready", func() (bool, error) {
 		select {
 		case <-s.proc.Done():
 			return false, errors.New("the server ended at once; its log says why")
 		default:
 		}
-		res, err := client.Get("http://" + s.addr + "/readyz")
+		res, err := client.Get("http://" + s.addr + path)
 		if err != nil {
 			return false, nil // not yet
 		}

@@ -49,7 +49,7 @@ func measureWriters(ctx context.Context, b *bench, p *place) ([]Figure, error) {
 	}
 	defer stopListening()
 	most := slices.Max(b.cfg.Writers)
-	if err := p.fill(ctx, most, b.cfg.Rows); err != nil {
+	if err := p.fill(ctx, most, b.cfg.Rows, p.bare()); err != nil {
 		return nil, err
 	}
 	ws, err := b.openWriters(ctx, p, most)
