@@ -23,10 +23,10 @@ func (c *socket) end(code int, reason string) {
 	}
 	c.phase, c.code = phaseClosing, code
 	c.hardStop = time.AfterFunc(c.feeds.cfg.CloseTimeout, c.abort)
-	c.oweLocked(func(owed *controls) { owed.close, owed.code, owed.reason = true, code, reason })
+	c.enqueueControlLocked(func(pending *controls) { pending.close, pending.code, pending.reason = true, code, reason })
 	stopFeed := c.stopFeed
 	c.mu.Unlock()
-	c.giveBack(stopFeed)
+	c.releaseAll(stopFeed)
 }
 
 // cut ends the connection without a close frame, whatever it is doing.
@@ -43,11 +43,11 @@ func (c *socket) cut() {
 		_ = c.conn.Close() // it may be broken already
 	}
 	if was == phaseOpen {
-		c.giveBack(stopFeed)
+		c.releaseAll(stopFeed)
 	}
 }
 
-// abort cuts and has the kernel forget what the peer has not taken.
+// abort cuts the connection and discards what the kernel has not sent.
 func (c *socket) abort() {
 	if tcp, ok := c.conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // it may be closed already
@@ -55,8 +55,8 @@ func (c *socket) abort() {
 	c.cut()
 }
 
-// giveBack returns what the socket holds of others. It is called once.
-func (c *socket) giveBack(stopFeed func()) {
+// releaseAll gives back the place in the hub and the registry. It is called once.
+func (c *socket) releaseAll(stopFeed func()) {
 	c.feeds.registry.remove(c.id)
 	c.release()
 	if stopFeed != nil {
@@ -79,9 +79,9 @@ func (c *socket) catch() {
 	}
 }
 
-// finish sees the close through after the reader has stopped. A close frame that
-// the peer has not answered may be lost if the connection is closed with bytes
-// unread; so it shuts down its own side and reads on until the peer ends.
+// finish completes the close after the reader has stopped. Closing a connection with
+// unread bytes could lose a close frame that the peer has not answered, so it shuts
+// down its own side and reads on until the peer ends.
 func (c *socket) finish(answered bool) {
 	c.helpers.Wait()
 	if c.closeSent && !answered {
@@ -96,13 +96,13 @@ func (c *socket) finish(answered bool) {
 	}
 	c.feeds.metrics.ended(c.code)
 	if c.sub == nil {
-		return // it was refused, as the request's line says
+		return // the access log has the refusal
 	}
 	c.feeds.logClosed(c.name(), c.userID, c.code, c.since, c.sent.Load())
 }
 
-// logClosed says that a connection has ended. What a client can bring about again
-// and again by its own fault is bounded.
+// logClosed logs the end of a connection. Endings that a client can cause again and
+// again are sampled.
 func (f *Feeds) logClosed(connectionID, userID string, code int, since time.Time, sent int64) {
 	attrs := []slog.Attr{
 		slog.String("connection_id", connectionID),

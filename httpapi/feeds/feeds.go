@@ -146,7 +146,7 @@ func (f *Feeds) Idle() <-chan struct{} { return f.registry.idle }
 
 // putChunk gives a chunk back for reuse.
 func (f *Feeds) putChunk(b *chunk) {
-	b.buf, b.ends, b.torn = b.buf[:0], b.ends[:0], false
+	b.buf, b.ends, b.midFrame = b.buf[:0], b.ends[:0], false
 	f.chunks.Put(b)
 }
 

@@ -6,8 +6,7 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// feedFilter is the part of the feed that a stream or a socket of the principal
-// asks for. Only admins may ask for another user's feed or for all of them.
+// feedFilter returns the filter that a stream of the principal asks for. Only admins may ask for another user's feed or for all of them.
 func feedFilter(p *request.Params, principal auth.Principal) (taskfeed.Filter, error) {
 	f := taskfeed.Filter{UserID: principal.UserID}
 	userID, all := p.Text("user_id"), p.Flag("all")
@@ -31,7 +30,7 @@ func feedFilter(p *request.Params, principal auth.Principal) (taskfeed.Filter, e
 var errAdminFeed = &taskfeed.Error{Code: taskfeed.CodeForbidden,
 	Message: `user_id and all take a token with the role "admin"; leave them out to get the user's own feed`}
 
-// narrow reads the parameters that narrow any feed.
+// narrow reads the parameters that filter any feed.
 func narrow(p *request.Params, f *taskfeed.Filter) {
 	f.Types = p.Types("types")
 	f.TaskID = p.Text("task_id")

@@ -40,15 +40,15 @@ type handshake struct {
 	userID string
 	remote string
 	after  *taskfeed.Cursor // nil: live only
-	filter taskfeed.Filter  // what narrows the feed; whose it is is not known yet
+	filter taskfeed.Filter  // of the feed; its user is set once the token is verified
 	v1     bool             // the client named our subprotocol
 	token  string
 }
 
-// ServeSocket checks a handshake, upgrades it and returns; the socket lives on
-// without anything of the request. Refusals come before the upgrade as problem
-// documents, but for those of a token: they come as close frames after it, where
-// a browser's page can read them.
+// ServeSocket checks a handshake, upgrades the connection and returns; the socket keeps
+// nothing of the request. It refuses before the upgrade with a problem document, except
+// a bad token: that is refused after the upgrade with a close frame, which the page in
+// a browser can read.
 func (f *Feeds) ServeSocket(c echo.Context) error {
 	err := f.connect(c)
 	if err == nil || errors.Is(err, errAborted) {
@@ -58,8 +58,8 @@ func (f *Feeds) ServeSocket(c echo.Context) error {
 	return err
 }
 
-// errAborted means that the connection broke while it was upgraded: there is
-// nobody left to answer.
+// errAborted means that the connection broke during the upgrade, so no answer can be
+// sent.
 var errAborted = errors.New("the connection broke during the handshake")
 
 func (f *Feeds) connect(c echo.Context) error {
@@ -100,7 +100,7 @@ func (f *Feeds) available() error {
 	return &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "the server cannot serve feeds now; try again in a moment", Err: err}
 }
 
-// readHandshake checks all that can be told from the request alone.
+// readHandshake checks the request, its token excepted.
 func (f *Feeds) readHandshake(c echo.Context) (handshake, error) {
 	r := c.Request()
 	if err := checkUpgrade(c.Response().Header(), r); err != nil {
@@ -131,8 +131,8 @@ func (f *Feeds) readHandshake(c echo.Context) (handshake, error) {
 	}, nil
 }
 
-// checkUpgrade holds the request to RFC 6455 section 4.2.1. What else the
-// answer needs it sets in header.
+// checkUpgrade checks that the request is a handshake of RFC 6455 section 4.2.1. It
+// sets in header what the refusal must carry.
 func checkUpgrade(header http.Header, r *http.Request) error {
 	switch {
 	case !r.ProtoAtLeast(1, 1):
@@ -155,7 +155,7 @@ func checkUpgrade(header http.Header, r *http.Request) error {
 	return nil
 }
 
-// readFeed returns whose feed a socket is for, and what narrows it.
+// readFeed returns the user of the feed that a socket asks for, and the filter.
 func readFeed(c echo.Context) (userID string, f taskfeed.Filter, err error) {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
@@ -171,7 +171,7 @@ func readFeed(c echo.Context) (userID string, f taskfeed.Filter, err error) {
 }
 
 // readToken returns the one token that the request carries, empty when there is
-// none, and whether the client names our subprotocol. A token may stand in the
+// none, and whether the client names our subprotocol. A token may be in the
 // query, in Authorization, or, for browsers, among the subprotocols.
 func readToken(r *http.Request) (token string, v1 bool, err error) {
 	tokens := append(request.BearerTokens(r), request.Query(r)["token"]...)
@@ -188,7 +188,8 @@ func readToken(r *http.Request) (token string, v1 bool, err error) {
 	return token, v1, err
 }
 
-// open verifies the token and opens the socket, or one that says why not.
+// open verifies the token and opens the socket, or a socket that is closed at once with
+// the reason of the refusal.
 func (f *Feeds) open(c echo.Context, hs handshake) error {
 	principal, err := f.deps.Guard.Verify(c.Request().Context(), hs.token)
 	switch {
@@ -205,8 +206,8 @@ func (f *Feeds) open(c echo.Context, hs handshake) error {
 
 var errForeign = &taskfeed.Error{Code: taskfeed.CodeForbidden, Message: reasonForbidden}
 
-// maxRefused bounds the sockets that were opened only to be closed. Beyond it a
-// refusal is a plain HTTP answer, which costs no socket.
+// maxRefused is how many sockets may be open only to be closed with a reason. Beyond it
+// a bad token is refused with a plain HTTP answer, which needs no socket.
 const maxRefused = 1024
 
 // openRefused upgrades and closes at once with a code that the page can read.
@@ -226,8 +227,8 @@ func (f *Feeds) openRefused(c echo.Context, hs handshake, refusal error, code in
 	return nil
 }
 
-// openFeed takes a place in the hub before it upgrades, so that no event is
-// missed that commits after the client has seen the answer.
+// openFeed subscribes before it upgrades, so the client gets every event that commits
+// after it has seen the answer.
 func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal) error {
 	release, err := f.deps.Hub.Reserve(principal.UserID)
 	if err != nil {
@@ -255,8 +256,8 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 	return nil
 }
 
-// start upgrades the connection for the socket and lets it read. On an error
-// the socket has been released.
+// start upgrades the connection for the socket and starts its reader. It releases the
+// socket when it returns an error.
 func (f *Feeds) start(c echo.Context, hs handshake, sock *socket) error {
 	conn, err := f.upgrade(c, hs)
 	if err != nil {
@@ -272,8 +273,8 @@ func (f *Feeds) start(c echo.Context, hs handshake, sock *socket) error {
 	return nil
 }
 
-// upgrade answers 101 and takes the connection over. It returns errAborted when
-// that is too late for another answer.
+// upgrade answers 101 and takes over the connection. It returns errAborted when no other
+// answer can be sent any more.
 func (f *Feeds) upgrade(c echo.Context, hs handshake) (net.Conn, error) {
 	header := http.Header{request.HeaderID: {request.ID(c)}}
 	if hs.v1 {

@@ -9,8 +9,8 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// keepalive says when a socket has to be looked at. All moments are on the
-// clock of connections, which no correction of the wall clock moves.
+// keepalive knows when a socket needs attention. All times are on the clock of
+// connections, which corrections of the wall clock do not change.
 type keepalive struct {
 	pingAt  time.Duration // when the next ping is due
 	asked   time.Duration // just before the unanswered ping was written
@@ -20,8 +20,8 @@ type keepalive struct {
 
 const never time.Duration = math.MaxInt64
 
-// start spreads the first pings, so that clients that came all at once are not
-// pinged all at once for ever.
+// start spreads the first pings, so that clients that connected at the same time are
+// not pinged at the same time ever after.
 func (k *keepalive) start(now, interval time.Duration) {
 	k.pingAt = never
 	if interval != 0 {
@@ -46,7 +46,7 @@ func (k *keepalive) pinged(asked, now, timeout time.Duration) {
 	}
 }
 
-// due is when next has something to say.
+// due is when look has something to report next.
 func (k *keepalive) due() time.Duration {
 	due := min(k.pingAt, k.expires)
 	if k.pongBy != 0 {
@@ -55,7 +55,7 @@ func (k *keepalive) due() time.Duration {
 	return due
 }
 
-// verdict is what a look at a socket leads to.
+// verdict is what look decides.
 type verdict int
 
 const (
@@ -65,8 +65,8 @@ const (
 	verdictDead
 )
 
-// look says what is to be done now. lastRead is when the peer was last heard
-// of: any frame after a ping is as good as the pong.
+// look decides what to do with the socket now. lastRead is when the last frame came:
+// after a ping any frame counts as the pong.
 func (k *keepalive) look(now, lastRead time.Duration, cfg *Config) verdict {
 	if now >= k.expires {
 		return verdictExpired
@@ -97,7 +97,7 @@ func (c *socket) tick(now time.Duration) {
 	c.mu.Unlock()
 	switch verdict {
 	case verdictPing:
-		c.owe(func(owed *controls) { owed.ping = true })
+		c.enqueueControl(func(pending *controls) { pending.ping = true })
 	case verdictExpired:
 		c.end(taskfeed.CloseBadToken, reasonExpired)
 	case verdictDead:
@@ -113,8 +113,8 @@ func (c *socket) pinged(asked time.Duration) {
 	c.nextDue.Store(int64(c.keep.due()))
 }
 
-// Sweep looks at every connection that is due until ctx is done. One loop costs
-// less memory than a timer for each.
+// Sweep pings and ends connections when they are due, until ctx is done. One loop takes
+// less memory than a timer for each connection.
 func (f *Feeds) Sweep(ctx context.Context) {
 	ticker := time.NewTicker(f.sweepInterval())
 	defer ticker.Stop()

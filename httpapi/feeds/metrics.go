@@ -55,7 +55,7 @@ func (f *Feeds) Collectors() []prometheus.Collector {
 // CountRefusal counts a handshake that was refused before it reached a handler.
 func (f *Feeds) CountRefusal(ctx context.Context, err error) { f.metrics.refused(ctx, err) }
 
-// delivered notes the frames of one write that were live events.
+// delivered records the latency of the live events in one write.
 func (m *metrics) delivered(frames []*hub.Frame, now time.Time) {
 	for _, f := range frames {
 		if !f.Replayed && !f.Timestamp.IsZero() {
@@ -64,8 +64,8 @@ func (m *metrics) delivered(frames []*hub.Frame, now time.Time) {
 	}
 }
 
-// refused counts a handshake that was answered with an error, or by nobody since
-// its client hung up.
+// refused counts a handshake that was refused, or whose client hung up before
+// the answer.
 func (m *metrics) refused(ctx context.Context, err error) {
 	code := string(request.AsError(err).Code)
 	if request.ClientGone(request.BlameClient(ctx, err)) {

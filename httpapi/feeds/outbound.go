@@ -16,23 +16,23 @@ import (
 // chunk gathers frames for one write. Those for events are pooled: a socket has
 // one only while it writes.
 type chunk struct {
-	buf  []byte
-	ends []int // where in buf frames end
-	torn bool  // buf begins inside a frame
+	buf      []byte
+	ends     []int // where in buf frames end
+	midFrame bool  // buf begins inside a frame
 }
 
 func newChunk() any { return &chunk{buf: make([]byte, 0, request.ChunkBytes)} }
 
 // written forgets what has been written.
 func (b *chunk) written() {
-	b.torn = len(b.ends) == 0 || b.ends[len(b.ends)-1] < len(b.buf)
+	b.midFrame = len(b.ends) == 0 || b.ends[len(b.ends)-1] < len(b.buf)
 	b.buf, b.ends = b.buf[:0], b.ends[:0]
 }
 
 // boundary returns the first place at or after n where one frame has ended and
 // no other begun, and reports whether there is one.
 func (b *chunk) boundary(n int) (int, bool) {
-	if n == 0 && !b.torn {
+	if n == 0 && !b.midFrame {
 		return 0, true
 	}
 	for _, end := range b.ends {
@@ -43,7 +43,7 @@ func (b *chunk) boundary(n int) (int, bool) {
 	return 0, false
 }
 
-// wake starts a helper that writes what the hub has. It is called for a new
+// wake starts a helper that writes the events that the hub has. It is called for a new
 // socket and by the hub.
 func (c *socket) wake() {
 	c.mu.Lock()
@@ -60,7 +60,7 @@ func (c *socket) wake() {
 func (c *socket) feed(number uint32) {
 	defer c.helpers.Done()
 	defer c.catch()
-	ctx, stop := context.WithCancel(context.Background()) // nobody's: end stops it
+	ctx, stop := context.WithCancel(context.Background()) // of no request: end cancels it
 	defer stop()
 	if !c.beginFeed(number, stop) {
 		return
@@ -106,7 +106,7 @@ func (c *socket) endFeed(number uint32) {
 var logRetry = pause.Backoff{Least: 20 * time.Millisecond, Most: time.Second}
 
 // waitForLog waits before the log is read again after a failure, longer each
-// time, and reports whether to go on. Connections outlive an outage of the database.
+// time, and reports whether to try again. Connections outlive an outage of the database.
 func (f *Feeds) waitForLog(ctx context.Context, connectionID string, err error, retry *pause.Backoff) bool {
 	if errors.Is(err, hub.ErrClosed) || ctx.Err() != nil {
 		return false
@@ -125,7 +125,7 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 	b := c.feeds.chunks.Get().(*chunk)
 	defer c.feeds.putChunk(b)
 	for _, f := range frames {
-		if c.isClosing() { // what is whole goes out before the close frame
+		if c.isClosing() { // complete frames go out before the close frame
 			return errors.Join(errStopped, c.flush(b, nil))
 		}
 		if err := c.add(b, f.Bytes); err != nil {
@@ -161,9 +161,9 @@ func (c *socket) add(b *chunk, payload []byte) error {
 	}
 }
 
-// flush writes the chunk; the caller holds writer. A peer that does not take it
-// in time is closed as too slow, however many single bytes it took. rest is what
-// the last frame still lacks.
+// flush writes the chunk; the caller holds writer. A peer that does not
+// accept it in time is closed as too slow, even if it accepted a few bytes. rest is
+// the part of the last frame that is not in the chunk.
 func (c *socket) flush(b *chunk, rest []byte) error {
 	if len(b.buf) == 0 {
 		return nil
@@ -174,16 +174,16 @@ func (c *socket) flush(b *chunk, rest []byte) error {
 		b.written()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.end(taskfeed.CloseSlow, reasonSlow)
-		c.mend(b, n, rest)
+		c.finishFrame(b, n, rest)
 	default:
 		c.cut()
 	}
 	return err
 }
 
-// mend writes the rest of the frame in which a write stopped after n bytes, so
-// that a close frame can follow if the peer comes back to life in time.
-func (c *socket) mend(b *chunk, n int, rest []byte) {
+// finishFrame writes the rest of the frame in which a write stopped after n bytes, so
+// that a close frame can follow if the peer reads again in time.
+func (c *socket) finishFrame(b *chunk, n int, rest []byte) {
 	end, ok := b.boundary(n)
 	if ok {
 		rest = nil
@@ -223,22 +223,22 @@ type controls struct {
 	reason    string
 }
 
-// owe adds to what the socket has to write and sees that somebody writes it. It
-// does not block. Pings that come faster than they are answered are answered
+// enqueueControl adds to what the socket has to write, and starts a helper to write it
+// if none does. It does not block. Pings that come faster than they are answered are answered
 // together, as RFC 6455 section 5.5.3 allows.
-func (c *socket) owe(add func(*controls)) {
+func (c *socket) enqueueControl(add func(*controls)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase == phaseOpen {
-		c.oweLocked(add)
+		c.enqueueControlLocked(add)
 	}
 }
 
-func (c *socket) oweLocked(add func(*controls)) {
-	if c.owed == nil {
-		c.owed = new(controls)
+func (c *socket) enqueueControlLocked(add func(*controls)) {
+	if c.pending == nil {
+		c.pending = new(controls)
 	}
-	add(c.owed)
+	add(c.pending)
 	if !c.controlling {
 		c.controlling = true
 		c.helpers.Add(1)
@@ -246,38 +246,38 @@ func (c *socket) oweLocked(add func(*controls)) {
 	}
 }
 
-// control writes what is owed until nothing is.
+// control writes control frames until none is pending.
 func (c *socket) control() {
 	defer c.helpers.Done()
 	defer c.catch()
-	for owed := c.takeOwed(); owed != nil; owed = c.takeOwed() {
+	for pending := c.takePending(); pending != nil; pending = c.takePending() {
 		began := c.feeds.now()
-		c.writeControls(owed)
-		if owed.ping {
+		c.writeControls(pending)
+		if pending.ping {
 			c.pinged(began)
 		}
 	}
 }
 
-func (c *socket) takeOwed() *controls {
+func (c *socket) takePending() *controls {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	owed := c.owed
-	c.owed = nil
-	c.controlling = owed != nil
-	return owed
+	pending := c.pending
+	c.pending = nil
+	c.controlling = pending != nil
+	return pending
 }
 
 // writeControls writes one round of control frames and text pongs.
-func (c *socket) writeControls(owed *controls) {
+func (c *socket) writeControls(pending *controls) {
 	c.writer.Lock()
 	defer c.writer.Unlock()
 	if c.closeSent {
 		return
 	}
 	var b chunk
-	owed.appendTo(&b)
-	if c.flush(&b, nil) == nil && owed.close {
+	pending.appendTo(&b)
+	if c.flush(&b, nil) == nil && pending.close {
 		c.closeSent = true
 	}
 }

@@ -7,30 +7,29 @@ import (
 	"github.com/taskfeed/taskfeed/hub"
 )
 
-// In the feed of all users each event says whose it is, in the field user_id,
-// which is the server's word alone: of an app's own field of that name some readers
-// would take the first and some the last.
+// In the feed of all users each event has the field user_id, which only the server sets.
+// An app's own field of that name is removed: of two such fields some parsers use the
+// first and some the last.
 
 const ownerField = "user_id"
 
 // appendOwned appends the frame as the feed of all users shows it: with the id
-// of the user whose event it is, and without a field of that name of the app's. A
-// broadcast is nobody's and has none.
+// of its user and without the app's own field of that name. A broadcast has no user.
 func appendOwned(dst []byte, f *hub.Frame) []byte {
 	dst = append(dst, withoutField(f.Bytes, ownerField)...)
 	if f.UserID == "" {
 		return dst
 	}
 	dst = append(dst[:len(dst)-1], `,"`+ownerField+`":`...)
-	quoted, _ := json.Marshal(f.UserID) // a string can always be
+	quoted, _ := json.Marshal(f.UserID) // a string can always be encoded
 	return append(append(dst, quoted...), '}')
 }
 
-// withoutField returns a JSON object without the fields of this name of its own. Those
-// of objects within it stay, and all else as it was written; without such a field it
-// is the same object.
+// withoutField returns a JSON object without its fields of this name. Fields of nested
+// objects stay, and all other bytes are unchanged. Without such a field it returns the
+// same object.
 func withoutField(object []byte, name string) []byte {
-	if !bytes.Contains(object, []byte(name)) && !bytes.Contains(object, []byte{'\\'}) { // the one may be written by the other
+	if !bytes.Contains(object, []byte(name)) && !bytes.Contains(object, []byte{'\\'}) { // escapes may spell the name
 		return object
 	}
 	dec := json.NewDecoder(bytes.NewReader(object))

@@ -13,10 +13,10 @@ const headerLastEventID = "Last-Event-ID"
 var errTwoCursors = &taskfeed.Error{Code: taskfeed.CodeBadCursor,
 	Message: "the cursor stands more than once: send one parameter after, or one Last-Event-ID"}
 
-// position returns the cursor to go on from, nil when the request has none. What
-// a client has seen since it connected first counts before the after that its URL
-// has had from the beginning, even where it is lower: a feed_reset lowers it. Of
-// several such, the latest counts.
+// position returns the cursor to resume from, nil when the request has none. The last id
+// that the client has seen takes precedence over the parameter after, which stays in
+// its URL from the first connection on. That holds even where it is lower, because a
+// feed_reset lowers it.
 func position(r *http.Request) (*taskfeed.Cursor, error) {
 	start, err := startOf(r)
 	if err != nil {
@@ -42,10 +42,10 @@ func startOf(r *http.Request) (*taskfeed.Cursor, error) {
 	return &after, err
 }
 
-// lastSeen returns the last id that a client of server-sent events says to have
-// seen, nil when it says none: browsers send a header, and libraries that may not
-// send that one across origins a parameter. Some add theirs to one that the app's
-// URL has already, so the latest counts. An empty one is none.
+// lastSeen returns the last id that an SSE client has seen, nil when the request has
+// none. Browsers send it as a header; libraries that cannot send the header across
+// origins send a parameter. Some add theirs to one that the app's URL already has, so
+// the greatest counts. An empty one is ignored.
 func lastSeen(r *http.Request) (latest *taskfeed.Cursor, err error) {
 	said := r.Header.Values(headerLastEventID)
 	if len(said) > 1 {
@@ -71,7 +71,7 @@ func lastSeen(r *http.Request) (latest *taskfeed.Cursor, err error) {
 	return latest, nil
 }
 
-// namesLastEventID knows the parameter as libraries spell it: lastEventId
+// namesLastEventID recognizes the parameter in the spellings of libraries: lastEventId
 // (event-source-polyfill, reconnecting-eventsource), lastEventID and
 // Last-Event-ID (Mercure), evs_last_event_id (eventsource-polyfill).
 func namesLastEventID(name string) bool {
@@ -89,8 +89,8 @@ func knowPosition(p *request.Params) {
 	}
 }
 
-// comesBack reports whether the client says to have had a stream before.
-func comesBack(r *http.Request) bool {
+// isResuming reports whether the client has had a stream before.
+func isResuming(r *http.Request) bool {
 	seen, err := lastSeen(r)
 	return err == nil && seen != nil
 }

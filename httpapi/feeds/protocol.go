@@ -20,7 +20,7 @@ const (
 	reasonTooBig       = "the message is too big"
 	reasonBinary       = "only text messages are read"
 	reasonRestart      = "the server is restarting: connect again with your cursor"
-	reasonPutOff       = "the server cannot serve the feed now: connect again with your cursor"
+	reasonRetryLater   = "the server cannot serve the feed now: connect again with your cursor"
 	reasonDisconnected = "an administrator closed this connection"
 	reasonInternal     = "internal error: connect again with your cursor"
 )
@@ -61,8 +61,8 @@ func parseMessage(b []byte) (kind messageKind, token string) {
 	return messageAuth, m.Token
 }
 
-// closeFor turns the refusal of a token into a close code and a reason. A code
-// that is not the token's fault leads to wsframe.CloseInternal: the client comes back.
+// closeFor turns the refusal of a token into a close code and a reason. Any
+// other error leads to wsframe.CloseInternal, after which the client connects again.
 func closeFor(err error) (int, string) {
 	e, ok := errors.AsType[*taskfeed.Error](err)
 	if !ok || e.Code != taskfeed.CodeBadToken {
@@ -83,8 +83,8 @@ func clip(reason string) string {
 	return reason[:cut]
 }
 
-// codeLabel is a close code as metrics show it. Codes that a peer may make up
-// share one label, so that nobody can fill the registry.
+// codeLabel is the label of a close code in metrics. Codes that only peers send share one
+// label, so that peers cannot create any number of them.
 func codeLabel(code int) string {
 	if code >= 3000 && !ours(code) {
 		return "other"

@@ -23,7 +23,7 @@ type Connection struct {
 	Transport  string          `json:"transport"`             // websocket or sse
 	Since      time.Time       `json:"since"`
 	Until      time.Time       `json:"until,omitzero"` // zero while it is open
-	RemoteAddr string          `json:"remote_addr"`    // of the client; see feedConfig.TrustedProxies
+	RemoteAddr string          `json:"remote_addr"`    // of the client; see Config.TrustedProxies
 	Cursor     taskfeed.Cursor `json:"cursor"`         // the last event handed to the connection
 	BytesSent  int64           `json:"bytes_sent"`
 }
@@ -51,9 +51,9 @@ type pastConnection struct {
 	Connection
 }
 
-// registry knows the open connections and the last that ended, and counts those that still have a
-// goroutine, which also the closing and the refused ones have. It is safe for
-// concurrent use; of a member it calls only user and due while it holds its mutex.
+// registry knows the open connections and the last ones that ended. It also counts the
+// connections that have a goroutine, closing and refused ones included. It is safe for
+// concurrent use. While it holds its mutex it calls only user and due of a member.
 type registry struct {
 	prefix string // of connection ids: this server's own
 
@@ -98,7 +98,7 @@ func (r *registry) signalIdle() {
 	}
 }
 
-// close lets nobody enter any more and returns how many connections are open. It is
+// close refuses new connections and returns how many connections are open. It is
 // called once.
 func (r *registry) close() int {
 	r.mu.Lock()
@@ -160,7 +160,7 @@ func (r *registry) remove(id uint64) {
 	r.oldest = (r.oldest + 1) % keepEnded
 }
 
-// describe returns all there is to say of an open connection.
+// describe returns the description of an open connection.
 func (r *registry) describe(id uint64, m member) Connection {
 	c := m.describe()
 	c.ID, c.Since = r.name(id), c.Since.UTC()
@@ -172,7 +172,8 @@ func (r *registry) name(id uint64) string {
 	return fmt.Sprintf("%s-%d", r.prefix, id)
 }
 
-// number undoes name. It reports false for what is no name of this server's.
+// number is the inverse of name. It reports false for a name that this server does not
+// give.
 func (r *registry) number(name string) (id uint64, ok bool) {
 	digits, ok := strings.CutPrefix(name, r.prefix+"-")
 	id, err := strconv.ParseUint(digits, 10, 64)
@@ -248,7 +249,7 @@ func (r *registry) page(userID string, ended bool, after uint64, limit int) (pag
 	return page, more
 }
 
-// connectionIDForm is how servers name their connections.
+// connectionIDForm matches the ids that servers give to connections.
 var connectionIDForm = regexp.MustCompile(`^[a-z2-7]{8}-[1-9][0-9]{0,18}$`)
 
 // IsConnectionID reports whether some server may have given a connection this id.

@@ -15,12 +15,12 @@ import (
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
-// phase is where a socket is in its life. It only grows.
+// phase is the state of a socket. It only increases.
 type phase uint8
 
 const (
 	phaseOpen    phase = iota
-	phaseClosing       // a close frame is owed or sent; no events any more
+	phaseClosing       // a close frame is pending or sent; no events any more
 	phaseCut           // nothing can be written any more
 )
 
@@ -57,7 +57,7 @@ type socket struct {
 	controlling bool      // a helper writes control frames
 	feedRuns    uint32    // number of the last helper that writes events
 	stopFeed    func()    // ends that helper's wait for the log; nil when it has ended
-	owed        *controls // what the next round of control frames holds; nil: nothing
+	pending     *controls // what the next round of control frames holds; nil: nothing
 	code        int       // the close code once the phase is not open
 	hardStop    *time.Timer
 	keep        keepalive
@@ -97,8 +97,8 @@ func (c *socket) describe() Connection {
 	}
 }
 
-// read is the socket's reader: it reads until the connection ends, sees the
-// close through and gives everything back.
+// read is the socket's reader: it reads until the connection ends, completes
+// the close and releases everything.
 func (c *socket) read() {
 	defer c.feeds.registry.leave()
 	err := c.readMessages()
@@ -120,7 +120,7 @@ type peerClose int
 
 func (e peerClose) Error() string { return "the peer has closed" }
 
-// readMessages reads and obeys messages until the connection ends. The error is
+// readMessages reads and handles messages until the connection ends. The error is
 // a *wsframe.CloseError or a peerClose when a close frame is the answer.
 func (c *socket) readMessages() (err error) {
 	defer func() {
@@ -164,14 +164,14 @@ func (c *socket) handleControl(h wsframe.Header) error {
 		return err
 	}
 	if h.Op == wsframe.OpPing {
-		c.owe(func(owed *controls) { owed.pong, owed.payload = true, append([]byte(nil), payload...) })
+		c.enqueueControl(func(pending *controls) { pending.pong, pending.payload = true, append([]byte(nil), payload...) })
 	}
 	return nil
 }
 
-// handleData reads a fragment of a message and obeys the message when it is
-// whole. It returns what there is of an unfinished one. Every message costs
-// allowance, and so does every fragment that brings nothing.
+// handleData reads a fragment of a message and handles the message when it is complete.
+// It returns the fragments of an incomplete one. Each message and each empty fragment
+// uses one of the client's allowance.
 func (c *socket) handleData(h wsframe.Header, message []byte) ([]byte, error) {
 	switch {
 	case h.Op == wsframe.OpBinary:
@@ -199,14 +199,14 @@ func (c *socket) spend() error {
 	return closeWith(taskfeed.CloseTooMany, reasonTooMany)
 }
 
-// handleMessage obeys a whole text message, which is UTF-8.
+// handleMessage handles a complete text message, which is UTF-8.
 func (c *socket) handleMessage(message []byte) error {
 	if c.isClosing() {
 		return nil
 	}
 	switch kind, token := parseMessage(message); kind {
 	case messagePing:
-		c.owe(func(owed *controls) { owed.textPongs++ })
+		c.enqueueControl(func(pending *controls) { pending.textPongs++ })
 	case messageAuth:
 		return c.renew(token)
 	default:
@@ -215,8 +215,8 @@ func (c *socket) handleMessage(message []byte) error {
 	return nil
 }
 
-// renew puts a new token of the same user in the place of the old one. When
-// tokens cannot be judged at present the old one goes on to count.
+// renew replaces the token by a new one of the same user. While tokens cannot be
+// verified the old one stays valid.
 func (c *socket) renew(token string) error {
 	p, err := c.feeds.deps.Guard.Verify(context.Background(), token)
 	switch {

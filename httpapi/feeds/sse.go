@@ -16,9 +16,9 @@ import (
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
-// Server-sent events as the HTML standard has them: each event of the feed is
-// one event of the stream, with its ID as id, its type as event and its frame as
-// data. What a browser's EventSource remembers as the last id is its cursor.
+// The format of server-sent events is that of the HTML standard. Each event of the feed
+// is one event of the stream: its ID is the id, its type the event, its frame the data.
+// The last id that a browser's EventSource remembers is its cursor.
 
 // ServeStream serves a feed as a stream of server-sent events until the client
 // goes or the server ends it.
@@ -28,19 +28,19 @@ func (f *Feeds) ServeStream(c echo.Context) error {
 		return nil
 	}
 	f.metrics.refused(c.Request().Context(), err)
-	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && comesBack(r) {
-		return putOff(c)
+	if r := c.Request(); taskfeed.CodeOf(err) == taskfeed.CodeUnavailable && r.Method == http.MethodGet && isResuming(r) {
+		return retryLater(c)
 	}
 	return err
 }
 
-// putOff answers with a stream that ends at once. A browser's EventSource that
-// has lost its stream sends its last id; if it were answered by a status such as
-// 503 it would give up for good, while from the end of a stream it comes back.
-func putOff(c echo.Context) error {
+// retryLater answers a client that reconnects with a stream that ends at once. A
+// browser's EventSource connects again after the end of a stream, but gives up for good
+// after a status such as 503.
+func retryLater(c echo.Context) error {
 	streamHeader(c.Response().Header())
 	c.Response().WriteHeader(http.StatusOK)
-	_, err := c.Response().Write(appendClosed(appendRetry(nil, retryAfter), wsframe.CloseRestart, reasonPutOff))
+	_, err := c.Response().Write(appendClosed(appendRetry(nil, retryAfter), wsframe.CloseRestart, reasonRetryLater))
 	return err
 }
 
@@ -114,7 +114,7 @@ func streamHeader(h http.Header) {
 }
 
 func (f *Feeds) newStream(c echo.Context, id uint64, p auth.Principal, stop func()) *stream {
-	w := c.Response().Writer // echo's own would hide the errors of Flush
+	w := c.Response().Writer // echo's own hides errors of Flush
 	if a := request.ReplyOf(c); a != nil {
 		a.Unpace()
 	}
@@ -138,22 +138,22 @@ func (f *Feeds) newStream(c echo.Context, id uint64, p auth.Principal, stop func
 // How long a client that has lost its stream waits before it comes back.
 const (
 	retryAfter = 2 * time.Second
-	// retryNever is for clients that are to stay away: a browser's own
-	// EventSource cannot be told to stop, but to wait it can.
+	// retryNever is for clients that must not connect again: a browser's EventSource
+	// can only be told how long to wait.
 	retryNever = 24 * time.Hour
 )
 
-// appendRetry appends the wish for how long to wait before coming back.
+// appendRetry appends the field that tells the client how long to wait before it
+// connects again.
 func appendRetry(dst []byte, d time.Duration) []byte {
 	dst = append(dst, "retry: "...)
 	return append(strconv.AppendInt(dst, d.Milliseconds(), 10), '\n')
 }
 
 // appendBeginning appends what every stream begins with: how long to wait before
-// coming back, and in a comment, after how long a silence the next one comes. A
-// stream cannot be asked whether it is still there, so its client has to know
-// how long a healthy one may be silent. No empty line follows: widely used
-// clients make a message without data of every empty line.
+// connecting again, and, in a comment, the longest silence of a healthy stream. A client
+// cannot ping the server, so it needs that to recognize a dead stream. No empty line
+// follows: widely used clients turn every empty line into a message without data.
 func appendBeginning(dst []byte, silence time.Duration) []byte {
 	dst = append(appendRetry(dst, retryAfter), ": silence "...)
 	return append(strconv.AppendInt(dst, silence.Milliseconds(), 10), '\n')
@@ -169,17 +169,18 @@ func appendEvent(dst []byte, f *hub.Frame) []byte {
 }
 
 // appendEventEnd appends what ends the data and the event. The id comes last:
-// many clients take it as soon as its line is there, so an id ahead of data that
-// a cut holds back would be a cursor past an event that nobody has seen.
+// many clients store it as soon as they have read its line. If it came first and the
+// stream broke before the data, the client's cursor would be past an event that it has
+// not seen.
 func appendEventEnd(dst []byte, f *hub.Frame) []byte {
 	dst = append(dst, "\nid: "...)
 	dst = strconv.AppendInt(dst, int64(f.ID), 10)
 	return append(dst, '\n', '\n')
 }
 
-// appendComment appends what keeps a silent stream alive. With a cursor that the
-// client does not know yet it also moves the client's last id, so that a stream
-// that is narrowed to few events comes back with a young one.
+// appendComment appends a comment, which keeps a silent stream alive. If the cursor is
+// newer than the known one, it also sets the client's last id, so that a stream whose
+// filter selects few events does not resume from an old one.
 func appendComment(dst []byte, cursor, known taskfeed.Cursor) []byte {
 	dst = append(dst, ':', '\n')
 	if cursor <= known {
@@ -190,8 +191,8 @@ func appendComment(dst []byte, cursor, known taskfeed.Cursor) []byte {
 	return append(dst, '\n', '\n')
 }
 
-// appendClosed appends the event that says why the server ends the stream, by
-// the code with which it would close a WebSocket.
+// appendClosed appends the event that says why the server ends the stream. The code is
+// the close code of a WebSocket.
 func appendClosed(dst []byte, code int, reason string) []byte {
 	if code == taskfeed.CloseDisconnected {
 		dst = appendRetry(dst, retryNever)

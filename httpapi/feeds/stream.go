@@ -18,14 +18,14 @@ import (
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
-// stream is one connection that is sent server-sent events. Its handler's
+// stream is one SSE connection. Its handler's
 // goroutine writes the feed and lives as long as the stream; a timer writes
-// comments, whatever the handler waits for.
+// comments, also while the handler waits for the log.
 type stream struct {
 	feeds   *Feeds
 	id      uint64
-	userID  string // of the principal, whoever's feed it is
-	named   bool   // events say whose they are: they are of all users
+	userID  string // of the principal, also when it watches another user
+	named   bool   // the feed is that of all users, and events show their user
 	watches string // whose feed it is, where it is another user's
 	remote  string
 	since   time.Time
@@ -79,8 +79,8 @@ func (st *stream) serve(ctx context.Context, response *echo.Response) {
 	}
 }
 
-// tune takes the deadlines of ordinary requests off the connection and bounds
-// what a client costs that is slow or has vanished.
+// tune removes the deadlines of ordinary requests from the connection and sets how long
+// the kernel waits for a client that has vanished.
 func (st *stream) tune() {
 	_ = st.out.SetReadDeadline(time.Time{}) // it would end the request's context
 	cfg := &st.feeds.cfg
@@ -91,7 +91,7 @@ func (st *stream) tune() {
 	_ = setUserTimeout(tcp, cfg.CommentInterval+cfg.PongTimeout) // else the system's own time
 }
 
-// begin writes what every stream begins with and sees to it that comments follow.
+// begin writes the beginning of the stream and starts the timer of comments.
 func (st *stream) begin() error {
 	st.writer.Lock()
 	defer st.writer.Unlock()
@@ -150,11 +150,10 @@ func (st *stream) setResting(yes bool) {
 	st.resting = yes
 }
 
-// comment breaks the silence, also one of a handler that waits for the log: a
-// client that heard nothing would give a healthy stream up. It moves the client's
-// last id only while the handler rests: at other times the hub's cursor may lie
-// beyond events that are yet to be written, and a stream that is cut then would
-// come back behind them.
+// comment writes a comment after a silence, also while the handler waits for the log:
+// otherwise the client would give up a healthy stream. It sets the client's last id only
+// while the handler rests. At other times the hub's cursor may be past events that are
+// not written yet, and a client that resumed from it would miss them.
 func (st *stream) comment() {
 	defer st.catch()
 	st.writer.Lock()
@@ -221,8 +220,7 @@ func (st *stream) flush(b *chunk) error {
 	return err
 }
 
-// write writes the bytes within WriteTimeout, however many single ones the peer
-// takes. After an error the stream has ended.
+// write writes all bytes within WriteTimeout. After an error the stream has ended.
 func (st *stream) write(p []byte) error {
 	err := st.out.SetWriteDeadline(time.Now().Add(st.feeds.cfg.WriteTimeout))
 	if err == nil {
@@ -241,7 +239,7 @@ func (st *stream) write(p []byte) error {
 	return err
 }
 
-// abort has the kernel forget what the peer has not taken.
+// abort discards what the kernel has not sent.
 func (st *stream) abort() {
 	if tcp, ok := st.conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0) // it may be closed already
@@ -264,7 +262,7 @@ func (st *stream) end(code int, reason string) {
 	}
 }
 
-// ending returns why the stream ends: by default because the client is gone.
+// ending returns why the stream ends: if nothing else ended it, the client is gone.
 func (st *stream) ending() (code int, reason string) {
 	st.end(wsframe.CloseAbnormal, "")
 	st.mu.Lock()
@@ -272,7 +270,7 @@ func (st *stream) ending() (code int, reason string) {
 	return st.code, st.reason
 }
 
-// finish gives everything back and says so in the log.
+// finish releases everything and logs the end.
 func (st *stream) finish() {
 	if st.silence != nil {
 		st.silence.Stop()

@@ -17,9 +17,8 @@ const (
 	TypeEventStream = "text/event-stream"
 )
 
-// Negotiate returns the one of the offered media types that the request prefers,
-// an earlier one where it does not care. It returns CodeNotAcceptable when it
-// wants none of them.
+// Negotiate returns the offered media type that the request prefers, the earliest of
+// those that it prefers equally. It returns CodeNotAcceptable when it accepts none.
 func Negotiate(r *http.Request, offered ...string) (string, error) {
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(accept) == "" {
@@ -38,8 +37,8 @@ func Negotiate(r *http.Request, offered ...string) (string, error) {
 	return best, nil
 }
 
-// qualityOf is how much an Accept header wants a media type, by the range that
-// fits it most closely (RFC 9110 section 12.5.1).
+// qualityOf is the quality that an Accept header gives a media type, by the most
+// specific range that matches it (RFC 9110 section 12.5.1).
 func qualityOf(offer, accept string) float64 {
 	quality, closest := 0.0, -1
 	for element := range strings.SplitSeq(accept, ",") {
@@ -54,7 +53,7 @@ func qualityOf(offer, accept string) float64 {
 	return quality
 }
 
-// closeness is how closely a media range fits a media type, -1 when it does not.
+// closeness is how specifically a media range matches a media type, -1 when it does not.
 func closeness(wanted, offer string) int {
 	major, _, _ := strings.Cut(offer, "/")
 	switch wanted {

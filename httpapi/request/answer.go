@@ -29,14 +29,14 @@ func EncodeJSON(dst []byte, v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// emptyItems is how a page begins whose list has no items.
+// emptyItems is the beginning of a page with an empty list.
 var emptyItems = []byte(`{"items":[]`)
 
 var errPageShape = errors.New("a page does not begin with its items")
 
-// WritePage answers with a page: the document, whose list is empty, with what view
-// makes of the items in it. One item is encoded at a time: a client that does not
-// read costs the page as it was read, not a second time as text.
+// WritePage answers with page, whose list must be empty, and puts the view of each item
+// into the list. It encodes one item at a time, so a slow client holds the items in
+// memory but not their text as well.
 func WritePage[T, V any](c echo.Context, page any, items []T, view func(*T) V) error {
 	frame, err := EncodeJSON(nil, page)
 	if err != nil {
@@ -76,8 +76,8 @@ type List[T any] struct {
 	Next  string `json:"next,omitempty"` // absent on the last page
 }
 
-// Map returns what view makes of each item; never nil, for JSON has no nil
-// lists.
+// Map returns the view of each item. It never returns nil, which JSON would show as
+// null.
 func Map[T, V any](items []T, view func(T) V) []V {
 	views := make([]V, len(items))
 	for i, item := range items {
@@ -87,7 +87,7 @@ func Map[T, V any](items []T, view func(T) V) []V {
 }
 
 // LinkNext names the next page in the Link header (RFC 8288), relative to this
-// URL, for a proxy may have put a prefix before it.
+// URL because a proxy may have added a prefix.
 func LinkNext(c echo.Context, next string) {
 	if next == "" {
 		return

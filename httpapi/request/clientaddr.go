@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// ClientAddr is the address that limits and logs go by: the peer's, or what the
-// trusted proxies in front say about it. Of X-Forwarded-For only the part that
-// trusted proxies wrote is believed: the last address that is none of theirs.
+// ClientAddr returns the client's address for limits and logs: the peer's, or, behind
+// trusted proxies, the last address in X-Forwarded-For that is not one of theirs.
+// Earlier entries of that header could be forged.
 func ClientAddr(r *http.Request, trusted []netip.Prefix) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -40,8 +40,8 @@ func parseForwarded(s string) (netip.Addr, bool) {
 	return addr.Unmap(), err == nil
 }
 
-// AddressKey is what a client address is limited by: an IPv6 client is its /64, for it
-// may use all of it.
+// AddressKey is the network that a client's address is limited by: for IPv6 its /64,
+// because a client may use all addresses of it.
 func AddressKey(addr netip.Addr) netip.Prefix {
 	bits := 32
 	if addr = addr.Unmap(); addr.Is6() {

@@ -14,31 +14,31 @@ import (
 	"github.com/taskfeed/taskfeed/internal/fair"
 )
 
-// What answers hold in memory is bounded, for each user and in all. A request
-// takes the most that an answer can hold before anything is read, and gives back
-// what it turns out not to need. Who finds nothing free waits in line, user by
-// user; nobody waits for long.
+// The memory that answers hold is bounded, for each user and in all. Before a request
+// reads anything it reserves the most that an answer can hold; it gives back the part
+// that it does not need. Requests that find no memory free wait in turn, user by user,
+// for a bounded time.
 
 const (
-	// AnswerBytes is the most that one answer may hold: a page of a list with what
-	// the database's driver and the encoder need for one item, or a piece of what
-	// is too large to be held.
+	// AnswerBytes is the most that one answer may hold: a page of a list, with
+	// what the database driver and the encoder need for one item, or one piece of a
+	// field that is too large to be held whole.
 	AnswerBytes = 8 << 20
-	// LeastAnswers is how many the memory must do for.
+	// LeastAnswers is how many answers the memory must be enough for.
 	LeastAnswers = 4
-	// ItemBytes is about what an item needs beside its large fields.
+	// ItemBytes is about the memory of an item without its large fields.
 	ItemBytes = 512
-	// leastBytes is what an answer holds at least: buffers, and the request.
+	// leastBytes is the least that an answer holds: its buffers and the request.
 	leastBytes = 64 << 10
 )
 
-// Gate knows what answers of which user are under way.
+// Gate admits requests and knows which are in progress. It is safe for concurrent use.
 type Gate struct {
 	memory *fair.Budget // bytes
 	limits GateLimits
 
 	mu   sync.Mutex
-	open map[string]int // requests of a user, those that wait among them
+	open map[string]int // requests of a user, waiting ones included
 }
 
 // GateLimits bounds what a gate admits.
@@ -82,7 +82,7 @@ func (g *Gate) Admit(next Handler) Handler {
 	}
 }
 
-// KeepMemory gives back what an answer does not need that holds this many bytes.
+// KeepMemory reduces the reservation of a request to an answer of this many bytes.
 func KeepMemory(c echo.Context, bytes int) {
 	if share, ok := c.Get(keyShare).(*fair.Share); ok {
 		share.Shrink(leastBytes + int64(bytes))
@@ -119,10 +119,10 @@ func (g *Gate) leave(userID string) {
 	}
 }
 
-// bound gives the handler its time.
+// bound ends the context of a request after a time. done releases it.
 func bound(c echo.Context, within time.Duration) (done func()) {
 	r := c.Request()
-	if r.Body == http.NoBody { // what else is there to read is the next request
+	if r.Body == http.NoBody { // anything more to read is the next request
 		_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{}) // it would end the request's context
 	}
 	c.Set(keyUnbounded, r.Context())
@@ -131,8 +131,8 @@ func bound(c echo.Context, within time.Duration) (done func()) {
 	return cancel
 }
 
-// AnswerContext returns the context of an answer that is read while it is written: it
-// may take as long as the client may.
+// AnswerContext returns the context of an answer that is written while it is read from
+// the database: it ends when the client's time does.
 func AnswerContext(c echo.Context, within time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(unboundedContext(c), within)
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-// Verifier says whom a token speaks for; *auth.Verifier is one.
+// Verifier returns the principal of a token; *auth.Verifier is one.
 type Verifier interface {
 	// Verify returns CodeBadToken for a token that is refused, CodeUnavailable
-	// when tokens cannot be judged at present. It is called concurrently.
+	// when tokens cannot be verified at present. It is called concurrently.
 	Verify(ctx context.Context, token string) (auth.Principal, error)
 }
 
@@ -32,7 +32,7 @@ type Guard struct {
 	began    time.Time // zero of the limiter's clock
 }
 
-// NewGuard returns a guard that lets a user ask perMinute times a minute; 0 is no limit.
+// NewGuard returns a guard that lets a user ask perMinute times a minute; 0 means no limit.
 func NewGuard(v Verifier, timeout time.Duration, perMinute int) *Guard {
 	return &Guard{v, timeout, NewLimiter[string](perMinute), time.Now()}
 }

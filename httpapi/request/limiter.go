@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// Allowance limits how often something may happen: a burst at once, then as
-// fast as it refills (the generic cell rate algorithm). It is a moment: the one
-// at which the whole burst is available again. Its zero value is full.
+// Allowance limits how often something may happen: a burst at once, then at the rate at
+// which it refills (the generic cell rate algorithm). Its value is the time at which
+// the whole burst is available again, so the zero value is full.
 type Allowance time.Duration
 
 // Take uses one of perMinute and returns 0, or how long to wait until there is one.
-// perMinute is also the burst; 0 is no limit. now never goes back.
+// perMinute is also the burst; 0 is no limit. now must not decrease.
 func (a *Allowance) Take(now time.Duration, perMinute int) (wait time.Duration) {
 	if perMinute == 0 {
 		return 0

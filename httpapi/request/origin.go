@@ -17,15 +17,15 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Which pages may connect is decided in this file, for WebSocket and for CORS.
+// This file decides which web pages may connect, for WebSocket and for CORS.
 
-// origin is where a page comes from (RFC 6454): compared as a whole.
+// origin is the origin of a web page (RFC 6454). Origins are compared as a whole.
 type origin struct {
 	scheme, host, port string // in lower case; the port of http and https is spelled out
 }
 
-// What pages send that have no host: those of files, and those that a browser
-// trusts with no origin, such as sandboxed frames.
+// Origins without a host: of pages loaded from files, and of pages to which the browser
+// gives no origin, such as sandboxed frames.
 const (
 	originFile = "file://"
 	originNull = "null"
@@ -53,8 +53,8 @@ func parseOrigin(s string) (origin, bool) {
 	return o, true
 }
 
-// neverOrigins are schemes of which no page's origin is: browsers write that of
-// the page around it, or null.
+// neverOrigins are schemes that no origin has: for such a page browsers send the origin
+// of the page around it, or null.
 var neverOrigins = []string{"about", "blob", "data", "file", "ftp", "javascript", "ws", "wss"}
 
 // defaultPort is the port of a scheme, empty where it has none.
@@ -68,12 +68,12 @@ func defaultPort(scheme string) string {
 	return ""
 }
 
-// isWeb reports whether the page comes from a host of the network.
+// isWeb reports whether the page was loaded over HTTP or HTTPS.
 func (o origin) isWeb() bool { return o.scheme == "http" || o.scheme == "https" }
 
 // sameHost reports whether the origin is the host that the request was sent to.
-// Its scheme cannot be known here: a proxy may speak TLS in front. An app's own
-// scheme is no host of the network, whatever its name.
+// The scheme is not compared: a proxy in front may terminate TLS. An app's own scheme
+// never matches, whatever its host is called.
 func (o origin) sameHost(host string) bool {
 	u, err := url.Parse(o.scheme + "://" + host)
 	if err != nil || u.Host != host || !o.isWeb() {
@@ -89,7 +89,7 @@ func (o origin) sameHost(host string) bool {
 var ErrOrigin = &taskfeed.Error{Code: taskfeed.CodeOriginNotAllowed,
 	Message: "pages of this origin may not connect; add it to the server's allowed origins"}
 
-// Origins is the allowed origins, read once.
+// Origins is a list of allowed origins.
 type Origins struct {
 	any, null bool
 	exact     map[origin]bool
@@ -112,8 +112,8 @@ func (l *Origins) Allow(r *http.Request) bool {
 	return ok && (l.any || l.exact[o] || o.sameHost(r.Host) || l.wildAllows(o))
 }
 
-// wildAllows reports whether one label stands where an entry has its star, or any
-// host where it has nothing else.
+// wildAllows reports whether an entry with a star matches: the star stands for one
+// label, or for any host where the entry is nothing but the star.
 func (l *Origins) wildAllows(o origin) bool {
 	label, rest, _ := strings.Cut(o.host, ".")
 	return slices.ContainsFunc(l.wild, func(w origin) bool {
@@ -121,8 +121,8 @@ func (l *Origins) wildAllows(o origin) bool {
 	})
 }
 
-// ReadOrigins reads a list of allowed origins. The error tells of every entry that
-// no page's origin can ever be, by its place in the list.
+// ReadOrigins reads a list of allowed origins. The error names, by its place in the
+// list, every entry that no page's origin can match.
 func ReadOrigins(entries []string) (*Origins, error) {
 	l := &Origins{exact: make(map[origin]bool)}
 	var errs []error
@@ -186,8 +186,9 @@ func whyNoOrigin(entry string) error {
 	return errOriginForm
 }
 
-// cutStar returns what follows the star of a wildcard: nothing where any host of
-// an app's scheme is meant, as for extensions whose id is made at installation.
+// cutStar returns the host after the star of a wildcard. It is empty where the entry
+// allows any host of an app's scheme, as for extensions whose id is generated at
+// installation.
 func cutStar(o origin) (rest string, wild bool) {
 	if o.host == "*" && !o.isWeb() {
 		return "", true
@@ -195,8 +196,8 @@ func cutStar(o origin) (rest string, wild bool) {
 	return strings.CutPrefix(o.host, "*.")
 }
 
-// settle brings host and port into the form in which browsers send them, or says
-// why there is none.
+// settle brings host and port into the form that browsers send, or returns an error
+// that says why browsers send no such origin.
 func (o *origin) settle(wild bool) error {
 	if o.port != "" {
 		n, err := strconv.ParseUint(o.port, 10, 16)
@@ -235,12 +236,12 @@ var browserNames = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.
 
 var (
 	hostName = regexp.MustCompile(`^[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?$`)
-	// numeric hosts are addresses to browsers, which rewrite them or refuse them.
+	// Browsers take numeric hosts for addresses, and rewrite or refuse them.
 	numeric = regexp.MustCompile(`(^|\.)([0-9]+|0x[0-9a-f]*)\.?$`)
 )
 
-// OriginWarnings says of allowed origins what may be meant so and mostly is not,
-// a line each.
+// OriginWarnings returns one line for each allowed origin that is valid but usually a
+// mistake.
 func OriginWarnings(entries []string) []string {
 	l, err := ReadOrigins(entries)
 	if err != nil {

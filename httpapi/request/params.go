@@ -46,8 +46,8 @@ func BadParam(refusal *taskfeed.Error, field, detail string) error {
 	return &badParams{refusal, []fieldError{{field, detail}}}
 }
 
-// Params reads the query of a request. What a handler reads is what it knows:
-// err refuses all else. No refusal repeats a value.
+// Params reads the query of a request. The parameters that a handler reads are the
+// ones it knows; Done refuses all others. No refusal repeats a value.
 type Params struct {
 	values url.Values
 	known  []string
@@ -62,13 +62,13 @@ func ReadParams(r *http.Request) (*Params, error) {
 	return &Params{values: values}, nil
 }
 
-// Know says that parameters are read elsewhere.
+// Know marks parameters as known that other code reads.
 func (p *Params) Know(names ...string) { p.known = append(p.known, names...) }
 
 // Names yields the names of the parameters that the request has.
 func (p *Params) Names() iter.Seq[string] { return maps.Keys(p.values) }
 
-// Refuse notes a fault.
+// Refuse records what is wrong with a parameter.
 func (p *Params) Refuse(field, format string, args ...any) {
 	p.faults = append(p.faults, fieldError{field, fmt.Sprintf(format, args...)})
 }
@@ -118,8 +118,8 @@ func (p *Params) unread() []string {
 
 var paramName = regexp.MustCompile(`^[a-z_]{1,32}$`)
 
-// repeatable returns the name of a parameter if it may be shown: a stranger's
-// query may hold anything.
+// repeatable returns the name of a parameter if a refusal may repeat it, otherwise
+// nothing: a query from outside may hold anything.
 func repeatable(name string) string {
 	if paramName.MatchString(name) {
 		return name
@@ -127,7 +127,7 @@ func repeatable(name string) string {
 	return ""
 }
 
-// One returns the value of a parameter that may stand once.
+// One returns the value of a parameter that may be given once.
 func (p *Params) One(name string) (value string, ok bool) {
 	p.known = append(p.known, name)
 	values := p.values[name]
@@ -163,7 +163,7 @@ func plainText(s string) bool {
 // isControl reports whether the schema keeps the character out of ids.
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
-// list returns the values of a parameter that may stand more than once and hold
+// list returns the values of a parameter that may be given more than once and hold
 // several values separated by commas.
 func (p *Params) list(name string) []string {
 	p.known = append(p.known, name)
@@ -196,8 +196,8 @@ func (p *Params) Statuses(name string) []taskfeed.Status {
 	return statuses
 }
 
-// Types reads types of events: those of tasks or an app's own. One that no event
-// can have would select nothing, without a word.
+// Types reads types of events: those of tasks or an app's own. It refuses a
+// type that no event can have, because that would silently select nothing.
 func (p *Params) Types(name string) []taskfeed.Type {
 	var types []taskfeed.Type
 	for _, value := range p.list(name) {
@@ -245,7 +245,7 @@ func (p *Params) Limit(most int) int {
 	return n
 }
 
-// maxToken bounds what may stand in after.
+// maxToken is the greatest length of the parameter after.
 const maxToken = 1024
 
 // After returns where a page begins: the next of the page before.
@@ -275,7 +275,7 @@ func (p *Params) Span(from, to string) (begin, end time.Time) {
 	return begin, end
 }
 
-// No row is older than taskfeed, and a year far ahead is a slip of the pen.
+// Times outside these years are mistakes in the request.
 const (
 	minYear = 1970
 	maxYear = 2199
@@ -340,7 +340,7 @@ func ReadID(c echo.Context, name string) (string, error) {
 	return id, err
 }
 
-// pathText returns an id that stands in the path.
+// pathText returns an id from the path.
 func pathText(c echo.Context, name string) (string, error) {
 	value := PathParam(c, name)
 	if !plainText(value) || value == "" {
@@ -358,8 +358,8 @@ func NoParams(c echo.Context) error {
 	return p.Done()
 }
 
-// PathParam returns a decoded parameter of the path. echo leaves those parts
-// encoded that net/url keeps encoded: an escaped slash, for one.
+// PathParam returns a decoded parameter of the path. echo leaves encoded what
+// net/url leaves encoded, such as an escaped slash.
 func PathParam(c echo.Context, name string) string {
 	value := c.Param(name)
 	if c.Request().URL.RawPath == "" {

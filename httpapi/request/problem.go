@@ -44,7 +44,7 @@ var answers = map[taskfeed.Code]answer{
 	taskfeed.CodeUpgradeRequired:      {status: http.StatusUpgradeRequired, title: "WebSocket only"},
 }
 
-// The refusals that are the same each time.
+// Refusals with a fixed message.
 var (
 	ErrNotFound = &taskfeed.Error{Code: taskfeed.CodeNotFound,
 		Message: "there is nothing at this URL; check its path"}
@@ -113,8 +113,8 @@ func WriteProblem(c echo.Context, cause error) error {
 	return c.Blob(a.status, "application/problem+json", body)
 }
 
-// AsError finds what the caller may know of an error: its own code and message,
-// those of echo's errors, or nothing.
+// AsError returns the part of an error that the caller may see: its code and message, a
+// fixed refusal for an error of echo, otherwise an internal error without details.
 func AsError(err error) *taskfeed.Error {
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok {
 		if _, known := answers[e.Code]; known && e.Code != taskfeed.CodeInternal {
@@ -131,8 +131,8 @@ func AsError(err error) *taskfeed.Error {
 	return errInternal
 }
 
-// fromEcho keeps the status of an error that echo made and drops its words,
-// which may repeat what the caller sent.
+// fromEcho keeps the status of echo's error and drops its message, which may repeat
+// what the caller sent.
 func fromEcho(e *echo.HTTPError) *taskfeed.Error {
 	switch e.Code {
 	case http.StatusNotFound:

@@ -12,26 +12,26 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Queries are read in this file and nowhere else: what net/url leaves out
-// without a word, it refuses. A cursor that nobody read would be a silent hole.
+// Queries are parsed in this file alone, because net/url silently drops what it cannot
+// parse. A cursor lost that way would silently lose events.
 
 var errQuery = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
 	Message: "the query cannot be read: write it as name=value&name=value in UTF-8 and escape all other characters by %"}
 
-var errTucked = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
+var errNestedParam = &taskfeed.Error{Code: taskfeed.CodeBadRequest,
 	Message: "the query holds a parameter within another: one ? begins it, and & alone stands between its parameters; within a value escape neither twice"}
 
-// tucked is a parameter of a feed within the value of another: what becomes of it
-// where somebody puts ?after=… behind a URL that has a query, or takes a URL out of
-// HTML as it stands there.
-var tucked = regexp.MustCompile(`(?i)[?&;#](amp;|#38;)*(after|token|types|task_?id|user_?id|all|last_?event_?id)=`)
+// nestedParam matches a parameter of a feed inside the value of another. It comes from
+// appending ?after=… to a URL that already has a query, or from copying a URL out of
+// HTML with its &amp;.
+var nestedParam = regexp.MustCompile(`(?i)[?&;#](amp;|#38;)*(after|token|types|task_?id|user_?id|all|last_?event_?id)=`)
 
-// misplaced is what no name of a parameter holds, but one that began too late or
-// too early.
-var misplaced = regexp.MustCompile(`(?i)[?&;]|^(amp|#38)$`)
+// separatorInName matches a separator inside the name of a parameter: the name began
+// too early or ended too late.
+var separatorInName = regexp.MustCompile(`(?i)[?&;]|^(amp|#38)$`)
 
-// ParseQuery reads a query to its end, or refuses it. net/url says no when it
-// meets a semicolon or a bad escape, and yet returns the rest.
+// ParseQuery parses a whole query or refuses it. net/url reports an error for a
+// semicolon or a bad escape, but still returns the other parameters.
 func ParseQuery(raw string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil || strings.Contains(raw, "#") { // a fragment is not for servers
@@ -41,23 +41,24 @@ func ParseQuery(raw string) (url.Values, error) {
 		if name == "" || strings.ContainsFunc(name, isControl) || !utf8.ValidString(name) {
 			return nil, errQuery
 		}
-		if holds(misplaced, name) {
-			return nil, errTucked
+		if matchesEscaped(separatorInName, name) {
+			return nil, errNestedParam
 		}
 		for _, value := range values[name] {
-			if holds(tucked, value) {
-				return nil, errTucked
+			if matchesEscaped(nestedParam, value) {
+				return nil, errNestedParam
 			}
 		}
 	}
 	return values, nil
 }
 
-// maxEscaped is how often somebody may have escaped what should not be.
+// maxEscaped is how many times text may be percent-encoded and still be recognized.
 const maxEscaped = 3
 
-// holds reports whether the text matches, as it is or escaped.
-func holds(what *regexp.Regexp, text string) bool {
+// matchesEscaped reports whether the text matches as it is or percent-decoded, up to
+// maxEscaped times.
+func matchesEscaped(what *regexp.Regexp, text string) bool {
 	for range maxEscaped {
 		if what.MatchString(text) {
 			return true
@@ -71,15 +72,16 @@ func holds(what *regexp.Regexp, text string) bool {
 	return what.MatchString(text)
 }
 
-// Query returns the parameters of a request that withReadableQuery let pass.
+// Query returns the parameters of a request whose query can be parsed, as that of
+// every request that reaches a handler.
 func Query(r *http.Request) url.Values {
-	values, _ := ParseQuery(r.URL.RawQuery) // it can be read
+	values, _ := ParseQuery(r.URL.RawQuery) // the middleware has refused others
 	return values
 }
 
-// IgnoreUnread lets parameters pass that nobody read, as feeds do, but for those
-// that are meant to be known: After, taskId or after[]. It returns the refusal of
-// all faults, or nil.
+// IgnoreUnread ignores parameters that were not read, as feeds do, except those that
+// look like a known one: After, taskId or after[]. It returns the refusal of all
+// faults, or nil.
 func (p *Params) IgnoreUnread() error {
 	for _, name := range p.unread() {
 		for _, known := range p.known {

@@ -10,8 +10,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Reply is what every handler writes to. It holds the client to a pace, counts
-// what was sent, and knows why an answer ended before its time.
+// Reply is the response writer of every handler. It sets a deadline for each chunk,
+// counts bytes, and records why an answer was cut off.
 type Reply struct {
 	http.ResponseWriter
 	out  *http.ResponseController
@@ -19,35 +19,35 @@ type Reply struct {
 	sent int64
 
 	began   time.Time     // of the first write
-	waited  time.Duration // for the client to take what was written; what is yet to be read from the database is not its fault
+	waited  time.Duration // in writes, for the client; time spent reading the database does not count
 	unpaced bool          // the handler sets deadlines itself
-	failed  string        // why it was cut off; empty while all is well
+	failed  string        // why the answer was cut off; empty if it was not
 }
 
-// Why an answer ends before its time, as the access log says it.
+// Why an answer was cut off, as the access log shows it.
 const (
 	CutGone   = "client_gone"  // it hung up
 	cutSlow   = "client_slow"  // it took too little
 	cutTime   = "time_is_up"   // AnswerTime has passed
-	CutFailed = "server_error" // what was to follow could not be read
+	CutFailed = "server_error" // the rest could not be read
 )
 
-// ChunkBytes is the most that one write of events holds. The peer has
-// WriteTimeout for each, so it also says which client is too slow.
+// ChunkBytes is the most bytes in one write. Each write has its own deadline, so this
+// also decides which client is too slow.
 const ChunkBytes = 16 << 10
 
-// minRate is what a client must take in a second in the long run. Each chunk has
-// its own time as well: see Config.WriteTimeout.
+// minRate is how many bytes a second a client must accept on average. Each chunk also
+// has its own deadline.
 const minRate = 32 << 10
 
-// Pace is how fast a client must take an answer.
+// Pace is how fast a client must read an answer.
 type Pace struct {
 	Write  time.Duration // for each chunk
-	Start  time.Duration // before the least rate counts
+	Start  time.Duration // before minRate applies
 	Answer time.Duration // for the whole answer
 }
 
-// WithReply has all handlers after it write to a reply.
+// WithReply is middleware that makes a Reply the response writer.
 func WithReply(p Pace) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -58,13 +58,13 @@ func WithReply(p Pace) echo.MiddlewareFunc {
 	}
 }
 
-// ReplyOf returns the reply to a request.
+// ReplyOf returns the Reply of a request, nil where there is none.
 func ReplyOf(c echo.Context) *Reply {
 	a, _ := c.Response().Writer.(*Reply)
 	return a
 }
 
-// Unwrap lets http.ResponseController find what is below.
+// Unwrap lets http.ResponseController find the writer below.
 func (a *Reply) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // Write writes in chunks, each with a deadline of its own.
@@ -88,7 +88,7 @@ func (a *Reply) Write(p []byte) (written int, err error) {
 	return written, err
 }
 
-// deadline is when the next chunk must have been taken.
+// deadline is by when the client must have accepted the next chunk.
 func (a *Reply) deadline(now time.Time) time.Time {
 	if a.began.IsZero() {
 		a.began = now
@@ -115,8 +115,8 @@ func (a *Reply) Flush() {
 	a.note(err)
 }
 
-// note remembers the first failure. A client that is slow and one that is gone
-// look alike to whoever reads the error alone.
+// note records why a write failed. A later error may no longer tell a slow client from
+// one that hung up, so the first reason stays.
 func (a *Reply) note(err error) {
 	switch {
 	case err == nil:
@@ -129,8 +129,7 @@ func (a *Reply) note(err error) {
 	}
 }
 
-// Fail notes why the answer cannot be completed. It reports false where it has failed
-// for another reason before.
+// Fail records why the answer is cut off and reports whether this is the first reason.
 func (a *Reply) Fail(why string) bool {
 	first := a.failed == ""
 	if first {
@@ -145,8 +144,8 @@ func (a *Reply) Unpace() { a.unpaced = true }
 // BytesSent returns how many bytes of the body were written.
 func (a *Reply) BytesSent() int64 { return a.sent }
 
-// Cut returns why the answer ended before its time, or nothing. ctx is that of
-// the connection.
+// Cut returns why the answer was cut off, empty if it was not. ctx is that of the
+// connection.
 func (a *Reply) Cut(ctx context.Context) string {
 	if a.failed == "" && errors.Is(ctx.Err(), context.Canceled) {
 		return CutGone

@@ -23,8 +23,8 @@ func HeaderOrQueryToken(r *http.Request) (string, error) {
 }
 
 // BearerTokens returns the tokens of all Authorization headers. Beside another
-// header, one without a token counts too: it may not stand twice (RFC 9110
-// section 5.3), and two readers could take different ones.
+// header, one without a token counts too: the header must not be repeated (RFC 9110
+// section 5.3), and another reader could choose the other one.
 func BearerTokens(r *http.Request) []string {
 	var tokens []string
 	headers := r.Header.Values("Authorization")

@@ -13,7 +13,7 @@ import (
 )
 
 // ServeEvents answers with a page of the log, or with all of it as an export. The
-// events of one user are what that user was told, broadcasts among them.
+// events of one user include broadcasts.
 func (h *Handlers) ServeEvents(c echo.Context, v Viewer) error {
 	kind, err := request.Negotiate(c.Request(), request.TypeJSON, request.TypeNDJSON, request.TypeCSV)
 	if err != nil {

@@ -16,16 +16,16 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// An export is a list without pages, as NDJSON or CSV. It is written while it is
-// read, so that its length costs no memory. When the reading fails on the way, or
-// the client takes too long, the connection is cut: an export that ends in order,
-// with its last chunk, is whole.
+// An export is a list without pages, as NDJSON or CSV. It is written while it is read,
+// so memory does not grow with its length. If reading fails in the middle or the client
+// is too slow, the connection is cut. An export that ends with its last chunk is
+// complete.
 
 const (
-	// exportChunk is about how much is gathered before it is written.
+	// exportChunk is about how many bytes are collected for one write.
 	exportChunk = 32 << 10
-	// maxExports bounds the exports that run at the same time, of which a user has
-	// one: each keeps the database busy for as long as its client takes.
+	// maxExports is how many exports may run at the same time, at most one of a user:
+	// each keeps the database busy for as long as its client reads.
 	maxExports = 4
 )
 
@@ -35,13 +35,14 @@ var errOwnExport = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
 var errTooManyExports = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
 	Message: "as many exports run as this server allows; try again when one has ended"}
 
-// exportSlots knows whose exports are under way. It is safe for concurrent use.
+// exportSlots knows which users have an export in progress. It is safe for concurrent
+// use.
 type exportSlots struct {
 	mu    sync.Mutex
 	users map[string]bool
 }
 
-// begin takes one of the places for exports, of which a user gets one.
+// begin takes a slot for an export of the user. end gives it back.
 func (x *exportSlots) begin(userID string) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -61,7 +62,7 @@ func (x *exportSlots) end(userID string) {
 	delete(x.users, userID)
 }
 
-// sheet is how a kind of item is exported.
+// sheet says how items of one kind are exported.
 type sheet[T any] struct {
 	name    string // of the file, without its ending
 	columns []string
@@ -69,8 +70,8 @@ type sheet[T any] struct {
 	view    func(T) any      // a line of NDJSON
 }
 
-// exportAll answers with all that items yields. Until the first chunk is full,
-// errors are answered as usual.
+// exportAll answers with everything that items yields. An error before the first chunk
+// is full is answered with a problem document.
 func exportAll[T any](h *Handlers, c echo.Context, v Viewer, p *request.Params, kind string, sh sheet[T], items func(context.Context) iter.Seq2[T, error]) error {
 	if _, ok := p.One("limit"); ok {
 		p.Refuse("limit", "means nothing to an export, which has no pages; leave it out")
@@ -123,7 +124,7 @@ func (sh sheet[T]) encoder(kind string, buf *bytes.Buffer) func(T) error {
 		table.Flush()
 		return err
 	}
-	_ = write(sh.columns) // a buffer takes everything
+	_ = write(sh.columns) // a write to a buffer cannot fail
 	return func(item T) error { return write(escapeFormulas(sh.row(item))) }
 }
 
@@ -158,7 +159,7 @@ func (x *exporter) begin() {
 	x.out = http.NewResponseController(w.Writer)
 }
 
-// flush writes what has been gathered.
+// flush writes the collected bytes.
 func (x *exporter) flush() error {
 	if !x.c.Response().Committed {
 		x.begin()

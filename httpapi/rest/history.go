@@ -15,7 +15,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// History is what the URLs of tasks and events read; *store.Store provides it.
+// History is what the URLs of tasks and events read; package store/history provides it.
 // All of it may return CodeUnavailable while the database is away.
 type History interface {
 	TaskReader
@@ -28,7 +28,7 @@ type History interface {
 	StalledTasks(ctx context.Context, after time.Duration) ([]taskfeed.Task, error)
 }
 
-// TaskReader reads tasks as their rows stand.
+// TaskReader reads the current rows of tasks.
 type TaskReader interface {
 	// ListTasks returns a page. It returns CodeBadRequest for an After that is not
 	// the Next of a page of the same query.
@@ -54,19 +54,19 @@ type EventReader interface {
 	ExportEvents(ctx context.Context, q history.EventQuery) iter.Seq2[taskfeed.Event, error]
 }
 
-// TimelineReader reads what happened to one task.
+// TimelineReader reads the events of one task.
 type TimelineReader interface {
 	// TaskEvents returns a page of the events of a task, oldest first. It returns
 	// CodeNotFound when there is neither such a task nor such an event, and
 	// CodeBadRequest for an after that is not the Next of another page.
 	TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error)
-	// UserTaskEvents is TaskEvents as the user may see it: what that user was
-	// told is all there is.
+	// UserTaskEvents is TaskEvents limited to the events that the user was sent. It
+	// returns CodeNotFound when there are none.
 	UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (history.Timeline, error)
 }
 
-// afterFault names the parameter that a list refused: all others were checked
-// before.
+// afterFault makes a list's refusal one of the parameter after: the handler has checked
+// all others before.
 func afterFault(err error, after string) error {
 	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeBadRequest && after != "" {
 		detail := strings.TrimPrefix(e.Message, "after ")
@@ -82,8 +82,7 @@ type taskList struct {
 	Cursor *taskfeed.Cursor `json:"cursor,omitempty"`
 }
 
-// event is an event as REST shows it: its columns, and what is particular to its
-// type apart from them.
+// event is an event as REST shows it: its columns, and the fields of its type in data.
 type event struct {
 	ID        taskfeed.Cursor `json:"id"`
 	Type      taskfeed.Type   `json:"type"`
@@ -103,15 +102,15 @@ func viewTask(t taskfeed.Task) taskfeed.Task {
 	return t
 }
 
-// taskBytes and eventBytes are about what an item holds.
+// taskBytes and eventBytes estimate the memory of an item.
 func taskBytes(t *taskfeed.Task) int {
 	return request.ItemBytes + len(t.Message) + len(t.Result) + len(t.Error)
 }
 
 func eventBytes(e *taskfeed.Event) int { return request.ItemBytes + len(e.Data) }
 
-// keepItems gives back what a page does not need: of its items, and to encode the
-// largest.
+// keepItems reduces the request's reservation to its items and what it takes to encode
+// the largest.
 func keepItems[T any](c echo.Context, items []T, size func(*T) int) {
 	sum, largest := 0, 0
 	for i := range items {

@@ -12,7 +12,8 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// defaultStalled is when a task that runs counts as stalled.
+// defaultStalled is how long a running task may show no change before it counts as
+// stalled.
 const defaultStalled = 10 * time.Minute
 
 // statsBody is the body of the answer.

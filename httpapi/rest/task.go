@@ -48,8 +48,8 @@ func (h *Handlers) findTask(ctx context.Context, v Viewer, id string) (history.W
 	return h.history.FindUserTask(ctx, v.callerID, id)
 }
 
-// writeTask answers with a task. Its result is written as it stands: it is JSON
-// already, may be large, and may be nested deeper than encoding/json goes.
+// writeTask answers with a task. Its result is written unchanged: it is already
+// JSON, may be large, and may be nested deeper than encoding/json allows.
 func writeTask(c echo.Context, t taskfeed.Task) error {
 	result := t.Result
 	t.Result = nil
@@ -76,10 +76,10 @@ func writeTask(c echo.Context, t taskfeed.Task) error {
 	return nil
 }
 
-// writeLargeTask answers with a task that is too large to be held: what is large
-// of it is read in pieces, each written before the next is read, so that neither
-// memory nor a connection of the database waits for the client. The answer has no
-// Content-Length; what is cut off shows by the missing end of its last chunk.
+// writeLargeTask answers with a task that is too large for memory. Its large fields are
+// read in pieces, and each piece is written before the next is read, so neither memory
+// nor a database connection is held while the client reads. The answer has no
+// Content-Length; one that was cut off lacks the last chunk.
 func (h *Handlers) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 	head, err := request.EncodeJSON(nil, t.Task)
 	if err != nil {
@@ -94,7 +94,7 @@ func (h *Handlers) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 	}
 	next, stop := iter.Pull2(h.largeFields(ctx, t))
 	defer stop()
-	piece, err, more := next() // before the answer begins: its error can still be told
+	piece, err, more := next() // before the answer begins, so its error can still be answered
 	if err != nil {
 		return err
 	}
@@ -116,8 +116,8 @@ func (h *Handlers) writeLargeTask(c echo.Context, t *history.WholeTask) error {
 }
 
 // largeFields yields the large fields of a task as JSON, a comma before each. A
-// result is JSON already; of other texts each piece is a string without its
-// quotes.
+// result is already JSON; a piece of another field is escaped, and the quotes are
+// separate.
 func (h *Handlers) largeFields(ctx context.Context, t *history.WholeTask) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for _, f := range t.Large {
@@ -142,7 +142,7 @@ func (h *Handlers) largeFields(ctx context.Context, t *history.WholeTask) iter.S
 	}
 }
 
-// quotedPiece is text as it stands between the quotes of a JSON string.
+// quotedPiece escapes text for the inside of a JSON string.
 func quotedPiece(text string) (string, error) {
 	b, err := request.EncodeJSON(nil, text)
 	if err != nil {
@@ -151,8 +151,8 @@ func quotedPiece(text string) (string, error) {
 	return string(b[1 : len(b)-len("\"\n")]), nil
 }
 
-// taskTag changes with the task's version. The time tells a task from one that
-// had its id before it was deleted.
+// taskTag is the ETag of a task, its version and time. The time distinguishes the task
+// from a deleted one with the same id.
 func taskTag(t *taskfeed.Task) string {
 	return fmt.Sprintf(`"%d-%s"`, t.Version, strconv.FormatInt(t.UpdatedAt.UnixMicro(), 36))
 }

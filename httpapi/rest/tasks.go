@@ -56,9 +56,9 @@ func (h *Handlers) ServeTasks(c echo.Context, v Viewer) error {
 	return request.WritePage(c, body, page.Items, func(t *taskfeed.Task) taskfeed.Task { return viewTask(*t) })
 }
 
-// leadsToFeed reports whether a page of the query, together with the feed after
-// its cursor, makes an exact list: not on later pages, and not for a selection or
-// an order that changes with a task's progress.
+// leadsToFeed reports whether a page of the query and the feed after its cursor together
+// keep a list exact. They do not on later pages, nor where progress of a task changes
+// the selection or the order.
 func leadsToFeed(q *history.TaskQuery) bool {
 	byCreated := q.Sort == history.SortCreated || q.Sort == history.SortCreatedDesc
 	return q.After == "" && byCreated && q.Text == "" && q.Updated == history.TimeRange{}

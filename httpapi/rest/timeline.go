@@ -77,7 +77,7 @@ func viewTimeline(page *history.Timeline) timeline {
 	return body
 }
 
-// stepsAfter shows one event after the other as a step from the one before.
+// stepsAfter returns a view that shows each event with the time since the one before.
 func stepsAfter(previous time.Time) func(*taskfeed.Event) step {
 	return func(e *taskfeed.Event) step {
 		st := step{event: viewEvent(e)}
