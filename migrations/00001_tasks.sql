@@ -8,8 +8,8 @@ CREATE TABLE taskfeed.app_roles (
 );
 COMMENT ON TABLE taskfeed.app_roles IS 'Roles that grant_app was called for: a dump that leaves rights behind takes them along.';
 
--- A role may be renamed, and another be made with its name; a dump is loaded where
--- roles have other oids.
+-- A role may be renamed and another created with its name, and a dump may be
+-- loaded where roles have other oids.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.apps()
@@ -202,9 +202,9 @@ $$;
 COMMENT ON FUNCTION taskfeed.refuse_table() IS 'Refuses a table whose owner attached a function of ours to it: who could do that would forge events.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_table() FROM PUBLIC;
 
--- The rules for a task are checked by triggers, which look at what has changed.
--- CHECK constraints would be read and prepared anew by each statement, whatever
--- it changes; what two of them cost, taskfeed-lab bench shows ("no CHECK").
+-- Triggers check the rules for a task, and look only at what has changed. CHECK
+-- constraints would be loaded and prepared again by each statement, whatever it
+-- changes; taskfeed-lab bench shows what two of them cost ("no CHECK").
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.broken_rule(
@@ -212,9 +212,9 @@ CREATE FUNCTION taskfeed.broken_rule(
     first_version bigint)
 RETURNS text
 LANGUAGE sql IMMUTABLE
--- The names are what an app's developer reads when a write is refused.
--- No AND or OR stands within another: Postgres would print those otherwise after a
--- dump and a restore, and taskfeed doctor take that for a change.
+-- An app's developer reads these names when a write is refused. There is no AND
+-- or OR within another: after a dump and a restore Postgres would print those
+-- differently, and taskfeed doctor would report a change.
 RETURN CASE
     WHEN octet_length(id) < 1 OR octet_length(id) > 255 OR id ~ '[\x01-\x1f\x7f]'
         THEN 'id_is_1_to_255_bytes_without_control_characters'
@@ -272,8 +272,8 @@ $$;
 COMMENT ON FUNCTION taskfeed.refuse_source(text, text) IS 'Refuses a write of an app to a task of an attached table; false where the sequencer writes.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_source(text, text) FROM PUBLIC;
 
--- Triggers fire in the order of their names. Those before a row is written come
--- last: they judge what the app's own have left of it.
+-- Triggers fire in the order of their names. Our BEFORE triggers come last:
+-- they check the row as the app's own triggers have left it.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.check_insert() RETURNS trigger
@@ -304,8 +304,8 @@ CREATE TRIGGER zz_taskfeed_check_insert
     BEFORE INSERT ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert();
 COMMENT ON TRIGGER zz_taskfeed_check_insert ON taskfeed.tasks IS 'Checks new tasks and keeps updated_hour.';
--- Rows that replication brings, or that are loaded in its role so as to make no
--- events, are kept in order all the same.
+-- ALWAYS: the rules hold too for rows that come by replication, or that are
+-- loaded in its role to make no events.
 ALTER TABLE taskfeed.tasks ENABLE ALWAYS TRIGGER zz_taskfeed_check_insert;
 
 SELECT taskfeed.restrict_rights();

@@ -20,9 +20,9 @@ CREATE TABLE taskfeed.changes (
     autovacuum_vacuum_insert_threshold = -1,
     autovacuum_analyze_threshold = 2000000000
 );
--- No key serves: an index on the id would cost each change 67 bytes of WAL. This
--- costs nothing, and 104 bytes with wal_level = logical. Without it no publication
--- of deletes could hold the table.
+-- A primary key would cost each change 67 bytes of WAL for its index. REPLICA
+-- IDENTITY FULL costs nothing, or 104 bytes with wal_level = logical. Without
+-- either, the table could not be in a publication of deletes.
 ALTER TABLE taskfeed.changes REPLICA IDENTITY FULL;
 COMMENT ON TABLE taskfeed.changes IS 'Changes not yet in the log; written by capture triggers, emptied by the sequencer.';
 COMMENT ON COLUMN taskfeed.changes.id IS 'Order of capture. Two changes of which one saw the other are in this order.';
@@ -202,8 +202,9 @@ RETURN least(version, 9007199254740990) + 1;
 COMMENT ON FUNCTION taskfeed.next_version(bigint) IS 'The version that a visible change gives a task.';
 REVOKE ALL ON FUNCTION taskfeed.next_version(bigint) FROM PUBLIC;
 
--- An ORM that locks by the version writes it as one more than it has read. That
--- counts, or its next update would find another version than the ORM has.
+-- An ORM with optimistic locking writes the version as one more than it has
+-- read. That is kept: otherwise its next update would find another version than
+-- it expects.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.kept_version(version bigint, was_version bigint) RETURNS bigint
@@ -226,13 +227,14 @@ RETURN NOT taskfeed.same_progress(progress, was_progress, message, was_message)
 COMMENT ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) IS 'Whether progress or message changed, and nothing about that needs a closer look.';
 REVOKE ALL ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) FROM PUBLIC;
 
--- Inserts and updates are captured row by row. Transition tables would save a
--- statement of many rows some time, but a statement of one row, by far the most
--- common, would pay for joining them.
+-- Inserts and updates are captured row by row. Transition tables would make a
+-- statement of many rows faster, but a statement of one row, by far the most
+-- common, slower.
 --
--- What runs for each row does so under the app's search_path: Postgres works a
--- path of its own out anew at each call. So every name in it is qualified, and
--- operators stand in functions with RETURN, which bind them when they are made.
+-- What runs for each row runs under the app's search_path, because Postgres
+-- resolves a search_path of a function again at each call. So every name is
+-- qualified, and operators are in functions with RETURN, whose names are bound
+-- when they are created.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.capture_insert() RETURNS trigger
@@ -257,8 +259,9 @@ $$;
 COMMENT ON FUNCTION taskfeed.capture_insert() IS 'Writes the change that a new task is.';
 REVOKE ALL ON FUNCTION taskfeed.capture_insert() FROM PUBLIC;
 
--- After the insert, for before it nobody knows whether ON CONFLICT lets it
--- happen, and before the app's own triggers, which may change the row once more.
+-- AFTER, because before the insert it is unknown whether ON CONFLICT lets it
+-- happen; first by its name, because the app's own triggers may change the row
+-- again.
 CREATE TRIGGER aa_taskfeed_capture_insert
     AFTER INSERT ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert();
@@ -325,9 +328,9 @@ $$;
 COMMENT ON FUNCTION taskfeed.capture_update() IS 'Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.';
 REVOKE ALL ON FUNCTION taskfeed.capture_update() FROM PUBLIC;
 
--- Before the row is written, for that is the one moment to set its version. One
--- trigger does all: a second would go over the row again. It comes last among its
--- kind.
+-- BEFORE, because only then the version can be set. One trigger does
+-- everything: a second one would process the row again. By its name it comes
+-- last among the BEFORE triggers.
 CREATE TRIGGER zz_taskfeed_capture_update
     BEFORE UPDATE ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update();

@@ -17,7 +17,7 @@ COMMENT ON INDEX taskfeed.events_user_id_id IS 'Replays one user''s feed; the nu
 CREATE INDEX events_task_id_user_id_id ON taskfeed.events (task_id, user_id, id);
 COMMENT ON INDEX taskfeed.events_task_id_user_id_id IS 'Reads what one user was told of one task, and nobody else''s part on the way.';
 
--- 2^53 - 1 is the last integer that a browser counts exactly.
+-- 2^53 - 1 is the largest integer that JavaScript represents exactly.
 CREATE SEQUENCE taskfeed.event_id AS bigint MAXVALUE 9007199254740991 OWNED BY taskfeed.events.id;
 COMMENT ON SEQUENCE taskfeed.event_id IS 'Ids of events; drawn by the sequencer alone and never set back.';
 
@@ -38,9 +38,9 @@ CREATE TABLE taskfeed.log_state (
 COMMENT ON TABLE taskfeed.log_state IS 'One row: what must be remembered of the log besides the events.';
 INSERT INTO taskfeed.log_state DEFAULT VALUES;
 
--- A row is inserted and the one before it deleted by its id, for the newest is
--- found at the end of the index however many dead ones an old snapshot keeps. A
--- row that is updated would be found behind all its dead versions.
+-- A row is inserted and the one before it is deleted by its id. The newest is
+-- at the end of the index, however many dead rows an old snapshot keeps. The
+-- versions of one row that is updated would all have to be passed.
 CREATE TABLE taskfeed.looks (
     id                bigint      NOT NULL GENERATED ALWAYS AS IDENTITY (CACHE 1),
     snapshot          pg_snapshot NOT NULL, -- changes that are visible in it are in the log

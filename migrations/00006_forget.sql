@@ -1,10 +1,10 @@
 -- +goose Up
--- A statement that changes rows runs what others have bound to them: triggers of
--- the table, and of tables whose foreign keys make rows there go or change. That
--- runs with the rights of whoever runs the statement, at its end or at that of the
--- transaction, whoever wrote it (up to PostgreSQL 17). An app must not get the
--- owner's rights in this way, so nothing here deletes tasks where an app could have
--- bound anything to that.
+-- A statement that changes rows also runs the triggers that others have bound
+-- to them: those of the table, and of tables with foreign keys that delete or
+-- change rows there. Up to PostgreSQL 17 these run with the rights of the role
+-- that runs the statement, at its end or at the end of the transaction, whoever
+-- wrote them. An app must not get the owner's rights in this way, so nothing
+-- here deletes tasks when an app could have bound anything to that.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.bound_by_others() RETURNS TABLE (relation regclass, what text)

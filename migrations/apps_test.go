@@ -39,7 +39,7 @@ func TestRenamedAppKeepsItsRights(t *testing.T) {
 	s.wantRights("bad input 151: after grant_app", documented(role)...)
 }
 
-// A role that was made anew with the name of an app's got all rights of that.
+// A new role with the name of an app's former role got all its rights.
 func TestRolesMadeAnewAreNoApps(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -68,7 +68,7 @@ func TestAppsThatSwapNames(t *testing.T) {
 	s.wantRights("bad input 151: after migrate up", append(documented(a, "REFERENCES tasks.id"), documented(b)...)...)
 }
 
-// A dump is loaded where roles have other oids, or are not there yet: names count.
+// A dump is loaded where roles have other oids, or do not exist yet: their names count.
 func TestAppsOfADump(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// sqlEvil is what an app would have run with the rights of the schema's owner. As
-// the app itself it does nothing.
+// sqlEvil is what an app tries to run with the rights of the schema's owner. With its
+// own rights it does nothing.
 const sqlEvil = `
 CREATE FUNCTION app.evil() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -28,7 +28,7 @@ CREATE TABLE app.traps (n int);
 CREATE CONSTRAINT TRIGGER trap AFTER INSERT ON app.traps DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.evil();
 INSERT INTO taskfeed.tasks (id, user_id) VALUES ('none', 'nobody'), ('t1', 'alice'), ('t2', 'alice'), ('b', 'bob');`
 
-// bindings are ways in which an app has code of its own run when tasks go.
+// bindings are ways in which an app runs its own code when tasks are deleted.
 var bindings = []struct{ name, do, named string }{
 	{"cascade", `CREATE TABLE app.t (id text REFERENCES taskfeed.tasks ON DELETE CASCADE); INSERT INTO app.t VALUES ('t1');
 		CREATE TRIGGER e AFTER DELETE ON app.t FOR EACH ROW EXECUTE FUNCTION app.evil()`, "foreign key t_id_fkey of table app.t"},
@@ -94,7 +94,7 @@ func TestForgetRunsNothingOfAnApp(t *testing.T) {
 	}
 }
 
-// A foreign key of somebody trusted that changes no rows is in nobody's way.
+// A foreign key of a trusted role that changes no rows does not prevent forget.
 func TestForgetBesideForeignKeysOfTheOwner(t *testing.T) {
 	t.Parallel()
 	_, owner := newApp(t)
@@ -111,8 +111,8 @@ func TestForgetBesideForeignKeysOfTheOwner(t *testing.T) {
 	owner.exec(`DROP SCHEMA app CASCADE`)
 }
 
-// What an app bound to a table while that was open by default privileges runs when
-// the server writes there.
+// A trigger that an app bound to a table while default privileges allowed that would
+// run when the server writes there.
 func TestForgetRefusesWhatIsBoundToOtherTables(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ do, named string }{
@@ -136,7 +136,7 @@ func TestForgetRefusesWhatIsBoundToOtherTables(t *testing.T) {
 	}
 }
 
-// A foreign key that is made at the same moment is seen too: forget waits for it.
+// forget waits for a foreign key that is created at the same moment, and sees it.
 func TestForgetWaitsForForeignKeys(t *testing.T) {
 	t.Parallel()
 	app, owner := newApp(t)
@@ -163,8 +163,8 @@ func TestForgetWaitsForForeignKeys(t *testing.T) {
 	}
 }
 
-// In a transaction with an older snapshot forget could not see what is bound by
-// now.
+// In a transaction with an older snapshot forget could not see what has been bound
+// since.
 func TestForgetRefusesOldSnapshots(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -175,8 +175,8 @@ func TestForgetRefusesOldSnapshots(t *testing.T) {
 	}
 }
 
-// With REFERENCES an app gets its code run by whoever deletes tasks, so that is
-// granted by name alone, and grants of before are taken back.
+// With REFERENCES an app can have its code run by whoever deletes tasks, so it is
+// granted only on request, and earlier grants are revoked.
 func TestForeignKeysAreGrantedApart(t *testing.T) {
 	t.Parallel()
 	app, owner := newApp(t)

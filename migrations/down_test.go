@@ -11,7 +11,7 @@ import (
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-// everything lists whatever a database holds that initdb did not make.
+// everything lists all objects of a database that initdb did not create.
 func everything(s *session) []string {
 	s.t.Helper()
 	const sqlEverything = `
@@ -68,7 +68,7 @@ func TestDownFromEveryVersion(t *testing.T) {
 	}
 }
 
-// A schema that Up has made nothing in goes too.
+// A schema in which Up has created nothing is dropped too.
 func TestDownOfAnEmptySchema(t *testing.T) {
 	t.Parallel()
 	s := connect(t, pgtest.Empty(t))
@@ -121,8 +121,8 @@ BEGIN
 	END LOOP;
 END $$`
 
-// Who needs a table that the app holds does not stand in the way of the app's
-// other writers for long, and goes on when the table is free.
+// A migration that waits for a table which the app has locked does not block the app's
+// other writers for long, and continues when the table is free.
 func TestLocksOfTheApp(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Empty(t)
@@ -145,7 +145,7 @@ func TestLocksOfTheApp(t *testing.T) {
 	wantVersions(t, url, 0)
 }
 
-// Whatever interrupts Up, the next one goes on.
+// After any interruption of Up, the next Up completes it.
 func TestInterruptedUp(t *testing.T) {
 	t.Parallel()
 	want := describe(t, pgtest.New(t))
@@ -180,7 +180,7 @@ func TestInterruptedUp(t *testing.T) {
 	}
 }
 
-// A deadline may cut Up off at any moment.
+// A deadline may end Up at any moment.
 func TestUpWithDeadlines(t *testing.T) {
 	t.Parallel()
 	want := describe(t, pgtest.New(t))

@@ -18,8 +18,8 @@ func (s *session) wantForgotten(name string) {
 	}
 }
 
-// Nothing said how to erase a user, and a DELETE of the tasks wrote the name into
-// the log once more.
+// There was no way to erase a user, and a DELETE of the tasks wrote the name into the
+// log again.
 func TestForget(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)

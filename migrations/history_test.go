@@ -67,8 +67,8 @@ func TestUpdatedHour(t *testing.T) {
 	}
 }
 
-// Tasks may come in by ways that make no events. Those in the role of replication
-// are in order; those past disabled triggers can be put in order.
+// Tasks may be written in ways that make no events. In the role of replication they get
+// their updated_hour; behind disabled triggers they get it with the next update.
 func TestUpdatedHourOfLoadedTasks(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -88,7 +88,7 @@ func TestUpdatedHourOfLoadedTasks(t *testing.T) {
 	}
 }
 
-// TestRefusedTimes: one such row would break every list that it is in.
+// One row with such a time would break every list that it is in.
 func TestRefusedTimes(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -114,7 +114,7 @@ func TestRefusedCommands(t *testing.T) {
 	s.refused("23514", "INSERT INTO taskfeed.commands (kind, argument) VALUES ('disconnect_user', repeat('x', 256))")
 }
 
-// TestAppCannotCommand: an app's role may not disconnect anybody.
+// An app's role may not disconnect anybody.
 func TestAppCannotCommand(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)

@@ -26,7 +26,7 @@ func inspect(t *testing.T, url string) []string {
 	return lines
 }
 
-// What an app or time may do to a schema is no problem.
+// What an app may add to a schema, and what changes with time, is no problem.
 func TestInspectFindsNothing(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -43,7 +43,7 @@ func TestInspectFindsNothing(t *testing.T) {
 	}
 }
 
-// drifts is what may be wrong with a schema, all of it at once.
+// drifts are the differences that a schema may have.
 var drifts = []struct {
 	name string
 	do   string
@@ -102,7 +102,7 @@ var drifts = []struct {
 	{"a view of the app's", `CREATE VIEW taskfeed.views AS SELECT id FROM taskfeed.tasks`, `note: view views is not taskfeed's`},
 }
 
-// Everything that is wrong at once is found, and nothing else.
+// All differences are found at once, and nothing else is reported.
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -147,7 +147,7 @@ func TestInspectAnEmptyDatabase(t *testing.T) {
 	}
 }
 
-// A role that may not serve is told what to run, by everything that it can call.
+// A role without the rights of a server is told what to run, by every function.
 func TestRoleWithoutRights(t *testing.T) {
 	t.Parallel()
 	owner := newSession(t)

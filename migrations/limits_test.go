@@ -50,7 +50,7 @@ func TestRefusedTasks(t *testing.T) {
 	}
 }
 
-// An update is held to the rules as an insert is, and leaves nothing.
+// The rules hold for updates as for inserts, and a refused update captures nothing.
 func TestRefusedUpdates(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -117,7 +117,7 @@ func TestUserIDsOfOtherTypes(t *testing.T) {
 // maxData is how long an event's data may be as text: taskfeed.MaxDataBytes.
 const maxData = 256 << 10
 
-// sqlStoreFast spares the tests the compression of large fields and their log.
+// sqlStoreFast saves time: large fields are neither compressed nor written to the WAL.
 const sqlStoreFast = `
 ALTER TABLE taskfeed.tasks
     SET UNLOGGED,

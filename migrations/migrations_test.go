@@ -118,7 +118,7 @@ func TestConcurrentUps(t *testing.T) {
 	wantVersions(t, url, newest(t))
 }
 
-// An administrator may make the schema for a role that may make none.
+// An administrator may create the schema for a role that may not create one.
 func TestUpAsAnOrdinaryRole(t *testing.T) {
 	t.Parallel()
 	s := connect(t, pgtest.Empty(t))
@@ -140,7 +140,7 @@ func TestUpAsAnOrdinaryRole(t *testing.T) {
 	}
 }
 
-// Up depends on nothing that a database is configured to.
+// Up does not depend on how a database is configured.
 func TestUpInAConfiguredDatabase(t *testing.T) {
 	t.Parallel()
 	s := connect(t, pgtest.Empty(t))

@@ -10,9 +10,9 @@ import (
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-// Nothing named the members of roles that read and write all data, nor the foreign
-// keys that keep forget from deleting tasks. Memberships belong to the server, so
-// this does not run beside other tests.
+// Members of roles that read and write all data were not reported, nor foreign keys
+// that prevent forget from deleting tasks. Memberships belong to the server, so this
+// does not run beside other tests.
 func TestInspectOthers(t *testing.T) {
 	app, owner := newApp(t)
 	appRole, backup := one[string](app, `SELECT quote_ident(current_user)`), owner.newRole(t, "backup")
@@ -46,8 +46,8 @@ func TestInspectOthers(t *testing.T) {
 	}
 }
 
-// doctor ended with an error of Postgres while an app held a table, and named
-// nobody.
+// While an app had locked a table, doctor ended with an error of Postgres and did not
+// name the session.
 func TestInspectLockedTables(t *testing.T) {
 	t.Parallel()
 	for _, statement := range []string{`LOCK TABLE taskfeed.tasks`, `ALTER TABLE taskfeed.tasks ADD COLUMN more int`, `LOCK TABLE taskfeed.changes`} {

@@ -10,8 +10,8 @@ import (
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-// sqlRights lists who but an owner may do what in the schema, from the catalogs
-// alone.
+// sqlRights lists the rights of all roles but the owner in the schema, from the
+// catalogs.
 const sqlRights = `
 	SELECT format('%s %s%s %s%s', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, a.privilege_type,
 		CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END, o.name, coalesce('.' || o.attribute, ''))
@@ -64,8 +64,8 @@ const sqlDefaultAll = `
 	ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO %[1]s;
 	ALTER DEFAULT PRIVILEGES GRANT ALL ON ROUTINES TO %[1]s`
 
-// Whatever was opened, by whatever way, grant_app and migrate up leave the app's
-// role what is documented, and nobody else anything.
+// Whatever rights were granted before, after grant_app and migrate up the app's role
+// has the documented ones and no other role has any.
 func TestRightsAfterAnything(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, do string }{
@@ -123,7 +123,7 @@ func TestDefaultPrivilegesOpenNothing(t *testing.T) {
 	s.wantRights("bad input 6: after migrate up", documented(app)...)
 }
 
-// What was granted by hand stays, as far as an app may have it.
+// Rights that were granted by hand stay if an app may have them.
 func TestRightsGrantedByHand(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -133,7 +133,7 @@ func TestRightsGrantedByHand(t *testing.T) {
 	s.wantRights("after migrate up", role+" SELECT tasks", role+" USAGE taskfeed")
 }
 
-// What belongs to another role keeps nobody from putting the rest in order.
+// Objects of another role do not prevent the rights of the others from being restored.
 func TestRightsOfForeignObjects(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
@@ -207,8 +207,7 @@ func TestForeignKeysToTasks(t *testing.T) {
 		`alice a task_deleted 3 {}`, `alice c task_queued 3 {"progress": 9}`, `bob b task_deleted 2 {}`)
 }
 
-// Row-level security for the app on tasks is the app's affair: what it may write
-// is captured.
+// An app may have row-level security on tasks: what it may write is captured.
 func TestRowSecurityOfTheApp(t *testing.T) {
 	t.Parallel()
 	app, owner := newApp(t)

@@ -134,7 +134,7 @@ func TestAppRoleDoesNothingElse(t *testing.T) {
 	}
 }
 
-// A role without grants cannot even look.
+// A role without grants cannot even read.
 func TestOtherRolesDoNothing(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)

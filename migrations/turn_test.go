@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
-// told collects what a migration tells.
+// told collects the lines that a migration reports.
 type told struct {
 	mu    sync.Mutex
 	lines []string
@@ -64,8 +64,8 @@ func stranger(t *testing.T, url string) (*pgx.Conn, string) {
 	return conn, role
 }
 
-// Whoever may connect can take the lock of migrations, and a migration waited for
-// it without end and without a word.
+// Any role that may connect can take the lock of migrations, and a migration waited for
+// it for ever without saying so.
 func TestSomebodyKeepsTheLockOfMigrations(t *testing.T) {
 	t.Parallel()
 

@@ -41,8 +41,8 @@ func TestVersionAsAnOptimisticLock(t *testing.T) {
 	}
 }
 
-// Whatever else an app writes into the version, it grows by one with a visible
-// change and stays with another, and no value keeps a row from being written.
+// Whatever an app writes into the version, it grows by one with a visible change and
+// stays with any other, and no value prevents a row from being written.
 func TestVersionsThatAppsWrite(t *testing.T) {
 	t.Parallel()
 	s := newSession(t)
