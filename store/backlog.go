@@ -92,14 +92,14 @@ func (s *Session) declareBacklog(ctx context.Context) (before string, err error)
 	const configurationLimitExceeded = "53400"
 	before, err = s.orderBacklog(ctx)
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == configurationLimitExceeded && !s.pages.inMemory {
-		s.log.Warn("temp_file_limit is too low to put a large backlog in order at once: it is moved in small parts, which takes longer", "error", err)
-		if err := s.do(ctx, "order in memory", sqlOrderInMemory); err != nil {
+		s.log.Warn("temp_file_limit is too low to sort a large backlog at once: it is moved in small parts, which takes longer", "error", err)
+		if err := s.do(ctx, "sort in memory", sqlOrderInMemory); err != nil {
 			return "", err
 		}
 		s.pages.most, s.pages.inMemory = min(s.pages.most, backlogInMemory), true
 		before, err = s.orderBacklog(ctx)
 	}
-	return before, pg.Wrap("order backlog", err)
+	return before, pg.Wrap("sort backlog", err)
 }
 
 func (s *Session) orderBacklog(ctx context.Context) (before string, err error) {

@@ -44,7 +44,7 @@ func (s *Session) looked(snapshot string, moved int, left bool) {
 func (s *Session) prepareLook(ctx context.Context) error {
 	err := errors.Join(s.writeNote(ctx), s.searchOn(ctx))
 	if err != nil && s.Alive() && ctx.Err() == nil {
-		s.log.Warn("the sequencer could not look after what it has moved; trying again", "error", err)
+		s.log.Warn("the snapshot of the last look was not stored, or the search for missed changes failed; trying again", "error", err)
 		return nil
 	}
 	return err
@@ -80,7 +80,7 @@ func (s *Session) writeNote(ctx context.Context) error {
 	n.at = time.Now() // after an error too: otherwise every look would try again
 	args := pgx.NamedArgs{"last": n.id, "seen": s.seen, "system": n.system}
 	if err := s.conn.QueryRow(ctx, sqlWriteNote, args).Scan(&n.id); err != nil {
-		return pg.Wrap("write down the last look", err)
+		return pg.Wrap("store the snapshot of the last look", err)
 	}
 	n.seen, n.moved = s.seen, 0
 	return nil

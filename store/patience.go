@@ -30,7 +30,7 @@ const (
 
 var (
 	errSilent  = fmt.Errorf("no sign of life from the database: %w", context.DeadlineExceeded)
-	errTooLong = fmt.Errorf("the database works at it for too long, or was stopped: %w", context.DeadlineExceeded)
+	errTooLong = fmt.Errorf("the database works on it for too long, or was stopped: %w", context.DeadlineExceeded)
 )
 
 // A backend that waits for a client, for a lock or for a standby does not work.

@@ -59,11 +59,11 @@ func (s *Session) searchOn(ctx context.Context) error {
 	}
 	s.search.due = time.Now().Add(pause)
 	if err != nil {
-		return pg.Wrap("search for changes that were passed over", err)
+		return pg.Wrap("search for changes that looks missed", err)
 	}
 	s.search.block = beyond
 	if found {
-		s.log.Warn("changes were passed over; reading them all")
+		s.log.Warn("looks missed changes: the next one reads the whole table")
 		s.seen = seenNothing
 	}
 	return nil

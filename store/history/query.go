@@ -1,5 +1,3 @@
-// Package history is the reading side of taskfeed: lists of tasks and of events,
-// the timeline of a task, and statistics.
 package history
 
 import (
