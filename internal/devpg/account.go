@@ -55,7 +55,7 @@ func findAccount(name string) (account, error) {
 		}
 		return a, nil
 	}
-	return account{}, fmt.Errorf("Postgres refuses to run as root and there is no user %q; create it (useradd --system postgres) or set TASKFEED_PG_USER to another user", names[0])
+	return account{}, fmt.Errorf("postgres refuses to run as root and there is no user %q; create it (useradd --system postgres) or set TASKFEED_PG_USER to another user", names[0])
 }
 
 // command prepares a child that runs as the account with a minimal environment. It
