@@ -381,3 +381,19 @@ func TestResetPassesFiltersOfTypes(t *testing.T) {
 		t.Errorf("its frame: got %+v (%v), want the reason source_broken and its own id as the cursor", frame, err)
 	}
 }
+
+// A table whose rows cannot be read keeps no other from being read, and no change
+// from being moved.
+func TestFoldFillsOtherTables(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	exec(t, f.app, sqlExports+`; CREATE TABLE app.dropped (LIKE app.exports INCLUDING ALL); INSERT INTO app.exports (id, owner) VALUES (1, '{alice}')`)
+	exec(t, f.app, `SELECT taskfeed.attach('app.dropped', 'a_dropped', $1::jsonb)`, exportsMapping)
+	attach(t, f, exportsMapping)
+	exec(t, f.app, `DROP TABLE app.dropped`)
+	add(t, f.app, "own")
+	eventually(t, "the other table is read", func() bool {
+		move(t, f.session)
+		return value[int](t, f.app, `SELECT count(*) FROM taskfeed.tasks`) == 2
+	})
+}

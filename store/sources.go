@@ -20,6 +20,7 @@ type sources struct {
 	filling []filling
 	owed    []string             // sources whose users are owed a reset
 	due     time.Time            // of the next one
+	paused  time.Time            // until then nothing is tried again
 	made    map[string]time.Time // when a source's functions were last made anew
 }
 
@@ -35,6 +36,7 @@ const (
 	fillPage    = 1000        // rows
 	resetEvery  = time.Minute // to the users of one source
 	remakePause = 10 * time.Second
+	sourcePause = time.Second // after a source could not be looked after
 )
 
 const sqlSources = `
@@ -55,6 +57,9 @@ func (s *Session) tendSources(ctx context.Context, m taskfeed.Moved) (taskfeed.M
 			return m, pg.Wrap("read which tables are attached", err)
 		}
 	}
+	if time.Now().Before(s.sources.paused) {
+		return m, nil
+	}
 	var more taskfeed.Moved
 	var err error
 	switch {
@@ -65,12 +70,12 @@ func (s *Session) tendSources(ctx context.Context, m taskfeed.Moved) (taskfeed.M
 	default:
 		return m, nil
 	}
+	if err != nil && s.Alive() && ctx.Err() == nil { // what was moved was moved
+		s.log.Warn("an attached table could not be looked after; trying again", "error", err)
+		s.sources.postpone()
+		return m, nil
+	}
 	if err != nil {
-		if s.Alive() && ctx.Err() == nil { // what was moved was moved
-			s.log.Warn("an attached table could not be looked after; trying again", "error", err)
-			s.sources.loaded, s.sources.due = false, time.Now().Add(time.Second)
-			return m, nil
-		}
 		return m, err
 	}
 	if m.Partial() || more.Partial() {
@@ -80,6 +85,14 @@ func (s *Session) tendSources(ctx context.Context, m taskfeed.Moved) (taskfeed.M
 	}
 	m.Count, m.Last = m.Count+more.Count, max(m.Last, more.Last)
 	return m, nil
+}
+
+// postpone has the other sources go first when something is tried again.
+func (s *sources) postpone() {
+	s.paused = time.Now().Add(sourcePause)
+	if n := len(s.filling); n > 1 {
+		s.filling = append(s.filling[1:n:n], s.filling[0])
+	}
 }
 
 func (s *Session) loadSources(ctx context.Context) error {
