@@ -11,19 +11,18 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// Who may see what is decided in this file and nowhere else: a route is wrapped
-// in forUsers or forAdmins, and a handler sees the tasks and the log through the
-// eyes that it is given.
+// Every route of the API is wrapped in forUsers or forAdmins, which decide who may call
+// it. What rows a handler of tasks and events sees is decided by its rest.Viewer.
 
 var errAdminOnly = &taskfeed.Error{Code: taskfeed.CodeForbidden,
 	Message: `this takes a token with the role "admin"; what is the user's own is under /v1/me`}
 
-// forUsers lets everybody in who has a good token.
+// forUsers admits every caller with a valid token.
 func (s *Server) forUsers(next request.Handler) echo.HandlerFunc {
 	return s.guard.Protect(request.HeaderToken, s.gate.Admit(next))
 }
 
-// forAdmins lets in who has the admin role.
+// forAdmins admits callers with the admin role.
 func (s *Server) forAdmins(next request.Handler) echo.HandlerFunc {
 	next = s.gate.Admit(next)
 	return s.guard.Protect(request.HeaderToken, func(c echo.Context, p auth.Principal) error {

@@ -13,8 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
-// quietPaths are asked for every few seconds by machines; at info they would
-// drown the rest.
+// quietPaths are requested by machines every few seconds, so they are logged at debug.
 var quietPaths = map[string]bool{pathHealth: true, pathReady: true, pathSocketHealth: true, pathMetrics: true}
 
 // withAccessLog writes one line about each request once it is answered, errors
@@ -22,7 +21,7 @@ var quietPaths = map[string]bool{pathHealth: true, pathReady: true, pathSocketHe
 func (s *Server) withAccessLog(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		client := c.Request().Context()
-		defer s.logRequest(c, time.Now(), client) // a handler that has the connection cut panics
+		defer s.logRequest(c, time.Now(), client) // also when a handler panics to cut the connection
 		if err := request.BlameClient(client, next(c)); err != nil {
 			c.Error(err)
 		}
@@ -48,7 +47,7 @@ func (s *Server) logRequest(c echo.Context, start time.Time, ctx context.Context
 		slog.String("remote_addr", request.ClientAddr(r, s.cfg.TrustedProxies).String()),
 	}
 	if id := request.ConnectionID(c); id != "" {
-		attrs = append(attrs, slog.String("connection_id", id)) // how it ended is in a line of its own
+		attrs = append(attrs, slog.String("connection_id", id)) // its end has a line of its own
 	} else if why := a.Cut(ctx); why != "" {
 		attrs = append(attrs, slog.String("cut", why))
 	}
@@ -59,11 +58,11 @@ func (s *Server) logRequest(c echo.Context, start time.Time, ctx context.Context
 }
 
 // loggedParams are the query parameters whose values may be logged. All others
-// are redacted: a token may stand anywhere.
+// are redacted: a token may be in any of them.
 var loggedParams = []string{"after", "all", "created_after", "created_before", "ended", "id", "kind", "limit", "since", "sort", "stalled_after", "status",
 	"task_id", "type", "types", "until", "updated_after", "updated_before", "user_id", "verbose"}
 
-// maxLoggedURL bounds what a stranger can write into the log with one request.
+// maxLoggedURL is the most bytes of a URL in the log.
 const maxLoggedURL = 512
 
 // loggedURL is a request's URL as it may be logged: without anything that might

@@ -6,18 +6,18 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// The parts of an answer have bounds of time, one within the other: what is
-// inside must have time to fail and to say so before what is around it cuts the
-// connection. All are made here, from the same few settings.
+// The layers of an answer have time limits, each longer than that of the layer inside
+// it: an inner layer must have time to fail and answer before an outer one cuts the
+// connection. All limits are derived here from a few settings.
 
-// boundSlack is what a layer gets beyond those within it.
+// boundSlack is how much longer the limit of a layer is than that of the layers inside.
 const boundSlack = 2 * time.Second
 
 // waitBound is how long a request waits for its share of the memory.
 func (c *Config) waitBound() time.Duration { return c.QueueTimeout }
 
-// handleBound is how long a handler may take until its answer begins. One read of
-// the history fits in, with what surrounds it.
+// handleBound is how long a handler may take until its answer begins. It is
+// enough for one read of the history.
 func (c *Config) handleBound() time.Duration { return c.ReadTimeout + boundSlack }
 
 // answerBound is how long a client may have to wait for the first byte of an
@@ -26,17 +26,16 @@ func (c *Config) answerBound() time.Duration {
 	return c.VerifyTimeout + c.waitBound() + c.handleBound()
 }
 
-// writeBound is net/http's deadline for an answer. It is for those that never
-// begin; others have a pace of their own, see reply.
+// writeBound is net/http's deadline for answers that never begin. Once an answer has
+// begun, request.Reply sets deadlines.
 func (c *Config) writeBound() time.Duration { return c.answerBound() + c.WriteTimeout + boundSlack }
 
-// pace is how fast a client must take an answer.
+// pace is how fast a client must read an answer.
 func (c *Config) pace() request.Pace {
 	return request.Pace{Write: c.WriteTimeout, Start: c.RequestTimeout, Answer: c.AnswerTime}
 }
 
-// Bounds are the bounds of time that follow from a configuration, each longer than
-// the one before it.
+// Bounds are the time limits of a configuration, each longer than the one before it.
 type Bounds struct {
 	Read   time.Duration // one read of Deps.History
 	Handle time.Duration // a handler, until its answer begins

@@ -26,10 +26,10 @@ type Config struct {
 	// AllowedOrigins lists origins whose pages may open a feed besides those of
 	// the same host, each as "https://app.example.com" with a port unless it is
 	// the scheme's own. "https://*.example.com" allows hosts of one label more;
-	// apps have schemes of their own, as "capacitor://localhost", of which
-	// "moz-extension://*" allows any host; "file://" and "null" are what pages of
-	// files send. The entry "*" allows any origin but null: then any web page
-	// that gets hold of a token can use it.
+	// apps have schemes of their own, such as "capacitor://localhost";
+	// "moz-extension://*" allows any host of its scheme. Pages loaded from files send
+	// "file://" or "null". The entry "*" allows any origin but null: then any web page
+	// that obtains a token can use it.
 	AllowedOrigins []string
 	// TrustedProxies lists the networks whose X-Forwarded-For header is
 	// believed. Default none: the peer's address is the client's.
@@ -42,8 +42,8 @@ type Config struct {
 	// fragments a client may send; one more closes with 4029. Default 120,
 	// negative is off.
 	MessagesPerMinute int
-	// SendBufferBytes is the size of a socket's buffer in the kernel. It bounds
-	// what a slow client costs and how long a ping may wait behind data.
+	// SendBufferBytes is the size of a connection's send buffer in the kernel. It bounds
+	// the memory of a slow client and how long a ping waits behind data.
 	// Default 128 KiB; negative leaves it to the system.
 	SendBufferBytes int
 	// HandshakesPerMinute is how many upgrades one address may ask for; one
@@ -56,10 +56,10 @@ type Config struct {
 	RequestsPerMinute int
 
 	// AnswerBytes is how much memory the answers of the API may hold together until
-	// their clients have taken them; one user may have half of it, and less while
+	// their clients have read them; one user may have half of it, and less while
 	// others ask, too. At least 32 MiB. Default 64 MiB.
 	AnswerBytes int
-	// ParallelRequests is how many requests of the API one user may have under way
+	// ParallelRequests is how many requests of the API one user may have in progress
 	// at the same time; one more is refused with 429. Default 64, negative is off.
 	ParallelRequests int
 	// AnswerTime is how long a client may take for an answer, however large: an
@@ -79,7 +79,7 @@ type Config struct {
 	// closed with 4009. Default 10 s.
 	PongTimeout time.Duration
 	// CommentInterval is how long a stream of server-sent events may be silent
-	// before a comment shows proxies and clients that it lives. Default 15 s.
+	// before a comment shows proxies and clients that it is alive. Default 15 s.
 	CommentInterval time.Duration
 	// WriteTimeout is how long the peer may take for one write of at most 16
 	// KiB before the socket is closed with 4008, or the answer to a request cut
@@ -103,10 +103,10 @@ type Config struct {
 	// RequestTimeout bounds the reading of a whole request, and is how long a client
 	// may take less of an answer than 32 KiB a second. Default 30 s.
 	RequestTimeout time.Duration
-	// IdleTimeout is how long a kept-alive HTTP connection may be idle. It must be
-	// longer than proxies in front keep theirs: one that sends a request just as
-	// its connection is closed answers 502. Default 650 s, more than the longest
-	// usual one, of 600 s.
+	// IdleTimeout is how long an HTTP connection may be idle between requests. It must
+	// be longer than that of proxies in front: a proxy that sends a request just as the
+	// server closes the connection answers 502. Default 650 s, because the longest usual
+	// one of proxies is 600 s.
 	IdleTimeout time.Duration
 	// MaxHeaderBytes bounds a request's header; a larger one gets 431. Default 32 KiB.
 	MaxHeaderBytes int
@@ -114,7 +114,7 @@ type Config struct {
 	MaxBodyBytes int
 
 	// CheckInterval is how old an answer of /readyz or /metrics may be. Default 1 s,
-	// negative finds one out for every request.
+	// negative makes a new one for each request.
 	CheckInterval time.Duration
 	// MetricsUsers is how many users websocket_connections names. Default 1000,
 	// negative is none.

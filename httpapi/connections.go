@@ -45,9 +45,9 @@ type connectionList struct {
 // maxConnections is the most connections on one page.
 const maxConnections = 500
 
-// handleConnections lists this server's connections in the order in which they
-// were made, those that ended among them where that is asked for. Other servers
-// list their own.
+// handleConnections lists the connections of this server in the order in which they
+// were opened, with ended=true also those that ended lately. Other servers list their
+// own.
 func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
@@ -92,8 +92,8 @@ func (s *Server) handleDisconnectUser(c echo.Context, p auth.Principal) error {
 	return s.command(c, p, taskfeed.CommandDisconnectUser, userID)
 }
 
-// command tells all servers, this one too, and answers that they will obey: a
-// command has one way, so that none is obeyed twice.
+// command sends a command to all servers, this one included, and answers that it was
+// sent. This server obeys it like the others, so nothing is done twice.
 func (s *Server) command(c echo.Context, p auth.Principal, kind taskfeed.CommandKind, argument string) error {
 	if err := s.deps.Commands.Command(c.Request().Context(), kind, argument); err != nil {
 		return err

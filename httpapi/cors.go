@@ -14,9 +14,9 @@ const prefixAPI = "/v1/"
 
 // What pages of other origins may send and read. Tokens travel in Authorization
 // alone: there are no cookies, so credentials are never allowed. Libraries add
-// headers of their own, which harm nothing: Cache-Control and X-Requested-With
-// (react-native-sse), traceparent and its like (tracing). The star allows them all
-// but Authorization; browsers that do not know it go by the names.
+// harmless headers of their own: Cache-Control and X-Requested-With (react-native-sse),
+// traceparent and similar ones (tracing). The star allows all headers except
+// Authorization; the names are for browsers that do not know the star.
 const (
 	corsHeaders = "Accept, Authorization, baggage, Cache-Control, Content-Type, If-None-Match, Last-Event-ID, Pragma, sentry-trace, " +
 		"traceparent, tracestate, X-Request-Id, X-Requested-With, *"
@@ -24,8 +24,8 @@ const (
 	corsMaxAge  = "600" // seconds
 )
 
-// withCORS lets pages of the allowed origins use the API, by the list that also
-// governs WebSocket, and refuses all others.
+// withCORS allows pages of the allowed origins to use the API and refuses all others.
+// WebSocket has the same list.
 func (s *Server) withCORS(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r, header := c.Request(), c.Response().Header()

@@ -16,7 +16,7 @@ import (
 // handleError is echo's error handler and the only writer of error bodies.
 func (s *Server) handleError(err error, c echo.Context) {
 	if request.ClientGone(err) {
-		s.leaveOff(c, err)
+		s.abandon(c, err)
 		return
 	}
 	if c.Response().Committed {
@@ -36,8 +36,8 @@ func (s *Server) handleError(err error, c echo.Context) {
 	}
 }
 
-// cutOff ends an answer that has begun and cannot be completed, so that no client
-// takes a part for the whole. Of a connection that was upgraded there is no answer.
+// cutOff cuts the connection of an answer that has begun and cannot be completed, so
+// that no client takes the part for the whole. After an upgrade it only logs.
 func (s *Server) cutOff(c echo.Context, err error) {
 	a := request.ReplyOf(c)
 	if a == nil || c.Response().Status == http.StatusSwitchingProtocols {
@@ -50,17 +50,18 @@ func (s *Server) cutOff(c echo.Context, err error) {
 	panic(http.ErrAbortHandler)
 }
 
-// statusGone is what the access log says of a request whose client hung up before
-// its answer was ready, as nginx has it. A 5xx would count as a fault of ours.
+// statusGone is the status, as nginx has it, of a request whose client hung up before
+// the answer was ready. A 5xx would count as a fault of the server.
 const statusGone = 499
 
-// leaveOff ends a request whose client is gone. What broke besides is told.
-func (s *Server) leaveOff(c echo.Context, err error) {
+// abandon ends a request whose client hung up. It logs an error that has another cause
+// than that.
+func (s *Server) abandon(c echo.Context, err error) {
 	if !errors.Is(err, context.Canceled) {
-		s.log.Error("request of a client that is gone failed", "request_id", request.ID(c), "error", err)
+		s.log.Error("request failed after its client hung up", "request_id", request.ID(c), "error", err)
 	}
 	if !c.Response().Committed {
-		_ = c.NoContent(statusGone) // nobody reads it, but a client that closed its half alone
+		_ = c.NoContent(statusGone) // only a client that closed one half of the connection reads it
 		return
 	}
 	if a := request.ReplyOf(c); a != nil && c.Response().Status != http.StatusSwitchingProtocols {

@@ -15,13 +15,13 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// Check is one thing that must be well for the server to be ready.
+// Check is one condition of the server being ready.
 type Check struct {
 	// Name says what is checked, as "database".
 	Name string
-	// Run returns nil when it is well. The message of a *taskfeed.Error is shown
-	// to whoever asks; any other error is only logged. It may be called by one
-	// caller at a time and must heed ctx.
+	// Run returns nil when the check passes. The message of a *taskfeed.Error is shown
+	// to every caller; any other error is only logged. One call runs at a time, and it
+	// must end with ctx.
 	Run func(ctx context.Context) error
 	// Advice says that a failure is shown and does not make the server unready.
 	Advice bool
@@ -38,11 +38,11 @@ type checkResult struct {
 	advice bool
 }
 
-// readiness runs the checks. kept bounds how often, so that the unauthenticated URL
-// is no way to load the database.
+// readiness runs the checks. A cache bounds how often, so that requests without a token
+// cannot load the database.
 type readiness struct {
 	checks  []Check
-	changed func(name string, err error) // told when a check begins or ceases to fail
+	changed func(name string, err error) // called when a check starts or stops failing
 	failing map[string]bool
 }
 
@@ -80,7 +80,7 @@ func runCheck(ctx context.Context, check Check) (err error) {
 	return check.Run(ctx)
 }
 
-// checkDetail is what a stranger may know of a failure.
+// checkDetail is the part of a failure that callers without a token may see.
 func checkDetail(err error) string {
 	if err == nil {
 		return ""
@@ -103,7 +103,8 @@ type readyState struct {
 	Checks []checkResult `json:"checks,omitempty"`
 }
 
-// state says whether requests should be sent here, and with checks also why not.
+// state returns whether requests should be sent to this server, and with checks also
+// why not.
 func (s *Server) state(checks bool) (body readyState, ready bool) {
 	body.Checks = []checkResult{{Name: "not_draining", OK: !s.feeds.IsClosed()}}
 	if body.Checks[0].OK {
@@ -136,10 +137,9 @@ func (s *Server) handleReady(c echo.Context) error {
 	return c.JSON(status, body)
 }
 
-// handleStatus answers the same to whoever has a token, since proxies keep the
-// health URLs from the public. The status is 200 whatever the answer is, for it
-// is one; 503 would be a proxy's that finds no server. Which check fails is for
-// admins.
+// handleStatus answers the same to callers with a token, because proxies hide the health
+// URLs. The status is always 200: a 503 could also come from a proxy that finds no
+// server. Only admins see which check fails.
 func (s *Server) handleStatus(c echo.Context, p auth.Principal) error {
 	if err := request.NoParams(c); err != nil {
 		return err

@@ -24,8 +24,8 @@ func newMetrics(own, others []prometheus.Collector) (*prometheus.Registry, error
 	return registry, errors.Join(errs...)
 }
 
-// gatherer hands out metrics that are kept: reading them costs queries, and a walk
-// over all users, and whoever may read them needs no token.
+// gatherer returns cached metrics: collecting them takes queries and a walk over all
+// users, and reading them needs no token.
 func gatherer[T any](k *cache.Value[[]T]) keptGatherer[T] { return keptGatherer[T]{k} }
 
 type keptGatherer[T any] struct{ kept *cache.Value[[]T] }
@@ -36,7 +36,7 @@ func (g keptGatherer[T]) Gather() ([]T, error) {
 	return a.Value, a.Err
 }
 
-// hubCollector shows what the hub counts itself.
+// hubCollector collects the statistics of the hub.
 type hubCollector struct {
 	hub      *hub.Hub
 	maxUsers int
@@ -97,7 +97,7 @@ func (c *hubCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(stats))
 	}
 	named, all := []hub.UserCount(nil), stats.Users
-	if c.maxUsers > 0 { // else nobody is named, and there is no need to list and sort them all
+	if c.maxUsers > 0 { // otherwise no user is named, and listing them all is not needed
 		named = c.hub.Users()
 		all = len(named)
 		named = named[:min(all, c.maxUsers)]

@@ -12,12 +12,12 @@ import (
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
-// withRequestID gives every request an id, the caller's own when it is sane, and
-// returns it with the response.
+// withRequestID gives every request an id and returns it with the response. The id is
+// the caller's own if it is acceptable.
 func withRequestID(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		id := c.Request().Header.Get(request.HeaderID)
-		if !saneID(id) {
+		if !acceptableID(id) {
 			id = rand.Text()
 		}
 		request.SetID(c, id)
@@ -25,8 +25,8 @@ func withRequestID(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// saneID reports whether an id from outside may be logged and returned.
-func saneID(id string) bool {
+// acceptableID reports whether an id from outside may be logged and returned.
+func acceptableID(id string) bool {
 	for i := range len(id) {
 		switch c := id[i]; {
 		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '_', c == '.':
@@ -65,8 +65,8 @@ func (s *Server) withBodyLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// withHTTP1 refuses the preface of HTTP/2 without TLS, which net/http hands to
-// us as a request.
+// withHTTP1 refuses the preface of HTTP/2 without TLS, which net/http passes on as a
+// request.
 func withHTTP1(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if c.Request().ProtoMajor == 1 {
@@ -96,15 +96,15 @@ func withPathLimit(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// withoutBody keeps bodies away from the API, which reads none: with GET they
-// are ignored, with other methods refused. Nobody waits for one to arrive.
+// withoutBody ignores the body of a GET or HEAD to the API, which reads none, and
+// refuses other methods with a body. It does not wait for the body to arrive.
 func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
 		if r.ContentLength == 0 || !strings.HasPrefix(r.URL.Path, prefixAPI) {
 			return next(c)
 		}
-		c.Response().Header().Set("Connection", "close") // else net/http reads the body before it answers
+		c.Response().Header().Set("Connection", "close") // otherwise net/http reads the body before it answers
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			return errNoBody
 		}
@@ -112,8 +112,7 @@ func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// withReadableQuery refuses, at every URL, a query that cannot be read to its
-// end.
+// withReadableQuery refuses, at every URL, a query that cannot be parsed.
 func (s *Server) withReadableQuery(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if _, err := request.ParseQuery(c.Request().URL.RawQuery); err != nil {

@@ -33,8 +33,8 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.HTTPErrorHandler = s.handleError
 	e.Use(withRequestID, request.WithReply(s.cfg.pace()), s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
 
-	// What has an id in its path has a twin with the id in the query, for proxies
-	// that decode paths: an id may hold slashes and dots.
+	// Each URL with an id in its path also exists with the id in the query, for proxies
+	// that decode paths: an id may contain slashes and dots.
 	e.GET(pathSocket, s.feeds.ServeSocket)
 	e.GET(pathSocketQuery, s.feeds.ServeSocket)
 	e.Match(getOrHead, pathStream, s.feeds.ServeStream)

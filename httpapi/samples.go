@@ -10,8 +10,8 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// Samples changes tasks as an app would, so that somebody who tries things out
-// sees what becomes of it. It is for development: only "taskfeed dev" has it.
+// Samples changes tasks as an app would, so that a developer can watch the feed. Only
+// "taskfeed dev" has it.
 type Samples interface {
 	// Actions names what Run can do.
 	Actions() []string

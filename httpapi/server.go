@@ -48,8 +48,8 @@ type Deps struct {
 	Log *slog.Logger
 }
 
-// Server serves WebSocket, server-sent events, REST, health and metrics. Make one with New; its methods
-// are safe for concurrent use, and Run is called once.
+// Server serves WebSocket, server-sent events, REST, health and metrics. Make one with
+// New. Its methods are safe for concurrent use; Run is called once.
 type Server struct {
 	deps    Deps
 	cfg     Config
@@ -58,7 +58,7 @@ type Server struct {
 	feeds   *feeds.Feeds
 	ready   *cache.Value[[]checkResult]
 	tasks   *rest.Handlers     // nil without History
-	stop    context.CancelFunc // ends what is looked for on nobody's account
+	stop    context.CancelFunc // ends reads on behalf of no single request
 	origins *request.Origins
 	handler *echo.Echo
 
@@ -129,7 +129,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	server := s.httpServer()
-	background, stop := context.WithCancel(context.Background()) // outlives ctx: sockets are looked after while they drain
+	background, stop := context.WithCancel(context.Background()) // outlives ctx: connections are swept while they drain
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer stop()
@@ -197,19 +197,19 @@ func (s *Server) drain(server *http.Server, spread, delay time.Duration) {
 	wg.Wait()
 }
 
-// drainGrace is what the last sockets get beyond CloseTimeout, which cuts them.
+// drainGrace is how much longer than CloseTimeout, which cuts sockets, drain waits.
 const drainGrace = time.Second
 
-// checkChanged logs when a check begins or ceases to fail.
+// checkChanged logs when a check starts or stops failing.
 func (s *Server) checkChanged(name string, err error) {
 	if err != nil {
 		s.log.Warn("readiness check fails", "check", name, "error", err)
 		return
 	}
-	s.log.Info("readiness check is well again", "check", name)
+	s.log.Info("readiness check passes again", "check", name)
 }
 
-// withConn bounds what a client that does not read costs in the kernel.
+// withConn bounds the memory in the kernel for a client that does not read.
 func (s *Server) withConn(ctx context.Context, conn net.Conn) context.Context {
 	if tcp, ok := conn.(*net.TCPConn); ok && s.cfg.SendBufferBytes != off {
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes) // else the system's own size
