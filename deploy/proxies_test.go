@@ -12,10 +12,7 @@ import (
 func TestDocumentedProxies(t *testing.T) {
 	t.Parallel()
 	guide := doctest.Section(t, "docs/OPERATIONS.md", "Proxies")
-	var shown []string
-	for _, block := range doctest.Submatches("(?s)```\\w+\n(.*?)```", guide) {
-		shown = append(shown, block)
-	}
+	shown := doctest.Submatches("(?s)```\\w+\n(.*?)```", guide)
 	files, err := os.ReadDir("proxies")
 	if err != nil {
 		t.Fatal(err)
