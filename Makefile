@@ -69,6 +69,12 @@ verify-planted: build ## check that verify catches every mistake of lab/mutation
 bench: build ## measure this machine and write docs/BENCHMARKS.md
 	bin/taskfeed-lab bench --report docs/BENCHMARKS.md
 
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
+
+.PHONY: dist
+dist: ## build what is released into dist: archives for each platform, checksums, lists of modules
+	$(GO) run ./deploy/dist $(if $(VERSION),--version $(VERSION)) --out dist
+
 .PHONY: clean
 clean: ## remove build output
 	rm -rf bin dist

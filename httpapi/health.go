@@ -94,7 +94,10 @@ func checkDetail(err error) string {
 // handleHealth answers that the process runs. It depends on nothing, so that an
 // outage of the database does not make a supervisor restart every server.
 func (s *Server) handleHealth(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
+	return c.JSON(http.StatusOK, struct {
+		Status  string `json:"status"`
+		Version string `json:"version,omitempty"`
+	}{"ok", s.deps.Version})
 }
 
 // readyState is the body of an answer that says whether the server is ready.

@@ -46,6 +46,8 @@ type Deps struct {
 	Pages http.Handler
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger
+	// Version is what /healthz shows; nothing when empty.
+	Version string
 }
 
 // Server serves WebSocket, server-sent events, REST, health and metrics. Make one with

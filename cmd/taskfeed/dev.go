@@ -18,7 +18,6 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/internal/cli"
-	"github.com/taskfeed/taskfeed/internal/devpg"
 	"github.com/taskfeed/taskfeed/internal/dial"
 	"github.com/taskfeed/taskfeed/migrations"
 )
@@ -65,7 +64,7 @@ func devCommand(in *cli.Invocation) *cobra.Command {
 }
 
 func defaultDirForHelp() string {
-	dir, err := devpg.DefaultDir()
+	dir, err := defaultDevDir()
 	if err != nil {
 		return "none"
 	}
@@ -75,7 +74,7 @@ func defaultDirForHelp() string {
 func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (err error) {
 	logger := newLogger(in.Stderr, cfg.log)
 	if opts.dir == "" {
-		if opts.dir, err = devpg.DefaultDir(); err != nil && cfg.store.URL == "" {
+		if opts.dir, err = defaultDevDir(); err != nil && cfg.store.URL == "" {
 			return err
 		}
 	}
@@ -114,22 +113,15 @@ func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (
 	return runAll(ctx, services...)
 }
 
-func startPrivate(ctx context.Context, in *cli.Invocation, opts devOptions) (*devpg.Server, error) {
-	if opts.reset {
-		if err := devpg.Reset(opts.dir); err != nil {
-			return nil, err
-		}
-	}
-	return devpg.Start(ctx, devpg.Config{
-		Dir:      opts.dir,
-		Port:     devpg.DefaultPort,
-		BinDir:   in.Env("TASKFEED_PG_BIN"),
-		User:     in.Env("TASKFEED_PG_USER"),
-		Progress: func(message string) { fmt.Fprintln(in.Stderr, message) },
-	})
+// privatePostgres is a Postgres that dev starts; *devpg.Server is one.
+type privatePostgres interface {
+	// URL returns the URL of a database.
+	URL(database string) string
+	// Stop stops Postgres and keeps its data.
+	Stop() error
 }
 
-func createDevDatabase(ctx context.Context, pg *devpg.Server) (string, error) {
+func createDevDatabase(ctx context.Context, pg privatePostgres) (string, error) {
 	conn, err := dial.Connect(ctx, dial.Config{URL: pg.URL("postgres"), Name: "taskfeed dev"}, nil)
 	if err != nil {
 		return "", fmt.Errorf("connect to the private Postgres: %w", err)

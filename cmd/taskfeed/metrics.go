@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/store"
@@ -112,6 +114,15 @@ func foreignLocks(ch chan<- prometheus.Metric, found []locks.Found) {
 	for s, v := range values {
 		ch <- prometheus.MustNewConstMetric(descForeign, prometheus.GaugeValue, v, s.lock, s.role, s.pid)
 	}
+}
+
+// buildInfo is 1, with the version as a label.
+func buildInfo() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "taskfeed_build_info",
+		Help:        "1, with the version of this server and of the Go that built it.",
+		ConstLabels: prometheus.Labels{"version": cli.Version(), "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
 }
 
 func oneIf(yes bool) float64 {

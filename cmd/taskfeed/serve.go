@@ -93,9 +93,10 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		History:    history.New(st.Queries()),
 		Commands:   st,
 		Checks:     append(checksOf(st, feed, hazards), hazards.checks()...),
-		Collectors: []prometheus.Collector{newFeedCollector(feed, st), hazards},
+		Collectors: []prometheus.Collector{newFeedCollector(feed, st), hazards, buildInfo()},
 		Pages:      web.Handler(),
 		Log:        logger,
+		Version:    cli.Version(),
 	}
 	if cfg.dev {
 		deps.Samples = samples{cfg.store.URL}

@@ -105,7 +105,7 @@ func TestHealthcheck(t *testing.T) {
 	if got := start(t, []string{"PORT=" + freePort(t)}, "healthcheck").wait(t, 10*time.Second); got != 1 {
 		t.Errorf("healthcheck of no server: exit status %d, want 1", got)
 	}
-	if status, _ := get(t, s.base+"/healthz"); status != http.StatusOK {
-		t.Errorf("/healthz answers %d, want 200", status)
+	if status, body := get(t, s.base+"/healthz"); status != http.StatusOK || !strings.Contains(body, `"version":"`) {
+		t.Errorf("/healthz answers %d %s, want 200 and the version", status, body)
 	}
 }

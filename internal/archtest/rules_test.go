@@ -34,7 +34,8 @@ var mayImport = map[string][]string{
 	"httpapi/request":           {root, "auth", "internal/fair", "internal/logs"},
 	"httpapi/rest":              {root, "auth", "store/history", "httpapi/request", "internal/cache"}, // of store/history the queries and their answers
 
-	"deploy": {},
+	"deploy":      {},
+	"deploy/dist": {},
 
 	"cmd/taskfeed":     {anywhere},
 	"cmd/taskfeed-lab": {anywhere},

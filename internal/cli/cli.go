@@ -95,8 +95,15 @@ func CompleteFlag(cmd *cobra.Command, name string, words []string) {
 	}
 }
 
-// Version returns the version that the Go toolchain recorded in the binary.
+// version is set by the linker, in releases and images.
+var version string
+
+// Version returns the version of the release, and without one what the Go toolchain
+// recorded in the binary.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(devel)"
