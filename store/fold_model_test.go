@@ -24,14 +24,6 @@ type modelRow struct {
 	note    string
 }
 
-// modelTask is what users know of a row.
-type modelTask struct {
-	owners   []string
-	status   string
-	progress string
-	note     string
-}
-
 var modelStatuses = map[string]string{"pending": "queued", "working": "running", "done": "completed", "error": "failed", "stopped": "canceled"}
 
 // foldModel plays transactions of two writers on the table of an app, with moves and

@@ -5,9 +5,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
+
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -57,6 +61,44 @@ func TestAttachCommands(t *testing.T) {
 				t.Errorf("taskfeed %s: %q is missing in\n%s", c.args, want, r.stdout)
 			}
 		}
+	}
+}
+
+// A table is attached while the server runs: its owner gets the rows that are open,
+// every change of them, all at once when the table is emptied, and all of it again
+// from a cursor.
+func TestAttachedTableIsServed(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, url, `CREATE SCHEMA app; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text, percent int);
+		INSERT INTO app.exports VALUES (1, 'alice', 'pending', 0), (2, 'bob', 'pending', 0)`)
+	s := startServing(t, url)
+	live := dialPlain(t, s, "alice", "after=0")
+	if f := checkedFrame(t, live); f.Type != taskfeed.TypeFeedLive {
+		t.Fatalf("first frame: %+v, want feed_live", f)
+	}
+	runCLI(t, []string{"DATABASE_URL=" + url}, "attach", "app.exports", "--progress", "percent", "--map", "pending=queued,working=running,done=completed").expect(t, 0, "")
+	pgtest.Exec(t, url, `UPDATE app.exports SET state = 'working', percent = 40`)
+	pgtest.Exec(t, url, `UPDATE app.exports SET percent = 80`)
+	pgtest.Exec(t, url, `TRUNCATE app.exports`)
+
+	told := func(conn *websocket.Conn) (all []string) { // how soon the rows were read decides whether they were queued first
+		for {
+			f := checkedFrame(t, conn)
+			if f.Type == taskfeed.TypeFeedReset {
+				return append(all, string(f.Reason))
+			}
+			if f.Type != taskfeed.TypeTaskQueued {
+				all = append(all, string(f.Type)+" "+f.Event.TaskID)
+			}
+		}
+	}
+	want := []string{"task_started exports:1", "task_progress exports:1", "source_broken"}
+	if got := told(live); !slices.Equal(got, want) {
+		t.Errorf("live: got %q, want %q", got, want)
+	}
+	if got := told(dialPlain(t, s, "alice", "after=0")); !slices.Equal(got, want) {
+		t.Errorf("replayed: got %q, want %q", got, want)
 	}
 }
 
