@@ -326,3 +326,18 @@ func anchors(text string) []string {
 	}
 	return found
 }
+
+// The index has every document.
+func TestIndexOfDocuments(t *testing.T) {
+	t.Parallel()
+	index := doctest.Read(t, "docs/README.md")
+	for _, document := range documents(t) {
+		name, below := strings.CutPrefix(document, "docs/")
+		if !below {
+			name = "../" + document
+		}
+		if name != "README.md" && name != "../CODE_OF_CONDUCT.md" && !strings.Contains(index, "]("+name+")") {
+			t.Errorf("docs/README.md: got no link to %s, want one", name)
+		}
+	}
+}
