@@ -320,7 +320,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict}';
+    known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict,trust_owner}';
     key    jsonb := taskfeed.source_key(relation);
     id     text;
     m      jsonb;
@@ -337,7 +337,7 @@ BEGIN
     END IF;
     SELECT format('%s is %s; it is %s', c.key, mapping->c.key, c.choices) INTO wrong
     FROM (VALUES ('progress_unit', '"percent" or "fraction"', '["percent", "fraction"]'::jsonb), ('result_json', 'true or false', '[true, false]'),
-        ('strict', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
+        ('strict', 'true or false', '[true, false]'), ('trust_owner', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
         ('backfill', '"none", "open" or "all"', '["none", "open", "all"]')) AS c (key, choices, allowed)
     WHERE mapping ? c.key
       AND NOT c.allowed @> (mapping->c.key)

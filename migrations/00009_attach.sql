@@ -49,6 +49,53 @@ $$;
 COMMENT ON FUNCTION taskfeed.source_refusal(regclass, text) IS 'Why a table cannot be attached, and what to do; null when it can.';
 REVOKE ALL ON FUNCTION taskfeed.source_refusal(regclass, text) FROM PUBLIC;
 
+-- A mapping is evaluated with the rights of the owner of our schema. It can call code
+-- of whoever owns the table or a type of its columns: a cast that the owner of a type
+-- makes is found without its name, and the owner of a table may change the types.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_stranger(relation regclass) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE tables AS (
+        SELECT c.oid, c.relowner
+        FROM pg_class AS c
+        WHERE c.oid = source_stranger.relation
+           OR c.oid IN (SELECT t.relid FROM pg_partition_tree(source_stranger.relation) AS t)
+    ), types (oid) AS (
+        SELECT a.atttypid
+        FROM pg_attribute AS a
+        JOIN tables AS c ON c.oid = a.attrelid
+        WHERE a.attnum > 0
+          AND NOT a.attisdropped
+        UNION
+        SELECT part.oid
+        FROM types AS whole
+        JOIN pg_type AS t ON t.oid = whole.oid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem
+            UNION ALL SELECT t.typbasetype
+            UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+            UNION ALL SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) AS part (oid)
+        WHERE part.oid <> 0
+    )
+    SELECT format('the role %s, which owns the %s,', s.owner::regrole, s.what)
+    FROM (
+        SELECT c.relowner, format('table %s', c.oid::regclass) FROM tables AS c
+        UNION ALL
+        SELECT t.typowner, format('type %s', t.oid::regtype) FROM types AS u JOIN pg_type AS t ON t.oid = u.oid
+    ) AS s (owner, what)
+    JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass
+    WHERE NOT pg_has_role(s.owner, o.relowner, 'USAGE')
+    ORDER BY 1
+    LIMIT 1
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_stranger(regclass) IS 'A role without the rights of the owner of this schema whose code the mapping of a table could run; null when there is none.';
+REVOKE ALL ON FUNCTION taskfeed.source_stranger(regclass) FROM PUBLIC;
+
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_sample(relation regclass, m jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
@@ -121,17 +168,24 @@ SET lock_timeout = '200ms'
 AS $$
 #variable_conflict use_column
 DECLARE
-    refusal text := taskfeed.source_refusal(source, name);
-    m       jsonb;
-    report  jsonb;
-    changed boolean;
-    made    text[];
+    refusal  text := taskfeed.source_refusal(source, name);
+    stranger text;
+    m        jsonb;
+    report   jsonb;
+    changed  boolean;
+    made     text[];
 BEGIN
     IF refusal IS NOT NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: ' || refusal;
     END IF;
     m := taskfeed.source_mapping(source, name, mapping);
+    stranger := taskfeed.source_stranger(source);
+    IF stranger IS NOT NULL AND mapping->'trust_owner' IS DISTINCT FROM 'true' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s could run code with the rights of the schema taskfeed, and read what every user is told', stranger),
+            HINT = 'Give the mapping "trust_owner": true if that role is to be trusted with it, or give what it owns to a role that has these rights.';
+    END IF;
     report := taskfeed.source_report(source, name, m);
     IF report #>> '{sample,failure}' IS NOT NULL THEN
         RAISE invalid_parameter_value USING
@@ -252,4 +306,5 @@ DROP FUNCTION taskfeed.detach(text, text);
 DROP FUNCTION taskfeed.attach(regclass, text, jsonb, boolean);
 DROP FUNCTION taskfeed.source_report(regclass, text, jsonb);
 DROP FUNCTION taskfeed.source_sample(regclass, jsonb);
+DROP FUNCTION taskfeed.source_stranger(regclass);
 DROP FUNCTION taskfeed.source_refusal(regclass, text);

@@ -302,7 +302,7 @@ func TestAttachWithoutOwnership(t *testing.T) {
 	writer := s.another()
 	writer.exec(`SET SESSION AUTHORIZATION ` + app)
 	s.exec(`SET ROLE ` + ours)
-	const sqlAttach = `SELECT taskfeed.attach('app.exports', 'exports', '{"progress": "percent::int"}')->>'may_detach'`
+	const sqlAttach = `SELECT taskfeed.attach('app.exports', 'exports', '{"progress": "percent::int", "trust_owner": true}')->>'may_detach'`
 	if refused := s.refused("22023", sqlAttach); !strings.Contains(refused.Message, "GRANT TRIGGER, SELECT ON app.exports TO "+ours) {
 		t.Errorf("without the right: %v", refused)
 	}
@@ -368,4 +368,35 @@ func TestTasksOfSourcesAreRefusedToApps(t *testing.T) {
 	}
 	s.exec(`UPDATE taskfeed.tasks SET progress = 5 WHERE source IS NULL; DELETE FROM taskfeed.tasks WHERE source IS NULL`)
 	s.wantCaptured(`alice own task_progress 2 {"progress": 5}`, `alice own task_deleted 3 {}`)
+}
+
+// A mapping is evaluated with the rights of the owner of the schema, so whoever owns
+// the table, or a type of its columns, could run code with them: a cast of theirs is
+// found without its name. They need these rights already, or the word of the admin.
+func TestAttachTrustsNoStranger(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	stranger := s.newRole(t, "stranger")
+	for name, does := range map[string]string{
+		"the table":                         `ALTER TABLE app.exports OWNER TO {stranger}`,
+		"an enum":                           `CREATE TYPE app.mine AS ENUM ('a'); ALTER TYPE app.mine OWNER TO {stranger}; ALTER TABLE app.exports ADD s app.mine`,
+		"an enum in an array":               `CREATE TYPE app.mine AS ENUM ('a'); ALTER TYPE app.mine OWNER TO {stranger}; ALTER TABLE app.exports ADD s app.mine[]`,
+		"an enum under a domain":            `CREATE TYPE app.mine AS ENUM ('a'); CREATE DOMAIN app.now AS app.mine; ALTER TYPE app.mine OWNER TO {stranger}; ALTER TABLE app.exports ADD s app.now`,
+		"an enum in a composite type":       `CREATE TYPE app.mine AS ENUM ('a'); CREATE TYPE app.pair AS (a int, b app.mine); ALTER TYPE app.mine OWNER TO {stranger}; ALTER TABLE app.exports ADD s app.pair`,
+		"a range":                           `CREATE TYPE app.span AS RANGE (subtype = time); ALTER TYPE app.span OWNER TO {stranger}; ALTER TABLE app.exports ADD s app.span`,
+		"the type of a column nobody reads": `CREATE DOMAIN app.note AS text; ALTER DOMAIN app.note OWNER TO {stranger}; ALTER TABLE app.exports ADD s app.note`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := *s
+			s.t = t
+			s.exec(sqlExports)
+			s.exec(strings.ReplaceAll(does, "{stranger}", stranger))
+			err := s.refused("22023", `SELECT taskfeed.attach('app.exports', 'exports', $m$`+exportsMapping+`$m$)`)
+			if !strings.Contains(err.Message, stranger) || !strings.Contains(err.Message+err.Hint, "trust_owner") {
+				t.Errorf("refused with %q (%s), want the role and trust_owner named", err.Message, err.Hint)
+			}
+			s.attach("app.exports", "exports", strings.Replace(exportsMapping, "{", `{"trust_owner": true, `, 1))
+			s.exec(`SELECT taskfeed.detach('exports'); DROP SCHEMA app CASCADE`)
+		})
+	}
 }

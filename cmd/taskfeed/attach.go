@@ -39,6 +39,7 @@ var attachKeys = []struct{ key, usage string }{
 	{"timezone", "time zone of created_at, where it has none"},
 	{"backfill", "rows that become tasks at once: open, all or none"},
 	{"strict", "true: a mapping that fails makes the app's write fail"},
+	{"trust_owner", "true: the owner of the table may run code with the rights of the schema taskfeed"},
 }
 
 type attachFlags struct {
@@ -143,7 +144,7 @@ func flagValue(key, text string) (any, error) {
 	switch {
 	case key == "map" || key == "on_delete" && strings.Contains(text, "="):
 		return pairs(text)
-	case key == "result_json" || key == "strict":
+	case key == "result_json" || key == "strict" || key == "trust_owner":
 		if text != "true" && text != "false" {
 			return nil, fmt.Errorf("%q is neither true nor false", text)
 		}

@@ -148,7 +148,7 @@ func TestHistoryCommands(t *testing.T) {
 		r.expect(t, 1, "connection refused")
 		for args, want := range map[string]string{
 			"tasks list --output xml": "--output: must be one of table, json, ndjson", "tasks list --limit 0": "--limit", "tasks list --created-after soon": "--created-after",
-			"events --since yesterday": "--since", "tasks list --no-such-flag": "unknown flag", "tasks list extra": "takes no arguments", "tasks no-such-command": "none of its commands",
+			"events --since yesterday": "--since", "tasks list --no-such-flag": "unknown flag", "tasks list extra": "takes no arguments", "tasks no-such-command": "has no such command",
 		} {
 			if r := cli(strings.Fields(args)...); r.status != 2 || !strings.Contains(r.stderr, want) || strings.Contains(r.stderr, "secret") {
 				t.Errorf("%s: exit status %d, stderr %q; want 2 and %q", args, r.status, r.stderr, want)

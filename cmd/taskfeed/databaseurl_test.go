@@ -67,10 +67,10 @@ func TestNoFlagTakesASecret(t *testing.T) {
 	t.Parallel()
 	const password = "S3cretPass"
 	for _, c := range []struct{ flag, value, want string }{
-		{"--jwt-secret", password, "set TASKFEED_JWT_SECRET, or TASKFEED_JWT_SECRET_FILE"},
-		{"--database-url", "postgres://u:" + password + "@h/db", "set DATABASE_URL, or DATABASE_URL_FILE"},
-		{"--database-url", "postgres://u@h/db?sslmode=disable&password=" + password, "set DATABASE_URL, or DATABASE_URL_FILE"},
-		{"--database-url", "host=h user=u password=" + password, "set DATABASE_URL, or DATABASE_URL_FILE"},
+		{"--jwt-secret", password, "set TASKFEED_JWT_SECRET, or set TASKFEED_JWT_SECRET_FILE"},
+		{"--database-url", "postgres://u:" + password + "@h/db", "set DATABASE_URL, or set DATABASE_URL_FILE"},
+		{"--database-url", "postgres://u@h/db?sslmode=disable&password=" + password, "set DATABASE_URL, or set DATABASE_URL_FILE"},
+		{"--database-url", "host=h user=u password=" + password, "set DATABASE_URL, or set DATABASE_URL_FILE"},
 		{"--listen-database-url", "postgres://:" + password + "@h:5432/db", "set TASKFEED_LISTEN_DATABASE_URL, or"},
 	} {
 		status, stdout, stderr := try(t, []string{"TASKFEED_JWT_SECRET=" + testSecret, "DATABASE_URL=postgres://u@h/db"}, "serve", c.flag, c.value)

@@ -165,17 +165,24 @@ CREATE OR REPLACE FUNCTION taskfeed.attach(source regclass, name text, mapping j
 AS $function$
 #variable_conflict use_column
 DECLARE
-    refusal text := taskfeed.source_refusal(source, name);
-    m       jsonb;
-    report  jsonb;
-    changed boolean;
-    made    text[];
+    refusal  text := taskfeed.source_refusal(source, name);
+    stranger text;
+    m        jsonb;
+    report   jsonb;
+    changed  boolean;
+    made     text[];
 BEGIN
     IF refusal IS NOT NULL THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: ' || refusal;
     END IF;
     m := taskfeed.source_mapping(source, name, mapping);
+    stranger := taskfeed.source_stranger(source);
+    IF stranger IS NOT NULL AND mapping->'trust_owner' IS DISTINCT FROM 'true' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s could run code with the rights of the schema taskfeed, and read what every user is told', stranger),
+            HINT = 'Give the mapping "trust_owner": true if that role is to be trusted with it, or give what it owns to a role that has these rights.';
+    END IF;
     report := taskfeed.source_report(source, name, m);
     IF report #>> '{sample,failure}' IS NOT NULL THEN
         RAISE invalid_parameter_value USING
@@ -1070,7 +1077,7 @@ CREATE OR REPLACE FUNCTION taskfeed.source_mapping(relation regclass, name text,
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict}';
+    known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict,trust_owner}';
     key    jsonb := taskfeed.source_key(relation);
     id     text;
     m      jsonb;
@@ -1087,7 +1094,7 @@ BEGIN
     END IF;
     SELECT format('%s is %s; it is %s', c.key, mapping->c.key, c.choices) INTO wrong
     FROM (VALUES ('progress_unit', '"percent" or "fraction"', '["percent", "fraction"]'::jsonb), ('result_json', 'true or false', '[true, false]'),
-        ('strict', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
+        ('strict', 'true or false', '[true, false]'), ('trust_owner', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
         ('backfill', '"none", "open" or "all"', '["none", "open", "all"]')) AS c (key, choices, allowed)
     WHERE mapping ? c.key
       AND NOT c.allowed @> (mapping->c.key)
@@ -1381,6 +1388,47 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$
 -- What a mapping makes of the latest 1,000 rows.
+CREATE OR REPLACE FUNCTION taskfeed.source_stranger(relation regclass)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH RECURSIVE tables AS (
+        SELECT c.oid, c.relowner
+        FROM pg_class AS c
+        WHERE c.oid = source_stranger.relation
+           OR c.oid IN (SELECT t.relid FROM pg_partition_tree(source_stranger.relation) AS t)
+    ), types (oid) AS (
+        SELECT a.atttypid
+        FROM pg_attribute AS a
+        JOIN tables AS c ON c.oid = a.attrelid
+        WHERE a.attnum > 0
+          AND NOT a.attisdropped
+        UNION
+        SELECT part.oid
+        FROM types AS whole
+        JOIN pg_type AS t ON t.oid = whole.oid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem
+            UNION ALL SELECT t.typbasetype
+            UNION ALL SELECT r.rngsubtype FROM pg_range AS r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)
+            UNION ALL SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ) AS part (oid)
+        WHERE part.oid <> 0
+    )
+    SELECT format('the role %s, which owns the %s,', s.owner::regrole, s.what)
+    FROM (
+        SELECT c.relowner, format('table %s', c.oid::regclass) FROM tables AS c
+        UNION ALL
+        SELECT t.typowner, format('type %s', t.oid::regtype) FROM types AS u JOIN pg_type AS t ON t.oid = u.oid
+    ) AS s (owner, what)
+    JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass
+    WHERE NOT pg_has_role(s.owner, o.relowner, 'USAGE')
+    ORDER BY 1
+    LIMIT 1
+$function$
+-- A role without the rights of the owner of this schema whose code the mapping of a table could run; null when there is none.
 CREATE OR REPLACE FUNCTION taskfeed.source_time(relation regclass, given jsonb, zone jsonb)
  RETURNS text
  LANGUAGE plpgsql
