@@ -47,7 +47,7 @@ ORDER BY id;
 --                           ->  Limit
 --                                 ->  Index Scan using events_0_pkey on events_0 events
 --                                       Index Cond: ((id > '100'::bigint) AND (id <= '5100'::bigint))
---                                       Filter: (type = ANY ('{task_queued}'::text[]))
+--                                       Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 
 SELECT expired_through
 FROM taskfeed.log_state;

@@ -83,25 +83,25 @@ ORDER BY id;
 --                                                   Sort Key: events.user_id, events.id
 --                                                   ->  Index Scan using events_0_user_id_id_idx on events_0 events_1
 --                                                         Index Cond: ((user_id = ANY ('{user7}'::text[])) AND (id > '100'::bigint) AND (id <= '9007199254740991'::bigint))
---                                                         Filter: (type = ANY ('{task_queued}'::text[]))
+--                                                         Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 --                                                   ->  Index Scan using events_1_user_id_id_idx on events_1 events_2
 --                                                         Index Cond: ((user_id = ANY ('{user7}'::text[])) AND (id > '100'::bigint) AND (id <= '9007199254740991'::bigint))
---                                                         Filter: (type = ANY ('{task_queued}'::text[]))
+--                                                         Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 --                                                   ->  Index Scan using events_default_user_id_id_idx on events_default events_3
 --                                                         Index Cond: ((user_id = ANY ('{user7}'::text[])) AND (id > '100'::bigint) AND (id <= '9007199254740991'::bigint))
---                                                         Filter: (type = ANY ('{task_queued}'::text[]))
+--                                                         Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 --                                       ->  Limit
 --                                             ->  Merge Append
 --                                                   Sort Key: events_4.user_id, events_4.id
 --                                                   ->  Index Scan using events_0_user_id_id_idx on events_0 events_5
 --                                                         Index Cond: ((user_id IS NULL) AND (id > '100'::bigint) AND (id <= '9007199254740991'::bigint))
---                                                         Filter: (type = ANY ('{task_queued}'::text[]))
+--                                                         Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 --                                                   ->  Index Scan using events_1_user_id_id_idx on events_1 events_6
 --                                                         Index Cond: ((user_id IS NULL) AND (id > '100'::bigint) AND (id <= '9007199254740991'::bigint))
---                                                         Filter: (type = ANY ('{task_queued}'::text[]))
+--                                                         Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 --                                                   ->  Index Scan using events_default_user_id_id_idx on events_default events_7
 --                                                         Index Cond: ((user_id IS NULL) AND (id > '100'::bigint) AND (id <= '9007199254740991'::bigint))
---                                                         Filter: (type = ANY ('{task_queued}'::text[]))
+--                                                         Filter: (type = ANY ('{task_queued,feed_reset}'::text[]))
 
 SELECT expired_through
 FROM taskfeed.log_state;
