@@ -110,40 +110,41 @@ func TestFeedWithCursor(t *testing.T) {
 		c.ExpectLive(id)
 		c.ExpectEvent(f.log.add("alice", taskfeed.TypeTaskProgress, `{"progress":2}`)[0])
 	})
+}
 
-	t.Run("a replay of many chunks and one great frame", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{})
-		great := `{"result":"` + strings.Repeat("x", 250<<10) + `"}`
-		data := []string{great}
-		for i := range 3000 {
-			data = append(data, fmt.Sprintf(`{"message":"%0*d"}`, i%300, i))
+// TestLongReplay: a replay reads the log in many pages, with frames of 250 KiB at both ends.
+func TestLongReplay(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	great := `{"result":"` + strings.Repeat("x", 250<<10) + `"}`
+	data := []string{great}
+	for i := range 3000 {
+		data = append(data, fmt.Sprintf(`{"message":"%0*d"}`, i%300, i))
+	}
+	ids := f.log.add("alice", taskfeed.TypeTaskProgress, append(data, great)...)
+	c := f.dial("alice", "after=0")
+	for i, id := range ids {
+		if got := c.ExpectEvent(id).Event.Data; i > 0 && string(got) != append(data, great)[i] {
+			t.Fatalf("data of event %d differs from what was sent", id)
 		}
-		ids := f.log.add("alice", taskfeed.TypeTaskProgress, append(data, great)...)
-		c := f.dial("alice", "after=0")
-		for i, id := range ids {
-			if got := c.ExpectEvent(id).Event.Data; i > 0 && string(got) != append(data, great)[i] {
-				t.Fatalf("data of event %d differs from what was sent", id)
-			}
-		}
-		c.ExpectLive(ids[len(ids)-1])
-	})
+	}
+	c.ExpectLive(ids[len(ids)-1])
+}
 
-	t.Run("sockets outlive an outage of the log", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{})
-		id := f.log.add("alice", taskfeed.TypeTaskProgress, `{"progress":1}`)[0]
-		f.log.failWith(func() error { return errors.New("connection refused") })
-		c := f.dial("alice", "after=0")
-		c.ExpectQuiet() // pongs do not wait for the log
-		f.eventually("the log was tried again", func() bool { return f.metric("taskfeed_feed_errors_total") >= 2 })
-		f.log.failWith(nil)
-		c.ExpectEvent(id)
-		c.ExpectLive(id)
-		if got := len(f.logs.lines(`"event log not readable`)); got != 1 {
-			t.Errorf("the outage has %d lines in the log, want 1", got)
-		}
-	})
+func TestFeedOutlivesOutageOfLog(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	id := f.log.add("alice", taskfeed.TypeTaskProgress, `{"progress":1}`)[0]
+	f.log.failWith(func() error { return errors.New("connection refused") })
+	c := f.dial("alice", "after=0")
+	c.ExpectQuiet() // pongs do not wait for the log
+	f.eventually("the log was tried again", func() bool { return f.metric("taskfeed_feed_errors_total") >= 2 })
+	f.log.failWith(nil)
+	c.ExpectEvent(id)
+	c.ExpectLive(id)
+	if got := len(f.logs.lines(`"event log not readable`)); got != 1 {
+		t.Errorf("the outage has %d lines in the log, want 1", got)
+	}
 }
 
 func TestSeveralConnectionsOfOneUser(t *testing.T) {

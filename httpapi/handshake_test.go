@@ -134,18 +134,20 @@ func TestBadInput15Origin(t *testing.T) {
 	})
 }
 
+// refusalOf reads the refusal of a handshake.
+func refusalOf(t *testing.T, r *wstest.Raw) wstest.Refusal {
+	t.Helper()
+	body, err := io.ReadAll(r.Response.Body)
+	if err != nil {
+		t.Fatalf("read body: %v", err)
+	}
+	return wstest.Refusal{Status: r.Response.StatusCode, Header: r.Response.Header, Code: wstest.ProblemCode(body), Body: string(body)}
+}
+
 func TestBadInput16Handshake(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
 	url := f.feedURL("alice")
-	refused := func(t *testing.T, r *wstest.Raw) wstest.Refusal {
-		t.Helper()
-		body, err := io.ReadAll(r.Response.Body)
-		if err != nil {
-			t.Fatalf("read body: %v", err)
-		}
-		return wstest.Refusal{Status: r.Response.StatusCode, Header: r.Response.Header, Code: wstest.ProblemCode(body), Body: string(body)}
-	}
 
 	for name, tc := range map[string]struct {
 		header http.Header
@@ -165,7 +167,7 @@ func TestBadInput16Handshake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			expectProblem(t, refused(t, wstest.Handshake(t, url, wstest.HandshakeHeader(tc.header))), tc.status, tc.code)
+			expectProblem(t, refusalOf(t, wstest.Handshake(t, url, wstest.HandshakeHeader(tc.header))), tc.status, tc.code)
 		})
 	}
 
@@ -180,7 +182,11 @@ func TestBadInput16Handshake(t *testing.T) {
 			t.Errorf("Sec-WebSocket-Version %q, want 13", got.Get("Sec-Websocket-Version"))
 		}
 	})
+}
 
+func TestBadInput16Methods(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
 	for _, method := range []string{http.MethodPost, http.MethodHead, http.MethodDelete} {
 		t.Run(method, func(t *testing.T) {
 			t.Parallel()
@@ -190,7 +196,12 @@ func TestBadInput16Handshake(t *testing.T) {
 			}
 		})
 	}
+}
 
+// TestBadInput16RawRequests is bad input 16 and 17 as far as no HTTP client sends it.
+func TestBadInput16RawRequests(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
 	for name, tc := range map[string]struct {
 		request string
 		status  int
@@ -213,18 +224,20 @@ func TestBadInput16Handshake(t *testing.T) {
 			}
 		})
 	}
+}
 
-	t.Run("frames sent before the answer", func(t *testing.T) {
-		t.Parallel()
-		c := wstest.Connect(t, strings.TrimPrefix(f.url, "http://"))
-		request := "GET " + strings.TrimPrefix(url, f.url) + " HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-		c.SendBytes(append([]byte(request), wstest.Text("ping").Bytes()...))
-		if _, err := bufio.NewReader(c.Conn).ReadByte(); err == nil {
-			t.Error("there is an answer, want the connection closed")
-		}
-		f.eventually("nothing of it is left", func() bool { return f.hub.Stats().Reserved == 0 })
-	})
+func TestFramesBeforeTheHandshakeEnds(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	url := f.feedURL("alice")
+	c := wstest.Connect(t, strings.TrimPrefix(f.url, "http://"))
+	request := "GET " + strings.TrimPrefix(url, f.url) + " HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	c.SendBytes(append([]byte(request), wstest.Text("ping").Bytes()...))
+	if _, err := bufio.NewReader(c.Conn).ReadByte(); err == nil {
+		t.Error("there is an answer, want the connection closed")
+	}
+	f.eventually("nothing of it is left", func() bool { return f.hub.Stats().Reserved == 0 })
 }
 
 func TestBadInput17SlowHeader(t *testing.T) {

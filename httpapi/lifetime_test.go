@@ -191,7 +191,7 @@ func TestSlowReader(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 
-	t.Run("all sockets get 1012 and none is cut", func(t *testing.T) {
+	t.Run("every socket gets 1012 and none is cut", func(t *testing.T) {
 		t.Parallel()
 		const count = 20
 		f := serve(t, setup{cfg: Config{Drain: 200 * time.Millisecond}})
@@ -214,28 +214,7 @@ func TestDrain(t *testing.T) {
 		}
 	})
 
-	t.Run("bad input 22: while it drains it is not ready and takes no feeds", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{cfg: Config{DrainDelay: 500 * time.Millisecond}})
-		c := f.dial("alice")
-		url := f.feedURL("alice")
-		f.stop()
-		f.eventually("it is not ready", func() bool { return f.feeds.IsClosed() })
-		if resp, body := f.get("/readyz?verbose"); resp.StatusCode != 503 || !strings.Contains(body, `{"name":"not_draining","ok":false}`) {
-			t.Errorf("readyz: %d %s, want 503 because it drains", resp.StatusCode, body)
-		}
-		if resp, _ := f.get("/healthz"); resp.StatusCode != 200 {
-			t.Errorf("healthz: %d, want 200", resp.StatusCode)
-		}
-		got := wstest.Refused(t, url, wstest.Options{})
-		expectProblem(t, got, 503, taskfeed.CodeUnavailable)
-		if got.Header.Get("Retry-After") == "" {
-			t.Error("there is no Retry-After")
-		}
-		c.ExpectClose(wsframe.CloseRestart)
-	})
-
-	t.Run("a peer that does not answer holds it up for CloseTimeout only", func(t *testing.T) {
+	t.Run("a peer that does not answer delays it by CloseTimeout at most", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: Config{CloseTimeout: 50 * time.Millisecond}})
 		f.dialRaw("alice")
@@ -245,7 +224,7 @@ func TestDrain(t *testing.T) {
 		}
 	})
 
-	t.Run("the log is away", func(t *testing.T) {
+	t.Run("the log cannot be read", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{})
 		f.log.add("alice", "hello", `{}`)
@@ -257,20 +236,42 @@ func TestDrain(t *testing.T) {
 			t.Errorf("Run returned %v, want nil", err)
 		}
 	})
+}
 
-	t.Run("a listener that breaks is an error", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{cfg: Config{CloseTimeout: 50 * time.Millisecond}})
-		f.dial("alice").ExpectQuiet()
-		if err := f.cfg.Listener.Close(); err != nil {
-			t.Fatalf("close listener: %v", err)
-		}
-		if err := f.wait(); err == nil {
-			t.Error("Run returned nil, want an error")
-		}
-		<-f.done
-		f.done <- nil // expected
-	})
+// TestBadInput22Draining: a server that drains is alive, is not ready and takes no feeds.
+func TestBadInput22Draining(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{DrainDelay: 500 * time.Millisecond}})
+	c := f.dial("alice")
+	url := f.feedURL("alice")
+	f.stop()
+	f.eventually("it is not ready", func() bool { return f.feeds.IsClosed() })
+	if resp, body := f.get("/readyz?verbose"); resp.StatusCode != 503 || !strings.Contains(body, `{"name":"not_draining","ok":false}`) {
+		t.Errorf("readyz: %d %s, want 503 because it drains", resp.StatusCode, body)
+	}
+	if resp, _ := f.get("/healthz"); resp.StatusCode != 200 {
+		t.Errorf("healthz: %d, want 200", resp.StatusCode)
+	}
+	got := wstest.Refused(t, url, wstest.Options{})
+	expectProblem(t, got, 503, taskfeed.CodeUnavailable)
+	if got.Header.Get("Retry-After") == "" {
+		t.Error("there is no Retry-After")
+	}
+	c.ExpectClose(wsframe.CloseRestart)
+}
+
+func TestListenerBreaks(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{CloseTimeout: 50 * time.Millisecond}})
+	f.dial("alice").ExpectQuiet()
+	if err := f.cfg.Listener.Close(); err != nil {
+		t.Fatalf("close listener: %v", err)
+	}
+	if err := f.wait(); err == nil {
+		t.Error("Run returned nil, want an error")
+	}
+	<-f.done
+	f.done <- nil // expected
 }
 
 func TestUpgradeRacesDrain(t *testing.T) {

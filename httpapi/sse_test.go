@@ -40,182 +40,182 @@ func (l *memLog) put(e taskfeed.Event) taskfeed.Cursor {
 	return e.ID
 }
 
-func TestStream(t *testing.T) {
+func TestStreamLive(t *testing.T) {
 	t.Parallel()
+	f := serve(t, setup{first: 10})
+	c := f.stream(f.token("alice"))
+	c.ExpectLive(10)
+	if got := c.Response.Header; got.Get("Content-Type") != "text/event-stream; charset=utf-8" || got.Get("Cache-Control") != "no-store" || got.Get("X-Request-Id") == "" {
+		t.Errorf("header %v, want that of a stream", got)
+	}
+	if c.Parser.Retry != 2*time.Second {
+		t.Errorf("retry after %v, want %v", c.Parser.Retry, 2*time.Second)
+	}
+	if want := 15 * time.Second; c.Parser.Silence != want {
+		t.Errorf("a comment after a silence of %v, want %v: clients would not know a healthy stream from a dead one", c.Parser.Silence, want)
+	}
+	f.log.add("bob", taskfeed.TypeTaskQueued, `{}`)
+	own := f.log.add("alice", taskfeed.TypeTaskQueued, `{}`)[0]
+	cast := f.log.put(taskfeed.Event{Type: "news", Data: []byte(`{"a":1}`)})
+	c.ExpectEvent(own)
+	c.ExpectEvent(cast)
+	list := f.connections()
+	if len(list) != 1 || list[0].Transport != "sse" || list[0].UserID != "alice" || list[0].Cursor != cast || list[0].BytesSent == 0 {
+		t.Errorf("connections %+v, want the stream at %d", list, cast)
+	}
+}
 
-	t.Run("live", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{first: 10})
-		c := f.stream(f.token("alice"))
-		c.ExpectLive(10)
-		if got := c.Response.Header; got.Get("Content-Type") != "text/event-stream; charset=utf-8" || got.Get("Cache-Control") != "no-store" || got.Get("X-Request-Id") == "" {
-			t.Errorf("header %v, want that of a stream", got)
-		}
-		if c.Parser.Retry != 2*time.Second {
-			t.Errorf("retry after %v, want %v", c.Parser.Retry, 2*time.Second)
-		}
-		if want := 15 * time.Second; c.Parser.Silence != want {
-			t.Errorf("a comment after a silence of %v, want %v: clients would not know a healthy stream from a dead one", c.Parser.Silence, want)
-		}
-		f.log.add("bob", taskfeed.TypeTaskQueued, `{}`)
-		own := f.log.add("alice", taskfeed.TypeTaskQueued, `{}`)[0]
-		cast := f.log.put(taskfeed.Event{Type: "news", Data: []byte(`{"a":1}`)})
-		c.ExpectEvent(own)
-		c.ExpectEvent(cast)
-		list := f.connections()
-		if len(list) != 1 || list[0].Transport != "sse" || list[0].UserID != "alice" || list[0].Cursor != cast || list[0].BytesSent == 0 {
-			t.Errorf("connections %+v, want the stream at %d", list, cast)
-		}
-	})
-
-	t.Run("coming back", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{})
-		ids := f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`, `{}`)
-		c := f.stream(f.token("alice"), "after=0")
-		for _, id := range ids {
-			c.ExpectEvent(id)
-		}
-		c.ExpectLive(ids[2])
-		c.Close()
-		missed := f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`)
-		c.Reconnect() // the URL still says after=0
-		for _, id := range missed {
-			c.ExpectEvent(id)
-		}
-		c.ExpectLive(missed[1])
-	})
-
-	t.Run("a quiet stream knows where it is", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{cfg: Config{CommentInterval: 20 * time.Millisecond}})
-		c := f.stream(f.token("alice"), "types=task_completed,task_failed", "types=mail", "task_id=task-1")
-		c.ExpectLive(0)
-		f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`)
-		last := f.log.put(taskfeed.Event{UserID: "alice", TaskID: "task-2", Type: taskfeed.TypeTaskFailed, Data: []byte(`{}`)})
-		c.Until("a comment moves the last id", func() bool { return c.Parser.LastID == last.String() && c.Parser.Comments > 0 })
-		want := f.log.add("alice", taskfeed.TypeTaskCompleted, `{}`)[0]
-		c.ExpectEvent(want)
-		comments := c.Parser.Comments
-		if want := 20 * time.Millisecond; c.Parser.Silence != want {
-			t.Errorf("a comment after a silence of %v, want %v", c.Parser.Silence, want)
-		}
-		c.Until("comments go on", func() bool { return c.Parser.Comments > comments+1 })
-		if c.Parser.LastID != want.String() {
-			t.Errorf("last id %s, want %d: comments do not move it back", c.Parser.LastID, want)
-		}
-	})
-
-	t.Run("coming back too early", func(t *testing.T) {
-		t.Parallel()
-		var away atomic.Bool
-		f := serve(t, setup{deps: Deps{Unavailable: func() error {
-			if away.Load() {
-				return errors.New("planted")
-			}
-			return nil
-		}}})
-		alice := f.token("alice")
-		c := f.stream(alice)
-		c.ExpectLive(0)
-		c.Close()
-		missed := f.log.add("alice", "hello", `{}`)[0]
-		away.Store(true)
-		for range 2 {
-			c.Reconnect() // with a last id: an error would be the end of a browser's EventSource
-			c.ExpectClosed(wsframe.CloseRestart)
-		}
-		if c.Parser.Retry != 2*time.Second || c.Parser.LastID != "0" {
-			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, 2*time.Second)
-		}
-		resp, body := f.getAs(alice, "/v1/events/stream")
-		f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
-		resp, body = f.getAs("forged", "/v1/events/stream", "Last-Event-ID", "0")
-		f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
-		away.Store(false)
-		c.Reconnect()
-		c.ExpectEvent(missed)
-		c.ExpectLive(missed)
-		if got := f.metric(`taskfeed_handshake_refusals_total{code="unavailable"}`); got != 3 {
-			t.Errorf("%v refusals are counted, want 3", got)
-		}
-	})
-
-	t.Run("the log is away for a while", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{cfg: Config{CommentInterval: 20 * time.Millisecond}})
-		id := f.log.add("alice", "hello", `{}`)[0]
-		f.log.failWith(func() error { return errors.New("planted") })
-		c := f.stream(f.token("alice"), "after=0")
-		c.Until("comments bridge the outage", func() bool { return c.Parser.Comments > 2 })
-		f.log.failWith(nil)
+func TestStreamResumes(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	ids := f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`, `{}`)
+	c := f.stream(f.token("alice"), "after=0")
+	for _, id := range ids {
 		c.ExpectEvent(id)
-	})
+	}
+	c.ExpectLive(ids[2])
+	c.Close()
+	missed := f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`)
+	c.Reconnect() // the URL still says after=0
+	for _, id := range missed {
+		c.ExpectEvent(id)
+	}
+	c.ExpectLive(missed[1])
+}
 
-	t.Run("limits of the user", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{limits: hub.Config{MaxPerUser: 2}})
-		alice := f.token("alice")
-		first := f.stream(alice)
-		first.ExpectLive(0)
-		f.dial("alice").ExpectQuiet()
-		resp, body := f.getAs(alice, "/v1/events/stream")
-		f.expectRefusal(resp, body, 429, taskfeed.CodeTooManyConnections)
-		first.Close()
-		f.eventually("the place is free again", func() bool { return len(f.connections()) == 1 })
-		f.stream(alice).ExpectLive(0)
-		if got := f.metric(`taskfeed_closes_total{code="1006"}`); got != 1 {
-			t.Errorf("%v connections ended by their client, want 1", got)
-		}
-	})
+// TestStreamCommentsMoveTheCursor: a client that gets no events learns from comments how
+// far the log has been read for it.
+func TestStreamCommentsMoveTheCursor(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{CommentInterval: 20 * time.Millisecond}})
+	c := f.stream(f.token("alice"), "types=task_completed,task_failed", "types=mail", "task_id=task-1")
+	c.ExpectLive(0)
+	f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`)
+	last := f.log.put(taskfeed.Event{UserID: "alice", TaskID: "task-2", Type: taskfeed.TypeTaskFailed, Data: []byte(`{}`)})
+	c.Until("a comment moves the last id", func() bool { return c.Parser.LastID == last.String() && c.Parser.Comments > 0 })
+	want := f.log.add("alice", taskfeed.TypeTaskCompleted, `{}`)[0]
+	c.ExpectEvent(want)
+	comments := c.Parser.Comments
+	if want := 20 * time.Millisecond; c.Parser.Silence != want {
+		t.Errorf("a comment after a silence of %v, want %v", c.Parser.Silence, want)
+	}
+	c.Until("comments go on", func() bool { return c.Parser.Comments > comments+1 })
+	if c.Parser.LastID != want.String() {
+		t.Errorf("last id %s, want %d: comments do not move it back", c.Parser.LastID, want)
+	}
+}
 
-	t.Run("tokens", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{})
-		alice := f.token("alice")
-		ssetest.Open(t, f.streamURL("token="+alice), nil).ExpectLive(0)
-		resp, body := f.getAs(alice, "/v1/events/stream?token="+alice)
-		f.expectRefusal(resp, body, 400, taskfeed.CodeAmbiguousCredentials)
-		resp, body = f.get("/v1/events/stream")
-		f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
-		resp, body = f.get("/v1/events/stream?token=forged")
-		f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
-	})
+// TestStreamReconnectsDuringOutage: a client that reconnects while the server is unavailable gets a stream that ends at
+// once, because a browser's EventSource gives up after a response with an error.
+func TestStreamReconnectsDuringOutage(t *testing.T) {
+	t.Parallel()
+	var away atomic.Bool
+	f := serve(t, setup{deps: Deps{Unavailable: func() error {
+		if away.Load() {
+			return errors.New("planted")
+		}
+		return nil
+	}}})
+	alice := f.token("alice")
+	c := f.stream(alice)
+	c.ExpectLive(0)
+	c.Close()
+	missed := f.log.add("alice", "hello", `{}`)[0]
+	away.Store(true)
+	for range 2 {
+		c.Reconnect() // with a last id: a browser's EventSource gives up after an error
+		c.ExpectClosed(wsframe.CloseRestart)
+	}
+	if c.Parser.Retry != 2*time.Second || c.Parser.LastID != "0" {
+		t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, 2*time.Second)
+	}
+	resp, body := f.getAs(alice, "/v1/events/stream")
+	f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
+	resp, body = f.getAs("forged", "/v1/events/stream", "Last-Event-ID", "0")
+	f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
+	away.Store(false)
+	c.Reconnect()
+	c.ExpectEvent(missed)
+	c.ExpectLive(missed)
+	if got := f.metric(`taskfeed_handshake_refusals_total{code="unavailable"}`); got != 3 {
+		t.Errorf("%v refusals are counted, want 3", got)
+	}
+}
 
-	t.Run("whose feed", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, setup{})
-		alice, admin := f.token("alice"), f.adminToken()
-		for _, param := range []string{"user_id=bob", "user_id=alice", "all=true"} {
-			resp, body := f.getAs(alice, "/v1/events/stream?"+param)
-			f.expectRefusal(resp, body, 403, taskfeed.CodeForbidden)
-		}
-		for query, field := range map[string]string{
-			"all=true&user_id=bob": "all", "all=yes": "all", "types=": "types", "types=task_done": "types", "types=feed_live": "types",
-			"task_id=%00": "task_id", "user_id=": "user_id", "userId=bob": "", "All=true": "",
-		} {
-			resp, body := f.getAs(admin, "/v1/events/stream?"+query)
-			f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, field)
-		}
-		all, bobs, own := f.stream(admin, "all=true"), f.stream(admin, "user_id=bob"), f.stream(admin)
-		for _, c := range []*ssetest.Client{all, bobs, own} {
-			c.ExpectLive(0)
-		}
-		aliceID := f.log.add("alice", "hello", `{}`)[0]
-		bobID := f.log.add("bob", "hello", `{}`)[0]
-		rootID := f.log.add("root", "hello", `{}`)[0]
-		bobs.ExpectEvent(bobID)
-		own.ExpectEvent(rootID)
-		for _, id := range []taskfeed.Cursor{aliceID, bobID, rootID} {
-			all.ExpectEvent(id)
-		}
-		if got := f.feeds.DisconnectUser("bob"); got != 0 {
-			t.Errorf("%d connections of bob, want none: an admin's stream is the admin's", got)
-		}
-		if got := f.feeds.DisconnectUser("root"); got != 3 {
-			t.Errorf("%d connections of the admin, want 3", got)
-		}
-	})
+func TestStreamOutlivesOutageOfLog(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{CommentInterval: 20 * time.Millisecond}})
+	id := f.log.add("alice", "hello", `{}`)[0]
+	f.log.failWith(func() error { return errors.New("planted") })
+	c := f.stream(f.token("alice"), "after=0")
+	c.Until("comments bridge the outage", func() bool { return c.Parser.Comments > 2 })
+	f.log.failWith(nil)
+	c.ExpectEvent(id)
+}
+
+func TestStreamUserLimit(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{limits: hub.Config{MaxPerUser: 2}})
+	alice := f.token("alice")
+	first := f.stream(alice)
+	first.ExpectLive(0)
+	f.dial("alice").ExpectQuiet()
+	resp, body := f.getAs(alice, "/v1/events/stream")
+	f.expectRefusal(resp, body, 429, taskfeed.CodeTooManyConnections)
+	first.Close()
+	f.eventually("the place is free again", func() bool { return len(f.connections()) == 1 })
+	f.stream(alice).ExpectLive(0)
+	if got := f.metric(`taskfeed_closes_total{code="1006"}`); got != 1 {
+		t.Errorf("%v connections ended by their client, want 1", got)
+	}
+}
+
+func TestStreamTokens(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	alice := f.token("alice")
+	ssetest.Open(t, f.streamURL("token="+alice), nil).ExpectLive(0)
+	resp, body := f.getAs(alice, "/v1/events/stream?token="+alice)
+	f.expectRefusal(resp, body, 400, taskfeed.CodeAmbiguousCredentials)
+	resp, body = f.get("/v1/events/stream")
+	f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
+	resp, body = f.get("/v1/events/stream?token=forged")
+	f.expectRefusal(resp, body, 401, taskfeed.CodeBadToken)
+}
+
+func TestStreamSelection(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{})
+	alice, admin := f.token("alice"), f.adminToken()
+	for _, param := range []string{"user_id=bob", "user_id=alice", "all=true"} {
+		resp, body := f.getAs(alice, "/v1/events/stream?"+param)
+		f.expectRefusal(resp, body, 403, taskfeed.CodeForbidden)
+	}
+	for query, field := range map[string]string{
+		"all=true&user_id=bob": "all", "all=yes": "all", "types=": "types", "types=task_done": "types", "types=feed_live": "types",
+		"task_id=%00": "task_id", "user_id=": "user_id", "userId=bob": "", "All=true": "",
+	} {
+		resp, body := f.getAs(admin, "/v1/events/stream?"+query)
+		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, field)
+	}
+	all, bobs, own := f.stream(admin, "all=true"), f.stream(admin, "user_id=bob"), f.stream(admin)
+	for _, c := range []*ssetest.Client{all, bobs, own} {
+		c.ExpectLive(0)
+	}
+	aliceID := f.log.add("alice", "hello", `{}`)[0]
+	bobID := f.log.add("bob", "hello", `{}`)[0]
+	rootID := f.log.add("root", "hello", `{}`)[0]
+	bobs.ExpectEvent(bobID)
+	own.ExpectEvent(rootID)
+	for _, id := range []taskfeed.Cursor{aliceID, bobID, rootID} {
+		all.ExpectEvent(id)
+	}
+	if got := f.feeds.DisconnectUser("bob"); got != 0 {
+		t.Errorf("%d connections of bob, want none: an admin's stream is the admin's", got)
+	}
+	if got := f.feeds.DisconnectUser("root"); got != 3 {
+		t.Errorf("%d connections of the admin, want 3", got)
+	}
 }
 
 func TestStreamEnds(t *testing.T) {

@@ -20,3 +20,30 @@ func TestClip(t *testing.T) {
 		}
 	}
 }
+
+func TestParseMessage(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]struct {
+		kind  messageKind
+		token string
+	}{
+		`{"type":"auth","token":"secret"}`:            {messageAuth, "secret"},
+		`{"type":"auth"}`:                             {messageAuth, ""},
+		`ping`:                                        {messagePing, ""},
+		``:                                            {messageIgnored, ""},
+		`secret`:                                      {messageIgnored, ""},
+		`{"token":"secret"}`:                          {messageIgnored, ""},
+		`{"type":"ping","token":"secret"}`:            {messageIgnored, ""},
+		`{"type":"Auth","token":"secret"}`:            {messageIgnored, ""},
+		`{"type":"auth","token":"secret"`:             {messageIgnored, ""},
+		`{"type":"auth","token":["secret"]}`:          {messageIgnored, ""},
+		`{"token":"secret","type":7}`:                 {messageIgnored, ""},
+		`[{"type":"auth","token":"secret"}]`:          {messageIgnored, ""},
+		` {"type":"auth","token":"secret"}`:           {messageIgnored, ""},
+		`{"type":"auth","type":"x","token":"secret"}`: {messageIgnored, ""},
+	} {
+		if kind, token := parseMessage([]byte(message)); kind != want.kind || token != want.token {
+			t.Errorf("%q: kind %d with token %q, want %d with %q", message, kind, token, want.kind, want.token)
+		}
+	}
+}
