@@ -9,7 +9,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-// TestBadInput37Renewal renews with real tokens, which a verifier judges.
+// TestBadInput37Renewal renews with real tokens and the real verifier.
 func TestBadInput37Renewal(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})

@@ -15,8 +15,8 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// lists is a server with one task, as an admin asks it, for rows 43 to 50 of the
-// catalogue of bad input. What needs the real store is tested there.
+// lists is a server with one task and an admin's token, for rows 43 to 50 of the
+// catalogue of bad input. What needs the real store is tested with the store.
 type lists struct {
 	*fixture
 	history *fakeHistory
@@ -30,8 +30,7 @@ func serveLists(t *testing.T) *lists {
 	return &lists{fixture: f, history: h, admin: f.adminToken()}
 }
 
-// refuse expects that the path is refused with 400 naming these parameters, and
-// returns the answer's body.
+// refuse expects a 400 for the path that names these parameters, and returns the body.
 func (l *lists) refuse(path string, fields ...string) string {
 	l.t.Helper()
 	resp, body := l.getAs(l.admin, path)
@@ -139,7 +138,7 @@ func TestBadInput45Times(t *testing.T) {
 		"2026-11-22T25:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "0000-01-01T00:00:00Z", "1732270000", "2026-11-22T10:00:00+01:00", ""} {
 		for path, fields := range map[string][]string{"/v1/tasks": {"created_after", "updated_before"}, "/v1/events": {"since", "until"}} {
 			query := url.Values{fields[0]: {value}, fields[1]: {value}}.Encode()
-			if value == "2026-11-22T10:00:00+01:00" { // well-formed: it is the + that is not escaped
+			if value == "2026-11-22T10:00:00+01:00" { // valid but for the + that is not escaped
 				query = fields[0] + "=" + value + "&" + fields[1] + "=" + value
 			}
 			body := l.refuse(path+"?"+query, fields...)

@@ -28,10 +28,10 @@ const (
 )
 
 // BenchmarkIdleConnections measures what an idle connection costs the server:
-// 5,000 users with one connection each, over loopback, every one of which has
-// exchanged a ping and got an event. The clients are another process. heap and
-// stack are the Go runtime's; rss is what the operating system gave, the kernel's
-// own memory for a socket left out.
+// 5,000 users with one connection each, over loopback, each of which has exchanged
+// a ping and got an event. The clients are another process. heap and stack are those
+// of the Go runtime; rss is the resident memory of the process, without the kernel's
+// memory for sockets.
 //
 //	go test -run '^$' -bench IdleConnections ./httpapi
 func BenchmarkIdleConnections(b *testing.B) {
@@ -57,9 +57,9 @@ func BenchmarkIdleConnections(b *testing.B) {
 
 type memory struct{ heap, stack, rss, goroutines uint64 }
 
-// measure returns what is in use once nothing is left to collect.
+// measure returns the memory in use after garbage collection.
 func measure() memory {
-	for range 3 { // pools give their contents up at the second collection
+	for range 3 { // pools are emptied at the second collection
 		runtime.GC()
 	}
 	debug.FreeOSMemory()
@@ -99,7 +99,7 @@ func (c *idleClients) waitFor(want string) {
 	}
 }
 
-// stop ends the process; it is told to by the end of its input.
+// stop ends the process by closing its input.
 func (c *idleClients) stop() {
 	if err := c.stdin.Close(); err != nil {
 		c.b.Errorf("close the clients' input: %v", err)

@@ -22,7 +22,7 @@ var (
 	loadedContract *contracttest.Contract
 )
 
-// theContract is loaded once: every answer of every test is held to it.
+// theContract is loaded once: every answer of every test is checked against it.
 func theContract(t testing.TB) *contracttest.Contract {
 	t.Helper()
 	loadContract.Do(func() { loadedContract = contracttest.Load(t, contract.Files) })
@@ -34,8 +34,8 @@ func theContract(t testing.TB) *contracttest.Contract {
 
 var pathParameter = regexp.MustCompile(`:(\w+)`)
 
-// TestContractNamesEveryRoute proves that no URL is missing from the OpenAPI
-// document and none is in it that does not exist. Pages are for people alone.
+// TestContractNamesEveryRoute proves that the OpenAPI document lists exactly the
+// routes that exist, except the pages for browsers.
 func TestContractNamesEveryRoute(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{deps: Deps{
@@ -169,7 +169,7 @@ func TestAsyncAPI(t *testing.T) {
 	}
 }
 
-// checkRefs looks at every reference below node and returns those to files.
+// checkRefs checks every reference below node and returns those that name files.
 func checkRefs(t *testing.T, doc, node any) (files []string) {
 	t.Helper()
 	switch n := node.(type) {

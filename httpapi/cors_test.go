@@ -11,8 +11,8 @@ import (
 )
 
 // refusedHeaders returns which of the headers a browser would not send after a
-// preflight's answer (Fetch, CORS-preflight fetch): a star, without credentials,
-// allows all but Authorization.
+// preflight's answer (Fetch, CORS-preflight fetch): without credentials, a star
+// allows every header but Authorization.
 func refusedHeaders(allowed, wanted string) (refused []string) {
 	var names []string
 	for name := range strings.SplitSeq(allowed, ",") {
@@ -27,8 +27,8 @@ func refusedHeaders(allowed, wanted string) (refused []string) {
 	return refused
 }
 
-// One list serves WebSocket, streams and REST. An app's scheme does not pass for
-// the server's own host by having its name.
+// WebSocket, streams and REST share one list of origins. An origin with an app's own
+// scheme and the server's host name is not same-origin.
 func TestOriginsOfAppsConnect(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{cfg: Config{AllowedOrigins: []string{"capacitor://localhost", "null", "https://*.example.com"}}})

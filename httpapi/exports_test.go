@@ -21,7 +21,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// export asks for an export and returns the answer before its body is read.
+// export requests an export and returns the answer with its body unread.
 func (f *fixture) export(token, path, accept string) *http.Response {
 	f.t.Helper()
 	resp, err := http.DefaultTransport.RoundTrip(f.request(http.MethodGet, path, token, "Accept", accept, "Connection", "close"))

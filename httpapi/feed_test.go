@@ -17,7 +17,7 @@ import (
 func TestPlainClient(t *testing.T) {
 	t.Parallel()
 
-	t.Run("it gets its events and no frame that it did not ask for", func(t *testing.T) {
+	t.Run("it gets its events and no other frame", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{})
 		f.log.add("alice", taskfeed.TypeTaskQueued, `{"kind":"before it came"}`)
@@ -183,7 +183,7 @@ func TestDeadConnection(t *testing.T) {
 		f.eventually("the connection is removed", func() bool { return f.hub.Stats().Subscribers == 0 && len(f.connections()) == 0 })
 	})
 
-	t.Run("any frame is as good as a pong", func(t *testing.T) {
+	t.Run("any frame counts as a pong", func(t *testing.T) {
 		t.Parallel()
 		for name, answer := range map[string]wstest.Frame{
 			"a pong": {Fin: true, Op: wsframe.OpPong}, "a ping": wstest.Ping("x"), "a text": wstest.Text("hello"),

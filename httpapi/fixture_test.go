@@ -25,7 +25,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// fixture is a server that runs, with a log in memory.
+// fixture is a running server with a log in memory.
 type fixture struct {
 	*Server
 	t    *testing.T
@@ -40,8 +40,8 @@ type fixture struct {
 	secrets []string // must not be in the log
 }
 
-// setup says in what a test's server differs from the usual one. Its intervals
-// are long where a test does not shorten them.
+// setup is what differs from the usual server. Intervals are long unless a test
+// shortens them.
 type setup struct {
 	cfg    Config
 	deps   Deps // Hub and Log are the fixture's
@@ -51,8 +51,8 @@ type setup struct {
 
 var authConfig = auth.Config{Secret: []byte("a secret of the tests, 32 bytes long"), Leeway: -1}
 
-// serve starts a server and ends it with the test. Then it looks for tokens in
-// all that was logged.
+// serve starts a server and stops it at the end of the test, when it also searches
+// everything that was logged for tokens.
 func serve(t *testing.T, with setup) *fixture {
 	t.Helper()
 	f := &fixture{t: t, log: &memLog{oldest: with.first}, logs: new(logBuffer), done: make(chan error, 1)}
@@ -72,7 +72,7 @@ func serve(t *testing.T, with setup) *fixture {
 		cfg.Drain = -1
 	}
 	if cfg.CheckInterval == 0 {
-		cfg.CheckInterval = -1 // a metric is what it is now
+		cfg.CheckInterval = -1 // metrics are always current
 	}
 	if cfg.CloseTimeout == 0 {
 		cfg.CloseTimeout = 2 * time.Second
@@ -109,7 +109,7 @@ func (f *fixture) shutDown() {
 func (f *fixture) wait() error {
 	select {
 	case err := <-f.done:
-		f.done <- err // for the next who asks
+		f.done <- err // for the next call
 		return err
 	case <-time.After(wstest.Patience):
 		return errors.New("nothing")
@@ -125,7 +125,7 @@ func (f *fixture) token(userID string) string {
 	return token
 }
 
-// feedURL is where the user's feed is, with a good token and further parameters.
+// feedURL is the URL of the user's feed, with a good token and further parameters.
 func (f *fixture) feedURL(userID string, params ...string) string {
 	return f.url + "/ws/" + userID + "?" + strings.Join(append(params, "token="+f.token(userID)), "&")
 }
@@ -136,7 +136,7 @@ func (f *fixture) dial(userID string, params ...string) *wstest.Client {
 	return wstest.Dial(f.t, f.feedURL(userID, params...), wstest.Options{})
 }
 
-// dialRaw connects a client that does nothing by itself.
+// dialRaw connects a client that does not answer pings or closes by itself.
 func (f *fixture) dialRaw(userID string, params ...string) *wstest.Raw {
 	f.t.Helper()
 	return wstest.DialRaw(f.t, f.feedURL(userID, params...), nil)
@@ -171,10 +171,10 @@ func (f *fixture) connections() []feeds.Connection {
 	return open
 }
 
-// connectionID is the id of the connection that the server opened as its n-th.
+// connectionID is the id of the n-th connection that the server opened.
 func (f *fixture) connectionID(n int) string { return fmt.Sprintf("%s-%d", f.feeds.ServerID(), n) }
 
-// awaitEnd waits until so many connections have ended, with all that belongs to them.
+// awaitEnd waits until this many connections have ended and released everything.
 func (f *fixture) awaitEnd(count int) {
 	f.t.Helper()
 	f.eventually(fmt.Sprintf("%d connections have ended", count), func() bool {
@@ -205,8 +205,8 @@ func (f *fixture) eventually(what string, holds func() bool) {
 	}
 }
 
-// metric returns the value of the metric's line with this beginning, -1 when
-// there is none.
+// metric returns the value of the metric's line that begins like this, -1 if there
+// is none.
 func (f *fixture) metric(line string) float64 {
 	f.t.Helper()
 	_, body := f.get("/metrics")
@@ -229,14 +229,14 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// memLog is an event log in memory that announces to the hub what it takes.
+// memLog is an event log in memory that publishes its events to the hub.
 type memLog struct {
 	hub *hub.Hub
 
 	mu     sync.Mutex
 	oldest taskfeed.Cursor // nothing at or below it is kept
 	events []taskfeed.Event
-	fail   func() error // what After returns instead, unless nil
+	fail   func() error // After returns its error, unless nil
 }
 
 // After implements hub.Log.
@@ -276,7 +276,7 @@ func (l *memLog) head() taskfeed.Cursor {
 	return l.events[len(l.events)-1].ID
 }
 
-// failWith lets every read go through fn first.
+// failWith makes every read call fn first and fail with its error.
 func (l *memLog) failWith(fn func() error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -302,17 +302,17 @@ func (l *memLog) add(userID string, typ taskfeed.Type, data ...string) []taskfee
 	return ids
 }
 
-// fakeVerifier knows tokens by heart, so that they can expire within a moment.
+// fakeVerifier verifies tokens with a function, so that they can expire at any moment.
 type fakeVerifier func(token string) (auth.Principal, error)
 
 func (v fakeVerifier) Verify(_ context.Context, token string) (auth.Principal, error) {
 	return v(token)
 }
 
-// logBuffer gathers a log that many goroutines write.
+// logBuffer is a log that many goroutines write.
 type logBuffer struct{ locked.Buffer }
 
-// lines returns the lines that hold all the texts.
+// lines returns the lines that contain all the texts.
 func (b *logBuffer) lines(texts ...string) []string {
 	var found []string
 	for line := range strings.Lines(b.String()) {

@@ -149,7 +149,7 @@ func TestGoodFrames(t *testing.T) {
 		}
 	})
 
-	t.Run("a message of the greatest size, split inside a code point", func(t *testing.T) {
+	t.Run("a message of the maximum size, split inside a code point", func(t *testing.T) {
 		t.Parallel()
 		c := f.dialRaw("carol")
 		text := strings.Repeat("€", 64<<10/3)
@@ -244,7 +244,7 @@ func TestBadInput33Closing(t *testing.T) {
 		}
 		f.awaitEnd(1)
 	})
-	t.Run("a peer that breaks off inside a frame", func(t *testing.T) {
+	t.Run("a peer that disconnects inside a frame", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: quick})
 		c := f.dialRaw("alice")
@@ -268,7 +268,7 @@ func TestBadInput33Closing(t *testing.T) {
 }
 
 // TestBadInput35To38Messages is bad input 35, JSON that is not what we know, and
-// bad input 38, text that is no JSON: both are ignored and counted.
+// bad input 38, text that is not JSON: both are ignored and counted.
 func TestBadInput35To38Messages(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})

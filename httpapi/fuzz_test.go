@@ -16,11 +16,11 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// canary must not be in any refusal: none repeats what was sent.
+// canary must not be in any refusal: a refusal never repeats what was sent.
 const canary = "C4N4RY"
 
-// FuzzFilters asks the lists of the API with any query: it is refused naming
-// fields and repeating nothing, or what reaches the store is what the store takes.
+// FuzzFilters sends any query to the lists of the API. Either it is refused, with the
+// names of the fields and without their values, or the store gets a valid query.
 func FuzzFilters(f *testing.F) {
 	h := &fakeHistory{}
 	verifier := fakeVerifier(func(string) (auth.Principal, error) {
@@ -57,7 +57,7 @@ func FuzzFilters(f *testing.F) {
 	})
 }
 
-// checkQuery holds a query to what the store takes.
+// checkQuery checks that the store accepts the query.
 func checkQuery(t *testing.T, limit int, sort history.Sort, sorts string, span history.TimeRange, texts ...string) {
 	t.Helper()
 	if limit < 1 || limit > history.MaxPageLimit || !strings.Contains(sorts, string(sort)) {

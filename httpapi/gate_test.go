@@ -21,7 +21,7 @@ import (
 // slowHistory is a history whose lists wait for release.
 type slowHistory struct {
 	fakeHistory
-	asked   chan string // whose list, as it is asked for
+	asked   chan string // the user of each list when it is asked for
 	release chan struct{}
 }
 
@@ -39,7 +39,8 @@ func (h *slowHistory) ListTasks(ctx context.Context, q history.TaskQuery) (histo
 	}
 }
 
-// inBackground asks for a path n times and returns what tells the statuses.
+// inBackground asks for a path n times and returns a function that waits for the
+// statuses.
 func (f *fixture) inBackground(n int, token, path string) (statuses func() map[int]int) {
 	f.t.Helper()
 	var wg sync.WaitGroup
@@ -63,8 +64,8 @@ func (f *fixture) inBackground(n int, token, path string) (statuses func() map[i
 	return func() map[int]int { wg.Wait(); return got }
 }
 
-// TestOneUserLeavesRoom: requests of one user took all there was of memory and
-// turns, and everybody else waited.
+// TestOneUserLeavesRoom: the requests of one user took the whole budget of memory
+// and all turns, and all other users waited.
 func TestOneUserLeavesRoom(t *testing.T) {
 	t.Parallel()
 	h := newSlowHistory()
@@ -100,8 +101,8 @@ func TestOneUserLeavesRoom(t *testing.T) {
 	}
 }
 
-// TestBusyServer: who holds nothing and finds nothing free within the time is told
-// to come back, and that it is not their doing.
+// TestBusyServer: a user without running requests who gets no place in time is
+// answered 503 with Retry-After, not 429.
 func TestBusyServer(t *testing.T) {
 	t.Parallel()
 	h := newSlowHistory()
@@ -126,12 +127,12 @@ func TestBusyServer(t *testing.T) {
 	}
 }
 
-// TestLateAdviceArrives: the store and net/http gave up at the same time, so that
-// the advice to narrow the filter met a closed connection.
+// TestLateAdviceArrives: the store and net/http timed out at the same time, so the
+// answer that advises to narrow the filter was written to a closed connection.
 func TestLateAdviceArrives(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{deps: Deps{History: newSlowHistory()}, cfg: Config{ReadTimeout: time.Millisecond, RequestTimeout: time.Second}})
-	resp, body := f.getAs(f.token("alice"), "/v1/me/tasks") // its deadline is that of its handler: longer than all that is set here
+	resp, body := f.getAs(f.token("alice"), "/v1/me/tasks") // the handler sets its own deadline, longer than every timeout of this test
 	f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
 	if !strings.Contains(body, "narrow the filter") {
 		t.Errorf("%s, want the advice", body)
@@ -219,7 +220,7 @@ func (f *fixture) readSome(conn net.Conn, n int64) {
 	}
 }
 
-// TestWholeAnswersInTheLog counts the bytes of what is not cut.
+// TestWholeAnswersInTheLog: the access log has the size of a complete answer.
 func TestWholeAnswersInTheLog(t *testing.T) {
 	t.Parallel()
 	f, _ := serveREST(t, &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}}}, Config{})
@@ -233,7 +234,7 @@ func TestWholeAnswersInTheLog(t *testing.T) {
 	}
 }
 
-// TestLargeTask writes a task whose fields come in pieces.
+// TestLargeTask: a task whose fields are read in pieces is one JSON document.
 func TestLargeTask(t *testing.T) {
 	t.Parallel()
 	task := someTask("t1", "alice")

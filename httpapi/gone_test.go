@@ -13,7 +13,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// patient is a verifier, and a history, that goes on until its caller is gone.
+// patient is a verifier and a history that block until the request is canceled.
 type patient struct {
 	*fakeHistory
 	entered chan struct{}
@@ -35,8 +35,8 @@ func (p patient) ListTasks(ctx context.Context, _ history.TaskQuery) (history.Ta
 }
 
 // TestBadInput139HangingUp: a client that hung up while its answer was prepared was
-// logged with status 500 and code internal, which alarms whoever counts those. It
-// is 499 on every route, however the end of the query shows itself.
+// logged with status 500 and code internal, which raises alarms. It must be 499 on
+// every route, whatever error the canceled query returns.
 func TestBadInput139HangingUp(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(context.Context) error{
@@ -77,7 +77,7 @@ func TestBadInput139HangingUp(t *testing.T) {
 	}
 }
 
-// hangUp sends a request and closes the connection when the server is at work.
+// hangUp sends a request and closes the connection while the server handles it.
 func hangUp(t *testing.T, server, route, authorization string, entered <-chan struct{}) {
 	t.Helper()
 	address := strings.TrimPrefix(server, "http://")

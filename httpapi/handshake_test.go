@@ -17,7 +17,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// expectProblem checks a refusal and that it repeats nothing of the input.
+// expectProblem checks a refusal, and that it repeats nothing of the request.
 func expectProblem(t *testing.T, got wstest.Refusal, status int, code taskfeed.Code) {
 	t.Helper()
 	if got.Status != status || got.Code != code {
@@ -124,7 +124,7 @@ func TestBadInput15Origin(t *testing.T) {
 		})
 	}
 
-	t.Run("any origin is allowed but none that is no origin", func(t *testing.T) {
+	t.Run("any origin is allowed, but an invalid one is not", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: Config{AllowedOrigins: []string{"*"}}})
 		opts := wstest.Options{Header: http.Header{"Origin": {"https://anywhere.example"}}}
@@ -171,7 +171,7 @@ func TestBadInput16Handshake(t *testing.T) {
 		})
 	}
 
-	t.Run("what to use instead stands in the header", func(t *testing.T) {
+	t.Run("the header says what to use instead", func(t *testing.T) {
 		t.Parallel()
 		got := wstest.Handshake(t, url, http.Header{}).Response.Header
 		if got.Get("Upgrade") != "websocket" || got.Get("Connection") != "Upgrade" {
@@ -198,7 +198,7 @@ func TestBadInput16Methods(t *testing.T) {
 	}
 }
 
-// TestBadInput16RawRequests is bad input 16 and 17 as far as no HTTP client sends it.
+// TestBadInput16RawRequests is bad input 16 and 17 that no HTTP client sends.
 func TestBadInput16RawRequests(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
@@ -297,14 +297,14 @@ func TestBadInput19ForwardedFor(t *testing.T) {
 	}
 	spoofed := func(i int) string { return fmt.Sprintf("203.0.113.%d", i) }
 
-	t.Run("a peer that is no proxy is limited by its own address", func(t *testing.T) {
+	t.Run("a peer that is not a trusted proxy is limited by its own address", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: Config{HandshakesPerMinute: 3}})
 		if got := refusedAt(t, f, spoofed); got != 3 {
 			t.Errorf("refused at handshake %d, want 3", got)
 		}
 	})
-	t.Run("what a trusted proxy says counts", func(t *testing.T) {
+	t.Run("the address that a trusted proxy forwards counts", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: Config{HandshakesPerMinute: 3, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
 		if got := refusedAt(t, f, spoofed); got != -1 {
@@ -358,7 +358,7 @@ func TestBadInput21Limits(t *testing.T) {
 		}
 	})
 
-	t.Run("refused tokens take no place in the hub", func(t *testing.T) {
+	t.Run("connections with refused tokens take no place in the hub", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{limits: hub.Config{MaxTotal: 1}})
 		f.dial("alice")
@@ -394,7 +394,7 @@ func TestBadInput25Cursor(t *testing.T) {
 	f := serve(t, setup{})
 	for _, after := range []string{"", "-1", "1.5", "0x10", "9223372036854775808", "9007199254740992", "%201", "1%20", "+1", "1e3",
 		"%00", "1%00", strings.Repeat("9", 10_000), "%D9%A1", "after", "1&after=1"} {
-		// The cursor is looked at before the token.
+		// The cursor is checked before the token.
 		expectProblem(t, wstest.Refused(t, f.url+"/ws/alice?after="+after, wstest.Options{}), 400, taskfeed.CodeBadCursor)
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // TestIdleTimeout: the server closed kept-alive connections after two minutes,
-// whatever was set. A load balancer that keeps them for ten sends a request just
-// as one is closed, and answers 502.
+// whatever was configured. A load balancer that keeps them for ten minutes may send
+// a request while one is closed, and answers 502.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	const longestUsual = 600 * time.Second // Google Cloud's, which cannot be changed

@@ -15,8 +15,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// verifierOf knows the tokens alice, bob and soon, which is alice's and expires
-// at that moment. "down" cannot be judged, and "panic" is worse.
+// verifierOf accepts the tokens alice, bob and soon; soon is a token of alice that
+// expires at that moment. The token down cannot be verified now; panic panics.
 func verifierOf(soon time.Time) fakeVerifier {
 	return func(token string) (auth.Principal, error) {
 		switch token {
@@ -38,7 +38,7 @@ func TestTokenLifetime(t *testing.T) {
 	dial := func(f *fixture, token string) *wstest.Client {
 		return wstest.Dial(f.t, f.url+"/ws/alice?token="+token, wstest.Options{})
 	}
-	// A short ping interval makes the server look often.
+	// The server checks the expiry once per ping interval.
 	start := func(t *testing.T, soon time.Duration) *fixture {
 		return serve(t, setup{
 			cfg:  Config{PingInterval: 100 * time.Millisecond, MessagesPerMinute: -1},
@@ -54,7 +54,7 @@ func TestTokenLifetime(t *testing.T) {
 			t.Errorf("reason %q, want it to say that the token has expired", got)
 		}
 	})
-	t.Run("a renewal puts it off, in silence", func(t *testing.T) {
+	t.Run("a renewal extends the connection and is not answered", func(t *testing.T) {
 		t.Parallel()
 		const soon = 500 * time.Millisecond
 		first := time.Now().Add(soon)
@@ -64,7 +64,7 @@ func TestTokenLifetime(t *testing.T) {
 			c.ExpectQuiet() // also after the first token has expired
 		}
 	})
-	t.Run("a renewal can also shorten it", func(t *testing.T) {
+	t.Run("a renewal with a shorter lifetime shortens it", func(t *testing.T) {
 		t.Parallel()
 		c := dial(start(t, 300*time.Millisecond), "alice")
 		c.Send(auth("soon"))
@@ -86,7 +86,7 @@ func TestTokenLifetime(t *testing.T) {
 			c.ExpectClose(code)
 		}
 	})
-	t.Run("a renewal that cannot be judged changes nothing", func(t *testing.T) {
+	t.Run("a renewal that cannot be verified now changes nothing", func(t *testing.T) {
 		t.Parallel()
 		f := start(t, time.Hour)
 		c := dial(f, "alice")
@@ -126,7 +126,7 @@ func TestPanicCostsOneConnection(t *testing.T) {
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	cfg := Config{SendBufferBytes: 64 << 10, WriteTimeout: 2 * time.Second, CloseTimeout: wstest.Patience}
-	// flood sends more than the kernel keeps for a client that does not read.
+	// flood sends more than the socket buffers hold.
 	flood := func(f *fixture) []taskfeed.Cursor {
 		data := make([]string, 20)
 		for i := range data {
@@ -143,7 +143,7 @@ func TestSlowReader(t *testing.T) {
 		return c
 	}
 
-	t.Run("it is closed with 4008 while others go on", func(t *testing.T) {
+	t.Run("it is closed with 4008 and other clients are not affected", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: cfg})
 		slow, other := dialSlow(f), f.dial("alice")
@@ -154,7 +154,7 @@ func TestSlowReader(t *testing.T) {
 			other.ExpectEvent(id + 1)
 		}
 		f.eventually("its place is free", func() bool { return f.hub.Stats().Reserved == 1 })
-		slow.ExpectClose(taskfeed.CloseSlow) // it came back to life in time, and its frames are whole
+		slow.ExpectClose(taskfeed.CloseSlow) // it reads again in time, and no frame is cut
 		slow.Send(wstest.Close(taskfeed.CloseSlow, ""))
 		slow.ExpectEnd()
 		f.eventually("it is counted", func() bool { return f.metric("taskfeed_slow_closes_total") == 1 })
@@ -163,7 +163,7 @@ func TestSlowReader(t *testing.T) {
 		}
 	})
 
-	t.Run("one that never reads again is cut off", func(t *testing.T) {
+	t.Run("a client that never reads again is disconnected", func(t *testing.T) {
 		t.Parallel()
 		cfg := cfg
 		cfg.CloseTimeout = 50 * time.Millisecond
@@ -173,7 +173,7 @@ func TestSlowReader(t *testing.T) {
 		f.awaitEnd(1)
 	})
 
-	t.Run("progress by single bytes is not enough", func(t *testing.T) {
+	t.Run("reading single bytes is too slow", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{cfg: cfg})
 		slow := dialSlow(f)
@@ -285,7 +285,7 @@ func TestUpgradeRacesDrain(t *testing.T) {
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
 			if resp, err := transport.RoundTrip(r); err == nil {
-				_ = resp.Body.Close() // of the socket, when there is one
+				_ = resp.Body.Close() // of the connection, if it was upgraded
 			}
 		})
 	}

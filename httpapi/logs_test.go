@@ -12,8 +12,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// spaced is a token with a blank in its header, so that it does not begin as most
-// do. No issuer is known to make such; whoever pastes one may.
+// spaced is a token with a blank in its header, so that it does not begin with eyJ
+// as most do. No known issuer makes such tokens, but a person may paste one.
 func (f *fixture) spaced() string {
 	b64 := base64.RawURLEncoding.EncodeToString
 	signature := b64([]byte("a signature of the length of HS256"))
@@ -24,9 +24,9 @@ func (f *fixture) spaced() string {
 	return token
 }
 
-// TestTokensInOddPlaces (bad input 101): a token whose header has a blank stood whole in the log
+// TestTokensInOddPlaces (bad input 101): a token whose header has a blank was logged in full
 // when it was used in a path, or as the value of a parameter that is logged. The
-// fixture looks for it at the end.
+// fixture searches the log for it at the end.
 func TestTokensInOddPlaces(t *testing.T) {
 	t.Parallel()
 	f, _ := serveREST(t, &fakeHistory{}, Config{})
@@ -57,14 +57,14 @@ func TestTokensInOddPlaces(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSampled (bad input 102): each refused handshake made two lines at info, without
-// a limit, so strangers could fill a disk.
+// TestRefusalsAreSampled (bad input 102): each refused handshake was logged with two lines at
+// info without a limit, so anybody could fill the disk.
 func TestRefusalsAreSampled(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
 	wstest.Dial(t, f.url+"/ws/alice?token=forged", wstest.Options{}).ExpectClose(taskfeed.CloseBadToken)
 	refusals := func() int { return len(f.logs.lines(`"level":"INFO"`, `"code":`)) }
-	f.eventually("the refused handshake is in the log", func() bool { return refusals() > 0 }) // after its answer
+	f.eventually("the refused handshake is in the log", func() bool { return refusals() > 0 }) // it is logged after the answer
 	if got := refusals(); got != 1 {
 		t.Errorf("%d lines of a refused handshake, want 1", got)
 	}
@@ -90,7 +90,7 @@ func TestRefusalsAreSampled(t *testing.T) {
 	}
 }
 
-// leftOut is how many lines of a kind the log says to lack.
+// leftOut is the number of lines of a kind that, by the log, were left out.
 func (f *fixture) leftOut(kind string) (sum int) {
 	for _, line := range f.logs.lines("lines were left out", `"level":"INFO"`, `"kind":"`+kind+`"`) {
 		var told struct{ Count int }

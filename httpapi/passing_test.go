@@ -7,8 +7,8 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// TestEmptyPage: a page that found nothing yet is no last page. The list in it is
-// empty and not null, and the next one is where the store says.
+// TestEmptyPage: a page without rows need not be the last. Its list is empty, not
+// null, and it links to the page that the store names as the next.
 func TestEmptyPage(t *testing.T) {
 	t.Parallel()
 	f, _ := serveREST(t, &fakeHistory{log: history.EventPage{Items: []taskfeed.Event{}, Next: "further"}}, Config{})

@@ -12,15 +12,15 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// TestWhereClientsComeBack: event-source-polyfill comes back with ?lastEventId=13
-// and was answered 400, after which it gives up for good.
+// TestWhereClientsComeBack: event-source-polyfill reconnects with ?lastEventId=13
+// and was answered 400, after which it never reconnects.
 func TestWhereClientsComeBack(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
 	f.log.add("alice", "hello", `{}`, `{}`, `{}`, `{}`, `{}`)
 	for name, tc := range map[string]struct {
 		query, header string
-		first         taskfeed.Cursor // that comes; 0: none, the feed is live at once
+		first         taskfeed.Cursor // the first event sent; 0 if none is, because the feed is live at once
 	}{
 		"nothing":                             {first: 0},
 		"event-source-polyfill":               {query: "lastEventId=3", first: 4},
@@ -63,8 +63,8 @@ func TestWhereClientsComeBack(t *testing.T) {
 	}
 }
 
-// TestBadInput99LastEventIDs: what is no cursor is refused by name wherever it
-// stands, also beside a good one that counts before it.
+// TestBadInput99LastEventIDs: a value that is no cursor is refused, with the name of
+// its parameter, also when a valid one beside it takes precedence.
 func TestBadInput99LastEventIDs(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
@@ -83,7 +83,7 @@ func TestBadInput99LastEventIDs(t *testing.T) {
 }
 
 // TestStreamsArePutOffByParameter: a library that sends its last id as a parameter
-// gives up at 503 as browsers do, and so would not come back from a restart.
+// gives up at 503, as browsers do, and would not reconnect after a restart.
 func TestStreamsArePutOffByParameter(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{deps: Deps{Unavailable: func() error { return errors.New("not migrated") }}})

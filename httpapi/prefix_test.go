@@ -16,17 +16,16 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// oddIDs may all be ids, and proxies take each of them for something else.
+// oddIDs are valid ids that proxies may change or interpret.
 var oddIDs = []string{"a/b", "a//b", "/a", "a/", "a/events", "a/../b", "a/./b", "..a", "a%b", "a%2Fb", "a%252Fb", "%", "a?b=c", "?", "a#b", "a+b", "+", "a b", " a", "a;b=c", "a&b=c", "a=b",
 	"zoë/用户", "a\\b", "a\"b<c>", "a:b@c", "events", "by-id", "~a!$'()*,"}
 
 // dottedIDs cannot be written in a path at all.
 var dottedIDs = []string{".", "..", "../..", "a/..", "../me"}
 
-// proxyBelow serves the fixture below /feed/. A proxy that decodes does to paths
-// what nginx does for proxy_pass with a path: it decodes them, merges slashes,
-// resolves dots, and encodes again what it has to. One that does not takes the
-// prefix off and leaves the rest alone.
+// proxyBelow serves the fixture below /feed/. A proxy that decodes changes paths as
+// nginx does for proxy_pass with a path: it decodes them, merges slashes, resolves
+// dots and encodes what needs it. Any other removes the prefix and nothing else.
 func proxyBelow(f *fixture, decodes bool) string {
 	target := must(url.Parse(f.url))
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -49,8 +48,8 @@ func proxyBelow(f *fixture, decodes bool) string {
 	return server.URL + "/feed"
 }
 
-// TestIDsBelowAPrefix (bad input 105): behind a proxy that takes a prefix off and decodes the path,
-// a task whose id holds a slash was not found, or another one's timeline was.
+// TestIDsBelowAPrefix (bad input 105): behind a proxy that removes a prefix and decodes the path,
+// a task whose id has a slash was not found, or the timeline of another one was.
 func TestIDsBelowAPrefix(t *testing.T) {
 	t.Parallel()
 	h := &fakeHistory{}
@@ -69,7 +68,7 @@ func TestIDsBelowAPrefix(t *testing.T) {
 	}
 }
 
-// checkID uses the id in all four ways, each time as an admin but for the feed.
+// checkID uses the id in all four ways, always as an admin except for the feed.
 func (f *fixture) checkID(base, id, feed, task, timeline, user string, commands *fakeCommands) {
 	f.t.Helper()
 	join := map[bool]string{true: "&", false: "?"}[strings.Contains(feed, "?")]
@@ -100,7 +99,7 @@ func (f *fixture) checkID(base, id, feed, task, timeline, user string, commands 
 	}
 }
 
-// lastTimeline is what was asked for last, the task first.
+// lastTimeline is the last call for a timeline; it begins with the task.
 func (h *fakeHistory) lastTimeline() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

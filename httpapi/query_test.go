@@ -14,7 +14,7 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// unreadable are queries of which a reader that forgives would drop a part.
+// unreadable are queries of which a lenient parser would drop a part.
 var unreadable = []string{
 	"after=0;x", "after=0;token=1", ";", "x=1;after=0", "after=0&x=;", "after=0&a;b",
 	"after=0%zz", "%zz=0", "after=0&x=%", "after=0&%", "after=%1", "x=%u0041", "after=0&x=%f",
@@ -27,7 +27,7 @@ var unreadable = []string{
 }
 
 // TestBadInput95UnreadableQueries: /ws/alice?after=0;x opened a feed that began
-// live. The semicolon had made net/url drop the cursor, and nobody was told.
+// live: net/url drops a parameter with a semicolon, here the cursor, without an error.
 func TestBadInput95UnreadableQueries(t *testing.T) {
 	t.Parallel()
 
@@ -52,7 +52,7 @@ func TestBadInput95UnreadableQueries(t *testing.T) {
 		}
 	})
 
-	// Each route that exists is asked, so that one made later is held to it too.
+	// All registered routes are tested, so that new ones are too.
 	t.Run("at every URL", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{deps: Deps{History: &fakeHistory{}, Commands: &fakeCommands{}, Samples: fakeSamples{},
@@ -80,7 +80,7 @@ func TestBadInput95UnreadableQueries(t *testing.T) {
 		}
 	})
 
-	t.Run("what is only odd is read", func(t *testing.T) {
+	t.Run("odd but valid queries are accepted", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{})
 		f.log.add("alice", "hello", `{}`)
@@ -91,8 +91,8 @@ func TestBadInput95UnreadableQueries(t *testing.T) {
 	})
 }
 
-// TestBadInput96NamesThatLookLikeOurs: a feed passes over parameters that it does
-// not know, and so passed over a cursor whose name had a slip.
+// TestBadInput96NamesThatLookLikeOurs: a feed ignores unknown parameters, and so it
+// ignored a cursor whose name was misspelled.
 func TestBadInput96NamesThatLookLikeOurs(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
@@ -109,7 +109,7 @@ func TestBadInput96NamesThatLookLikeOurs(t *testing.T) {
 }
 
 // TestBadInput137TypesOfNoEvent: a feed narrowed to types that no event can have
-// opened, and stayed silent for good.
+// opened and never got an event.
 func TestBadInput137TypesOfNoEvent(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{deps: Deps{History: &fakeHistory{}}})
@@ -129,8 +129,8 @@ func TestBadInput137TypesOfNoEvent(t *testing.T) {
 	}
 }
 
-// TestBadInput97Doubled: of two that say different things, each reader takes the
-// one that it finds first.
+// TestBadInput97Doubled: of two headers with different values, a proxy may use one
+// and the server the other.
 func TestBadInput97Doubled(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
@@ -154,8 +154,8 @@ func TestBadInput97Doubled(t *testing.T) {
 	expectProblem(t, got, 400, taskfeed.CodeBadCursor)
 }
 
-// TestBadInput98UserIDsInThePath: an id that no user can have is refused before
-// the upgrade, and not taken for another user's.
+// TestBadInput98UserIDsInThePath: an invalid user id is refused before the upgrade,
+// and with another code than the id of another user.
 func TestBadInput98UserIDsInThePath(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
@@ -174,8 +174,8 @@ func expectOpen(t *testing.T, f *fixture, escaped string) {
 	wstest.Dial(t, f.url+"/ws/"+escaped+"?token="+token, wstest.Options{}).ExpectQuiet()
 }
 
-// TestQueriesAreReadInOnePlace: what net/url and echo read for a handler leaves
-// out without a word what it does not understand.
+// TestQueriesAreReadInOnePlace: the parsers of net/url and echo silently drop what
+// they cannot parse, so no handler may use them.
 func TestQueriesAreReadInOnePlace(t *testing.T) {
 	t.Parallel()
 	forgiving := regexp.MustCompile(`\.Query\(\)|url\.ParseQuery|QueryParam|FormValue|ParseForm|PostForm|QueryString`)
@@ -189,7 +189,7 @@ func TestQueriesAreReadInOnePlace(t *testing.T) {
 	}
 }
 
-// fakeSamples makes the route of samples exist.
+// fakeSamples is a Samples, without which its route is not registered.
 type fakeSamples struct{}
 
 func (fakeSamples) Actions() []string { return nil }

@@ -17,7 +17,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// fakeHistory answers with what its fields say and keeps what it was asked.
+// fakeHistory answers with its fields and keeps the queries.
 type fakeHistory struct {
 	mu       sync.Mutex
 	tasks    []history.TaskQuery
@@ -134,7 +134,7 @@ func (h *fakeHistory) Stats(context.Context) (history.Stats, error) {
 	return h.stats, cmp.Or(h.statsErr, h.err)
 }
 
-// fakeCommands keeps the commands.
+// fakeCommands records the commands.
 type fakeCommands struct {
 	mu    sync.Mutex
 	given []string

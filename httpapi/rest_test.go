@@ -21,7 +21,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// adminRoutes and userRoutes are all that take a token.
+// adminRoutes and userRoutes are all routes that need a token.
 var (
 	adminRoutes = []string{"GET /v1/tasks", "GET /v1/tasks/t1", "GET /v1/tasks/t1/events", "GET /v1/events", "GET /v1/stats", "GET /v1/metrics",
 		"GET /v1/connections", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections",
@@ -30,7 +30,7 @@ var (
 		"GET /v1/me/task-by-id?id=t1", "GET /v1/me/task-by-id/events?id=t1"}
 )
 
-// access is a server with a task of alice and one of bob, and two who ask it.
+// access is a server with a task of alice and one of bob.
 type access struct {
 	*fixture
 	history      *fakeHistory
@@ -44,7 +44,7 @@ func serveAccess(t *testing.T) *access {
 	return &access{fixture: f, history: h, alice: f.token("alice"), admin: f.adminToken()}
 }
 
-// ask asks for a route with a token, or without one when it is empty.
+// ask requests a route with a token, or without one if it is empty.
 func (a *access) ask(route, token string) (*http.Response, string) {
 	a.t.Helper()
 	method, path, _ := strings.Cut(route, " ")
@@ -317,8 +317,8 @@ func TestETag(t *testing.T) {
 	}
 }
 
-// TestGoneClientIsNoError: a client that goes away in the middle of a query is
-// no reason to wake an operator, any other canceled query is.
+// TestGoneClientIsNoError: a query that is canceled because its client disconnected
+// is not logged as an error; any other canceled query is.
 func TestGoneClientIsNoError(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})

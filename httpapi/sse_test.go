@@ -30,7 +30,7 @@ func (f *fixture) streamURL(params ...string) string {
 	return f.url + "/v1/events/stream?" + strings.Join(params, "&")
 }
 
-// put appends an event as it is, but for its id, and returns that.
+// put appends an event with the next id and returns the id.
 func (l *memLog) put(e taskfeed.Event) taskfeed.Cursor {
 	l.mu.Lock()
 	e.ID, e.Timestamp = l.head()+1, time.Now()
@@ -99,7 +99,7 @@ func TestStreamCommentsMoveTheCursor(t *testing.T) {
 	if want := 20 * time.Millisecond; c.Parser.Silence != want {
 		t.Errorf("a comment after a silence of %v, want %v", c.Parser.Silence, want)
 	}
-	c.Until("comments go on", func() bool { return c.Parser.Comments > comments+1 })
+	c.Until("comments continue", func() bool { return c.Parser.Comments > comments+1 })
 	if c.Parser.LastID != want.String() {
 		t.Errorf("last id %s, want %d: comments do not move it back", c.Parser.LastID, want)
 	}
@@ -254,7 +254,7 @@ func TestStreamEnds(t *testing.T) {
 			t.Errorf("retry after %v with id %s, want %v and the id as it was", c.Parser.Retry, c.Parser.LastID, 24*time.Hour)
 		}
 	})
-	t.Run("a panic costs one stream", func(t *testing.T) {
+	t.Run("a panic ends one stream", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{})
 		bystander := f.stream(f.token("bob"))
@@ -330,7 +330,7 @@ func TestStreamBadInput(t *testing.T) {
 			c.ExpectLive(5)
 		}
 	})
-	t.Run("an empty Last-Event-ID is none", func(t *testing.T) {
+	t.Run("an empty Last-Event-ID counts as none", func(t *testing.T) {
 		ssetest.Open(t, f.streamURL("after=5"), http.Header{"Authorization": {"Bearer " + alice}, "Last-Event-Id": {""}}).ExpectLive(5)
 	})
 	t.Run("bad input 40: Accept, HEAD and POST", func(t *testing.T) {
@@ -364,7 +364,7 @@ func TestStreamBadInput(t *testing.T) {
 	})
 }
 
-// nastyTexts hold what ends lines, events or streams, or looks like it.
+// nastyTexts contain what ends lines, events or streams, or looks as if it did.
 var nastyTexts = []string{"\r", "\n", "\r\n", "a\n\nevent: feed_reset\ndata: {}\n\n", "\ufeff", "\ufeffdata: x", "\u2028\u2029\u0085", "\x00\x01\x1b", ": comment", "id: 7\n\n", "\\n\\r\\\\"}
 
 func TestSocketFilters(t *testing.T) {
@@ -404,7 +404,7 @@ func TestSocketFilters(t *testing.T) {
 		back.ExpectQuiet()
 		back.Drop()
 	}
-	whole := f.dial("alice", "after=30") // a cursor of a narrowed feed is good for the whole one
+	whole := f.dial("alice", "after=30") // a cursor of a filtered feed is valid for the whole one
 	for id := taskfeed.Cursor(31); id <= 33; id++ {
 		whole.ExpectEvent(id)
 	}
@@ -432,8 +432,8 @@ func TestHandshakeLimitCountsStreams(t *testing.T) {
 	}
 }
 
-// TestAdminsCountAsThemselves: an admin who watched alice counted as alice, who
-// seemed to be present.
+// TestAdminsCountAsThemselves: an admin who watched the feed of alice was counted as
+// alice, so that alice seemed to be connected.
 func TestAdminsCountAsThemselves(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{limits: hub.Config{MaxPerUser: 2}})
@@ -466,8 +466,8 @@ func TestAdminsCountAsThemselves(t *testing.T) {
 	}
 }
 
-// In the feed of all users the field user_id is the server's; in the feed of one user
-// it is the app's.
+// TestStreamsShowTheOwner: in the feed of all users the server sets the field
+// user_id; in the feed of one user the field is the app's.
 func TestStreamsShowTheOwner(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// TestCommentsWhileTheLogIsSlow: a stream whose handler waited for a long read of
-// the log was silent meanwhile, and given up by clients that know how long a
-// healthy one may be silent.
+// TestCommentsWhileTheLogIsSlow: a stream was silent while its handler waited for a
+// long read of the log, and clients with a timeout for silence gave it up.
 func TestCommentsWhileTheLogIsSlow(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{cfg: Config{CommentInterval: 20 * time.Millisecond}})

@@ -22,7 +22,8 @@ func askAtOnce(n int, ask func()) {
 	wg.Wait()
 }
 
-// Ten tabs of two admins are one scan of the table of tasks.
+// TestOverviewIsCountedOnce: concurrent requests for statistics share one scan of
+// the table of tasks.
 func TestOverviewIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	h := &fakeHistory{}
@@ -38,7 +39,8 @@ func TestOverviewIsCountedOnce(t *testing.T) {
 	}
 }
 
-// An overview that takes too long is not counted again for each who asks.
+// TestOverviewThatFails: statistics that take too long are not computed again for
+// each request.
 func TestOverviewThatFails(t *testing.T) {
 	t.Parallel()
 	h := &fakeHistory{}
@@ -55,7 +57,7 @@ func TestOverviewThatFails(t *testing.T) {
 	}
 }
 
-// counter is a collector that counts how often it is asked.
+// counter is a collector that counts its calls.
 type counter struct{ asked atomic.Int64 }
 
 func (*counter) Describe(out chan<- *prometheus.Desc) {
@@ -67,8 +69,8 @@ func (c *counter) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskfeed_test", "Of a test.", nil, nil), prometheus.GaugeValue, 1)
 }
 
-// Metrics and readiness need no token: a hundred who ask at once cost what one
-// does.
+// TestCrowdAtHealth: metrics and readiness need no token, so concurrent requests
+// share one collection and one run of the checks.
 func TestCrowdAtHealth(t *testing.T) {
 	t.Parallel()
 	var checks atomic.Int64
@@ -77,7 +79,7 @@ func TestCrowdAtHealth(t *testing.T) {
 		Checks:     []Check{{Name: "database", Run: func(context.Context) error { checks.Add(1); return nil }}},
 		Collectors: []prometheus.Collector{&collected},
 	}})
-	collected.asked.Store(0) // it was asked when it was registered
+	collected.asked.Store(0) // registration calls it
 	f.dial("alice").ExpectQuiet()
 	askAtOnce(100, func() {
 		for _, path := range []string{"/metrics", "/readyz"} {

@@ -11,8 +11,8 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// TestStatus: the console asked /readyz and /metrics, which proxies keep from
-// the public, and so said that the server does not answer.
+// TestStatus: the console used /readyz and /metrics, which proxies do not publish,
+// and so reported that the server does not answer.
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	var broken atomic.Bool

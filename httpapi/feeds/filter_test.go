@@ -10,7 +10,7 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// FuzzFeedFilter reads the parameters that narrow a feed: what is accepted
+// FuzzFeedFilter parses parameters that filter a feed: a filter that is accepted
 // selects the event that it names.
 func FuzzFeedFilter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {

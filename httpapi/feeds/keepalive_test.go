@@ -26,7 +26,7 @@ func TestKeepalive(t *testing.T) {
 	k.pinged(20*time.Second, 21*time.Second, cfg.PongTimeout)
 	expect(&k, 30*time.Second, 19*time.Second, verdictFine)
 	expect(&k, 31*time.Second, 19*time.Second, verdictDead)
-	early := k // a pong that was read before the writer of the ping went on once did not count
+	early := k // a pong that was read before the ping's write returned was once not counted
 	expect(&early, 31*time.Second, 20*time.Second+time.Microsecond, verdictFine)
 	expect(&k, 31*time.Second, 22*time.Second, verdictFine)
 	expect(&k, 45*time.Second, 22*time.Second, verdictPing)

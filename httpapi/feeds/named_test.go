@@ -7,8 +7,8 @@ import (
 	"github.com/taskfeed/taskfeed/hub"
 )
 
-// An admin's stream of all users says whose each event is; other streams show
-// frames as they are, and so do broadcasts, which are nobody's.
+// A stream of all users adds the user of each event. Other streams, and broadcasts,
+// have the frames unchanged.
 func TestStreamOfAllUsersNamesThem(t *testing.T) {
 	t.Parallel()
 	frame := func(userID, data string) *hub.Frame {

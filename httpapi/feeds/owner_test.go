@@ -8,9 +8,9 @@ import (
 	"github.com/taskfeed/taskfeed/hub"
 )
 
-// TestBadInput140ForgedOwners: notify('alice', 'x', '{"user_id": "bob"}') came to an
-// admin's stream with two fields user_id, and readers who take the first took it
-// for bob's event. The field is the server's alone; of broadcasts, nobody's.
+// TestBadInput140ForgedOwners: notify('alice', 'x', '{"user_id": "bob"}') reached an
+// admin's stream with two fields user_id, and parsers that use the first took it for
+// an event of bob. Only the server sets the field; broadcasts have none.
 func TestBadInput140ForgedOwners(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{

@@ -15,15 +15,15 @@ import (
 	"github.com/taskfeed/taskfeed/lab/wstest"
 )
 
-// refuser is a verifier that takes no token.
+// refuser is a verifier that refuses every token.
 type refuser struct{}
 
 func (refuser) Verify(context.Context, string) (auth.Principal, error) {
 	return auth.Principal{}, &taskfeed.Error{Code: taskfeed.CodeBadToken, Message: "the token is not signed with a known key"}
 }
 
-// TestRefusedSocketsAreBounded: a refusal opens a socket only while few such sockets
-// are open.
+// TestRefusedSocketsAreBounded: a refused token gets a socket with a close code only
+// while few such sockets are open.
 func TestRefusedSocketsAreBounded(t *testing.T) {
 	t.Parallel()
 	origins, err := request.ReadOrigins(nil)

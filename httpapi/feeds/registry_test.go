@@ -29,7 +29,7 @@ func TestEndedConnectionsAreForgotten(t *testing.T) {
 	}
 }
 
-// fakeMember notes when it is ended.
+// fakeMember records that it was ended.
 type fakeMember struct {
 	member
 	ended func()

@@ -10,8 +10,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/ssetest"
 )
 
-// FuzzStreamedEvent proves for any text that an event is one event for a client,
-// with its frame byte for byte.
+// FuzzStreamedEvent proves that a client reads an event with any text as one event,
+// and its frame byte for byte.
 func FuzzStreamedEvent(f *testing.F) {
 	for _, text := range []string{"\r", "\n", "\r\n", "a\n\nevent: feed_reset\ndata: {}\n\n", "\ufeff", "\ufeffdata: x", "\u2028\u2029\u0085", "\x00\x01\x1b", ": comment", "id: 7\n\n", "\\n\\r\\\\"} {
 		f.Add(text, text, int64(7))

@@ -15,9 +15,9 @@ import (
 	"github.com/taskfeed/taskfeed/hub"
 )
 
-// TestCommentsKeepToWhatWasWritten: a comment that came between an event's being
-// handed out and its being written told the client the event's id. A stream that
-// was cut just then came back behind an event that it had never got.
+// TestCommentsKeepToWhatWasWritten: a comment written after an event was taken
+// from the log, and before the event was written, had the event's id. A stream that
+// was cut at that moment resumed after an event that the client had never got.
 func TestCommentsKeepToWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	const id taskfeed.Cursor = 1
@@ -50,13 +50,13 @@ func TestCommentsKeepToWhatWasWritten(t *testing.T) {
 	}
 }
 
-// deadlines accepts deadlines for writing, and keeps none.
+// deadlines accepts write deadlines and ignores them.
 type deadlines struct{ *httptest.ResponseRecorder }
 
 func (deadlines) SetWriteDeadline(time.Time) error { return nil }
 
-// TestNoEmptyMessages: of an empty line those clients make a message without
-// data, over which an app's JSON.parse falls.
+// TestNoEmptyMessages: some clients turn an empty line into a message without data,
+// for which JSON.parse in an app fails.
 func TestNoEmptyMessages(t *testing.T) {
 	t.Parallel()
 	for name, b := range map[string][]byte{
@@ -84,9 +84,8 @@ func (e oneEvent) After(_ context.Context, _ taskfeed.Filter, after taskfeed.Cur
 func (e oneEvent) Head(context.Context) (taskfeed.Cursor, error) { return taskfeed.Cursor(e), nil }
 
 // TestAnEventsIDComesLast: @microsoft/fetch-event-source and eventsource before
-// version 3 take an id as soon as its line is there. With the id ahead of the
-// data, a stream that was cut in the middle of an event came back with the id of
-// an event that the client had never been handed.
+// version 3 store an id as soon as they read its line. With the id before the data, a
+// stream that was cut within an event resumed after it, and the app never got it.
 func TestAnEventsIDComesLast(t *testing.T) {
 	t.Parallel()
 	var stream []byte

@@ -13,8 +13,8 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 )
 
-// TestGateGivesEverythingBack lets requests in that succeed, fail and panic, and one
-// more of a user than may run at the same time.
+// TestGateGivesEverythingBack runs requests that succeed, fail and panic, and one more
+// of a user than may run at the same time.
 func TestGateGivesEverythingBack(t *testing.T) {
 	t.Parallel()
 	g := NewGate(GateLimits{Memory: LeastAnswers * AnswerBytes, Parallel: 1, Wait: time.Second, Handle: time.Second})

@@ -19,8 +19,8 @@ func (o origin) String() string {
 	return o.scheme + "://" + host
 }
 
-// TestAllowedOrigins: apps that are not served over http could not be allowed, and
-// names with a star or an umlaut were accepted and matched no page.
+// TestAllowedOrigins: origins with other schemes than http and https could not be
+// allowed, and names with a star or an umlaut were accepted and matched no page.
 func TestAllowedOrigins(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -85,8 +85,8 @@ func requestFrom(origin string) *http.Request {
 	return r
 }
 
-// TestBadInput100OriginsThatNeverMatch: an entry that no page's origin can be is
-// refused at the start, by name, and not found out when users cannot connect.
+// TestBadInput100OriginsThatNeverMatch: an entry that no page's origin can match is
+// refused by name at the start.
 func TestBadInput100OriginsThatNeverMatch(t *testing.T) {
 	t.Parallel()
 	for _, entry := range []string{

@@ -17,8 +17,8 @@ import (
 	"github.com/taskfeed/taskfeed/lab/contracttest"
 )
 
-// TestEveryCodeHasAnAnswer reads the codes out of the root package's source: a
-// new one cannot be forgotten.
+// TestEveryCodeHasAnAnswer reads the codes from the root package's source, so that
+// new ones are tested too.
 func TestEveryCodeHasAnAnswer(t *testing.T) {
 	t.Parallel()
 	file, err := parser.ParseFile(token.NewFileSet(), "../../errors.go", nil, 0)
@@ -68,7 +68,7 @@ func TestErrorsHideTheirCause(t *testing.T) {
 	}
 }
 
-// TestContractNamesEveryCode proves that the document knows every code and no other.
+// TestContractNamesEveryCode proves that the document lists exactly the codes.
 func TestContractNamesEveryCode(t *testing.T) {
 	t.Parallel()
 	var named []taskfeed.Code

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// takingWriter is a client that takes its time for each write.
+// takingWriter is a slow client: each write takes some time.
 type takingWriter struct {
 	http.ResponseWriter
 	takes    time.Duration
@@ -24,8 +24,8 @@ func (w *takingWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestSlowExport: an export that finds little says little, and was cut off as if
-// its client took too little. What counts is how long the client is waited for.
+// TestSlowExport: an export that finds few rows writes little, and was cut off as if
+// its client read too slowly. Only the time spent on writes counts.
 func TestSlowExport(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestSlowExport(t *testing.T) {
 			return w.deadline.Sub(began)
 		}
 		write()
-		time.Sleep(5 * time.Minute) // the database is read
+		time.Sleep(5 * time.Minute) // the database takes its time
 		if got := write(); got != p.Write {
 			t.Errorf("after five minutes of reading a write has %v, want %v", got, p.Write)
 		}
