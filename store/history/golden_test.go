@@ -20,10 +20,10 @@ var update = flag.Bool("update", false, "write the golden files again")
 
 // sqlGolden makes a history for which the planner has to choose. The user busy and
 // the task long have more events than a page by time sorts, alice and short have
-// few. The commit is not asynchronous: VACUUM could not mark its pages as all-visible,
+// few. The commit is synchronous: else VACUUM could not mark its pages as all-visible,
 // and plans would depend on when it runs.
 const sqlGolden = `
-SET session_replication_role = replica; SET default_statistics_target = 1000;
+SET session_replication_role = replica; SET synchronous_commit = on; SET default_statistics_target = 1000;
 INSERT INTO taskfeed.tasks (id, user_id, kind, status, progress, message, created_at, updated_at)
 SELECT 't' || i, CASE i % 100 WHEN 0 THEN 'alice' ELSE 'u' || i % 1000 END, (ARRAY['render', 'encode', 'mail'])[1 + i % 3],
     (ARRAY['completed', 'failed', 'running', 'queued', 'completed'])[1 + i / 3 % 5],

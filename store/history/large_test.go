@@ -54,7 +54,7 @@ ALTER TABLE taskfeed.events ATTACH PARTITION taskfeed.events_{k} FOR VALUES FROM
 // statistics as autovacuum would have them.
 func fillLarge(t testing.TB, conn *pgx.Conn, n int) {
 	t.Helper()
-	statements := []string{"SET session_replication_role = replica; SET maintenance_work_mem = '128MB'",
+	statements := []string{"SET session_replication_role = replica; SET synchronous_commit = on; SET maintenance_work_mem = '128MB'",
 		sqlLargeTasks, "DROP TABLE taskfeed.events_0"}
 	for k := range largePartitions {
 		from := fmt.Sprint(k * partitionWidth)
