@@ -20,19 +20,59 @@ func (slowStore) Load(ctx context.Context) (taskfeed.Cursor, bool, error) {
 	return 0, false, context.Cause(ctx)
 }
 
+// ending is one way to end a range over Events.
+type ending struct {
+	parts  []func(*peer)
+	change func(*client.Config)
+	body   func(stop context.CancelCauseFunc, e taskfeed.Event) (leave bool)
+	after  time.Duration // stops the context then
+	want   []taskfeed.Cursor
+}
+
+// check ranges over the events until the end. A context that is stopped has the cause.
+func (e *ending) check(t *testing.T, cause error) {
+	t.Helper()
+	cfg := play(t, e.parts...).config()
+	if e.change != nil {
+		e.change(&cfg)
+	}
+	var closed []error
+	cfg.OnState = func(c client.StateChange) {
+		if c.State == client.StateClosed {
+			closed = append(closed, c.Err)
+		}
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	defer stop(nil)
+	if e.after > 0 {
+		defer time.AfterFunc(e.after, func() { stop(cause) }).Stop()
+	} else if e.after < 0 {
+		stop(cause)
+	}
+	var got []taskfeed.Cursor
+	for event, err := range mustNew(t, cfg).Events(ctx) {
+		if err != nil {
+			t.Fatalf("got the error %v, want the end without one", err)
+		}
+		got = append(got, event.ID)
+		if e.body != nil && e.body(stop, event) {
+			break
+		}
+	}
+	if !slices.Equal(got, e.want) {
+		t.Errorf("events %v, want %v", got, e.want)
+	}
+	if len(closed) != 1 || closed[0] != nil {
+		t.Errorf("closed with %v, want once, with no error", closed)
+	}
+}
+
 // TestEventsEndInOrder: leaving the loop and the end of the context are no errors. Once,
 // leaving the loop was reported as an error in StateClosed, and a context that ended
 // while the cursor was loaded as the error of an event.
 func TestEventsEndInOrder(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("the program ends")
-	type ending struct {
-		parts  []func(*peer)
-		change func(*client.Config)
-		body   func(stop context.CancelCauseFunc, e taskfeed.Event) (leave bool)
-		after  time.Duration // stops the context then
-		want   []taskfeed.Cursor
-	}
 	for name, tc := range map[string]ending{
 		"a break": {
 			parts: []func(*peer){sends(event(1), event(2))},
@@ -68,41 +108,7 @@ func TestEventsEndInOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				cfg := play(t, tc.parts...).config()
-				if tc.change != nil {
-					tc.change(&cfg)
-				}
-				var closed []error
-				cfg.OnState = func(c client.StateChange) {
-					if c.State == client.StateClosed {
-						closed = append(closed, c.Err)
-					}
-				}
-				ctx, stop := context.WithCancelCause(t.Context())
-				defer stop(nil)
-				if tc.after > 0 {
-					defer time.AfterFunc(tc.after, func() { stop(cause) }).Stop()
-				} else if tc.after < 0 {
-					stop(cause)
-				}
-				var got []taskfeed.Cursor
-				for e, err := range mustNew(t, cfg).Events(ctx) {
-					if err != nil {
-						t.Fatalf("got the error %v, want the end without one", err)
-					}
-					got = append(got, e.ID)
-					if tc.body != nil && tc.body(stop, e) {
-						break
-					}
-				}
-				if !slices.Equal(got, tc.want) {
-					t.Errorf("events %v, want %v", got, tc.want)
-				}
-				if len(closed) != 1 || closed[0] != nil {
-					t.Errorf("closed with %v, want once, with no error", closed)
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { tc.check(t, cause) })
 		})
 	}
 }
