@@ -158,7 +158,7 @@ func (f *folder) row(x fact, was folded) {
 		c.unknown[shorten(orNull(x.data.Value), 100)]++
 		return
 	}
-	if !slices.Contains(statuses, *x.data.Status) { // "none"
+	if !slices.Contains(taskfeed.Statuses, taskfeed.Status(*x.data.Status)) { // "none"
 		return
 	}
 	now := x.folded(was)
@@ -174,9 +174,6 @@ func (f *folder) row(x fact, was folded) {
 	}
 	f.become(x, was, now)
 }
-
-// statuses are those that a task has.
-var statuses = []string{"queued", "running", "completed", "failed", "canceled"}
 
 // become tells the difference between two states of a task, if there is one: all of
 // it to new owners, that the task is gone to those that were.
