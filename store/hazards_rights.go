@@ -1,8 +1,8 @@
 package store
 
 // sqlRights finds rights that no app needs, objects that do not belong to the owner of
-// the tasks, and triggers of other tables that call our functions, which were made
-// while everybody could call those.
+// the tasks, and triggers of other tables than the attached ones that call our
+// functions, which were made while everybody could call those.
 const sqlRights = `
 WITH owner AS (
     SELECT relowner AS oid
@@ -28,6 +28,11 @@ FROM pg_trigger AS t
 JOIN pg_proc AS p ON p.oid = t.tgfoid
 WHERE p.pronamespace = 'taskfeed'::regnamespace
   AND t.tgrelid <> 'taskfeed.tasks'::regclass
+  AND NOT EXISTS (
+      SELECT
+      FROM taskfeed.sources AS s
+      WHERE p.proname = 'attached_' || s.name
+        AND s.relation IN (t.tgrelid, pg_partition_root(t.tgrelid)))
 LIMIT 100`
 
 // sqlApps finds what an app's role can do beyond its grants, by its attributes or its

@@ -90,6 +90,22 @@ func TestRightsHazards(t *testing.T) {
 	wantHazards(t, f.store, store.HazardRights)
 }
 
+// The triggers of attached tables are no hazards, and those that are left on a table
+// that was replaced are. All of them were reported.
+func TestTriggersOfSourcesAreNoHazards(t *testing.T) {
+	t.Parallel()
+	admin, f, owner := ordinary(t)
+	attach := strings.ReplaceAll(`SET ROLE owner; CREATE TABLE app.job (name text, id int, user_id text, status text, PRIMARY KEY (name, id)) PARTITION BY LIST (name);
+		CREATE TABLE app.leaf PARTITION OF app.job DEFAULT; SELECT taskfeed.attach('app.job', 'job', '{"id": "id"}'); RESET ROLE`, "owner", owner)
+	exec(t, admin, `CREATE SCHEMA app AUTHORIZATION `+owner+`; `+attach, pgx.QueryExecModeSimpleProtocol)
+	wantHazards(t, f.store, store.HazardRights)
+	exec(t, admin, `ALTER TABLE app.job RENAME TO old; ALTER TABLE app.leaf RENAME TO old_leaf; `+attach, pgx.QueryExecModeSimpleProtocol)
+	wantHazards(t, f.store, store.HazardRights,
+		"trigger aa_taskfeed_job of table app.old calls taskfeed.attached_job(): run DROP TRIGGER aa_taskfeed_job ON app.old",
+		"trigger aa_taskfeed_job of table app.old_leaf calls",
+		"trigger aa_taskfeed_job_truncate of table app.old calls")
+}
+
 // An app that may have foreign keys to tasks can have its code run by whoever deletes
 // tasks. That was not reported.
 func TestBoundHazards(t *testing.T) {
