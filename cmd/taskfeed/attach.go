@@ -15,6 +15,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/internal/cli"
+	"github.com/taskfeed/taskfeed/internal/presets"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -44,6 +45,7 @@ var attachKeys = []struct{ key, usage string }{
 
 type attachFlags struct {
 	name, file    string
+	schema, with  string // of a preset
 	dryRun, print bool
 	values        map[string]*string // by key
 }
@@ -53,13 +55,16 @@ func attachCommand(in *cli.Invocation) *cobra.Command {
 	f := attachFlags{values: map[string]*string{}}
 	ss := newSettings(cfg.databaseSettings())
 	cmd := &cobra.Command{
-		Use:   "attach [TABLE]",
+		Use:   "attach [TABLE | LIBRARY]",
 		Short: "Make the rows of a table tasks of their owners",
 		Long: "attach makes the rows of a table tasks: their owners see them live, without a change in\n" +
 			"the app. It adds triggers to the table and nothing else. Run again, it changes nothing;\n" +
 			"with another mapping, it replaces the old one. Without a table it lists those that could\n" +
-			"be attached. docs/ATTACH.md explains the mapping.",
+			"be attached. The mappings of these libraries are known:\n" +
+			strings.Join(presetNames(), ", ") + ".\n" +
+			"docs/ATTACH.md explains the mapping.",
 		Example: "  taskfeed attach app.exports --user owner_id --status state --map 'pending=queued, done=completed' --dry-run\n" +
+			"  taskfeed attach river --user \"args->>'user_id'\" --with error --dry-run\n" +
 			"  taskfeed attach -f exports.yaml",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -75,12 +80,19 @@ func attachCommand(in *cli.Invocation) *cobra.Command {
 			if err != nil {
 				return cli.Usage(err)
 			}
+			if a.preset != "" {
+				if err := a.usePreset(cmd.Context(), st); err != nil {
+					return err
+				}
+			}
 			return f.attach(cmd.Context(), st, a, in.Stdout)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.name, "name", "", "name of the source, 1 to 30 of a-z, 0-9 and _ (default: the table's name)")
 	flags.StringVarP(&f.file, "file", "f", "", "file with table, name and the mapping, as YAML of plain keys and values, or as JSON")
+	flags.StringVar(&f.schema, "schema", "", "schema of the library's tables, where there are several")
+	flags.StringVar(&f.with, "with", "", "what of a library's jobs to show that is off by default: 'error, result, message'")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing: say what the mapping makes of the rows there are")
 	flags.BoolVar(&f.print, "print", false, "change nothing: print the SQL")
 	for _, k := range attachKeys {
@@ -103,8 +115,11 @@ func openDatabase(ctx context.Context, in *cli.Invocation, cfg *config, ss *sett
 
 // attachment is what attach is told.
 type attachment struct {
-	table, name string
-	mapping     map[string]any
+	table, name    string
+	mapping        map[string]any
+	preset, schema string // a library instead of a table
+	with           []string
+	library        *store.Library // what the preset found
 }
 
 // attachment reads the file, if there is one, and then the flags, which win.
@@ -116,10 +131,22 @@ func (f *attachFlags) attachment(cmd *cobra.Command, args []string) (a attachmen
 		}
 	}
 	if len(args) > 0 {
-		a.table = args[0]
+		a.table, a.preset = args[0], ""
+		if _, ok := presets.Find(args[0]); ok {
+			a.table, a.preset = "", args[0]
+		}
 	}
-	if a.table == "" {
+	a.schema = cmp.Or(f.schema, a.schema)
+	if f.with != "" {
+		a.with = listed(f.with)
+	}
+	switch {
+	case a.table == "" && a.preset == "":
 		return a, errors.New("name the table: as an argument, or by the key table of the file")
+	case a.table != "" && a.preset != "":
+		return a, errors.New("name either the table or the preset")
+	case a.preset == "" && (a.schema != "" || len(a.with) > 0):
+		return a, fmt.Errorf("schema and with are for the libraries that are known: %s", strings.Join(presetNames(), ", "))
 	}
 	for _, k := range attachKeys {
 		flag := strings.ReplaceAll(k.key, "_", "-")
@@ -130,7 +157,9 @@ func (f *attachFlags) attachment(cmd *cobra.Command, args []string) (a attachmen
 			return a, fmt.Errorf("--%s: %w", flag, err)
 		}
 	}
-	a.name = cmp.Or(f.name, a.name, defaultName(a.table))
+	if a.name = cmp.Or(f.name, a.name); a.preset == "" {
+		a.name = cmp.Or(a.name, defaultName(a.table))
+	}
 	return a, nil
 }
 
@@ -180,15 +209,8 @@ func (a *attachment) readFile(name string) error {
 	if a.mapping, err = parseAttachFile(text); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	for key, into := range map[string]*string{"table": &a.table, "name": &a.name} {
-		if v, ok := a.mapping[key]; ok {
-			text, isText := v.(string)
-			if !isText {
-				return fmt.Errorf("%s: %s must be a text", name, key)
-			}
-			*into = text
-			delete(a.mapping, key)
-		}
+	if err := a.takePreset(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
@@ -228,6 +250,11 @@ func (f *attachFlags) attach(ctx context.Context, st *store.Store, a attachment,
 	if f.print {
 		_, err := fmt.Fprintln(out, r.SQL)
 		return err
+	}
+	if a.library != nil {
+		if _, err := io.WriteString(out, printableLines(describeLibrary(*a.library))); err != nil {
+			return err
+		}
 	}
 	return r.print(out)
 }
@@ -273,12 +300,17 @@ func listCandidates(ctx context.Context, st *store.Store, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	libraries, err := st.Libraries(ctx)
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
+	b.WriteString(suggestLibraries(libraries))
 	for _, c := range candidates {
 		fmt.Fprintf(&b, "taskfeed attach %s --name %s --dry-run\n", c.Table, c.Name)
 	}
-	if len(candidates) == 0 {
-		b.WriteString("no table has a column user_id, owner_id or account_id beside a status or state; name the table and say what its columns are, see taskfeed attach --help\n")
+	if b.Len() == 0 {
+		b.WriteString("no table has a column user_id, owner_id or account_id beside a status or state, and none is of a library that is known; name the table and say what its columns are, see taskfeed attach --help\n")
 	}
 	_, err = io.WriteString(out, printableLines(b.String()))
 	return err

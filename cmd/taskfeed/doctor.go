@@ -125,7 +125,12 @@ func inspectUse(ctx context.Context, cfg store.Config, whole bool) ([]migrations
 		if err != nil {
 			return nil, err
 		}
+		libraries, err := st.Libraries(ctx)
+		if err != nil {
+			return nil, err
+		}
 		found = append(found, inspectSources(sources)...)
+		found = append(found, inspectLibraries(libraries)...)
 	}
 	found = append(found, findIntruders(ctx, st)...)
 	found = append(found, findTempFileLimit(ctx, st)...)

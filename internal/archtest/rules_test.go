@@ -19,7 +19,7 @@ var mayImport = map[string][]string{
 	"hub":        {root, "internal/fair"},
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
-	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause"},
+	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause", "internal/presets"},
 	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
 	"web":        {},
 
@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"internal/locks":    {},
 	"internal/logs":     {},
 	"internal/pause":    {},
+	"internal/presets":  {},
 	"internal/proc":     {},
 	"internal/terminal": {},
 	"internal/wsframe":  {},
@@ -119,7 +120,7 @@ var homes = []home{
 
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
-var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/proc", "internal/wsframe"}
+var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/presets", "internal/proc", "internal/wsframe"}
 
 // unconfigured are the functions that open or configure a connection from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,
