@@ -153,7 +153,7 @@ func TestServerLinksNoLaboratory(t *testing.T) {
 	}
 	for dep := range strings.Lines(string(out)) {
 		dep = strings.TrimSpace(dep)
-		if ofLab(strings.TrimPrefix(dep, module+"/")) || dep == "testing" || strings.HasPrefix(dep, "github.com/HdrHistogram/") {
+		if ofLab(strings.TrimPrefix(dep, module+"/")) || dep == "testing" || strings.HasPrefix(dep, "github.com/HdrHistogram/") || strings.HasPrefix(dep, "github.com/riverqueue/") {
 			t.Errorf("the server links %s, want it only in cmd/taskfeed-lab and in tests", dep)
 		}
 	}
