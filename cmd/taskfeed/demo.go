@@ -15,13 +15,15 @@ import (
 )
 
 // The demo is an app like any other: it writes tasks in plain SQL and uses no other
-// table of taskfeed's than taskfeed.tasks.
+// table of taskfeed's than taskfeed.tasks. A part of its tasks are rows of a table of
+// its own, see demoexports.go.
 
 const (
 	demoStep  = 400 * time.Millisecond // between two changes of one user
 	demoBusy  = 3                      // unfinished tasks of one user
 	demoKept  = 12                     // finished tasks that are kept
 	demoRetry = 2 * time.Second        // after the database failed
+	demoTurns = 3                      // every third change is one of an export
 )
 
 var demoKinds = []struct {
@@ -86,13 +88,25 @@ func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error
 	}
 	defer db.Close()
 	users := []string{"alice", "bob"}
-	wait := demoStep
+	wait, attached := demoStep, false
 	for i := 0; ; i++ {
 		if !pause.For(ctx, wait) {
 			return nil
 		}
 		wait = demoStep / time.Duration(len(users))
-		if err := demoTick(ctx, db, users[i%len(users)]); err != nil && ctx.Err() == nil {
+		work := demoTick
+		if i%demoTurns == 0 {
+			work = demoExport
+		}
+		err := error(nil)
+		if !attached {
+			err = demoAttach(ctx, db)
+			attached = err == nil
+		}
+		if err == nil {
+			err = work(ctx, db, users[i%len(users)])
+		}
+		if err != nil && ctx.Err() == nil {
 			logger.Warn("the demo waits for the database", "error", err)
 			wait = demoRetry
 		}

@@ -4,11 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/taskfeed/taskfeed"
 )
 
 // startDev starts "taskfeed dev" in its own directory and waits for the page.
@@ -63,7 +66,10 @@ func TestDev(t *testing.T) {
 		t.Errorf("the page answers %d", status)
 	}
 	alice := watchToken(t, base, "alice", bannerToken(t, out))
-	eventually(t, "the demo moves alice's tasks", 30*time.Second, func() bool { return len(alice.snapshot()) > 3 })
+	eventually(t, "the demo moves alice's tasks, and those of the attached table", 30*time.Second, func() bool {
+		events := alice.snapshot()
+		return len(events) > 3 && slices.ContainsFunc(events, func(e taskfeed.Event) bool { return strings.HasPrefix(e.TaskID, "exports:") })
+	})
 
 	second := start(t, []string{"PORT=" + freePort(t)}, "dev", "--dir", dir)
 	if got := second.wait(t, 30*time.Second); got != 1 {
