@@ -57,6 +57,8 @@ FROM pg_locks
 WHERE relation = 'taskfeed.events'::regclass
   AND NOT granted`
 
+// lockEvents makes changes wait, so that one batch holds those of many transactions. In
+// this batch a task is changed by a transaction with a lower id after one with a higher.
 func lockEvents(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 	conn, err := r.db.connect(ctx)
 	if err != nil {
@@ -67,6 +69,9 @@ func lockEvents(ctx context.Context, r *round, _ *history.Fault) (injection, err
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return d, fmt.Errorf("lock the log: %w", err)
 		}
+	}
+	if err := r.writer.ChangeLast(ctx); err != nil {
+		return d, err
 	}
 	d.effect = func(ctx context.Context) (string, error) {
 		n, err := one[int](ctx, r.db, sqlWaitForEvents)

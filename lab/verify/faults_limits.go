@@ -42,7 +42,7 @@ func killPostmaster(ctx context.Context, r *round, _ *history.Fault) (injection,
 	}
 	<-pg.Done()
 	return injection{effect: happened("postmaster %d is gone", pid), lasts: 300 * time.Millisecond, undo: func(ctx context.Context) error {
-		return await(ctx, recovery, func() error { return pg.Restart(ctx, devpg.Immediate) })
+		return r.restart(ctx, devpg.Immediate)
 	}}, nil
 }
 

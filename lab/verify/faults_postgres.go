@@ -29,8 +29,22 @@ var postgresFaults = []fault{
 func restarting(mode devpg.Mode) func(context.Context, *round, *history.Fault) (injection, error) {
 	return func(ctx context.Context, r *round, _ *history.Fault) (injection, error) {
 		before := r.db.cluster().PID()
-		return injection{effect: r.restarted(before), patience: recovery}, r.db.cluster().Restart(ctx, mode)
+		return injection{effect: r.restarted(before), patience: recovery}, r.restart(ctx, mode)
 	}
+}
+
+// restart restarts the round's private Postgres. Recovery may take longer than a fault
+// may wait for its effect, so it has a limit of its own: no fault leaves Postgres
+// stopped.
+func (r *round) restart(ctx context.Context, mode devpg.Mode) error {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), recovery)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.Canceled) { // the user ends the run
+			cancel()
+		}
+	})()
+	return await(limited, recovery, func() error { return r.db.cluster().Restart(limited, mode) })
 }
 
 // restarted is the effect that another postmaster answers.
@@ -183,8 +197,8 @@ func asyncCommits(_ context.Context, r *round, _ *history.Fault) (injection, err
 		if err != nil {
 			return 0, err
 		}
-		return int(unflushed() - before), r.db.cluster().Restart(ctx, devpg.Immediate)
+		return int(unflushed() - before), r.restart(ctx, devpg.Immediate)
 	}
-	return injection{effect: times(2, 0, "commits that did not wait", pull),
+	return injection{effect: times(2, 0, "commits that did not wait", pull), patience: 2*recovery + patience,
 		undo: func(context.Context) error { return tell(r.writers, actor.Command{Do: actor.DoAsync}) }}, tell(r.writers, actor.Command{Do: actor.DoAsync, On: true})
 }

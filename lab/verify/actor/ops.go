@@ -235,7 +235,10 @@ func (t *transaction) nothing() error {
 
 // shared changes a task that other writers change too.
 func (t *transaction) shared() error {
-	i := t.w.rand.IntN(len(t.w.cfg.Shared))
+	return t.sharedAt(t.w.rand.IntN(len(t.w.cfg.Shared)))
+}
+
+func (t *transaction) sharedAt(i int) error {
 	id, u := t.w.cfg.Shared[i], t.w.cfg.SharedUsers[i]
 	return t.exec(sqlProgress, id, message(t.op("progress", u.ID, id), u))
 }
@@ -409,6 +412,41 @@ func (w *Writer) Hold(ctx context.Context, d time.Duration) error {
 		return errors.New("the transaction that was held open did not commit")
 	}
 	return nil
+}
+
+// ChangeLast changes a shared task after a transaction with a higher id has changed it.
+// So the order of transaction ids is not the order of the task's versions.
+func (w *Writer) ChangeLast(ctx context.Context) error {
+	w.disconnect() // the connection may be broken by now
+	if err := w.connect(ctx); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	outcome := w.do(ctx, func(t *transaction) error {
+		if err := t.insert(); err != nil { // assigns the transaction's id
+			return err
+		}
+		i := w.rand.IntN(len(w.cfg.Shared))
+		if err := t.awaitChange(w.cfg.Shared[i]); err != nil {
+			return err
+		}
+		return t.sharedAt(i)
+	})
+	if outcome != history.OK {
+		return errors.New("the transaction that changes a task last did not commit")
+	}
+	return nil
+}
+
+// awaitChange waits until another writer has changed a task.
+func (t *transaction) awaitChange(id string) error {
+	const sqlVersion = `SELECT version FROM taskfeed.tasks WHERE id = $1`
+	var before, version int64
+	err := t.w.conn.QueryRow(t.ctx, sqlVersion, id).Scan(&before)
+	for version = before; err == nil && version == before; {
+		pause.For(t.ctx, 20*time.Millisecond)
+		err = t.w.conn.QueryRow(t.ctx, sqlVersion, id).Scan(&version)
+	}
+	return err
 }
 
 // Prepare writes in a transaction that is prepared and, after d, committed or rolled
