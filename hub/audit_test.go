@@ -111,3 +111,56 @@ func auditLog(t failer, h *Hub, events []taskfeed.Event) {
 		check(&h.all, &events[i])
 	}
 }
+
+// auditRing checks that the ring has exactly the events between its floor and its head,
+// and stays within its bounds.
+func auditRing(t failer, r *ring, events []taskfeed.Event) {
+	t.Helper()
+	bytes := 0
+	for _, s := range r.slabs {
+		if s.used() > r.size {
+			t.Fatalf("a slab of the ring has %d bytes, want at most %d", s.used(), r.size)
+		}
+		bytes += s.used()
+	}
+	at := r.floor
+	for r.covers(at) {
+		page, through, ok := r.after(&taskfeed.Filter{All: true}, at)
+		if !ok || through < at {
+			t.Fatalf("the ring covers %d, and answers %t, through %d", at, ok, through)
+		}
+		for _, e := range events {
+			if e.ID <= at || e.ID > through {
+				continue
+			}
+			if len(page) == 0 || page[0].ID != e.ID || page[0].UserID != e.UserID || string(page[0].Bytes) != string(newFrame(&e).Bytes) {
+				t.Fatalf("the ring has after %d %v, want %d next", at, page, e.ID)
+			}
+			page = page[1:]
+		}
+		if len(page) > 0 {
+			t.Fatalf("the ring has %d, which is not in the log", page[0].ID)
+		}
+		if at = through; at == r.head {
+			return
+		}
+	}
+}
+
+// auditLastIDs checks that the table never claims that there is nothing where there is
+// something.
+func auditLastIDs(t failer, h *Hub, events []taskfeed.Event) {
+	t.Helper()
+	for _, user := range []string{"alice", "bob", "nobody"} {
+		f := of(user)
+		for i := len(events) - 1; i >= 0; i-- {
+			e := &events[i]
+			if e.ID <= h.head && f.Match(e) {
+				if h.last.none(user, e.ID-1) {
+					t.Fatalf("%s is said to have nothing after %d", user, e.ID-1)
+				}
+				break
+			}
+		}
+	}
+}

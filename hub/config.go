@@ -3,7 +3,8 @@ package hub
 import "fmt"
 
 // Config holds the hub's limits. Zero means the default. A negative MaxPerUser
-// or MaxTotal means no limit; New refuses the other fields when they are negative.
+// or MaxTotal means no limit, and a negative RecentLogBytes or LastIDs switches that
+// off; New refuses the other fields when they are negative.
 type Config struct {
 	// FeedBytes bounds the recent frames kept for one user, for the broadcasts, and
 	// for the feed of all users, each. A slow subscriber reads frames that were
@@ -13,6 +14,14 @@ type Config struct {
 	// RecentBytes bounds the recent frames of all feeds together. The feed that has
 	// gone longest without progress loses its frames first. Default 64 MiB.
 	RecentBytes int
+	// RecentLogBytes bounds the recent frames of all users, connected or not, from which
+	// clients that come back get what they missed without a read of the log. Default 64
+	// MiB.
+	RecentLogBytes int
+	// LastIDs is how many slots the table has that knows which users missed nothing. A
+	// slot takes 16 bytes; with more active users than slots it knows little. Default
+	// 1,048,576; without RecentLogBytes none.
+	LastIDs int
 	// ReplayPage is how many events one read of the log asks for. Default 500.
 	ReplayPage int
 	// MaxReplays bounds the reads of the log that run at the same time. The others
@@ -36,6 +45,11 @@ func (c Config) withDefaults() Config {
 	}
 	set(&c.FeedBytes, 1<<20)
 	set(&c.RecentBytes, 64<<20)
+	set(&c.RecentLogBytes, 64<<20)
+	if c.RecentLogBytes < 0 {
+		set(&c.LastIDs, -1)
+	}
+	set(&c.LastIDs, 1<<20)
 	set(&c.ReplayPage, 500)
 	set(&c.MaxReplays, 16)
 	set(&c.ReplayBytes, 64<<20)

@@ -19,7 +19,7 @@ type Frame struct {
 	TaskID string
 	// Timestamp is when the change was captured; zero in a protocol frame.
 	Timestamp time.Time
-	// Replayed means that the frame was read from the log, so the time since
+	// Replayed means that the frame was read from the log or the recent log, so the time since
 	// Timestamp is not the latency of live delivery.
 	Replayed bool
 	// Bytes is the frame as JSON, without a line end.

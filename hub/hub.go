@@ -66,6 +66,8 @@ type Hub struct {
 	cfg   Config
 	turns *fair.Budget // reads of the log, by user
 	pages *fair.Budget // bytes of pages of the log that are being written
+	ring  *ring        // frames of all users
+	last  *lastIDs
 
 	mu    sync.Mutex // not held while the log is read, a frame is encoded or Wake is called
 	ready bool       // SetHead has been called
@@ -97,6 +99,8 @@ func New(log Log, cfg Config) (*Hub, error) {
 		cfg:   cfg,
 		turns: fair.New(int64(cfg.MaxReplays)),
 		pages: fair.New(int64(cfg.ReplayBytes)),
+		ring:  newRing(max(0, cfg.RecentLogBytes)),
+		last:  newLastIDs(max(0, cfg.LastIDs)),
 		users: make(map[string]*feed),
 	}, nil
 }
@@ -115,8 +119,23 @@ func (h *Hub) SetHead(head taskfeed.Cursor) {
 			}
 		}
 		h.head, h.floor = head, head
+		h.ring.jump(head)
+		h.last.jump(head)
 	}
 	h.unlockAndWake()
+}
+
+// ForgetFrames drops the recent frames of all users, because users may have been erased
+// from the log. Clients that come back read the log until there are new ones.
+func (h *Hub) ForgetFrames() { h.ring.forget() }
+
+// ForgetLog drops all that the hub knows of the log, because it may be another log now:
+// that of a standby or of a backup. Only its ids go on from the head.
+func (h *Hub) ForgetLog() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ring.forget()
+	h.last.jump(h.head)
 }
 
 // Publish announces events of the log by ascending id. Above the head there must be
@@ -132,6 +151,10 @@ func (h *Hub) Publish(events []taskfeed.Event) {
 func (h *Hub) publish(events []taskfeed.Event) {
 	var frames [publishChunk]*Frame
 	h.encode(events, &frames)
+	for i := range events {
+		h.ring.add(&events[i], frames[i])
+		h.last.add(&events[i])
+	}
 	h.mu.Lock()
 	for i := range events {
 		h.place(&events[i], frames[i])

@@ -125,7 +125,8 @@ func call(ctx context.Context, hook func(context.Context) error) error {
 	return hook(ctx)
 }
 
-// rig is a hub over a log in memory whose head is 10, with nothing in it.
+// rig is a hub over a log in memory whose head is 10, with nothing in it. It has no
+// recent log unless the test asks for one.
 type rig struct {
 	*Hub
 	log *memLog
@@ -133,6 +134,9 @@ type rig struct {
 
 func newRig(t testing.TB, cfg Config) *rig {
 	t.Helper()
+	if cfg.RecentLogBytes == 0 {
+		cfg.RecentLogBytes = -1
+	}
 	log := &memLog{}
 	h, err := New(log, cfg)
 	if err != nil {

@@ -24,6 +24,7 @@ func TestHubAgainstAModel(t *testing.T) {
 			"publish":   m.publish,
 			"jump":      m.jump,
 			"lose":      m.lose,
+			"forget":    m.forget,
 			"subscribe": m.subscribe,
 			"next":      m.next,
 			"drain":     m.drain,
@@ -61,8 +62,11 @@ func newModel(t *rapid.T) *model {
 	h, err := New(log, Config{
 		FeedBytes:   rapid.SampledFrom([]int{1, 400, 2000, 0}).Draw(t, "FeedBytes"),
 		RecentBytes: rapid.SampledFrom([]int{1, 700, 3000, 0}).Draw(t, "RecentBytes"),
-		ReplayBytes: 1 << 30, // reads within reads must not wait for each other
-		MaxReplays:  100,
+		// The default takes a megabyte for its index at once.
+		RecentLogBytes: rapid.SampledFrom([]int{-1, 700, 2000, 4000, 100_000}).Draw(t, "RecentLogBytes"),
+		LastIDs:        rapid.SampledFrom([]int{-1, 1, 2, 100}).Draw(t, "LastIDs"),
+		ReplayBytes:    1 << 30, // reads within reads must not wait for each other
+		MaxReplays:     100,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -109,6 +113,10 @@ func (m *model) jump(t *rapid.T) {
 
 func (m *model) lose(t *rapid.T) {
 	m.log.lose(m.pickID(t, "lose"))
+}
+
+func (m *model) forget(t *rapid.T) {
+	rapid.SampledFrom([]func(){m.ForgetFrames, m.ForgetLog}).Draw(t, "forget")()
 }
 
 func (m *model) pickID(t *rapid.T, label string) taskfeed.Cursor {
@@ -225,7 +233,7 @@ var errInjected = errors.New("injected")
 // meanwhile is what happens while the log is read for s.
 func (m *model) meanwhile(t *rapid.T, s *modelSub) error {
 	audit(t, m.Hub) // needs the mutex
-	actions := []func(*rapid.T){m.commit, m.publish, m.publish, m.lose, m.subscribe, m.jump,
+	actions := []func(*rapid.T){m.commit, m.publish, m.publish, m.lose, m.forget, m.subscribe, m.jump,
 		func(*rapid.T) { m.closeOne(s) }}
 	if m.depth < 2 {
 		actions = append(actions, m.next, m.drain, m.close)
@@ -326,6 +334,8 @@ func (m *model) account(t *rapid.T, s *modelSub, to taskfeed.Cursor, what string
 func (m *model) check(t *rapid.T) {
 	audit(t, m.Hub)
 	auditLog(t, m.Hub, m.log.events)
+	auditRing(t, m.ring, m.log.events)
+	auditLastIDs(t, m.Hub, m.log.events)
 	for _, s := range m.subs {
 		m.checkOne(t, s)
 	}

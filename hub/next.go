@@ -47,7 +47,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	s.parked = false
 	s.keep(nil) // a caller that asks again has written the last page
 	s.unverified = s.unverified && s.cursor > h.head
-	if s.unverified || s.cursor < s.floor() {
+	if s.unverified || s.cursor < s.floor() && !s.skipUnread() {
 		return nil, false, nil
 	}
 	frames, drained := s.collect()
@@ -58,6 +58,17 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	}
 	s.parked = drained && len(frames) == 0
 	return frames, s.parked || len(frames) > 0, nil
+}
+
+// skipUnread moves the cursor to the head if it is certain that there is nothing for s
+// up to there.
+func (s *Subscriber) skipUnread() bool {
+	if s.user == nil || s.filter.All || !s.hub.last.none(s.user.user, s.cursor) {
+		return false
+	}
+	s.advance(max(s.cursor, s.hub.head))
+	s.hub.stats.Unread++
+	return true
 }
 
 // collect takes a page of the shared frames and reports whether it ends at the
@@ -103,19 +114,55 @@ func lowest(lists *[2][]entry) *Frame {
 	return frame
 }
 
-// read returns a page of the log, or a feed_reset frame. If it returns neither, the
-// cursor has moved, by this call or another.
+// read returns a page of the ring or of the log, or a feed_reset frame. If it returns
+// nothing, the cursor has moved, by this call or another.
 func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
+	if frames, ok, err := s.recall(ctx); ok || err != nil {
+		return frames, err
+	}
+	return s.readLog(ctx)
+}
+
+// recall returns a page of the ring, if the ring goes back to the cursor.
+func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err error) {
+	cursor, err := s.beforeRecall()
+	if err != nil || !s.hub.ring.covers(cursor) {
+		return nil, false, err
+	}
+	page, err := s.hub.pages.Take(ctx, s.reader(), recallBytes)
+	if err != nil {
+		return nil, false, fmt.Errorf("wait for memory to read recent events: %w", err)
+	}
+	frames, through, ok := s.hub.ring.after(&s.filter, cursor)
+	if ok {
+		frames, err = s.replay(cursor, through, frames, &s.hub.stats.Recalled)
+	}
+	s.holdOrRelease(page, frames)
+	return frames, ok, err
+}
+
+// beforeRecall returns the cursor, 0 when only the log can say whether it exists.
+func (s *Subscriber) beforeRecall() (taskfeed.Cursor, error) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.closed {
+		return 0, ErrClosed
+	}
+	if s.unverified {
+		return 0, nil
+	}
+	return s.cursor, nil
+}
+
+// readLog returns a page of the log, or a feed_reset frame. If it returns neither, the
+// cursor has moved, by this call or another.
+func (s *Subscriber) readLog(ctx context.Context) (frames []*Frame, err error) {
 	page, err := s.hub.pages.Take(ctx, s.reader(), replayBytes)
 	if err != nil {
 		return nil, fmt.Errorf("wait for memory to read the log: %w", err)
 	}
-	kept := false
-	defer func() {
-		if !kept {
-			page.Release()
-		}
-	}()
+	var held []*Frame
+	defer func() { s.holdOrRelease(page, held) }()
 	turn, err := s.hub.turns.Take(ctx, s.reader(), 1)
 	if err != nil {
 		return nil, fmt.Errorf("wait to read the log: %w", err)
@@ -138,17 +185,17 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 	if more {
 		head = min(head, through) // the page is complete only up to there
 	}
-	frames, err := s.replay(cursor, head, replayFrames(events))
-	if kept = len(frames) > 0; kept {
-		page.Shrink(size(frames))
-		s.hold(page)
-	}
-	return frames, err
+	held, err = s.replay(cursor, head, replayFrames(events), &s.hub.stats.Replayed)
+	return held, err
 }
 
-// replayBytes bounds the memory of a page of the log, as events and as frames. A
-// page holds half a megabyte and at most one event more.
-const replayBytes = 2 << 20
+const (
+	// replayBytes bounds the memory of a page of the log, as events and as frames. A
+	// page holds half a megabyte and at most one event more.
+	replayBytes = 2 << 20
+	// recallBytes bounds the memory of a page of the ring.
+	recallBytes = pageBytes + 512<<10
+)
 
 // size is the memory that the frames take until they are written.
 func size(frames []*Frame) (sum int64) {
@@ -166,9 +213,14 @@ func (s *Subscriber) reader() string {
 	return s.user.user
 }
 
-// hold keeps the page's share of the memory until the next page, or releases it if
-// the subscriber has been closed.
-func (s *Subscriber) hold(page *fair.Share) {
+// holdOrRelease keeps the frames' share of the memory until the next page, or releases
+// it if there are none or the subscriber has been closed.
+func (s *Subscriber) holdOrRelease(page *fair.Share, frames []*Frame) {
+	if len(frames) == 0 {
+		page.Release()
+		return
+	}
+	page.Shrink(size(frames))
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	if s.closed {
@@ -199,22 +251,23 @@ func (s *Subscriber) beforeRead() (cursor, head taskfeed.Cursor, unverified bool
 	return s.cursor, h.head, s.unverified, nil
 }
 
-// replay moves the cursor beyond a page of the log that was read from cursor on,
-// and up to head at least: there is nothing else up to there.
-func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame) ([]*Frame, error) {
-	to := max(cursor, head)
-	if len(page) > 0 {
-		to = max(to, page[len(page)-1].ID) // perhaps above the head: we hear of events later than the log
-	}
+// replay moves the cursor beyond a page of the log or of the ring that was read from
+// cursor on, and up to head at least: there is nothing else up to there. It counts the
+// frames.
+func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame, count *uint64) ([]*Frame, error) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	to := max(cursor, min(head, h.head)) // the ring hears of events before the hub does
+	if len(page) > 0 {
+		to = max(to, page[len(page)-1].ID) // perhaps above the head: so does the log
+	}
 	if ok, err := s.stillAt(cursor); !ok {
 		return nil, err
 	}
 	s.advance(to)
 	h.stats.Delivered += uint64(len(page))
-	h.stats.Replayed += uint64(len(page))
+	*count += uint64(len(page))
 	return page, nil
 }
 

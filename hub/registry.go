@@ -126,6 +126,8 @@ type Stats struct {
 	Published uint64 // events that Publish placed
 	Delivered uint64 // events that Next returned
 	Replayed  uint64 // of these, those read from the log
+	Recalled  uint64 // of these, those of the recent log
+	Unread    uint64 // subscribers that came back and had missed nothing, as was known without a read
 	LogReads  uint64 // queries of the log
 	Resets    uint64 // feed_reset frames
 	Shed      uint64 // recent frames dropped while somebody waited for them
