@@ -56,6 +56,9 @@ var authConfig = auth.Config{Secret: []byte("a secret of the tests, 32 bytes lon
 func serve(t *testing.T, with setup) *fixture {
 	t.Helper()
 	f := &fixture{t: t, log: &memLog{oldest: with.first}, logs: new(logBuffer), done: make(chan error, 1)}
+	if with.limits.RecentLogBytes == 0 {
+		with.limits.RecentLogBytes = -1 // many servers run at once
+	}
 	f.hub = must(hub.New(f.log, with.limits))
 	f.hub.SetHead(with.first)
 	f.log.hub = f.hub

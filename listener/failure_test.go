@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
@@ -144,5 +146,49 @@ func TestStop(t *testing.T) {
 	eventually(t, "the end of all sessions", func() bool { return open() == 0 })
 	if got := log(t, app); len(got) > 1 {
 		t.Errorf("the log: got %v, want at most one event", got)
+	}
+}
+
+// What was announced is forgotten when a new session is in another database than the
+// last, and when that is not known; a session in the same one changes nothing.
+func TestAnotherLogIsRecognized(t *testing.T) {
+	t.Parallel()
+	unknown := errors.New("unknown")
+	for _, tt := range []struct {
+		name    string
+		second  string
+		err     error
+		forgets int // the first session counts
+	}{
+		{"the same", "here", nil, 1},
+		{"another", "there", nil, 2},
+		{"not known", "", unknown, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, f := newFollower(), newFeed()
+				sessions := 0
+				s.name = func() (string, error) {
+					if sessions++; sessions == 1 {
+						return "here", nil
+					}
+					return tt.second, tt.err
+				}
+				fail := true
+				s.after = func(taskfeed.Cursor) ([]taskfeed.Event, error) {
+					if sessions == 1 && fail {
+						return nil, errors.New("the session has failed")
+					}
+					return nil, nil
+				}
+				_, stop := runFake(t, s, f, listener.Config{})
+				pass(10 * time.Second)
+				stop()
+				if got := f.forgets(); sessions < 2 || got != tt.forgets {
+					t.Errorf("forgotten %d times in %d sessions, want %d", got, sessions, tt.forgets)
+				}
+			})
+		})
 	}
 }

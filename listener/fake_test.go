@@ -53,6 +53,7 @@ type fakeSession struct {
 	fakeLog
 	calls
 	dead   bool
+	name   func() (string, error)
 	worked func() // as given to Watch
 }
 
@@ -65,6 +66,13 @@ func newFakeSession() *fakeSession {
 
 func (s *fakeSession) Watch(worked func()) { s.do(func() { s.worked = worked }) }
 func (s *fakeSession) Close()              { s.add("close") }
+
+func (s *fakeSession) Name(context.Context) (string, error) {
+	if s.name == nil {
+		return "here", nil
+	}
+	return s.name()
+}
 
 func (s *fakeSession) Alive() (alive bool) {
 	s.do(func() { alive = !s.dead })
@@ -196,11 +204,12 @@ func pass(d time.Duration) {
 
 // feed records what a listener publishes.
 type feed struct {
-	mu    sync.Mutex
-	ids   []taskfeed.Cursor
-	heads []taskfeed.Cursor
-	wrong []string
-	more  chan struct{} // holds a value when something was published since it was last empty
+	mu        sync.Mutex
+	ids       []taskfeed.Cursor
+	heads     []taskfeed.Cursor
+	wrong     []string
+	forgotten int
+	more      chan struct{} // holds a value when something was published since it was last empty
 }
 
 func newFeed() *feed { return &feed{more: make(chan struct{}, 1)} }
@@ -209,6 +218,19 @@ func (f *feed) SetHead(head taskfeed.Cursor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.heads = append(f.heads, head)
+}
+
+func (f *feed) ForgetLog() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgotten++
+}
+
+// forgets returns how often the feed was told to forget the log.
+func (f *feed) forgets() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.forgotten
 }
 
 func (f *feed) Publish(events []taskfeed.Event) {

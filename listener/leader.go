@@ -57,6 +57,7 @@ func (l *Listener) takeOver(ctx context.Context, s interface {
 		return err
 	}
 	if jumped {
+		l.feed.ForgetLog()
 		l.cfg.Logger.Warn("the database is not the one that the log was last written on: ids jumped", "seen", int64(l.published))
 	}
 	if err := s.Listen(ctx); err != nil {

@@ -34,6 +34,7 @@ type Listener struct {
 	// Owned by Run.
 	publisher
 	maintained time.Time
+	database   string // the name of the last session's; "" when it is not known
 }
 
 // New returns a listener that opens its sessions with connect.
@@ -76,10 +77,26 @@ func (l *Listener) serve(ctx context.Context) error {
 	}
 	defer s.Close()
 	s.Watch(l.progress)
+	l.recognize(ctx, s)
 	if err := l.follow(ctx, s); err != nil {
 		return err
 	}
 	return l.lead(ctx, s)
+}
+
+// recognize has the feed forget the log, unless the session is in the same database as
+// the last one.
+func (l *Listener) recognize(ctx context.Context, s interface {
+	Name(context.Context) (string, error)
+}) {
+	name, err := s.Name(ctx)
+	if err != nil {
+		name = "" // if the session has failed, its next statement will say so
+	}
+	if name == "" || name != l.database {
+		l.feed.ForgetLog()
+	}
+	l.database = name
 }
 
 // Bounds of the time between two tries. The first try comes at once.

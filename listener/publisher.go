@@ -12,6 +12,8 @@ type Feed interface {
 	SetHead(head taskfeed.Cursor)
 	// Publish announces events; ids ascend from call to call.
 	Publish(events []taskfeed.Event)
+	// ForgetLog says that what was announced may not be in the log any more.
+	ForgetLog()
 }
 
 // publisher hands the events of the log to the feed, each once and in order. It

@@ -19,6 +19,8 @@ type Session interface {
 	Maintainer
 	LockChecker
 	Log
+	// Name names the database. After a failover or a restore it has another name.
+	Name(ctx context.Context) (string, error)
 	// Watch makes the session call worked, from another goroutine, every so often
 	// while a long statement makes progress in the database.
 	Watch(worked func())

@@ -131,6 +131,8 @@ type printer struct{}
 
 func (printer) SetHead(head taskfeed.Cursor) { fmt.Println("head", head) }
 
+func (printer) ForgetLog() {}
+
 func (printer) Publish(events []taskfeed.Event) {
 	out := bufio.NewWriter(os.Stdout)
 	for _, e := range events {

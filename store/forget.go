@@ -14,6 +14,18 @@ type Forgotten struct{ Tasks, Events, Changes, Commands int64 }
 // Total is the sum of the counts.
 func (f Forgotten) Total() int64 { return f.Tasks + f.Events + f.Changes + f.Commands }
 
+const sqlErasures = `
+SELECT CASE WHEN is_called THEN last_value ELSE 0 END
+FROM taskfeed.erasures`
+
+// Erasures returns a number that changes whenever events are erased.
+func (s *Store) Erasures(ctx context.Context) (n int64, err error) {
+	ctx, cancel := s.checks.Bound(ctx)
+	defer cancel()
+	err = s.checks.Do(ctx, func(db pg.Conn) error { return db.QueryRow(ctx, sqlErasures).Scan(&n) })
+	return n, pg.Wrap("read erasures", err)
+}
+
 const sqlForget = `
 SELECT tasks, events, changes, commands
 FROM taskfeed.forget(@user_id, @at_most)`

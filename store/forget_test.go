@@ -62,3 +62,35 @@ func TestForgetRefuses(t *testing.T) {
 		wantCode(t, err, taskfeed.CodeBadRequest)
 	}
 }
+
+func TestErasures(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	last := int64(0)
+	for _, tt := range []struct {
+		name  string
+		do    func()
+		grows bool
+	}{
+		{"at first", func() {}, false},
+		{"events come", func() { add(t, f.app, "a"); moveAll(t, f.session) }, false},
+		{"a user is erased", func() {
+			if _, err := f.store.Forget(t.Context(), "alice", 10); err != nil {
+				t.Fatalf("forget: %v", err)
+			}
+		}, true},
+		{"an event is deleted by hand", func() { exec(t, f.app, "DELETE FROM taskfeed.events") }, true},
+		{"data is removed by hand", func() { exec(t, f.app, "UPDATE taskfeed.events SET data = '{}'") }, true},
+		{"partitions are dropped", func() { fillPartitions(t, f, 2, 5) }, false},
+	} {
+		tt.do()
+		now, err := f.store.Erasures(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if now > last != tt.grows {
+			t.Errorf("%s: the number of erasures goes from %d to %d, want a higher one: %t", tt.name, last, now, tt.grows)
+		}
+		last = now
+	}
+}

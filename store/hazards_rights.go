@@ -33,6 +33,7 @@ WHERE p.pronamespace = 'taskfeed'::regnamespace
       FROM taskfeed.sources AS s
       WHERE p.proname = 'attached_' || s.name
         AND s.relation IN (t.tgrelid, pg_partition_root(t.tgrelid)))
+  AND NOT (t.tgrelid = 'taskfeed.events'::regclass AND p.proname = 'count_erasure')
 LIMIT 100`
 
 // sqlApps finds what an app's role can do beyond its grants, by its attributes or its

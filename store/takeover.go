@@ -15,6 +15,20 @@ const sqlCluster = `
 SELECT c.system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
 FROM pg_control_system() AS c`
 
+const sqlName = `
+SELECT concat_ws('/', c.system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8), d.oid)
+FROM pg_control_system() AS c, pg_database AS d
+WHERE d.datname = current_database()`
+
+// Name names the database that the session is in. A standby that took over, a restored
+// backup and a database that was made anew have another name.
+func (s *Session) Name(ctx context.Context) (name string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	err = s.conn.QueryRow(ctx, sqlName).Scan(&name)
+	return name, pg.Wrap("name the database", err)
+}
+
 const sqlKnownCluster = `
 SELECT coalesce(system_identifier, 0), coalesce(timeline, 0)
 FROM taskfeed.log_state

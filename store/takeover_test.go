@@ -81,6 +81,15 @@ func TestTakeOverRefused(t *testing.T) {
 
 // A standby that was behind is promoted: its timeline is new, and no id that the
 // old server gave to an event is used again.
+func nameOf(t *testing.T, s *store.Session) string {
+	t.Helper()
+	name, err := s.Name(t.Context())
+	if err != nil {
+		t.Fatalf("name the database: %v", err)
+	}
+	return name
+}
+
 func TestTakeOverAfterPromotion(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Server(t, devpg.Config{Settings: map[string]string{"wal_level": "replica", "restore_command": "false"}})
@@ -91,11 +100,18 @@ func TestTakeOverAfterPromotion(t *testing.T) {
 	takeOver(t, s, 0)
 	add(t, app, "a")
 	seen := move(t, s).Last
+	before, again := nameOf(t, s), nameOf(t, openSession(t, st))
+	if before == "" || before != again {
+		t.Errorf("the database is named %q and %q, want the same", before, again)
+	}
 
 	promote(t, server)
 	app = pgtest.Connect(t, url)
 	eventually(t, "the end of recovery", func() bool { return !value[bool](t, app, "SELECT pg_is_in_recovery()") })
 	s = openSession(t, st)
+	if after := nameOf(t, s); after == before {
+		t.Errorf("the database is still named %q after the timeline changed", after)
+	}
 	if !takeOver(t, s, 0) {
 		t.Error("ids did not jump after the timeline changed")
 	}

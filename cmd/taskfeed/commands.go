@@ -42,3 +42,34 @@ func obeyCommands(ctx context.Context, log commandLog, last int64, obey func(tas
 		}
 	}
 }
+
+// erasureLog tells that events were erased; *store.Store provides it.
+type erasureLog interface {
+	// Erasures returns a number that changes whenever events are erased.
+	Erasures(ctx context.Context) (int64, error)
+}
+
+// watchErasures calls forget when events were erased after the last of which it is told,
+// until ctx is done. It calls it a second time at the next look: an event that was
+// erased while it was on its way to the connections may have come after the first.
+func watchErasures(ctx context.Context, log erasureLog, last int64, forget func()) error {
+	tick := time.NewTicker(commandInterval)
+	defer tick.Stop()
+	again := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		now, err := log.Erasures(ctx)
+		if err != nil {
+			continue // as for commands, which say so in the log
+		}
+		erased := now != last
+		if erased || again {
+			forget()
+		}
+		last, again = now, erased
+	}
+}

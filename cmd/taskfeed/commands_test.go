@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,44 @@ func TestCommandsAreObeyedOnce(t *testing.T) {
 		}
 		if got := strings.Count(logs.String(), "\n"); got != 1 {
 			t.Errorf("%d lines about the outage, want 1:\n%s", got, logs.String())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("returned %v, want nil", err)
+		}
+	})
+}
+
+type fakeErasures struct{ n atomic.Int64 } // -1 fails
+
+func (l *fakeErasures) Erasures(context.Context) (int64, error) {
+	if n := l.n.Load(); n >= 0 {
+		return n, nil
+	}
+	return 0, errors.New("the database is away")
+}
+
+// Recent events are forgotten twice after an erasure: an event may have been on its way
+// the first time.
+func TestErasuresAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var log fakeErasures
+		log.n.Store(7)
+		forgotten := 0
+		done := make(chan error)
+		go func() { done <- watchErasures(ctx, &log, 7, func() { forgotten++ }) }()
+		for _, tt := range []struct {
+			n    int64
+			want int
+		}{{7, 0}, {8, 2}, {8, 2}, {-1, 2}, {9, 4}, {1, 6}} { // 1: of a restored database
+			log.n.Store(tt.n)
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if forgotten != tt.want {
+				t.Errorf("after number %d recent events were forgotten %d times, want %d", tt.n, forgotten, tt.want)
+			}
 		}
 		cancel()
 		if err := <-done; err != nil {

@@ -42,6 +42,7 @@ func TestConfigErrors(t *testing.T) {
 		{"bad input 66: any origin", append(good, "TASKFEED_ALLOWED_ORIGINS=*"), nil, []string{"TASKFEED_ALLOWED_ORIGINS"}},
 		{"bad input 100: origins that never match", append(good, "TASKFEED_ALLOWED_ORIGINS=https://a.example, https://*,wss://b.example,https://c.example/"), nil,
 			[]string{"TASKFEED_ALLOWED_ORIGINS: entry 2: a star", "entry 3: an origin is that of the page", "entry 4: an origin has no path"}},
+		{"bad input 67: a recent log for no event", append(good, "TASKFEED_RECENT_LOG=1000"), nil, []string{"TASKFEED_RECENT_LOG", "2097152", `or "off"`}},
 		{"no database", good[1:], nil, []string{"DATABASE_URL", "taskfeed dev"}},
 		{"an argument too many", good, []string{"now"}, []string{"takes no arguments"}},
 	}

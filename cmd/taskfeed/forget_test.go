@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -55,6 +56,13 @@ func TestBadInput113Forget(t *testing.T) {
 	if got, stdout, _ := try(t, env, "forget", "alice", "--yes"); got != 0 || !strings.HasPrefix(stdout, "erased: 0 tasks, 0 events") {
 		t.Errorf("forget again: got status %d and %q, want 0 and nothing erased", got, stdout)
 	}
+	// Nor does the server have her events in memory any more, where they were for clients
+	// that come back.
+	eventually(t, "the events of alice are gone from memory", 20*time.Second, func() bool {
+		conn := dialPlain(t, s, "alice", "after=1") // there was an event after the first
+		defer conn.Close()
+		return nextFrame(t, conn).Type == taskfeed.TypeFeedLive
+	})
 	for _, args := range [][]string{{"forget"}, {"forget", "alice"}, {"forget", "alice", "--yes", "--batch", "0"}} {
 		if got, _, _ := try(t, env, args...); got != 2 {
 			t.Errorf("%q: got status %d, want 2", args, got)

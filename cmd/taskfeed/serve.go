@@ -109,11 +109,16 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	erasures, err := st.Erasures(ctx) // nothing that was erased before is in memory
+	if err != nil {
+		return err
+	}
 	parts := []service{
 		{"listener", feed.Run},
 		{"commands", func(ctx context.Context) error {
 			return obeyCommands(ctx, st, lastCommand, server.Obey, logger)
 		}},
+		{"erasures", func(ctx context.Context) error { return watchErasures(ctx, st, erasures, h.ForgetFrames) }},
 		{"tokens", verifier.Run},
 		{"hazards", hazards.Run},
 	}

@@ -171,6 +171,17 @@ func number(into *int, least int, offable bool) func(string) error {
 	}
 }
 
+// memory accepts numbers of bytes from least up, and 0 or "off" (-1).
+func memory(into *int, least int) func(string) error {
+	return func(s string) error {
+		if s == "0" || s == "off" {
+			*into = -1
+			return nil
+		}
+		return number(into, least, true)(s)
+	}
+}
+
 // duration accepts Go's format, whole days ("30d"), and "off" (-1) if offable.
 func duration(into *time.Duration, least time.Duration, offable bool) func(string) error {
 	return func(s string) error {

@@ -134,7 +134,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	for i := range r.cfg.Servers {
-		s, err := newServer(fmt.Sprintf("s%d", i+1), r.dir, r.cfg.Binary, r.secret, r.db)
+		s, err := newServer(i, r.dir, r.cfg.Binary, r.secret, r.db)
 		if err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ TABLE events PARTITION BY RANGE (id) -- The log: one immutable row for each chan
     CREATE UNIQUE INDEX events_pkey ON ONLY taskfeed.events USING btree (id)
     CREATE INDEX events_task_id_user_id_id ON ONLY taskfeed.events USING btree (task_id, user_id, id) -- Reads what one user was told of one task, and nobody else's part on the way.
     CREATE INDEX events_user_id_id ON ONLY taskfeed.events USING btree (user_id, id) -- Replays one user's feed; the nulls are the broadcasts.
+    CREATE TRIGGER erasure AFTER DELETE OR UPDATE OR TRUNCATE ON taskfeed.events FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.count_erasure() -- Counts the statements that erase events.
 TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('10000000') -- Events below 10,000,000; later partitions are made ahead by the sequencer.
     id bigint NOT NULL
     user_id text
@@ -142,6 +143,7 @@ TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells
     CREATE TRIGGER zz_taskfeed_check_insert BEFORE INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert() -- Checks new tasks and keeps updated_hour.
 SEQUENCE changes_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 SEQUENCE commands_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
+SEQUENCE erasures AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1 -- Advances with each statement that deletes or changes events. Servers look every second, and then drop the recent events that they keep in memory.
 SEQUENCE event_id AS bigint FROM 1 TO 9007199254740991 BY 1 CACHE 1 -- Ids of events; drawn by the sequencer alone and never set back.
 SEQUENCE looks_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 CREATE OR REPLACE FUNCTION taskfeed.apps()
@@ -393,6 +395,22 @@ BEGIN
 END
 $function$
 -- Refuses a new task that breaks a rule.
+CREATE OR REPLACE FUNCTION taskfeed.count_erasure()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF tg_relid <> 'taskfeed.events'::regclass THEN
+        RAISE feature_not_supported USING
+            MESSAGE = 'taskfeed: this trigger function serves taskfeed.events alone';
+    END IF;
+    PERFORM nextval('taskfeed.erasures');
+    RETURN NULL;
+END
+$function$
+-- Tells servers that events were erased.
 CREATE OR REPLACE FUNCTION taskfeed.detach(name text, tasks text DEFAULT 'keep'::text)
  RETURNS jsonb
  LANGUAGE plpgsql
