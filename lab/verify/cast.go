@@ -92,6 +92,8 @@ func roles() []role {
 		role{group: "a", user: activeUsers, proto: "rest"},
 		role{group: "a", user: activeUsers, proto: "v1"},
 		role{group: "b", user: activeUsers, proto: "plain"},
+		role{group: "a", user: activeUsers, proto: "after", traits: "churn"},
+		role{group: "b", user: activeUsers, proto: "sse", traits: "churn"},
 	)
 }
 
