@@ -1,12 +1,12 @@
 -- +goose Up
 CREATE TABLE taskfeed.app_roles (
-    cluster      bigint  NOT NULL, -- its system identifier: elsewhere the name counts, and the oid may be another's
+    cluster      bigint  NOT NULL, -- its system identifier; on another cluster the name counts, not the oid
     role_oid     oid     NOT NULL,
     role         text    NOT NULL,
     foreign_keys boolean NOT NULL,
     CONSTRAINT app_roles_pkey PRIMARY KEY (cluster, role_oid)
 );
-COMMENT ON TABLE taskfeed.app_roles IS 'Roles that grant_app was called for: a dump that leaves rights behind takes them along.';
+COMMENT ON TABLE taskfeed.app_roles IS 'Roles that grant_app was called for. A dump without privileges still contains this list.';
 
 -- A role may be renamed and another created with its name, and a dump may be
 -- loaded where roles have other oids.
@@ -24,7 +24,7 @@ AS $$
     GROUP BY g.oid, g.rolname, here.system_identifier
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.apps() IS 'The roles of apps that there are, by what they are called now.';
+COMMENT ON FUNCTION taskfeed.apps() IS 'The roles of apps that exist, with their current names.';
 REVOKE ALL ON FUNCTION taskfeed.apps() FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -59,8 +59,8 @@ BEGIN
     ), given AS (
         SELECT o.kind, o.name, o.named, o.attribute, a.privilege_type AS privilege, a.is_grantable,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee,
-               -- What an app may do, and whoever was granted as much by hand. Who has it
-               -- by default privileges alone was never meant.
+               -- Rights of apps and rights that were granted by hand are kept. A right that
+               -- comes from default privileges alone is not.
                a.grantee <> 0
                    AND (EXISTS (SELECT FROM apps WHERE apps.app = a.grantee)
                        OR NOT EXISTS (
@@ -96,7 +96,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.rights_beyond() IS 'Who may do what no app needs, and the REVOKE that ends it. The owner needs no rights.';
+COMMENT ON FUNCTION taskfeed.rights_beyond() IS 'Rights beyond what an app needs, each with the REVOKE that removes it. The owner is left out.';
 REVOKE ALL ON FUNCTION taskfeed.rights_beyond() FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -108,16 +108,16 @@ DECLARE
     statement text;
     app       record;
 BEGIN
-    LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two at once would update the same rights
+    LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two calls at once would update the same catalog rows
     FOR statement IN SELECT b.remedy FROM taskfeed.rights_beyond() AS b WHERE only_of IS NULL OR b.object = only_of LOOP
         BEGIN
             EXECUTE statement;
         EXCEPTION WHEN insufficient_privilege THEN
-            CONTINUE; -- it belongs to another role, as taskfeed doctor tells
+            CONTINUE; -- another role owns it; taskfeed doctor reports this
         END;
     END LOOP;
     IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole, boolean)') IS NULL THEN
-        RETURN; -- what it grants comes with a later migration
+        RETURN; -- the objects to grant rights on come with a later migration
     END IF;
     FOR app IN SELECT quote_ident(a.name) AS role, a.foreign_keys FROM taskfeed.apps() AS a LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app.role);
@@ -127,7 +127,8 @@ BEGIN
             EXECUTE format('GRANT REFERENCES (id) ON taskfeed.tasks TO %s', app.role);
         END IF;
     END LOOP;
-    -- What they are called now. Whom a dump names and who is not here yet, stays.
+    -- Renamed roles get their current names. A role that a dump names and that does not
+    -- exist here yet stays in the list.
     INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
     SELECT a.cluster, a.app, a.name, a.foreign_keys
     FROM taskfeed.apps() AS a
@@ -142,7 +143,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.restrict_rights(text) IS 'Leaves the roles of apps what they need, and nobody else anything that was not granted by hand. Migrations end with it.';
+COMMENT ON FUNCTION taskfeed.restrict_rights(text) IS 'Revokes rights: roles of apps keep what they need, others keep what was granted by hand. Every migration ends with it.';
 REVOKE ALL ON FUNCTION taskfeed.restrict_rights(text) FROM PUBLIC;
 
 CREATE TABLE taskfeed.tasks (
@@ -162,14 +163,14 @@ CREATE TABLE taskfeed.tasks (
     owners       text[],
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE taskfeed.tasks IS 'The app''s tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.';
+COMMENT ON TABLE taskfeed.tasks IS 'Tasks. The app writes them in plain SQL, and taskfeed notifies each user of the changes of their tasks.';
 COMMENT ON COLUMN taskfeed.tasks.source IS 'The attached table that the task comes from; null for the app''s own. The sequencer alone writes the others.';
-COMMENT ON COLUMN taskfeed.tasks.owners IS 'All users whose task it is, where an attached table names several; user_id is the first of them. Null otherwise.';
-COMMENT ON COLUMN taskfeed.tasks.version IS 'Grows by one with each change that a user can see, and when an app sets it to one more, as ORMs do that lock by it; kept by a trigger.';
-COMMENT ON COLUMN taskfeed.tasks.updated_at IS 'When a user could last see a change; kept by a trigger.';
-COMMENT ON COLUMN taskfeed.tasks.updated_hour IS 'updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.';
+COMMENT ON COLUMN taskfeed.tasks.owners IS 'All owners, where an attached table names several; user_id is the first of them. Null otherwise.';
+COMMENT ON COLUMN taskfeed.tasks.version IS 'Grows by one with each visible change, and when an app sets it to the old value plus one, as ORMs with optimistic locking do. Maintained by a trigger.';
+COMMENT ON COLUMN taskfeed.tasks.updated_at IS 'Time of the last visible change; maintained by a trigger.';
+COMMENT ON COLUMN taskfeed.tasks.updated_hour IS 'updated_at rounded down to the hour, for the indexes. A progress update changes it at most once an hour, so all others are HOT updates. Maintained by triggers.';
 
--- No index holds a column that a progress update touches, so those stay HOT.
+-- No index contains a column that a progress update changes, so these are HOT updates.
 CREATE INDEX tasks_user_id_created_at_id ON taskfeed.tasks (user_id, created_at, id);
 COMMENT ON INDEX taskfeed.tasks_user_id_created_at_id IS 'Lists one user''s tasks.';
 
@@ -186,7 +187,7 @@ CREATE FUNCTION taskfeed.is_tasks(relation oid) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 RETURN relation = 'taskfeed.tasks'::regclass;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.is_tasks(oid) IS 'Whether this is the table of tasks, the only one that our triggers serve.';
+COMMENT ON FUNCTION taskfeed.is_tasks(oid) IS 'Whether this is taskfeed.tasks, the only table that our triggers work on.';
 REVOKE ALL ON FUNCTION taskfeed.is_tasks(oid) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -199,7 +200,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.refuse_table() IS 'Refuses a table whose owner attached a function of ours to it: who could do that would forge events.';
+COMMENT ON FUNCTION taskfeed.refuse_table() IS 'Refuses to run as a trigger of another table: its owner could forge events.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_table() FROM PUBLIC;
 
 -- Triggers check the rules for a task, and look only at what has changed. CHECK
@@ -213,8 +214,8 @@ CREATE FUNCTION taskfeed.broken_rule(
 RETURNS text
 LANGUAGE sql IMMUTABLE
 -- An app's developer reads these names when a write is refused. There is no AND
--- or OR within another: after a dump and a restore Postgres would print those
--- differently, and taskfeed doctor would report a change.
+-- or OR within another: Postgres prints these differently after a dump and a
+-- restore, and taskfeed doctor would report a change.
 RETURN CASE
     WHEN octet_length(id) < 1 OR octet_length(id) > 255 OR id ~ '[\x01-\x1f\x7f]'
         THEN 'id_is_1_to_255_bytes_without_control_characters'
@@ -226,17 +227,17 @@ RETURN CASE
         THEN 'status_is_queued_running_completed_failed_or_canceled'
     WHEN progress < 0 OR progress > 100
         THEN 'progress_is_between_0_and_100'
-    -- What a client could not be told: RFC 3339 and JSON end there.
+    -- RFC 3339 has no later years, so a client could not be told.
     WHEN created_at < '0001-01-01 00:00:00+00' OR created_at >= '9999-01-01 00:00:00+00'
         THEN 'created_at_is_in_the_years_1_to_9998'
     WHEN updated_at < '0001-01-01 00:00:00+00' OR updated_at >= '9999-01-01 00:00:00+00'
         THEN 'updated_at_is_in_the_years_1_to_9998'
-    -- JavaScript counts to twice that: as much room to grow is left.
+    -- Half of what JavaScript can count to, so there is room to grow.
     WHEN first_version < 0 OR first_version > 4503599627370496
         THEN 'version_begins_at_0_to_4503599627370496'
 END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint) IS 'The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.';
+COMMENT ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint) IS 'The rule that a task breaks, or null. A null value breaks no rule: NOT NULL of its column refuses it.';
 REVOKE ALL ON FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -304,8 +305,8 @@ CREATE TRIGGER zz_taskfeed_check_insert
     BEFORE INSERT ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert();
 COMMENT ON TRIGGER zz_taskfeed_check_insert ON taskfeed.tasks IS 'Checks new tasks and keeps updated_hour.';
--- ALWAYS: the rules hold too for rows that come by replication, or that are
--- loaded in its role to make no events.
+-- ALWAYS: the rules also hold for rows that come by replication and for rows that
+-- are loaded with session_replication_role = replica.
 ALTER TABLE taskfeed.tasks ENABLE ALWAYS TRIGGER zz_taskfeed_check_insert;
 
 SELECT taskfeed.restrict_rights();

@@ -10,7 +10,7 @@ CREATE TABLE taskfeed.changes (
     progress   smallint,
     message    text,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    source     text                                               -- null: an event as it stands, else a fact of this attached table
+    source     text                                               -- null: an event; else a fact of this attached table
 ) WITH (
     -- Rows live for milliseconds. Truncation would lock writers out, so vacuum
     -- leaves the file its size.
@@ -25,10 +25,10 @@ CREATE TABLE taskfeed.changes (
 -- either, the table could not be in a publication of deletes.
 ALTER TABLE taskfeed.changes REPLICA IDENTITY FULL;
 COMMENT ON TABLE taskfeed.changes IS 'Changes not yet in the log; written by capture triggers, emptied by the sequencer.';
-COMMENT ON COLUMN taskfeed.changes.id IS 'Order of capture. Two changes of which one saw the other are in this order.';
+COMMENT ON COLUMN taskfeed.changes.id IS 'Order of capture: if one change saw another, its id is higher.';
 
 CREATE INDEX changes_xid ON taskfeed.changes (xid);
-COMMENT ON INDEX taskfeed.changes_xid IS 'Bounds each look of the sequencer to transactions that it has not seen.';
+COMMENT ON INDEX taskfeed.changes_xid IS 'Limits each look of the sequencer to transactions that it has not seen.';
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.must_ring() RETURNS boolean
@@ -40,7 +40,7 @@ LANGUAGE sql
 RETURN current_setting('taskfeed.notify', true) IS DISTINCT FROM 'off'
     AND NOT pg_try_advisory_xact_lock_shared(1952543595, 1);
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.must_ring() IS 'The doorbell: whether the sequencer sleeps and only NOTIFY tells it of this transaction.';
+COMMENT ON FUNCTION taskfeed.must_ring() IS 'Whether the sequencer sleeps, so that this transaction must wake it with NOTIFY.';
 REVOKE ALL ON FUNCTION taskfeed.must_ring() FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -48,7 +48,7 @@ CREATE FUNCTION taskfeed.status_type(status text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN CASE status WHEN 'running' THEN 'task_started' ELSE 'task_' || status END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.status_type(text) IS 'The type of the event that a task of this status makes.';
+COMMENT ON FUNCTION taskfeed.status_type(text) IS 'The event type of a change to this status.';
 REVOKE ALL ON FUNCTION taskfeed.status_type(text) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -59,18 +59,18 @@ RETURN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress, 
     || CASE WHEN result IS NOT NULL OR status = 'completed' THEN jsonb_build_object('result', result) ELSE '{}' END
     || CASE WHEN error IS NOT NULL OR status = 'failed' THEN jsonb_build_object('error', error) ELSE '{}' END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.task_fields(text, text, smallint, text, jsonb, text) IS 'All that a user can see of a task, of any size.';
+COMMENT ON FUNCTION taskfeed.task_fields(text, text, smallint, text, jsonb, text) IS 'Everything that a user can see of a task, without a limit of size.';
 REVOKE ALL ON FUNCTION taskfeed.task_fields(text, text, smallint, text, jsonb, text) FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.text_bytes(value text) RETURNS bigint
 LANGUAGE sql STABLE
 RETURN CASE
-    WHEN octet_length(value) > 262144 THEN octet_length(value) -- jsonb could not hold the longest
+    WHEN octet_length(value) > 262144 THEN octet_length(value) -- the longest texts do not fit into jsonb
     ELSE octet_length(to_jsonb(value)::text)
 END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.text_bytes(text) IS 'The length of the text as JSON; a lower bound of it when that is over 256 KB.';
+COMMENT ON FUNCTION taskfeed.text_bytes(text) IS 'The length of the text as JSON; beyond 256 KB a lower bound of it.';
 REVOKE ALL ON FUNCTION taskfeed.text_bytes(text) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -82,13 +82,13 @@ DECLARE
 BEGIN
     stored := pg_column_size(jsonb_build_array(value)); -- uncompressed
     IF stored > 8388608 THEN
-        RETURN stored; -- its text is far over 256 KB and may be too long to make
+        RETURN stored; -- its text is far over 256 KB and may not fit into a value
     END IF;
     RETURN octet_length(value::text);
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.json_bytes(jsonb) IS 'The length of the value as text; only a large number when that is far over 256 KB.';
+COMMENT ON FUNCTION taskfeed.json_bytes(jsonb) IS 'The length of the value as text; far beyond 256 KB only some larger number.';
 REVOKE ALL ON FUNCTION taskfeed.json_bytes(jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -111,12 +111,12 @@ BEGIN
         RETURN 2147483647;
     END IF;
     RETURN bytes;
-EXCEPTION WHEN OTHERS THEN -- on the brink of what jsonb can hold; the app's write must not fail
+EXCEPTION WHEN OTHERS THEN -- close to the largest jsonb value; the app's write must not fail
     RETURN 2147483647;
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.result_bytes(jsonb) IS 'The length of a result as text; more than any event holds when clients could not read it.';
+COMMENT ON FUNCTION taskfeed.result_bytes(jsonb) IS 'The length of a result as text; more than fits into an event when clients could not parse it.';
 REVOKE ALL ON FUNCTION taskfeed.result_bytes(jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -144,7 +144,7 @@ BEGIN
         ) AS s (field, bytes)
         WHERE s.bytes IS NOT NULL
     ) AS f
-    WHERE f.total > 262144 - 2048; -- 2 KB for what else an event holds
+    WHERE f.total > 262144 - 2048; -- 2 KB for the other fields of an event
     IF truncated IS NULL THEN
         RETURN taskfeed.task_fields(status, kind, progress, message, result, error);
     END IF;
@@ -157,7 +157,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text) IS 'All that a user can see of a task within 256 KB: the largest fields become null and are named in "truncated".';
+COMMENT ON FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text) IS 'Everything that a user can see of a task, limited to 256 KB: the largest fields become null and "truncated" names them.';
 REVOKE ALL ON FUNCTION taskfeed.fit_data(text, text, smallint, text, jsonb, text) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -166,11 +166,11 @@ RETURNS jsonb
 LANGUAGE sql STABLE
 RETURN CASE
     WHEN num_nonnulls(message, result, error) = 0 AND status IN ('queued', 'running')
-        THEN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress)) -- what most tasks begin with
+        THEN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress)) -- most tasks begin with no more
     ELSE taskfeed.fit_data(status, kind, progress, message, result, error)
 END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) IS 'All that a user can see of a task, as the data of its event.';
+COMMENT ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) IS 'Everything that a user can see of a task, as the data of its event.';
 REVOKE ALL ON FUNCTION taskfeed.task_data(text, text, smallint, text, jsonb, text) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -182,7 +182,7 @@ LANGUAGE sql IMMUTABLE
 RETURN status = was_status AND id = was_id AND user_id = was_user_id
     AND kind IS NOT DISTINCT FROM was_kind AND error IS NOT DISTINCT FROM was_error AND result IS NOT DISTINCT FROM was_result;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb) IS 'Whether nothing that a user can see changed besides progress and message.';
+COMMENT ON FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb) IS 'Whether no visible field changed except progress and message.';
 REVOKE ALL ON FUNCTION taskfeed.same_state(text, text, text, text, text, text, text, text, text, text, jsonb, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -196,10 +196,11 @@ REVOKE ALL ON FUNCTION taskfeed.same_progress(smallint, smallint, text, text) FR
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.next_version(version bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE
--- At the end of what JavaScript can count it stays, so that no update ever fails.
+-- At the largest integer of JavaScript the version stays as it is, so that no update
+-- fails.
 RETURN least(version, 9007199254740990) + 1;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.next_version(bigint) IS 'The version that a visible change gives a task.';
+COMMENT ON FUNCTION taskfeed.next_version(bigint) IS 'The version after a visible change.';
 REVOKE ALL ON FUNCTION taskfeed.next_version(bigint) FROM PUBLIC;
 
 -- An ORM with optimistic locking writes the version as one more than it has
@@ -211,7 +212,7 @@ CREATE FUNCTION taskfeed.kept_version(version bigint, was_version bigint) RETURN
 LANGUAGE sql IMMUTABLE
 RETURN CASE version WHEN taskfeed.next_version(was_version) THEN version ELSE was_version END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.kept_version(bigint, bigint) IS 'The version after an update that no user can see: the same, or one more where the app set it so.';
+COMMENT ON FUNCTION taskfeed.kept_version(bigint, bigint) IS 'The version after an update without a visible change: the same, or one more where the app set it so.';
 REVOKE ALL ON FUNCTION taskfeed.kept_version(bigint, bigint) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -224,7 +225,7 @@ RETURN NOT taskfeed.same_progress(progress, was_progress, message, was_message)
     AND (message IS NULL OR octet_length(message) <= 40000) -- six times that as JSON at worst, so an event has room for it
     AND created_at = was_created_at;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) IS 'Whether progress or message changed, and nothing about that needs a closer look.';
+COMMENT ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) IS 'Whether progress or message changed and both keep the rules.';
 REVOKE ALL ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) FROM PUBLIC;
 
 -- Inserts and updates are captured row by row. Transition tables would make a
@@ -244,7 +245,7 @@ BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
     ELSIF new.source IS NOT NULL THEN
-        RETURN NULL; -- the sequencer has told of it
+        RETURN NULL; -- the sequencer has written its event
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
@@ -256,7 +257,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.capture_insert() IS 'Writes the change that a new task is.';
+COMMENT ON FUNCTION taskfeed.capture_insert() IS 'Captures a new task.';
 REVOKE ALL ON FUNCTION taskfeed.capture_insert() FROM PUBLIC;
 
 -- AFTER, because before the insert it is unknown whether ON CONFLICT lets it
@@ -265,7 +266,7 @@ REVOKE ALL ON FUNCTION taskfeed.capture_insert() FROM PUBLIC;
 CREATE TRIGGER aa_taskfeed_capture_insert
     AFTER INSERT ON taskfeed.tasks
     FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert();
-COMMENT ON TRIGGER aa_taskfeed_capture_insert ON taskfeed.tasks IS 'Captures tasks that appear.';
+COMMENT ON TRIGGER aa_taskfeed_capture_insert ON taskfeed.tasks IS 'Captures inserted tasks.';
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.capture_update() RETURNS trigger
@@ -290,7 +291,7 @@ BEGIN
         new.version := taskfeed.next_version(old.version);
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
-    ELSE -- any other update; few get here
+    ELSE -- any other update
         broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at,
             NULL);
         IF broken IS NOT NULL THEN
@@ -298,9 +299,9 @@ BEGIN
         ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
             RETURN new; -- NOT NULL of the column refuses it
         ELSIF same AND taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
-            new.version := taskfeed.kept_version(new.version, old.version); -- no user can see this update
+            new.version := taskfeed.kept_version(new.version, old.version); -- no visible change
             new.updated_at := old.updated_at;
-            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
+            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that was written while triggers were disabled
             RETURN new;
         END IF;
         new.version := taskfeed.next_version(old.version);
@@ -325,7 +326,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.capture_update() IS 'Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.';
+COMMENT ON FUNCTION taskfeed.capture_update() IS 'Checks an update of a task, gives a visible change the next version and captures it: as one change, or as two when the owner changes.';
 REVOKE ALL ON FUNCTION taskfeed.capture_update() FROM PUBLIC;
 
 -- BEFORE, because only then the version can be set. One trigger does
@@ -364,7 +365,7 @@ CREATE TRIGGER aa_taskfeed_capture_delete
     AFTER DELETE ON taskfeed.tasks
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete();
-COMMENT ON TRIGGER aa_taskfeed_capture_delete ON taskfeed.tasks IS 'Captures tasks that go.';
+COMMENT ON TRIGGER aa_taskfeed_capture_delete ON taskfeed.tasks IS 'Captures deleted tasks.';
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.publish(recipient text, type text, data jsonb) RETURNS void
@@ -404,7 +405,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.publish(text, text, jsonb) IS 'What notify and broadcast have in common.';
+COMMENT ON FUNCTION taskfeed.publish(text, text, jsonb) IS 'The common part of notify and broadcast.';
 REVOKE ALL ON FUNCTION taskfeed.publish(text, text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -456,7 +457,7 @@ BEGIN
             MESSAGE = 'taskfeed: foreign_keys must be true or false';
     END IF;
     SELECT h.system_identifier INTO here FROM pg_control_system() AS h;
-    DELETE FROM taskfeed.app_roles AS r -- what was said elsewhere, and what is said now counts
+    DELETE FROM taskfeed.app_roles AS r -- an entry of another cluster, or one that this call replaces
     WHERE r.role = called
       AND r.cluster <> here;
     INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)

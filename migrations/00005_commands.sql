@@ -8,7 +8,7 @@ CREATE TABLE taskfeed.commands (
     CONSTRAINT kind_is_known CHECK (kind IN ('disconnect_user', 'disconnect_connection')),
     CONSTRAINT argument_is_1_to_255_bytes CHECK (octet_length(argument) BETWEEN 1 AND 255)
 );
-COMMENT ON TABLE taskfeed.commands IS 'What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.';
+COMMENT ON TABLE taskfeed.commands IS 'Commands of admins to all servers. Each server reads them every second and runs each once, unless it is older than an hour. The last 100,000 are kept.';
 
 SELECT taskfeed.restrict_rights();
 

@@ -17,8 +17,8 @@ AS $$
     JOIN pg_class AS t ON t.oid = c.conrelid
     JOIN pg_class AS o ON o.oid = c.confrelid AND o.relnamespace = 'taskfeed'::regnamespace
     WHERE c.contype = 'f'
-      -- Who may attach a trigger to a table whose rows go or change, and to those
-      -- that refer to it, is a long story: the action alone is enough.
+      -- An action that deletes or changes rows is enough to count: the rights on each
+      -- table that it reaches are not followed.
       AND (c.confdeltype IN ('c', 'n', 'd') OR NOT pg_has_role(t.relowner, o.relowner, 'USAGE'))
     UNION ALL
     SELECT g.tgrelid::regclass,
@@ -31,7 +31,7 @@ AS $$
     ORDER BY 1, 2
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.bound_by_others() IS 'What would run, or change other tables, when the owner changes rows of ours, and is not the owner''s.';
+COMMENT ON FUNCTION taskfeed.bound_by_others() IS 'Triggers and foreign keys of others that act when the owner changes rows of our tables.';
 REVOKE ALL ON FUNCTION taskfeed.bound_by_others() FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -43,10 +43,10 @@ DECLARE
     bound record;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE active_sql_transaction USING -- an older snapshot does not show what is bound by now
+        RAISE active_sql_transaction USING -- an older snapshot does not show recent triggers
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
-    -- Nothing is bound to them any more from here to the end of the transaction.
+    -- From here to the end of the transaction nobody can bind anything to them.
     LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.changes IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
@@ -65,7 +65,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.refuse_bound(boolean) IS 'Refuses to go on where a DELETE by the owner could run what others have bound to our tables, and keeps them from doing so to the end of the transaction.';
+COMMENT ON FUNCTION taskfeed.refuse_bound(boolean) IS 'Refuses to go on when a DELETE by the owner would run code that others have bound to our tables, and locks the tables against new bindings until the end of the transaction.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_bound(boolean) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -73,7 +73,7 @@ CREATE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL)
 RETURNS TABLE (tasks bigint, events bigint, changes bigint, commands bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET row_security = off -- an error, and not a part of the rows
+SET row_security = off -- an error in place of a part of the rows
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -89,9 +89,9 @@ BEGIN
     END IF;
     tasks := 0;
     PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id OR t.owners @> ARRAY[forget.user_id]));
-    IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- or a DELETE of no rows would run triggers
-        PERFORM set_config('taskfeed.folding', 'on', true); -- tasks of attached tables too
-        UPDATE taskfeed.tasks AS t -- which others share
+    IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- else even a DELETE of no rows would run triggers
+        PERFORM set_config('taskfeed.folding', 'on', true); -- so that tasks of attached tables may be changed
+        UPDATE taskfeed.tasks AS t -- tasks that others share
         SET owners = array_remove(t.owners, forget.user_id),
             user_id = (array_remove(t.owners, forget.user_id))[1]
         WHERE t.owners @> ARRAY[forget.user_id]
@@ -113,10 +113,10 @@ BEGIN
     WHERE c.kind = 'disconnect_user'
       AND c.argument = forget.user_id;
     GET DIAGNOSTICS commands = ROW_COUNT;
-    -- Last, for the sequencer wants these rows too: it waits for the end of this
-    -- transaction, or this waits for its move. By place, as it takes them, so that
-    -- neither waits for the other at once. Those of the tasks just deleted, which
-    -- nobody else has seen, are not counted.
+    -- These rows come last because the sequencer moves them too: one of the two waits
+    -- for the other's transaction. Both lock the rows in the order of their place, so
+    -- there is no deadlock. Changes that this call made by deleting tasks are not
+    -- counted.
     DELETE FROM taskfeed.changes AS c
     WHERE (c.user_id = forget.user_id OR c.source IS NOT NULL AND c.data->'users' = to_jsonb(ARRAY[forget.user_id]))
       AND c.ctid = ANY (ARRAY(
@@ -126,13 +126,13 @@ BEGIN
              OR s.source IS NOT NULL AND s.data->'users' = to_jsonb(ARRAY[forget.user_id])));
     GET DIAGNOSTICS changes = ROW_COUNT;
     changes := greatest(changes - captured, 0);
-    UPDATE taskfeed.changes AS c -- facts that name others too
+    UPDATE taskfeed.changes AS c -- facts with further owners
     SET data = jsonb_set(c.data, '{users}', (c.data->'users') - forget.user_id)
     WHERE c.source IS NOT NULL
       AND c.data->'users' ? forget.user_id;
     GET DIAGNOSTICS more = ROW_COUNT;
     changes := changes + more;
-    DELETE FROM taskfeed.events AS e -- what such a move has just put there
+    DELETE FROM taskfeed.events AS e -- what such a move has just inserted
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most - events));
     GET DIAGNOSTICS more = ROW_COUNT;
     events := events + more;
@@ -140,7 +140,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases what names a user: tasks, events, changes on their way, commands; of tasks and events at most so many a call. Says how many; call it until that is none.';
+COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, and commands; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
 REVOKE ALL ON FUNCTION taskfeed.forget(text, bigint) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

@@ -2,11 +2,11 @@
 CREATE TABLE taskfeed.sources (
     name        text        NOT NULL,
     relation    oid         NOT NULL,
-    table_name  text        NOT NULL, -- what the relation was called when it was attached
+    table_name  text        NOT NULL, -- name of the relation when it was attached
     mapping     jsonb       NOT NULL, -- as it was given
     resolved    jsonb       NOT NULL, -- with its defaults, as SQL
     fingerprint jsonb       NOT NULL, -- the columns that it reads: number, name, type
-    revision    bigint      NOT NULL DEFAULT 1, -- grows when the rows must be read again
+    revision    bigint      NOT NULL DEFAULT 1, -- grows when all rows must be read again
     attached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT sources_pkey PRIMARY KEY (name)
 );
@@ -14,20 +14,20 @@ COMMENT ON TABLE taskfeed.sources IS 'Attached tables: their rows become tasks. 
 
 CREATE TABLE taskfeed.source_states (
     name        text        NOT NULL,
-    revision    bigint      NOT NULL DEFAULT 0, -- of the source, that filled and place are about
+    revision    bigint      NOT NULL DEFAULT 0, -- of the source, which filled and place belong to
     filled      boolean     NOT NULL DEFAULT false,
     place       text[],                         -- key of the last row that was read
     errors      bigint      NOT NULL DEFAULT 0,
     unmapped    bigint      NOT NULL DEFAULT 0,
     unowned     bigint      NOT NULL DEFAULT 0,
-    unknown     jsonb       NOT NULL DEFAULT '{}', -- values of the status that the map does not name, and how often they came
+    unknown     jsonb       NOT NULL DEFAULT '{}', -- status values that the map lacks, with their counts
     last_error  text,
     error_at    timestamptz,
     reset_owed  boolean     NOT NULL DEFAULT false,
     reset_at    timestamptz,
     CONSTRAINT source_states_pkey PRIMARY KEY (name)
 );
-COMMENT ON TABLE taskfeed.source_states IS 'What the sequencer notes of each attached table. It alone writes here, so it waits for nobody.';
+COMMENT ON TABLE taskfeed.source_states IS 'The sequencer''s state of each attached table. Nobody else writes here, so it waits for nobody.';
 
 CREATE INDEX tasks_source_updated_hour ON taskfeed.tasks (source, updated_hour) WHERE source IS NOT NULL;
 COMMENT ON INDEX taskfeed.tasks_source_updated_hour IS 'Finds the tasks of an attached table, and those that ended long ago.';
@@ -35,8 +35,8 @@ COMMENT ON INDEX taskfeed.tasks_source_updated_hour IS 'Finds the tasks of an at
 CREATE INDEX tasks_owners ON taskfeed.tasks USING gin (owners) WHERE owners IS NOT NULL;
 COMMENT ON INDEX taskfeed.tasks_owners IS 'Finds the tasks that a user shares with others.';
 
--- A value of a mapping is a column's name or an SQL expression over the row r. It
--- is checked by Postgres itself, against a row of nulls: nothing is read.
+-- A value of a mapping is the name of a column or an SQL expression over the row r.
+-- Postgres checks it against a row of nulls, so no data is read.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_value(relation regclass, key text, given jsonb) RETURNS text
@@ -86,7 +86,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_value(regclass, text, jsonb) IS 'The SQL of one value of a mapping, as an expression over the row r. Refuses what is none.';
+COMMENT ON FUNCTION taskfeed.source_value(regclass, text, jsonb) IS 'One value of a mapping as an SQL expression over the row r. Refuses anything else.';
 REVOKE ALL ON FUNCTION taskfeed.source_value(regclass, text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -188,7 +188,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_map(jsonb) IS 'The map from values of the status to ours, with its default. Refuses what is none.';
+COMMENT ON FUNCTION taskfeed.source_map(jsonb) IS 'The map from the app''s status values to ours, with its default. Refuses anything else.';
 REVOKE ALL ON FUNCTION taskfeed.source_map(jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -223,7 +223,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_on_delete(jsonb) IS 'What the deletion of a row means, by the status that its task has, with its defaults. Refuses what is none.';
+COMMENT ON FUNCTION taskfeed.source_on_delete(jsonb) IS 'What the deletion of a row means, by the status of its task, with defaults. Refuses anything else.';
 REVOKE ALL ON FUNCTION taskfeed.source_on_delete(jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -303,7 +303,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_values(regclass, text, jsonb) IS 'The SQL of all that a fact says of a row besides its id and status.';
+COMMENT ON FUNCTION taskfeed.source_values(regclass, text, jsonb) IS 'The SQL of all values of a fact except its id and status.';
 REVOKE ALL ON FUNCTION taskfeed.source_values(regclass, text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -311,7 +311,7 @@ CREATE FUNCTION taskfeed.fact_result(result jsonb) RETURNS jsonb
 LANGUAGE sql STABLE
 RETURN CASE WHEN taskfeed.result_bytes(result) <= 245760 THEN result END;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.fact_result(jsonb) IS 'A result as a fact holds it: null when an event has no room for it.';
+COMMENT ON FUNCTION taskfeed.fact_result(jsonb) IS 'A result as a fact contains it: null when it does not fit into an event.';
 REVOKE ALL ON FUNCTION taskfeed.fact_result(jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -377,7 +377,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_mapping(regclass, text, jsonb) IS 'A mapping with its defaults, its values as SQL over the row r. Refuses one that would not work and says what to write.';
+COMMENT ON FUNCTION taskfeed.source_mapping(regclass, text, jsonb) IS 'A mapping with defaults and with its values as SQL over the row r. Refuses a mapping that would not work and says what to write.';
 REVOKE ALL ON FUNCTION taskfeed.source_mapping(regclass, text, jsonb) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

@@ -33,10 +33,10 @@ AS $$
         ELSE format(E'IF (%s\n) THEN\n%s\nEND IF;', m->>'when', taskfeed.source_fact(m, target)) END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_guarded(jsonb, text) IS 'The same for the rows that the filter lets pass.';
+COMMENT ON FUNCTION taskfeed.source_guarded(jsonb, text) IS 'The same, for the rows that pass the filter.';
 REVOKE ALL ON FUNCTION taskfeed.source_guarded(jsonb, text) FROM PUBLIC;
 
--- A row's mapping is worked out in a block of its own, for whatever fails there must
+-- The mapping of a row is evaluated in a block of its own, because an error there must
 -- not fail the app's write. The block writes nothing, so it takes no transaction id.
 
 -- +goose StatementBegin
@@ -84,13 +84,13 @@ BEGIN
     IF mapped AND old_id <> new_id THEN
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'left', '{}', {name});
     ELSIF mapped AND failure IS NULL AND tg_op = 'UPDATE' AND new_fact IS NOT DISTINCT FROM old_fact THEN
-        RETURN NULL; -- nothing that a user can see
+        RETURN NULL; -- no visible change
     END IF;
     IF mapped AND new_fact IS NOT NULL THEN
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'row', new_fact, {name});
     ELSIF mapped THEN
         IF tg_op = 'INSERT' THEN
-            RETURN NULL; -- the filter does not let it pass
+            RETURN NULL; -- the filter excludes it
         END IF;
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'left', '{}', {name});
     ELSIF tg_op = 'DELETE' AND old_id IS NOT NULL THEN
@@ -98,7 +98,7 @@ BEGIN
     ELSIF failure IS NOT NULL THEN
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (coalesce(new_id, old_id), 'broken', failure, {name});
     ELSE
-        RETURN NULL; -- a row without an id, of which nobody was told
+        RETURN NULL; -- a row without an id, which never became a task
     END IF;
     IF taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
@@ -124,7 +124,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE
-        WHEN count(*) = 0 THEN NULL -- there is no key, or the id is none
+        WHEN count(*) = 0 THEN NULL -- the table has no key, or the id is not a key
         WHEN which = 'ids' THEN format('SELECT t.* FROM %%s AS t WHERE t.%I = ANY (ARRAY(SELECT substr(i, %s) FROM unnest($1) AS i)::%s[])',
             max(k.name), length(m->>'prefix') + 1, max(k.type))
         WHEN which = 'after' THEN format('SELECT t.* FROM %%s AS t WHERE (%s) > (%s) ORDER BY %1$s LIMIT $3',
@@ -219,7 +219,7 @@ AS $$
         format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_truncate', relation, 'attached_' || name)]
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_triggers(regclass, text) IS 'The statements that make the two triggers of a source: all that is left on the table.';
+COMMENT ON FUNCTION taskfeed.source_triggers(regclass, text) IS 'The statements that make the two triggers of a source, the only objects on the app''s table.';
 REVOKE ALL ON FUNCTION taskfeed.source_triggers(regclass, text) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -259,7 +259,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.make_source(regclass, text, jsonb) IS 'Makes the functions of a source, or makes them anew, which has every session compile them again.';
+COMMENT ON FUNCTION taskfeed.make_source(regclass, text, jsonb) IS 'Creates or replaces the functions of a source. Every session then compiles them again.';
 REVOKE ALL ON FUNCTION taskfeed.make_source(regclass, text, jsonb) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

@@ -46,12 +46,12 @@ AS $$
     LIMIT 1
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_refusal(regclass, text) IS 'Why a table cannot be attached, and what to do; null when it can.';
+COMMENT ON FUNCTION taskfeed.source_refusal(regclass, text) IS 'Why a table cannot be attached and what to do; null when it can.';
 REVOKE ALL ON FUNCTION taskfeed.source_refusal(regclass, text) FROM PUBLIC;
 
--- A mapping is evaluated with the rights of the owner of our schema. It can call code
--- of whoever owns the table or a type of its columns: a cast that the owner of a type
--- makes is found without its name, and the owner of a table may change the types.
+-- A mapping is evaluated with the rights of the owner of our schema. It can run code
+-- of the owner of the table or of a column's type: a cast runs without being named,
+-- and the owner of a table may change the types of its columns.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_stranger(relation regclass) RETURNS text
@@ -128,7 +128,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_sample(regclass, jsonb) IS 'What a mapping makes of the latest 1,000 rows.';
+COMMENT ON FUNCTION taskfeed.source_sample(regclass, jsonb) IS 'What a mapping produces from the latest 1,000 rows.';
 REVOKE ALL ON FUNCTION taskfeed.source_sample(regclass, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -157,7 +157,7 @@ AS $$
     WHERE c.oid = relation
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_report(regclass, text, jsonb) IS 'What attach would do, and what the mapping makes of the rows there are.';
+COMMENT ON FUNCTION taskfeed.source_report(regclass, text, jsonb) IS 'What attach would do, and what the mapping produces from existing rows.';
 REVOKE ALL ON FUNCTION taskfeed.source_report(regclass, text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -217,7 +217,7 @@ BEGIN
             resolved = excluded.resolved, fingerprint = excluded.fingerprint, revision = s.revision + 1
         WHERE coalesce(changed, true)
            OR made IS NOT NULL;
-    IF coalesce(changed, true) OR made IS NOT NULL THEN -- the sequencer reads the rows that there are
+    IF coalesce(changed, true) OR made IS NOT NULL THEN -- the sequencer reads the existing rows
         INSERT INTO taskfeed.changes (type, source) VALUES ('attached', attach.name);
         IF taskfeed.must_ring() THEN
             PERFORM pg_notify('taskfeed', '');
@@ -228,7 +228,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.attach(regclass, text, jsonb, boolean) IS 'Makes the rows of a table tasks of their owners, or changes how. Run again, it changes nothing. Says what it did; a dry run does nothing.';
+COMMENT ON FUNCTION taskfeed.attach(regclass, text, jsonb, boolean) IS 'Attaches a table, so that its rows become tasks of their owners, or changes its mapping. Repeating a call changes nothing. Returns what it did; a dry run does nothing.';
 REVOKE ALL ON FUNCTION taskfeed.attach(regclass, text, jsonb, boolean) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -251,7 +251,7 @@ BEGIN
     IF NOT found THEN
         RETURN jsonb_build_object('name', name, 'detached', 'unchanged');
     END IF;
-    -- Nothing is captured from now on, and no lock is needed for that.
+    -- From here nothing is captured. This needs no lock on the table.
     EXECUTE format('CREATE OR REPLACE FUNCTION taskfeed.%I() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''', 'attached_' || name);
     SELECT array_agg(format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)) INTO drops
     FROM pg_trigger AS g
@@ -267,7 +267,7 @@ BEGIN
         reason := CASE sqlstate WHEN '55P03' THEN 'the table is in use: call this again' ELSE 'only the owner of the table may drop a trigger' END;
         RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'captures no more', 'reason', reason, 'run_as_owner', to_jsonb(drops));
     END;
-    IF tasks = 'delete' THEN -- in the order of the facts that were captured before
+    IF tasks = 'delete' THEN -- after the facts that were captured before
         INSERT INTO taskfeed.changes (type, data, source) VALUES ('truncate', '{"on_truncate": "deleted"}', detach.name);
         IF taskfeed.must_ring() THEN
             PERFORM pg_notify('taskfeed', '');
@@ -280,7 +280,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.detach(text, text) IS 'Ends what attach began: the app''s table is as it was. Its tasks stay until they are old, or are deleted.';
+COMMENT ON FUNCTION taskfeed.detach(text, text) IS 'Undoes attach: the app''s table is as before. The tasks stay until retention removes them, or are deleted.';
 REVOKE ALL ON FUNCTION taskfeed.detach(text, text) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

@@ -1,6 +1,6 @@
 -- +goose Up
--- What no event can tell of: a trigger that is gone, another table of the name, a
--- column that the mapping reads. It reads the catalogs alone.
+-- Problems that make no event: a missing trigger, another table with the same name, a
+-- changed column that the mapping reads. It reads only the catalogs.
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_problems() RETURNS TABLE (name text, problem text, remedy text)
@@ -51,7 +51,7 @@ AS $$
     ) AS f
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_problems() IS 'What keeps an attached table from being seen, and what to do.';
+COMMENT ON FUNCTION taskfeed.source_problems() IS 'Problems of attached tables, and what to do about each.';
 REVOKE ALL ON FUNCTION taskfeed.source_problems() FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

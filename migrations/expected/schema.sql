@@ -1,6 +1,6 @@
 -- The schema taskfeed as the migrations make it; checked by a test (-update writes it).
 
-TABLE app_roles -- Roles that grant_app was called for: a dump that leaves rights behind takes them along.
+TABLE app_roles -- Roles that grant_app was called for. A dump without privileges still contains this list.
     cluster bigint NOT NULL
     role_oid oid NOT NULL
     role text NOT NULL
@@ -11,7 +11,7 @@ TABLE changes -- Changes not yet in the log; written by capture triggers, emptie
     WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_threshold=-1, autovacuum_analyze_threshold=2000000000)
     REPLICA IDENTITY FULL
     xid xid8 NOT NULL DEFAULT pg_current_xact_id()
-    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY -- Order of capture. Two changes of which one saw the other are in this order.
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY -- Order of capture: if one change saw another, its id is higher.
     user_id text
     task_id text
     type text NOT NULL
@@ -21,8 +21,8 @@ TABLE changes -- Changes not yet in the log; written by capture triggers, emptie
     message text
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     source text
-    CREATE INDEX changes_xid ON taskfeed.changes USING btree (xid) -- Bounds each look of the sequencer to transactions that it has not seen.
-TABLE commands -- What an admin asks of every server, once; servers look every second and obey within an hour. The last 100,000 are kept.
+    CREATE INDEX changes_xid ON taskfeed.changes USING btree (xid) -- Limits each look of the sequencer to transactions that it has not seen.
+TABLE commands -- Commands of admins to all servers. Each server reads them every second and runs each once, unless it is older than an hour. The last 100,000 are kept.
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     kind text NOT NULL
@@ -40,12 +40,12 @@ TABLE events PARTITION BY RANGE (id) -- The log: one immutable row for each chan
     data jsonb NOT NULL
     created_at timestamp with time zone NOT NULL
     CONSTRAINT events_pkey PRIMARY KEY (id)
-    CREATE INDEX events_created_at_id ON ONLY taskfeed.events USING btree (created_at, id) -- Reads the log by time, and counts it by the minute.
+    CREATE INDEX events_created_at_id ON ONLY taskfeed.events USING btree (created_at, id) -- Reads the log by time and counts its events by the minute.
     CREATE UNIQUE INDEX events_pkey ON ONLY taskfeed.events USING btree (id)
-    CREATE INDEX events_task_id_user_id_id ON ONLY taskfeed.events USING btree (task_id, user_id, id) -- Reads what one user was told of one task, and nobody else's part on the way.
+    CREATE INDEX events_task_id_user_id_id ON ONLY taskfeed.events USING btree (task_id, user_id, id) -- Reads one user's events of one task without passing over those of others.
     CREATE INDEX events_user_id_id ON ONLY taskfeed.events USING btree (user_id, id) -- Replays one user's feed; the nulls are the broadcasts.
     CREATE TRIGGER erasure AFTER DELETE OR UPDATE OR TRUNCATE ON taskfeed.events FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.count_erasure() -- Counts the statements that erase events.
-TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('10000000') -- Events below 10,000,000; later partitions are made ahead by the sequencer.
+TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('10000000') -- Events with ids below 10,000,000. The sequencer makes later partitions ahead of time.
     id bigint NOT NULL
     user_id text
     task_id text
@@ -58,7 +58,7 @@ TABLE events_0 PARTITION OF taskfeed.events FOR VALUES FROM (MINVALUE) TO ('1000
     CREATE UNIQUE INDEX events_0_pkey ON taskfeed.events_0 USING btree (id)
     CREATE INDEX events_0_task_id_user_id_id_idx ON taskfeed.events_0 USING btree (task_id, user_id, id)
     CREATE INDEX events_0_user_id_id_idx ON taskfeed.events_0 USING btree (user_id, id)
-TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Takes events for which no partition was made in time, so that an insert never fails.
+TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Receives events whose partition was not made in time, so that an insert never fails.
     id bigint NOT NULL
     user_id text
     task_id text
@@ -71,7 +71,7 @@ TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Takes events for wh
     CREATE UNIQUE INDEX events_default_pkey ON taskfeed.events_default USING btree (id)
     CREATE INDEX events_default_task_id_user_id_id_idx ON taskfeed.events_default USING btree (task_id, user_id, id)
     CREATE INDEX events_default_user_id_id_idx ON taskfeed.events_default USING btree (user_id, id)
-TABLE log_state -- One row: what must be remembered of the log besides the events.
+TABLE log_state -- One row: the state of the log besides its events.
     only_row boolean NOT NULL DEFAULT true
     system_identifier bigint
     timeline bigint
@@ -79,14 +79,14 @@ TABLE log_state -- One row: what must be remembered of the log besides the event
     CONSTRAINT log_state_has_one_row CHECK (only_row)
     CONSTRAINT log_state_pkey PRIMARY KEY (only_row)
     CREATE UNIQUE INDEX log_state_pkey ON taskfeed.log_state USING btree (only_row)
-TABLE looks -- How far the sequencer has looked, written down now and then; the newest row counts.
+TABLE looks -- Snapshots of complete looks of the sequencer, stored now and then. The newest row counts.
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
     snapshot pg_snapshot NOT NULL
     system_identifier bigint NOT NULL
     changes_oid oid NOT NULL
     CONSTRAINT looks_pkey PRIMARY KEY (id)
     CREATE UNIQUE INDEX looks_pkey ON taskfeed.looks USING btree (id)
-TABLE source_states -- What the sequencer notes of each attached table. It alone writes here, so it waits for nobody.
+TABLE source_states -- The sequencer's state of each attached table. Nobody else writes here, so it waits for nobody.
     name text NOT NULL
     revision bigint NOT NULL DEFAULT 0
     filled boolean NOT NULL DEFAULT false
@@ -112,7 +112,7 @@ TABLE sources -- Attached tables: their rows become tasks. Written by attach and
     attached_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     CONSTRAINT sources_pkey PRIMARY KEY (name)
     CREATE UNIQUE INDEX sources_pkey ON taskfeed.sources USING btree (name)
-TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells each user what happened to theirs.
+TABLE tasks -- Tasks. The app writes them in plain SQL, and taskfeed notifies each user of the changes of their tasks.
     WITH (fillfactor=80)
     id text NOT NULL DEFAULT (gen_random_uuid())::text
     user_id text NOT NULL
@@ -122,29 +122,29 @@ TABLE tasks -- The app's tasks: the app writes them in plain SQL, taskfeed tells
     message text
     result jsonb
     error text
-    version bigint NOT NULL DEFAULT 1 -- Grows by one with each change that a user can see, and when an app sets it to one more, as ORMs do that lock by it; kept by a trigger.
+    version bigint NOT NULL DEFAULT 1 -- Grows by one with each visible change, and when an app sets it to the old value plus one, as ORMs with optimistic locking do. Maintained by a trigger.
     created_at timestamp with time zone NOT NULL DEFAULT now()
-    updated_at timestamp with time zone NOT NULL DEFAULT now() -- When a user could last see a change; kept by a trigger.
-    updated_hour timestamp with time zone NOT NULL DEFAULT date_bin('01:00:00'::interval, now(), '0001-01-01 00:00:00+00'::timestamp with time zone) -- updated_at to the hour, for the indexes: a progress update changes it once an hour at most, so the others stay HOT; kept by triggers.
+    updated_at timestamp with time zone NOT NULL DEFAULT now() -- Time of the last visible change; maintained by a trigger.
+    updated_hour timestamp with time zone NOT NULL DEFAULT date_bin('01:00:00'::interval, now(), '0001-01-01 00:00:00+00'::timestamp with time zone) -- updated_at rounded down to the hour, for the indexes. A progress update changes it at most once an hour, so all others are HOT updates. Maintained by triggers.
     source text -- The attached table that the task comes from; null for the app's own. The sequencer alone writes the others.
-    owners text[] -- All users whose task it is, where an attached table names several; user_id is the first of them. Null otherwise.
+    owners text[] -- All owners, where an attached table names several; user_id is the first of them. Null otherwise.
     CONSTRAINT tasks_pkey PRIMARY KEY (id)
     CREATE INDEX tasks_created_at_id ON taskfeed.tasks USING btree (created_at, id) -- Lists all tasks.
     CREATE INDEX tasks_owners ON taskfeed.tasks USING gin (owners) WHERE (owners IS NOT NULL) -- Finds the tasks that a user shares with others.
     CREATE UNIQUE INDEX tasks_pkey ON taskfeed.tasks USING btree (id)
     CREATE INDEX tasks_source_updated_hour ON taskfeed.tasks USING btree (source, updated_hour) WHERE (source IS NOT NULL) -- Finds the tasks of an attached table, and those that ended long ago.
     CREATE INDEX tasks_status_created_at_id ON taskfeed.tasks USING btree (status, created_at, id) -- Lists the tasks of one status.
-    CREATE INDEX tasks_status_updated_hour ON taskfeed.tasks USING btree (status, updated_hour) -- Does so for the tasks of one status; finds those that run and have not changed for long.
-    CREATE INDEX tasks_updated_hour ON taskfeed.tasks USING btree (updated_hour) -- Lists tasks by their last change; each hour is sorted when it is read.
+    CREATE INDEX tasks_status_updated_hour ON taskfeed.tasks USING btree (status, updated_hour) -- Lists tasks of one status by their last change, and finds running tasks that have not changed for long.
+    CREATE INDEX tasks_updated_hour ON taskfeed.tasks USING btree (updated_hour) -- Lists tasks by their last change; a reader sorts the tasks of each hour.
     CREATE INDEX tasks_user_id_created_at_id ON taskfeed.tasks USING btree (user_id, created_at, id) -- Lists one user's tasks.
-    CREATE TRIGGER aa_taskfeed_capture_delete AFTER DELETE ON taskfeed.tasks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete() -- Captures tasks that go.
-    CREATE TRIGGER aa_taskfeed_capture_insert AFTER INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert() -- Captures tasks that appear.
+    CREATE TRIGGER aa_taskfeed_capture_delete AFTER DELETE ON taskfeed.tasks REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.capture_delete() -- Captures deleted tasks.
+    CREATE TRIGGER aa_taskfeed_capture_insert AFTER INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_insert() -- Captures inserted tasks.
     CREATE TRIGGER zz_taskfeed_capture_update BEFORE UPDATE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.capture_update() -- Keeps version and updated_at, and captures visible changes of tasks.
     CREATE TRIGGER zz_taskfeed_check_insert BEFORE INSERT ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION taskfeed.check_insert() -- Checks new tasks and keeps updated_hour.
 SEQUENCE changes_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 SEQUENCE commands_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 SEQUENCE erasures AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1 -- Advances with each statement that deletes or changes events. Servers look every second, and then drop the recent events that they keep in memory.
-SEQUENCE event_id AS bigint FROM 1 TO 9007199254740991 BY 1 CACHE 1 -- Ids of events; drawn by the sequencer alone and never set back.
+SEQUENCE event_id AS bigint FROM 1 TO 9007199254740991 BY 1 CACHE 1 -- Ids of events. Only the sequencer draws them, and it is never set back.
 SEQUENCE looks_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 CREATE OR REPLACE FUNCTION taskfeed.apps()
  RETURNS TABLE(app oid, name text, foreign_keys boolean, cluster bigint)
@@ -158,7 +158,7 @@ AS $function$
     JOIN pg_roles AS g ON CASE r.cluster WHEN here.system_identifier THEN g.oid = r.role_oid ELSE g.rolname = r.role END
     GROUP BY g.oid, g.rolname, here.system_identifier
 $function$
--- The roles of apps that there are, by what they are called now.
+-- The roles of apps that exist, with their current names.
 CREATE OR REPLACE FUNCTION taskfeed.attach(source regclass, name text, mapping jsonb, dry_run boolean DEFAULT false)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -216,7 +216,7 @@ BEGIN
             resolved = excluded.resolved, fingerprint = excluded.fingerprint, revision = s.revision + 1
         WHERE coalesce(changed, true)
            OR made IS NOT NULL;
-    IF coalesce(changed, true) OR made IS NOT NULL THEN -- the sequencer reads the rows that there are
+    IF coalesce(changed, true) OR made IS NOT NULL THEN -- the sequencer reads the existing rows
         INSERT INTO taskfeed.changes (type, source) VALUES ('attached', attach.name);
         IF taskfeed.must_ring() THEN
             PERFORM pg_notify('taskfeed', '');
@@ -226,7 +226,7 @@ BEGIN
         WHEN changed IS NULL THEN 'new' WHEN changed THEN 'changed' WHEN made IS NOT NULL THEN 'repaired' ELSE 'unchanged' END);
 END
 $function$
--- Makes the rows of a table tasks of their owners, or changes how. Run again, it changes nothing. Says what it did; a dry run does nothing.
+-- Attaches a table, so that its rows become tasks of their owners, or changes its mapping. Repeating a call changes nothing. Returns what it did; a dry run does nothing.
 CREATE OR REPLACE FUNCTION taskfeed.bound_by_others()
  RETURNS TABLE(relation regclass, what text)
  LANGUAGE sql
@@ -239,8 +239,8 @@ AS $function$
     JOIN pg_class AS t ON t.oid = c.conrelid
     JOIN pg_class AS o ON o.oid = c.confrelid AND o.relnamespace = 'taskfeed'::regnamespace
     WHERE c.contype = 'f'
-      -- Who may attach a trigger to a table whose rows go or change, and to those
-      -- that refer to it, is a long story: the action alone is enough.
+      -- An action that deletes or changes rows is enough to count: the rights on each
+      -- table that it reaches are not followed.
       AND (c.confdeltype IN ('c', 'n', 'd') OR NOT pg_has_role(t.relowner, o.relowner, 'USAGE'))
     UNION ALL
     SELECT g.tgrelid::regclass,
@@ -252,7 +252,7 @@ AS $function$
       AND NOT pg_has_role(p.proowner, o.relowner, 'USAGE')
     ORDER BY 1, 2
 $function$
--- What would run, or change other tables, when the owner changes rows of ours, and is not the owner's.
+-- Triggers and foreign keys of others that act when the owner changes rows of our tables.
 CREATE OR REPLACE FUNCTION taskfeed.broadcast(type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -269,7 +269,7 @@ CREATE OR REPLACE FUNCTION taskfeed.broken_rule(id text, user_id text, kind text
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE WHEN ((octet_length(id) < 1) OR (octet_length(id) > 255) OR (id ~ '[\x01-\x1f\x7f]'::text)) THEN 'id_is_1_to_255_bytes_without_control_characters'::text WHEN ((octet_length(user_id) < 1) OR (octet_length(user_id) > 255) OR (user_id ~ '[\x01-\x1f\x7f]'::text)) THEN 'user_id_is_1_to_255_bytes_without_control_characters'::text WHEN (octet_length(kind) > 255) THEN 'kind_is_at_most_255_bytes'::text WHEN (status <> ALL (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'canceled'::text])) THEN 'status_is_queued_running_completed_failed_or_canceled'::text WHEN ((progress < 0) OR (progress > 100)) THEN 'progress_is_between_0_and_100'::text WHEN ((created_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (created_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'created_at_is_in_the_years_1_to_9998'::text WHEN ((updated_at < '0001-01-01 00:00:00+00'::timestamp with time zone) OR (updated_at >= '9999-01-01 00:00:00+00'::timestamp with time zone)) THEN 'updated_at_is_in_the_years_1_to_9998'::text WHEN ((first_version < 0) OR (first_version > '4503599627370496'::bigint)) THEN 'version_begins_at_0_to_4503599627370496'::text ELSE NULL::text END
--- The rule that a task breaks, or null. What is null breaks none: columns have NOT NULL.
+-- The rule that a task breaks, or null. A null value breaks no rule: NOT NULL of its column refuses it.
 CREATE OR REPLACE FUNCTION taskfeed.capture_delete()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -301,7 +301,7 @@ BEGIN
     IF NOT taskfeed.is_tasks(tg_relid) THEN
         PERFORM taskfeed.refuse_table();
     ELSIF new.source IS NOT NULL THEN
-        RETURN NULL; -- the sequencer has told of it
+        RETURN NULL; -- the sequencer has written its event
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
@@ -312,7 +312,7 @@ BEGIN
     RETURN NULL;
 END
 $function$
--- Writes the change that a new task is.
+-- Captures a new task.
 CREATE OR REPLACE FUNCTION taskfeed.capture_update()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -337,7 +337,7 @@ BEGIN
         new.version := taskfeed.next_version(old.version);
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
-    ELSE -- any other update; few get here
+    ELSE -- any other update
         broken := taskfeed.broken_rule(new.id, new.user_id, new.kind, new.status, new.progress, new.created_at, new.updated_at,
             NULL);
         IF broken IS NOT NULL THEN
@@ -345,9 +345,9 @@ BEGIN
         ELSIF new.status IS NULL OR new.id IS NULL OR new.user_id IS NULL OR new.progress IS NULL THEN
             RETURN new; -- NOT NULL of the column refuses it
         ELSIF same AND taskfeed.same_progress(new.progress, old.progress, new.message, old.message) THEN
-            new.version := taskfeed.kept_version(new.version, old.version); -- no user can see this update
+            new.version := taskfeed.kept_version(new.version, old.version); -- no visible change
             new.updated_at := old.updated_at;
-            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that came in while triggers were disabled
+            new.updated_hour := taskfeed.hour_of(old.updated_at); -- for a row that was written while triggers were disabled
             RETURN new;
         END IF;
         new.version := taskfeed.next_version(old.version);
@@ -371,7 +371,7 @@ BEGIN
     RETURN new;
 END
 $function$
--- Checks an update of a task, gives a visible change the next version and writes the change, or the two, that users see.
+-- Checks an update of a task, gives a visible change the next version and captures it: as one change, or as two when the owner changes.
 CREATE OR REPLACE FUNCTION taskfeed.check_insert()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -431,7 +431,7 @@ BEGIN
     IF NOT found THEN
         RETURN jsonb_build_object('name', name, 'detached', 'unchanged');
     END IF;
-    -- Nothing is captured from now on, and no lock is needed for that.
+    -- From here nothing is captured. This needs no lock on the table.
     EXECUTE format('CREATE OR REPLACE FUNCTION taskfeed.%I() RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''', 'attached_' || name);
     SELECT array_agg(format('DROP TRIGGER %I ON %s', g.tgname, g.tgrelid::regclass)) INTO drops
     FROM pg_trigger AS g
@@ -447,7 +447,7 @@ BEGIN
         reason := CASE sqlstate WHEN '55P03' THEN 'the table is in use: call this again' ELSE 'only the owner of the table may drop a trigger' END;
         RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'captures no more', 'reason', reason, 'run_as_owner', to_jsonb(drops));
     END;
-    IF tasks = 'delete' THEN -- in the order of the facts that were captured before
+    IF tasks = 'delete' THEN -- after the facts that were captured before
         INSERT INTO taskfeed.changes (type, data, source) VALUES ('truncate', '{"on_truncate": "deleted"}', detach.name);
         IF taskfeed.must_ring() THEN
             PERFORM pg_notify('taskfeed', '');
@@ -459,13 +459,13 @@ BEGIN
     RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'whole');
 END
 $function$
--- Ends what attach began: the app's table is as it was. Its tasks stay until they are old, or are deleted.
+-- Undoes attach: the app's table is as before. The tasks stay until retention removes them, or are deleted.
 CREATE OR REPLACE FUNCTION taskfeed.fact_result(result jsonb)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 RETURN CASE WHEN (taskfeed.result_bytes(result) <= 245760) THEN result ELSE NULL::jsonb END
--- A result as a fact holds it: null when an event has no room for it.
+-- A result as a fact contains it: null when it does not fit into an event.
 CREATE OR REPLACE FUNCTION taskfeed.fit_data(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -491,7 +491,7 @@ BEGIN
         ) AS s (field, bytes)
         WHERE s.bytes IS NOT NULL
     ) AS f
-    WHERE f.total > 262144 - 2048; -- 2 KB for what else an event holds
+    WHERE f.total > 262144 - 2048; -- 2 KB for the other fields of an event
     IF truncated IS NULL THEN
         RETURN taskfeed.task_fields(status, kind, progress, message, result, error);
     END IF;
@@ -503,7 +503,7 @@ BEGIN
         || jsonb_build_object('truncated', truncated);
 END
 $function$
--- All that a user can see of a task within 256 KB: the largest fields become null and are named in "truncated".
+-- Everything that a user can see of a task, limited to 256 KB: the largest fields become null and "truncated" names them.
 CREATE OR REPLACE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL::bigint)
  RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint)
  LANGUAGE plpgsql
@@ -524,9 +524,9 @@ BEGIN
     END IF;
     tasks := 0;
     PERFORM taskfeed.refuse_bound(tasks => EXISTS (SELECT FROM taskfeed.tasks AS t WHERE t.user_id = forget.user_id OR t.owners @> ARRAY[forget.user_id]));
-    IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- or a DELETE of no rows would run triggers
-        PERFORM set_config('taskfeed.folding', 'on', true); -- tasks of attached tables too
-        UPDATE taskfeed.tasks AS t -- which others share
+    IF NOT EXISTS (SELECT FROM taskfeed.bound_by_others()) THEN -- else even a DELETE of no rows would run triggers
+        PERFORM set_config('taskfeed.folding', 'on', true); -- so that tasks of attached tables may be changed
+        UPDATE taskfeed.tasks AS t -- tasks that others share
         SET owners = array_remove(t.owners, forget.user_id),
             user_id = (array_remove(t.owners, forget.user_id))[1]
         WHERE t.owners @> ARRAY[forget.user_id]
@@ -548,10 +548,10 @@ BEGIN
     WHERE c.kind = 'disconnect_user'
       AND c.argument = forget.user_id;
     GET DIAGNOSTICS commands = ROW_COUNT;
-    -- Last, for the sequencer wants these rows too: it waits for the end of this
-    -- transaction, or this waits for its move. By place, as it takes them, so that
-    -- neither waits for the other at once. Those of the tasks just deleted, which
-    -- nobody else has seen, are not counted.
+    -- These rows come last because the sequencer moves them too: one of the two waits
+    -- for the other's transaction. Both lock the rows in the order of their place, so
+    -- there is no deadlock. Changes that this call made by deleting tasks are not
+    -- counted.
     DELETE FROM taskfeed.changes AS c
     WHERE (c.user_id = forget.user_id OR c.source IS NOT NULL AND c.data->'users' = to_jsonb(ARRAY[forget.user_id]))
       AND c.ctid = ANY (ARRAY(
@@ -561,20 +561,20 @@ BEGIN
              OR s.source IS NOT NULL AND s.data->'users' = to_jsonb(ARRAY[forget.user_id])));
     GET DIAGNOSTICS changes = ROW_COUNT;
     changes := greatest(changes - captured, 0);
-    UPDATE taskfeed.changes AS c -- facts that name others too
+    UPDATE taskfeed.changes AS c -- facts with further owners
     SET data = jsonb_set(c.data, '{users}', (c.data->'users') - forget.user_id)
     WHERE c.source IS NOT NULL
       AND c.data->'users' ? forget.user_id;
     GET DIAGNOSTICS more = ROW_COUNT;
     changes := changes + more;
-    DELETE FROM taskfeed.events AS e -- what such a move has just put there
+    DELETE FROM taskfeed.events AS e -- what such a move has just inserted
     WHERE e.id = ANY (ARRAY(SELECT s.id FROM taskfeed.events AS s WHERE s.user_id = forget.user_id ORDER BY s.id LIMIT at_most - events));
     GET DIAGNOSTICS more = ROW_COUNT;
     events := events + more;
     RETURN NEXT;
 END
 $function$
--- Erases what names a user: tasks, events, changes on their way, commands; of tasks and events at most so many a call. Says how many; call it until that is none.
+-- Erases a user's tasks, events, changes on their way, and commands; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
 CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
@@ -594,7 +594,7 @@ BEGIN
             MESSAGE = 'taskfeed: foreign_keys must be true or false';
     END IF;
     SELECT h.system_identifier INTO here FROM pg_control_system() AS h;
-    DELETE FROM taskfeed.app_roles AS r -- what was said elsewhere, and what is said now counts
+    DELETE FROM taskfeed.app_roles AS r -- an entry of another cluster, or one that this call replaces
     WHERE r.role = called
       AND r.cluster <> here;
     INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
@@ -615,7 +615,7 @@ CREATE OR REPLACE FUNCTION taskfeed.is_tasks(relation oid)
  LANGUAGE sql
  IMMUTABLE
 RETURN (relation = ('taskfeed.tasks'::regclass)::oid)
--- Whether this is the table of tasks, the only one that our triggers serve.
+-- Whether this is taskfeed.tasks, the only table that our triggers work on.
 CREATE OR REPLACE FUNCTION taskfeed.json_bytes(value jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -626,12 +626,12 @@ DECLARE
 BEGIN
     stored := pg_column_size(jsonb_build_array(value)); -- uncompressed
     IF stored > 8388608 THEN
-        RETURN stored; -- its text is far over 256 KB and may be too long to make
+        RETURN stored; -- its text is far over 256 KB and may not fit into a value
     END IF;
     RETURN octet_length(value::text);
 END
 $function$
--- The length of the value as text; only a large number when that is far over 256 KB.
+-- The length of the value as text; far beyond 256 KB only some larger number.
 CREATE OR REPLACE FUNCTION taskfeed.json_is_deep(value jsonb)
  RETURNS boolean
  LANGUAGE sql
@@ -643,7 +643,7 @@ CREATE OR REPLACE FUNCTION taskfeed.kept_version(version bigint, was_version big
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE version WHEN taskfeed.next_version(was_version) THEN version ELSE was_version END
--- The version after an update that no user can see: the same, or one more where the app set it so.
+-- The version after an update without a visible change: the same, or one more where the app set it so.
 CREATE OR REPLACE FUNCTION taskfeed.make_source(relation regclass, name text, m jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -664,24 +664,24 @@ BEGIN
     END LOOP;
 END
 $function$
--- Makes the functions of a source, or makes them anew, which has every session compile them again.
+-- Creates or replaces the functions of a source. Every session then compiles them again.
 CREATE OR REPLACE FUNCTION taskfeed.moved_on(progress smallint, was_progress smallint, message text, was_message text, created_at timestamp with time zone, was_created_at timestamp with time zone)
  RETURNS boolean
  LANGUAGE sql
  IMMUTABLE
 RETURN ((NOT taskfeed.same_progress(progress, was_progress, message, was_message)) AND ((progress >= 0) AND (progress <= 100)) AND ((message IS NULL) OR (octet_length(message) <= 40000)) AND (created_at = was_created_at))
--- Whether progress or message changed, and nothing about that needs a closer look.
+-- Whether progress or message changed and both keep the rules.
 CREATE OR REPLACE FUNCTION taskfeed.must_ring()
  RETURNS boolean
  LANGUAGE sql
 RETURN ((current_setting('taskfeed.notify'::text, true) IS DISTINCT FROM 'off'::text) AND (NOT pg_try_advisory_xact_lock_shared(1952543595, 1)))
--- The doorbell: whether the sequencer sleeps and only NOTIFY tells it of this transaction.
+-- Whether the sequencer sleeps, so that this transaction must wake it with NOTIFY.
 CREATE OR REPLACE FUNCTION taskfeed.next_version(version bigint)
  RETURNS bigint
  LANGUAGE sql
  IMMUTABLE
 RETURN (LEAST(version, '9007199254740990'::bigint) + 1)
--- The version that a visible change gives a task.
+-- The version after a visible change.
 CREATE OR REPLACE FUNCTION taskfeed.notify(user_id text, type text, data jsonb DEFAULT '{}'::jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -734,7 +734,7 @@ BEGIN
     END IF;
 END
 $function$
--- What notify and broadcast have in common.
+-- The common part of notify and broadcast.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_bound(tasks boolean DEFAULT true)
  RETURNS void
  LANGUAGE plpgsql
@@ -744,10 +744,10 @@ DECLARE
     bound record;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE active_sql_transaction USING -- an older snapshot does not show what is bound by now
+        RAISE active_sql_transaction USING -- an older snapshot does not show recent triggers
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
-    -- Nothing is bound to them any more from here to the end of the transaction.
+    -- From here to the end of the transaction nobody can bind anything to them.
     LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.changes IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
@@ -765,7 +765,7 @@ BEGIN
     END IF;
 END
 $function$
--- Refuses to go on where a DELETE by the owner could run what others have bound to our tables, and keeps them from doing so to the end of the transaction.
+-- Refuses to go on when a DELETE by the owner would run code that others have bound to our tables, and locks the tables against new bindings until the end of the transaction.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_source(source text, was text DEFAULT NULL::text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -789,7 +789,7 @@ BEGIN
         MESSAGE = 'taskfeed: this trigger function serves taskfeed.tasks alone; drop the trigger';
 END
 $function$
--- Refuses a table whose owner attached a function of ours to it: who could do that would forge events.
+-- Refuses to run as a trigger of another table: its owner could forge events.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_task(rule text)
  RETURNS void
  LANGUAGE plpgsql
@@ -812,16 +812,16 @@ DECLARE
     statement text;
     app       record;
 BEGIN
-    LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two at once would update the same rights
+    LOCK TABLE taskfeed.app_roles IN SHARE ROW EXCLUSIVE MODE; -- two calls at once would update the same catalog rows
     FOR statement IN SELECT b.remedy FROM taskfeed.rights_beyond() AS b WHERE only_of IS NULL OR b.object = only_of LOOP
         BEGIN
             EXECUTE statement;
         EXCEPTION WHEN insufficient_privilege THEN
-            CONTINUE; -- it belongs to another role, as taskfeed doctor tells
+            CONTINUE; -- another role owns it; taskfeed doctor reports this
         END;
     END LOOP;
     IF only_of IS NOT NULL OR to_regprocedure('taskfeed.grant_app(regrole, boolean)') IS NULL THEN
-        RETURN; -- what it grants comes with a later migration
+        RETURN; -- the objects to grant rights on come with a later migration
     END IF;
     FOR app IN SELECT quote_ident(a.name) AS role, a.foreign_keys FROM taskfeed.apps() AS a LOOP
         EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app.role);
@@ -831,7 +831,8 @@ BEGIN
             EXECUTE format('GRANT REFERENCES (id) ON taskfeed.tasks TO %s', app.role);
         END IF;
     END LOOP;
-    -- What they are called now. Whom a dump names and who is not here yet, stays.
+    -- Renamed roles get their current names. A role that a dump names and that does not
+    -- exist here yet stays in the list.
     INSERT INTO taskfeed.app_roles (cluster, role_oid, role, foreign_keys)
     SELECT a.cluster, a.app, a.name, a.foreign_keys
     FROM taskfeed.apps() AS a
@@ -845,7 +846,7 @@ BEGIN
     END;
 END
 $function$
--- Leaves the roles of apps what they need, and nobody else anything that was not granted by hand. Migrations end with it.
+-- Revokes rights: roles of apps keep what they need, others keep what was granted by hand. Every migration ends with it.
 CREATE OR REPLACE FUNCTION taskfeed.result_bytes(result jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -859,11 +860,11 @@ BEGIN
         RETURN 2147483647;
     END IF;
     RETURN bytes;
-EXCEPTION WHEN OTHERS THEN -- on the brink of what jsonb can hold; the app's write must not fail
+EXCEPTION WHEN OTHERS THEN -- close to the largest jsonb value; the app's write must not fail
     RETURN 2147483647;
 END
 $function$
--- The length of a result as text; more than any event holds when clients could not read it.
+-- The length of a result as text; more than fits into an event when clients could not parse it.
 CREATE OR REPLACE FUNCTION taskfeed.rights_beyond()
  RETURNS TABLE(object text, privilege text, role text, remedy text)
  LANGUAGE plpgsql
@@ -896,8 +897,8 @@ BEGIN
     ), given AS (
         SELECT o.kind, o.name, o.named, o.attribute, a.privilege_type AS privilege, a.is_grantable,
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee,
-               -- What an app may do, and whoever was granted as much by hand. Who has it
-               -- by default privileges alone was never meant.
+               -- Rights of apps and rights that were granted by hand are kept. A right that
+               -- comes from default privileges alone is not.
                a.grantee <> 0
                    AND (EXISTS (SELECT FROM apps WHERE apps.app = a.grantee)
                        OR NOT EXISTS (
@@ -932,7 +933,7 @@ BEGIN
     ORDER BY g.attribute NULLS FIRST, g.kind, g.name, g.grantee, g.privilege;
 END
 $function$
--- Who may do what no app needs, and the REVOKE that ends it. The owner needs no rights.
+-- Rights beyond what an app needs, each with the REVOKE that removes it. The owner is left out.
 CREATE OR REPLACE FUNCTION taskfeed.same_progress(progress smallint, was_progress smallint, message text, was_message text)
  RETURNS boolean
  LANGUAGE sql
@@ -944,7 +945,7 @@ CREATE OR REPLACE FUNCTION taskfeed.same_state(status text, was_status text, id 
  LANGUAGE sql
  IMMUTABLE
 RETURN ((status = was_status) AND (id = was_id) AND (user_id = was_user_id) AND (NOT (kind IS DISTINCT FROM was_kind)) AND (NOT (error IS DISTINCT FROM was_error)) AND (NOT (result IS DISTINCT FROM was_result)))
--- Whether nothing that a user can see changed besides progress and message.
+-- Whether no visible field changed except progress and message.
 CREATE OR REPLACE FUNCTION taskfeed.source_column(relation regclass, key text, candidates text[])
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1033,7 +1034,7 @@ AS $function$
     SELECT CASE WHEN m->>'when' IS NULL THEN taskfeed.source_fact(m, target)
         ELSE format(E'IF (%s\n) THEN\n%s\nEND IF;', m->>'when', taskfeed.source_fact(m, target)) END
 $function$
--- The same for the rows that the filter lets pass.
+-- The same, for the rows that pass the filter.
 CREATE OR REPLACE FUNCTION taskfeed.source_key(relation regclass)
  RETURNS jsonb
  LANGUAGE sql
@@ -1088,7 +1089,7 @@ BEGIN
     RETURN given;
 END
 $function$
--- The map from values of the status to ours, with its default. Refuses what is none.
+-- The map from the app's status values to ours, with its default. Refuses anything else.
 CREATE OR REPLACE FUNCTION taskfeed.source_mapping(relation regclass, name text, mapping jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1151,7 +1152,7 @@ BEGIN
     RETURN m;
 END
 $function$
--- A mapping with its defaults, its values as SQL over the row r. Refuses one that would not work and says what to write.
+-- A mapping with defaults and with its values as SQL over the row r. Refuses a mapping that would not work and says what to write.
 CREATE OR REPLACE FUNCTION taskfeed.source_on_delete(given jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1184,7 +1185,7 @@ BEGIN
     RETURN rules;
 END
 $function$
--- What the deletion of a row means, by the status that its task has, with its defaults. Refuses what is none.
+-- What the deletion of a row means, by the status of its task, with defaults. Refuses anything else.
 CREATE OR REPLACE FUNCTION taskfeed.source_problems()
  RETURNS TABLE(name text, problem text, remedy text)
  LANGUAGE sql
@@ -1234,7 +1235,7 @@ AS $function$
         LIMIT 1
     ) AS f
 $function$
--- What keeps an attached table from being seen, and what to do.
+-- Problems of attached tables, and what to do about each.
 CREATE OR REPLACE FUNCTION taskfeed.source_query(m jsonb, which text)
  RETURNS text
  LANGUAGE sql
@@ -1242,7 +1243,7 @@ CREATE OR REPLACE FUNCTION taskfeed.source_query(m jsonb, which text)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
     SELECT CASE
-        WHEN count(*) = 0 THEN NULL -- there is no key, or the id is none
+        WHEN count(*) = 0 THEN NULL -- the table has no key, or the id is not a key
         WHEN which = 'ids' THEN format('SELECT t.* FROM %%s AS t WHERE t.%I = ANY (ARRAY(SELECT substr(i, %s) FROM unnest($1) AS i)::%s[])',
             max(k.name), length(m->>'prefix') + 1, max(k.type))
         WHEN which = 'after' THEN format('SELECT t.* FROM %%s AS t WHERE (%s) > (%s) ORDER BY %1$s LIMIT $3',
@@ -1304,7 +1305,7 @@ AS $function$
     WHERE o.oid = 'taskfeed.tasks'::regclass
     LIMIT 1
 $function$
--- Why a table cannot be attached, and what to do; null when it can.
+-- Why a table cannot be attached and what to do; null when it can.
 CREATE OR REPLACE FUNCTION taskfeed.source_report(relation regclass, name text, m jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -1331,7 +1332,7 @@ AS $function$
     CROSS JOIN found AS f
     WHERE c.oid = relation
 $function$
--- What attach would do, and what the mapping makes of the rows there are.
+-- What attach would do, and what the mapping produces from existing rows.
 CREATE OR REPLACE FUNCTION taskfeed.source_rows_code(relation regclass, m jsonb)
  RETURNS text
  LANGUAGE sql
@@ -1405,7 +1406,7 @@ EXCEPTION WHEN OTHERS THEN
     RETURN jsonb_build_object('failure', sqlstate || ' ' || sqlerrm);
 END
 $function$
--- What a mapping makes of the latest 1,000 rows.
+-- What a mapping produces from the latest 1,000 rows.
 CREATE OR REPLACE FUNCTION taskfeed.source_stranger(relation regclass)
  RETURNS text
  LANGUAGE sql
@@ -1517,13 +1518,13 @@ BEGIN
     IF mapped AND old_id <> new_id THEN
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'left', '{}', {name});
     ELSIF mapped AND failure IS NULL AND tg_op = 'UPDATE' AND new_fact IS NOT DISTINCT FROM old_fact THEN
-        RETURN NULL; -- nothing that a user can see
+        RETURN NULL; -- no visible change
     END IF;
     IF mapped AND new_fact IS NOT NULL THEN
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'row', new_fact, {name});
     ELSIF mapped THEN
         IF tg_op = 'INSERT' THEN
-            RETURN NULL; -- the filter does not let it pass
+            RETURN NULL; -- the filter excludes it
         END IF;
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'left', '{}', {name});
     ELSIF tg_op = 'DELETE' AND old_id IS NOT NULL THEN
@@ -1531,7 +1532,7 @@ BEGIN
     ELSIF failure IS NOT NULL THEN
         INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (coalesce(new_id, old_id), 'broken', failure, {name});
     ELSE
-        RETURN NULL; -- a row without an id, of which nobody was told
+        RETURN NULL; -- a row without an id, which never became a task
     END IF;
     IF taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
@@ -1558,7 +1559,7 @@ AS $function$
         format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name, relation, 'attached_' || name),
         format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_truncate', relation, 'attached_' || name)]
 $function$
--- The statements that make the two triggers of a source: all that is left on the table.
+-- The statements that make the two triggers of a source, the only objects on the app's table.
 CREATE OR REPLACE FUNCTION taskfeed.source_type(relation regclass, value text)
  RETURNS regtype
  LANGUAGE plpgsql
@@ -1619,7 +1620,7 @@ BEGIN
     RETURN said;
 END
 $function$
--- The SQL of one value of a mapping, as an expression over the row r. Refuses what is none.
+-- One value of a mapping as an SQL expression over the row r. Refuses anything else.
 CREATE OR REPLACE FUNCTION taskfeed.source_values(relation regclass, name text, mapping jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1669,28 +1670,28 @@ BEGIN
     RETURN parts;
 END
 $function$
--- The SQL of all that a fact says of a row besides its id and status.
+-- The SQL of all values of a fact except its id and status.
 CREATE OR REPLACE FUNCTION taskfeed.status_type(status text)
  RETURNS text
  LANGUAGE sql
  IMMUTABLE
 RETURN CASE status WHEN 'running'::text THEN 'task_started'::text ELSE ('task_'::text || status) END
--- The type of the event that a task of this status makes.
+-- The event type of a change to this status.
 CREATE OR REPLACE FUNCTION taskfeed.task_data(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 RETURN CASE WHEN ((num_nonnulls(message, result, error) = 0) AND (status = ANY (ARRAY['queued'::text, 'running'::text]))) THEN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress)) ELSE taskfeed.fit_data(status, kind, progress, message, result, error) END
--- All that a user can see of a task, as the data of its event.
+-- Everything that a user can see of a task, as the data of its event.
 CREATE OR REPLACE FUNCTION taskfeed.task_fields(status text, kind text, progress smallint, message text, result jsonb, error text)
  RETURNS jsonb
  LANGUAGE sql
  STABLE
 RETURN ((jsonb_strip_nulls(jsonb_build_object('kind', kind, 'progress', progress, 'message', message)) || CASE WHEN ((result IS NOT NULL) OR (status = 'completed'::text)) THEN jsonb_build_object('result', result) ELSE '{}'::jsonb END) || CASE WHEN ((error IS NOT NULL) OR (status = 'failed'::text)) THEN jsonb_build_object('error', error) ELSE '{}'::jsonb END)
--- All that a user can see of a task, of any size.
+-- Everything that a user can see of a task, without a limit of size.
 CREATE OR REPLACE FUNCTION taskfeed.text_bytes(value text)
  RETURNS bigint
  LANGUAGE sql
  STABLE
 RETURN CASE WHEN (octet_length(value) > 262144) THEN octet_length(value) ELSE octet_length((to_jsonb(value))::text) END
--- The length of the text as JSON; a lower bound of it when that is over 256 KB.
+-- The length of the text as JSON; beyond 256 KB a lower bound of it.
