@@ -118,7 +118,7 @@ func TestUnknownParameters(t *testing.T) {
 	t.Parallel()
 	l := serveLists(t)
 	body := l.refuse("/v1/tasks?user=alice&status=queued", "user")
-	if !strings.Contains(body, "it knows user_id, status, kind, created_after, created_before, updated_after, updated_before, q, sort, after, limit") {
+	if !strings.Contains(body, "it knows user_id, status, kind, source, created_after, created_before, updated_after, updated_before, q, sort, after, limit") {
 		t.Errorf("%s, want the known ones named", body)
 	}
 	body = l.refuse("/v1/me?eyJhbGciOiJIUzI1NiJ9.secret=1", "")

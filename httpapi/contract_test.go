@@ -39,7 +39,7 @@ var pathParameter = regexp.MustCompile(`:(\w+)`)
 func TestContractNamesEveryRoute(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{deps: Deps{
-		History: &fakeHistory{}, Commands: &fakeCommands{},
+		History: &fakeHistory{}, Commands: &fakeCommands{}, Sources: fakeSources{},
 	}})
 	var routed, documented []string
 	for _, r := range f.handler.Routes() {

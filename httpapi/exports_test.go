@@ -73,9 +73,9 @@ func TestExportFormats(t *testing.T) {
 			t.Fatalf("%d %s: %v", resp.StatusCode, body, err)
 		}
 		want := [][]string{
-			{"id", "user_id", "kind", "status", "progress", "message", "error", "version", "created_at", "updated_at", "result", "truncated"},
-			{"t1", "alice", "export", "running", "40", "a < b & c", "", "7", "2026-11-22T10:00:00.123456Z", "2026-11-22T10:00:00.123456Z", `{"n": 1}`, ""},
-			{"'=cmd|' /C calc'!A0", "alice", "'-k", "running", "40", "'+1\n\"x\"", "'\t=1", "7", "2026-11-22T10:00:00.123456Z", "2026-11-22T10:00:00.123456Z", "", "result"},
+			{"id", "user_id", "kind", "status", "progress", "message", "error", "version", "created_at", "updated_at", "result", "truncated", "source"},
+			{"t1", "alice", "export", "running", "40", "a < b & c", "", "7", "2026-11-22T10:00:00.123456Z", "2026-11-22T10:00:00.123456Z", `{"n": 1}`, "", ""},
+			{"'=cmd|' /C calc'!A0", "alice", "'-k", "running", "40", "'+1\n\"x\"", "'\t=1", "7", "2026-11-22T10:00:00.123456Z", "2026-11-22T10:00:00.123456Z", "", "result", ""},
 		}
 		if !reflect.DeepEqual(rows, want) {
 			t.Errorf("rows %q, want %q", rows, want)

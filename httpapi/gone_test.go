@@ -50,7 +50,7 @@ func TestBadInput139HangingUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			slow := patient{&fakeHistory{}, make(chan struct{}), fail}
-			f := serve(t, setup{deps: Deps{History: slow, Verifier: slow, Commands: &fakeCommands{}, Samples: fakeSamples{}}})
+			f := serve(t, setup{deps: Deps{History: slow, Verifier: slow, Commands: &fakeCommands{}, Sources: fakeSources{}, Samples: fakeSamples{}}})
 			routes := append(append([]string{"GET /v1/events/stream", "GET /ws/alice", "HEAD /v1/me"}, adminRoutes...), userRoutes...)
 			for _, route := range routes {
 				hangUp(t, f.url, route, "Bearer x", slow.entered)

@@ -55,7 +55,7 @@ func TestBadInput95UnreadableQueries(t *testing.T) {
 	// All registered routes are tested, so that new ones are too.
 	t.Run("at every URL", func(t *testing.T) {
 		t.Parallel()
-		f := serve(t, setup{deps: Deps{History: &fakeHistory{}, Commands: &fakeCommands{}, Samples: fakeSamples{},
+		f := serve(t, setup{deps: Deps{History: &fakeHistory{}, Commands: &fakeCommands{}, Sources: fakeSources{}, Samples: fakeSamples{},
 			Pages: http.NotFoundHandler()}})
 		admin := f.adminToken()
 		asked := 0

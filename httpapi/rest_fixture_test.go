@@ -198,5 +198,5 @@ func (f *fixture) expectRefusal(resp *http.Response, body string, status int, co
 func serveREST(t *testing.T, h *fakeHistory, cfg Config) (*fixture, *fakeCommands) {
 	t.Helper()
 	commands := &fakeCommands{}
-	return serve(t, setup{cfg: cfg, deps: Deps{History: h, Commands: commands}}), commands
+	return serve(t, setup{cfg: cfg, deps: Deps{History: h, Commands: commands, Sources: fakeSources{}}}), commands
 }

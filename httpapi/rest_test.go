@@ -24,7 +24,7 @@ import (
 // adminRoutes and userRoutes are all routes that need a token.
 var (
 	adminRoutes = []string{"GET /v1/tasks", "GET /v1/tasks/t1", "GET /v1/tasks/t1/events", "GET /v1/events", "GET /v1/stats", "GET /v1/metrics",
-		"GET /v1/connections", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections",
+		"GET /v1/connections", "GET /v1/sources", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections",
 		"GET /v1/task-by-id?id=t1", "GET /v1/task-by-id/events?id=t1", "DELETE /v1/user-by-id/connections?id=bob"}
 	userRoutes = []string{"GET /v1/me", "GET /v1/status", "GET /v1/me/tasks", "GET /v1/me/tasks/t1", "GET /v1/me/tasks/t1/events", "GET /v1/me/events",
 		"GET /v1/me/task-by-id?id=t1", "GET /v1/me/task-by-id/events?id=t1"}
@@ -151,7 +151,7 @@ func TestListTasks(t *testing.T) {
 	h := &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}, Next: "n+1", Cursor: 4711}}
 	f, _ := serveREST(t, h, Config{})
 	admin := f.adminToken()
-	resp, body := f.getAs(admin, "/v1/tasks?user_id=al%20ice&status=queued,running&status=failed&kind=export&created_after=2026-11-22T10:00:00%2B01:00"+
+	resp, body := f.getAs(admin, "/v1/tasks?user_id=al%20ice&status=queued,running&status=failed&kind=export&source=exports&created_after=2026-11-22T10:00:00%2B01:00"+
 		"&created_before=2026-11-23T00:00:00Z&q=50%25&sort=created&limit=7&after=abc")
 	want := `{"items":[{"id":"t1","user_id":"alice","kind":"export","status":"running","progress":40,"message":"a < b & c",` +
 		`"result":{"n":1},"version":7,"created_at":"2026-11-22T10:00:00.123456Z","updated_at":"2026-11-22T10:00:00.123456Z"}],"next":"n+1"}` + "\n"
@@ -162,7 +162,7 @@ func TestListTasks(t *testing.T) {
 	if got := next.Query(); got.Get("after") != "n+1" || got.Get("limit") != "7" || !slices.Equal(got["status"], []string{"queued,running", "failed"}) || next.Path != "/v1/tasks" {
 		t.Errorf("next page at %s, want the same with after=n+1", next)
 	}
-	wantQuery := history.TaskQuery{UserID: "al ice", Statuses: []taskfeed.Status{"queued", "running", "failed"}, Kind: "export",
+	wantQuery := history.TaskQuery{UserID: "al ice", Statuses: []taskfeed.Status{"queued", "running", "failed"}, Kind: "export", Source: "exports",
 		Created: history.TimeRange{From: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC), To: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)},
 		Text:    "50%", Sort: history.SortCreated, After: "abc", Limit: 7}
 	if got := h.tasks[len(h.tasks)-1]; !reflect.DeepEqual(got, wantQuery) {

@@ -52,6 +52,9 @@ func (s *Server) routes() (*echo.Echo, error) {
 		s.taskRoutes(e, "/v1/me", s.forUsers, rest.OwnRows)
 		e.Match(getOrHead, "/v1/stats", s.forAdmins(viewed(rest.AllRows, s.tasks.ServeStats)), uncached)
 	}
+	if s.deps.Sources != nil {
+		e.Match(getOrHead, "/v1/sources", s.forAdmins(s.handleSources), uncached)
+	}
 	if s.deps.Samples != nil {
 		e.GET(pathSamples, s.forUsers(s.handleSampleActions), uncached)
 		e.POST(pathSamples, s.forUsers(s.handleSample), uncached)

@@ -36,6 +36,8 @@ type Deps struct {
 	// Commands tells all servers what an admin wants; without it no connection
 	// can be closed over HTTP.
 	Commands Commands
+	// Sources lists the attached tables; without it their URL does not exist.
+	Sources Sources
 	// Samples, when set, lets whoever has a token change sample tasks of their own
 	// at /dev/sample. It is for development only.
 	Samples Samples

@@ -96,13 +96,21 @@ type Source struct {
 	Unowned     int64
 	Unknown     []string // values of the status that the map does not name
 	LastError   string
+	ErrorAt     *time.Time // of the last error
+	AttachedAt  time.Time
+	Writes      int64           // rows that were written to the table since its statistics were reset
+	Mapping     json.RawMessage // as it was given
 }
 
 const sqlListSources = `
 SELECT s.name, s.table_name, coalesce(p.problem, ''), coalesce(p.remedy, ''),
     s.resolved->>'backfill' <> 'none' AND NOT coalesce(st.revision = s.revision AND st.filled, false),
     coalesce(st.errors, 0), coalesce(st.unmapped, 0), coalesce(st.unowned, 0),
-    ARRAY(SELECT k FROM jsonb_object_keys(coalesce(st.unknown, '{}')) AS k ORDER BY k), coalesce(st.last_error, '')
+    ARRAY(SELECT k FROM jsonb_object_keys(coalesce(st.unknown, '{}')) AS k ORDER BY k), coalesce(st.last_error, ''),
+    st.error_at, s.attached_at, coalesce((
+        SELECT sum(pg_stat_get_tuples_inserted(t.oid) + pg_stat_get_tuples_updated(t.oid) + pg_stat_get_tuples_deleted(t.oid))
+        FROM (SELECT s.relation UNION ALL SELECT p.relid FROM pg_partition_tree(s.relation) AS p WHERE p.isleaf) AS t (oid)), 0)::bigint,
+    s.mapping
 FROM taskfeed.sources AS s
 LEFT JOIN taskfeed.source_states AS st ON st.name = s.name
 LEFT JOIN taskfeed.source_problems() AS p ON p.name = s.name

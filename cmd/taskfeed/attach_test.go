@@ -2,16 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/lab/pgtest"
 )
 
@@ -37,7 +40,7 @@ func TestAttachCommands(t *testing.T) {
 		{"attach", 0, []string{"taskfeed attach app.exports --name exports --dry-run\n"}, ""},
 		{"attach app.exports --dry-run --map pending=queued,done=completed", 0, []string{"would be attached; nothing was changed: app.exports as exports\n", "2 have the status done: completed\n",
 			"1 have the status paused: no event, for the map does not name it\n", "1 have no owner", "ids: exports:4, exports:3", `"alice"`, "add to --map: paused=…\n"}, ""},
-		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports_update "}, ""},
+		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports "}, ""},
 		{"sources", 0, []string{"NAME"}, ""},
 		{"attach -f " + file, 0, []string{"attached: app.exports as exports\n"}, ""},
 		{"attach -f " + file, 0, []string{"attached already, nothing changed"}, ""},
@@ -102,6 +105,64 @@ func TestAttachedTableIsServed(t *testing.T) {
 	}
 }
 
+// Lists, exports and statistics name the attached table of a task, and admins see how
+// it is.
+func TestAttachedTableInLists(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, url, `CREATE SCHEMA app; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text);
+		SELECT taskfeed.attach('app.exports', 'exports', '{"map": {"pending": "queued", "done": "completed"}}');
+		INSERT INTO app.exports VALUES (1, 'alice', 'pending'), (2, 'alice', 'paused'), (3, NULL, 'done');
+		INSERT INTO taskfeed.tasks (id, user_id) VALUES ('own', 'alice')`)
+	s := startServing(t, url)
+	admin, alice := apiOf(t, s, "root", auth.RoleAdmin), apiOf(t, s, "alice", "")
+	type list struct{ Items []taskfeed.Task }
+	eventually(t, "the row is a task", 15*time.Second, func() bool {
+		var l list
+		admin.get("/v1/tasks", &l)
+		return len(l.Items) == 2
+	})
+	for path, want := range map[string]string{"/v1/tasks?source=exports": "exports:1 exports", "/v1/me/tasks?source=exports": "exports:1 exports", "/v1/tasks?source=other": "",
+		"/v1/me/tasks?sort=created": "exports:1 exports,own "} {
+		var l list
+		var got []string
+		if path[4] == 'm' {
+			alice.get(path, &l)
+		} else {
+			admin.get(path, &l)
+		}
+		for _, task := range l.Items {
+			got = append(got, task.ID+" "+task.Source)
+		}
+		if slices.Sort(got); strings.Join(got, ",") != want {
+			t.Errorf("%s: got %q, want %q", path, got, want)
+		}
+	}
+	var stats struct {
+		Counts []struct{ Status, Source string }
+	}
+	admin.get("/v1/stats", &stats)
+	if got := fmt.Sprint(stats.Counts); got != "[{queued exports} {queued }]" && got != "[{queued } {queued exports}]" {
+		t.Errorf("statistics: %s", got)
+	}
+	var sources struct {
+		Items []struct {
+			Name, Table, Problem string
+			OK                   bool
+			Unmapped, Unowned    int
+			Unknown              []string `json:"unmapped_values"`
+			Mapping              map[string]any
+		}
+	}
+	admin.get("/v1/sources", &sources)
+	for i := range sources.Items { // a row counts again when all are read
+		sources.Items[i].Unmapped, sources.Items[i].Unowned = min(sources.Items[i].Unmapped, 1), min(sources.Items[i].Unowned, 1)
+	}
+	if got := fmt.Sprint(sources.Items); got != "[{exports app.exports the map does not name paused true 1 1 [paused] map[map:map[done:completed pending:queued]]}]" {
+		t.Errorf("sources: %s", got)
+	}
+}
+
 // Doctor and metrics tell when an attached table is not seen any more.
 func TestAttachedTableDrifts(t *testing.T) {
 	t.Parallel()
@@ -110,7 +171,7 @@ func TestAttachedTableDrifts(t *testing.T) {
 	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
 	run("attach", "app.exports").expect(t, 0, "")
 	for _, c := range []struct{ name, do, want, undo string }{
-		{"no trigger", `ALTER TABLE app.exports DISABLE TRIGGER aa_taskfeed_exports_insert`, "its trigger aa_taskfeed_exports_insert on app.exports is missing or disabled", `ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports_insert`},
+		{"no trigger", `ALTER TABLE app.exports DISABLE TRIGGER aa_taskfeed_exports`, "its trigger on app.exports is missing or disabled", `ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports`},
 		{"a renamed column", `ALTER TABLE app.exports RENAME owner_id TO "the owner"`, `its mapping reads the column owner_id of app.exports, which is "the owner" now`, `ALTER TABLE app.exports RENAME "the owner" TO owner_id`},
 		{"a dropped column", `ALTER TABLE app.exports RENAME state TO old; ALTER TABLE app.exports ADD state text; ALTER TABLE app.exports DROP old`, `its mapping reads the column state of app.exports, which is gone`, ``},
 		{"another table", `ALTER TABLE app.exports RENAME TO old; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`, "app.exports is another table now", ``},

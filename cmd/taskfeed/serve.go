@@ -92,6 +92,7 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		Verifier:   verifier,
 		History:    history.New(st.Queries()),
 		Commands:   st,
+		Sources:    attachedTables{st},
 		Checks:     append(checksOf(st, feed, hazards), hazards.checks()...),
 		Collectors: []prometheus.Collector{newFeedCollector(feed, st), hazards, buildInfo()},
 		Pages:      web.Handler(),

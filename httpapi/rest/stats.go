@@ -29,6 +29,7 @@ type statsBody struct {
 type statusCount struct {
 	Status taskfeed.Status `json:"status"`
 	Kind   string          `json:"kind,omitempty"`
+	Source string          `json:"source,omitempty"`
 	Count  int64           `json:"count"`
 }
 
@@ -89,7 +90,7 @@ func (h *Handlers) ServeStats(c echo.Context, _ Viewer) error {
 	}
 	body := statsBody{
 		Counts: request.Map(all.Counts, func(n history.StatusCount) statusCount {
-			return statusCount{n.Status, n.Kind, n.Count}
+			return statusCount{n.Status, n.Kind, n.Source, n.Count}
 		}),
 		PerMinute: request.Map(all.PerMinute, func(n history.MinuteCount) minuteCount {
 			return minuteCount{n.Minute.UTC(), n.Count}

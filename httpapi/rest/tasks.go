@@ -28,6 +28,7 @@ func (h *Handlers) ServeTasks(c echo.Context, v Viewer) error {
 		UserID:   v.chosenUser(p),
 		Statuses: p.Statuses("status"),
 		Kind:     p.Text("kind"),
+		Source:   p.Text("source"),
 		Created:  timeRange(p, "created_after", "created_before"),
 		Updated:  timeRange(p, "updated_after", "updated_before"),
 		Text:     p.Text("q"),
@@ -68,10 +69,10 @@ func leadsToFeed(q *history.TaskQuery) bool {
 var taskSheet = sheet[taskfeed.Task]{
 	name: "tasks",
 	columns: []string{"id", "user_id", "kind", "status", "progress", "message", "error", "version",
-		"created_at", "updated_at", "result", "truncated"},
+		"created_at", "updated_at", "result", "truncated", "source"},
 	row: func(t taskfeed.Task) []string {
 		return []string{t.ID, t.UserID, t.Kind, string(t.Status), strconv.Itoa(t.Progress), t.Message, t.Error,
-			strconv.FormatInt(t.Version, 10), stamp(t.CreatedAt), stamp(t.UpdatedAt), string(t.Result), strings.Join(t.Truncated, " ")}
+			strconv.FormatInt(t.Version, 10), stamp(t.CreatedAt), stamp(t.UpdatedAt), string(t.Result), strings.Join(t.Truncated, " "), t.Source}
 	},
 	view: func(t taskfeed.Task) any { return viewTask(t) },
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // taskRaw are the columns of tasks as they are stored.
-const taskRaw = `id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour`
+const taskRaw = `id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, source, updated_hour`
 
 // taskColumns are taskRaw as scanTask takes them.
 var taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress,
@@ -20,7 +20,8 @@ var taskColumns = `id, user_id, coalesce(kind, '') AS kind, status, progress,
     array_remove(ARRAY[
         ` + cut("message") + `,
         ` + cut("result") + `,
-        ` + cut("error") + `], NULL) AS truncated`
+        ` + cut("error") + `], NULL) AS truncated,
+    coalesce(source, '') AS source`
 
 // Lists leave out large fields, so that pages and exports stay small. A request for the
 // one task gets them.
@@ -64,7 +65,7 @@ func scanTask(row pgx.CollectableRow, more ...any) (taskfeed.Task, error) {
 // scanWholeTask takes taskColumns in order.
 func scanWholeTask(row pgx.CollectableRow, more ...any) (t taskfeed.Task, err error) {
 	err = row.Scan(append([]any{&t.ID, &t.UserID, &t.Kind, &t.Status, &t.Progress, &t.Message, (*[]byte)(&t.Result), &t.Error,
-		&t.Version, &t.CreatedAt, &t.UpdatedAt, &t.Truncated}, more...)...)
+		&t.Version, &t.CreatedAt, &t.UpdatedAt, &t.Truncated, &t.Source}, more...)...)
 	t.CreatedAt, t.UpdatedAt = t.CreatedAt.UTC(), t.UpdatedAt.UTC()
 	return t, err
 }

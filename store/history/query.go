@@ -30,6 +30,7 @@ type TaskQuery struct {
 	UserID   string
 	Statuses []taskfeed.Status // any of these
 	Kind     string
+	Source   string // the attached table whose rows they are
 	Created  TimeRange
 	Updated  TimeRange
 	Text     string // contained in id, message or error, whatever the case
@@ -107,10 +108,11 @@ type TaskSummary struct {
 	First, Last   time.Time     // of its events; zero when there are none
 }
 
-// StatusCount is how many tasks of a kind have a status.
+// StatusCount is how many tasks of a kind and source have a status.
 type StatusCount struct {
 	Status taskfeed.Status
 	Kind   string
+	Source string
 	Count  int64
 }
 

@@ -17,10 +17,10 @@ const (
 
 // sqlCountTasks is the only statement of the history that reads a whole table.
 const sqlCountTasks = `
-SELECT status, coalesce(kind, ''), count(*)
+SELECT status, coalesce(kind, ''), coalesce(source, ''), count(*)
 FROM taskfeed.tasks
-GROUP BY status, kind
-ORDER BY array_position(@statuses::text[], status), count(*) DESC, kind
+GROUP BY status, kind, source
+ORDER BY array_position(@statuses::text[], status), count(*) DESC, kind, source
 LIMIT @limit`
 
 // The minutes are those of the database's clock, like the timestamps of events.

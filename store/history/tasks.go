@@ -52,7 +52,7 @@ func newTaskList(q TaskQuery) (*taskList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "text": q.Text,
+	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "source": q.Source, "text": q.Text,
 		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
 	l.byUpdated = q.Sort == SortUpdated || q.Sort == SortUpdatedDesc
 	l.direction = walk.Ascending
@@ -78,7 +78,7 @@ func (l *taskList) by() []string {
 
 // normalTaskQuery checks all but After and Limit, which it leaves out.
 func normalTaskQuery(q TaskQuery) (_ TaskQuery, err error) {
-	for field, text := range map[string]string{"user_id": q.UserID, "kind": q.Kind, "q": q.Text} {
+	for field, text := range map[string]string{"user_id": q.UserID, "kind": q.Kind, "source": q.Source, "q": q.Text} {
 		if err := pg.CheckText(field, text); err != nil {
 			return q, err
 		}
@@ -131,6 +131,7 @@ func (l *taskList) conditions() (all []string) {
 		}
 	}
 	add(l.q.Kind != "", "kind = @kind")
+	add(l.q.Source != "", "source = @source")
 	add(l.q.Text != "", containsText)
 	add(!l.q.Created.From.IsZero(), "created_at >= @created_from")
 	add(!l.q.Created.To.IsZero(), "created_at < @created_to")
@@ -197,7 +198,7 @@ func (l *taskList) place(t *taskfeed.Task) place {
 
 // ListTasks returns one page of the tasks that q selects. It returns CodeBadRequest for
 // an invalid query, and CodeUnavailable, with advice, when the query takes too long:
-// Kind and Text filter what is read along an index but have no index of their own.
+// Kind, Source and Text filter what is read along an index but have no index of their own.
 //
 // The first page has a cursor (see [TaskPage]): the id of the last event that is
 // visible in the snapshot in which the tasks are read. Why that is exact:

@@ -14,6 +14,10 @@ export async function seed(server: Server): Promise<void> {
     await server.sql(`UPDATE taskfeed.tasks SET progress = ${progress}, message = 'writing part ${progress}' WHERE id = 'export-orders'`);
   }
   await server.sql(`
+    CREATE SCHEMA app; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text);
+    SELECT taskfeed.attach('app.exports', 'exports', '{"map": {"pending": "queued", "done": "completed"}}');
+    INSERT INTO app.exports VALUES (1, 'alice', 'paused');`); // a state that makes no task
+  await server.sql(`
     UPDATE taskfeed.tasks SET status = 'completed', progress = 100, message = NULL,
       result = '{"rows": 48211, "file": {"name": "orders.csv", "bytes": 7340032}, "warnings": ["2 rows without a customer"]}' WHERE id = 'export-orders';
     UPDATE taskfeed.tasks SET status = 'failed', progress = 62, error = 'the disk is full: free some space and start again' WHERE id = 'export-invoices';`);

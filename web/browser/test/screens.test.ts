@@ -22,6 +22,7 @@ const screens: { name: string; path: string; ready: (page: Page) => Promise<unkn
   { name: "no task", path: "tasks/nothing", ready: (page) => page.getByText("There is no such task").waitFor() },
   { name: "live", path: "live", ready: (page) => page.getByText("No event has come").waitFor() },
   { name: "connections", path: "connections", ready: (page) => page.locator("tr[data-connection]").first().waitFor() },
+  { name: "sources", path: "sources", ready: (page) => page.locator("tr[data-source]").getByText("the map does not name paused").waitFor() },
   { name: "playground", path: "playground", ready: (page) => page.getByText("Try a change").waitFor() },
   { name: "diagnostics", path: "diagnostics", ready: (page) => page.getByText("Head of the log").waitFor() },
   { name: "about", path: "about", ready: (page) => page.getByText("What it promises").waitFor() },

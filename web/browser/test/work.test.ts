@@ -235,6 +235,27 @@ describe("the overview", () => {
   });
 });
 
+describe("sources", () => {
+  it("shows attached tables, their tasks, and what is wrong with them", async () => {
+    await server.sql(`
+      CREATE SCHEMA shop; CREATE TABLE shop.orders (id bigint PRIMARY KEY, owner_id text, state text);
+      SELECT taskfeed.attach('shop.orders', 'orders', '{"map": {"pending": "queued", "done": "completed"}}');
+      INSERT INTO shop.orders VALUES (1, 'alice', 'pending'), (2, NULL, 'pending'), (3, 'alice', 'lost')`);
+    await goto("sources");
+    const row = page.locator("tr[data-source=orders]");
+    await row.getByText("the map does not name lost").waitFor();
+    expect(await row.locator("td.number").allInnerTexts()).toEqual([expect.any(String), "0", expect.stringMatching(/[12]/), expect.stringMatching(/[12]/)]);
+    await server.sql("ALTER TABLE shop.orders RENAME state TO phase");
+    await row.getByText("its mapping reads the column state of shop.orders, which is phase now").waitFor({ timeout: 20_000 });
+    await row.getByText("attach it again, with a mapping that reads what there is").waitFor();
+    await row.getByRole("link", { name: "orders" }).click();
+    await page.locator("tr[data-task='orders:1']").waitFor();
+    expect(await page.locator("tr[data-task]").count()).toBe(1);
+    await page.getByRole("link", { name: "orders:1" }).click();
+    await page.locator("dd").getByRole("link", { name: "orders" }).waitFor();
+  });
+});
+
 describe("connections and the playground", () => {
   it("a broken connection misses nothing and gets no duplicates", async () => {
     await server.sql("SELECT taskfeed.notify('alice', 'old_note', '{}') FROM generate_series(1, 600)"); // more than the lines shown

@@ -78,6 +78,8 @@ export interface Task {
   truncated?: string[];
   created_at?: string;
   updated_at?: string;
+  /** The attached table whose row it is; events do not have it. */
+  source?: string;
 }
 
 /**

@@ -11,6 +11,7 @@ import { Live } from "./screens/live.js";
 import { Login } from "./screens/login.js";
 import { Overview } from "./screens/overview.js";
 import { Playground } from "./screens/playground.js";
+import { Sources } from "./screens/sources.js";
 import { Task } from "./screens/task.js";
 import { Tasks } from "./screens/tasks.js";
 import { text } from "./strings.js";
@@ -54,12 +55,13 @@ function Screen() {
   if (first === "tasks" && rest.length === 1) return <Task key={rest[0]} id={rest[0]!} />;
   if (rest.length > 0) return <NotFound />;
   if (first === "" && !admin.value) return <Tasks />;
-  if (["", "connections", "diagnostics"].includes(first) && !admin.value) return <AdminsOnly />;
+  if (["", "connections", "sources", "diagnostics"].includes(first) && !admin.value) return <AdminsOnly />;
   switch (first) {
     case "": return <Overview />;
     case "tasks": return <Tasks />;
     case "live": return <Live />;
     case "connections": return <Connections />;
+    case "sources": return <Sources />;
     case "playground": return <Playground />;
     case "diagnostics": return <Diagnostics />;
     case "about": return <About />;

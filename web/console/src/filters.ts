@@ -8,6 +8,7 @@ export interface TaskFilter {
   status: Status[];
   user: string;
   kind: string;
+  source: string;
   text: string;
   /** Bounds of the time of creation: local times in the format of a datetime-local field. */
   from: string;
@@ -15,7 +16,7 @@ export interface TaskFilter {
   sort: SortOrder;
 }
 
-export const noFilter: TaskFilter = { status: [], user: "", kind: "", text: "", from: "", to: "", sort: "-created" };
+export const noFilter: TaskFilter = { status: [], user: "", kind: "", source: "", text: "", from: "", to: "", sort: "-created" };
 
 /** Reads a filter from the query of the console's URL. Ignores invalid values. */
 export function readFilter(query: URLSearchParams): TaskFilter {
@@ -25,6 +26,7 @@ export function readFilter(query: URLSearchParams): TaskFilter {
     status: statuses.filter((s) => wanted.includes(s)),
     user: query.get("user") ?? "",
     kind: query.get("kind") ?? "",
+    source: query.get("source") ?? "",
     text: query.get("text") ?? "",
     from: localTime(query.get("from")),
     to: localTime(query.get("to")),
@@ -40,7 +42,7 @@ function localTime(text: string | null): string {
 export function filterQuery(f: TaskFilter): URLSearchParams {
   const query = new URLSearchParams();
   if (f.status.length > 0) query.set("status", f.status.join());
-  for (const name of ["user", "kind", "text", "from", "to"] as const) if (f[name]) query.set(name, f[name]);
+  for (const name of ["user", "kind", "source", "text", "from", "to"] as const) if (f[name]) query.set(name, f[name]);
   if (f.sort !== noFilter.sort) query.set("sort", f.sort);
   return query;
 }
@@ -51,6 +53,7 @@ export function apiQuery(f: TaskFilter, asAdmin: boolean): URLSearchParams {
   if (f.status.length > 0) query.set("status", f.status.join());
   if (f.user && asAdmin) query.set("user_id", f.user);
   if (f.kind) query.set("kind", f.kind);
+  if (f.source) query.set("source", f.source);
   if (f.text) query.set("q", f.text);
   if (f.from) query.set("created_after", new Date(f.from).toISOString());
   if (f.to) query.set("created_before", new Date(f.to).toISOString());
@@ -63,8 +66,8 @@ export function isFiltered(f: TaskFilter): boolean {
 }
 
 /**
- * Whether a task matches the filter, as far as its fields are known. `null`: its owner is
- * not known and the filter names one.
+ * Whether a task matches the filter, as far as its fields are known. `null`: its owner or
+ * its source is not known and the filter names one. Events do not name the source.
  */
 export function matches(f: TaskFilter, task: Partial<Task> & Pick<Task, "id">): boolean | null {
   if (f.status.length > 0 && !f.status.includes(task.status as Status)) return false;
@@ -73,7 +76,8 @@ export function matches(f: TaskFilter, task: Partial<Task> & Pick<Task, "id">): 
   const created = task.created_at ? Date.parse(task.created_at) : NaN;
   if (f.from && created < Date.parse(f.from)) return false;
   if (f.to && created >= Date.parse(f.to)) return false;
-  if (f.user && task.user_id === undefined) return null;
+  if ((f.user && task.user_id === undefined) || (f.source && task.source === undefined)) return null;
+  if (f.source && task.source !== f.source) return false;
   return !f.user || task.user_id === f.user;
 }
 

@@ -7,7 +7,7 @@ export const helpOpen = signal(false);
 
 /** The screens that g and a letter open. */
 export const goKeys: Record<string, string> = {
-  o: "./", t: "tasks", l: "live", c: "connections", p: "playground", d: "diagnostics", a: "about",
+  o: "./", t: "tasks", l: "live", c: "connections", s: "sources", p: "playground", d: "diagnostics", a: "about",
 };
 
 const within = 1500; // ms between g and the letter

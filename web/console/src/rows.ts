@@ -54,7 +54,7 @@ export function changeTask(task: Task, event: FeedEvent): Task | null {
   const next = applyEvent(new Map([[task.id, task]]), event).get(task.id);
   if (!next) return null;
   if (next === task) return task;
-  return { ...next, user_id: event.user_id ?? task.user_id, created_at: task.created_at } as Task;
+  return { ...next, user_id: event.user_id ?? task.user_id, created_at: task.created_at, source: task.source } as Task;
 }
 
 function without(state: Rows, id: string): Rows {

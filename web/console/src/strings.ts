@@ -24,7 +24,7 @@ export const text = {
   toStart: "Go to the start",
 
   screens: {
-    overview: "Overview", tasks: "Tasks", task: "Task", live: "Live", connections: "Connections",
+    overview: "Overview", tasks: "Tasks", task: "Task", live: "Live", connections: "Connections", sources: "Sources",
     playground: "Playground", diagnostics: "Diagnostics", about: "About", login: "Log in",
   },
 
@@ -76,6 +76,7 @@ export const text = {
     adminKeys: [
       ["g o", "Overview"],
       ["g c", "Connections"],
+      ["g s", "Sources"],
       ["g d", "Diagnostics"],
     ] as [string, string][],
     offHint: "Single keys can be switched off for those who dictate or press keys by accident.",
@@ -145,6 +146,7 @@ export const text = {
     textHint: "id, message or error",
     user: "User",
     kind: "Kind",
+    source: "Source",
     from: "Created from",
     to: "Created before",
     sort: "Order",
@@ -210,6 +212,16 @@ export const text = {
     confirmUser: (user: string) => `Disconnect ${user} on every server?`,
     consequence: "The client gets the close code 4011 and does not reconnect by itself. No event is lost: with its cursor it gets the missed events later.",
     told: "The servers have been told; it takes a few seconds",
+  },
+
+  sources: {
+    none: "No table is attached. See which could be:",
+    command: "taskfeed attach",
+    source: "Source", state: "State", rate: "Writes", errors: "Errors", unmapped: "Unmapped", unowned: "Without owner", attached: "Attached",
+    perSecond: (n: number) => `${n < 10 ? n.toFixed(1) : count(Math.round(n))}/s`,
+    well: "seen", reading: "its rows are being read", broken: "not seen",
+    remedy: "To do:",
+    lastError: "Last error",
   },
 
   chart: { table: "As a table", time: "Time" },

@@ -16,6 +16,26 @@ export interface Task {
   created_at: string;
   updated_at: string;
   truncated?: string[];
+  /** The attached table whose row it is. */
+  source?: string;
+}
+
+/** An attached table. */
+export interface Source {
+  name: string;
+  table: string;
+  ok: boolean;
+  problem?: string;
+  remedy?: string;
+  reading: boolean;
+  errors: number;
+  unmapped: number;
+  unowned: number;
+  unmapped_values: string[];
+  last_error?: string;
+  last_error_at?: string;
+  attached_at: string;
+  writes: number;
 }
 
 /** An event in frames and lists; it has user_id where events of several users are mixed. */

@@ -9,7 +9,7 @@ const filter = (part: Partial<TaskFilter>): TaskFilter => ({ ...noFilter, ...par
 describe("the filter in the URL", () => {
   it("is what it was when it is read again", () => {
     const whole = filter({
-      status: ["queued", "failed"], user: "o'hara & söhne", kind: "export,csv", text: "50 % <b>",
+      status: ["queued", "failed"], user: "o'hara & söhne", kind: "export,csv", source: "exports", text: "50 % <b>",
       from: "2026-11-22T10:00", to: "2026-11-23T00:00:30", sort: "-updated",
     });
     expect(readFilter(new URLSearchParams(filterQuery(whole).toString()))).toEqual(whole);
@@ -37,9 +37,9 @@ describe("the filter in the URL", () => {
 
 describe("the filter as the query of the API", () => {
   it("has only known parameters, and times with their zone", () => {
-    const query = apiQuery(filter({ status: ["failed"], user: "bob", kind: "k", text: "t", from: "2026-11-22T10:00", sort: "created" }), true);
+    const query = apiQuery(filter({ status: ["failed"], user: "bob", kind: "k", source: "s", text: "t", from: "2026-11-22T10:00", sort: "created" }), true);
     expect(Object.fromEntries(query)).toEqual({
-      status: "failed", user_id: "bob", kind: "k", q: "t", created_after: new Date("2026-11-22T10:00").toISOString(), sort: "created",
+      status: "failed", user_id: "bob", kind: "k", source: "s", q: "t", created_after: new Date("2026-11-22T10:00").toISOString(), sort: "created",
     });
   });
 
@@ -50,7 +50,7 @@ describe("the filter as the query of the API", () => {
 
 describe("whether a task matches the filter", () => {
   const task = {
-    id: "Report-1", user_id: "alice", kind: "export", status: "running", message: "Rendering", error: null, created_at: "2026-11-22T10:00:00Z",
+    id: "Report-1", user_id: "alice", kind: "export", source: "exports", status: "running", message: "Rendering", error: null, created_at: "2026-11-22T10:00:00Z",
   } as Task;
   const at = (ms: number): string => {
     const d = new Date(Date.parse(task.created_at) + ms);
@@ -71,12 +71,15 @@ describe("whether a task matches the filter", () => {
     ["created before then", { to: at(0) }, false],
     ["its user", { user: "alice" }, true],
     ["another user", { user: "bob" }, false],
+    ["its source", { source: "exports" }, true],
+    ["another source", { source: "jobs" }, false],
   ] as [string, Partial<TaskFilter>, boolean][])("%s", (_, part, want) => {
     expect(matches(filter(part), task)).toBe(want);
   });
 
   it("is unknown when the filter names an owner and the task's owner is not known", () => {
     expect(matches(filter({ user: "alice" }), { ...task, user_id: undefined })).toBeNull();
+    expect(matches(filter({ source: "exports" }), { ...task, source: undefined })).toBeNull();
     expect(matches(filter({ user: "alice", kind: "x" }), { ...task, user_id: undefined })).toBe(false);
   });
 });

@@ -8,13 +8,14 @@ SELECT id, user_id, coalesce(kind, '') AS kind, status, progress,
     array_remove(ARRAY[
         CASE WHEN pg_column_compression(message) IS NULL AND coalesce(pg_column_size(message), 0) <= 131072 OR pg_column_size(message) <= 1048576 AND octet_length(message::text) <= 1048576 THEN NULL ELSE 'message' END,
         CASE WHEN pg_column_compression(result) IS NULL AND coalesce(pg_column_size(result), 0) <= 131072 OR pg_column_size(result) <= 1048576 AND octet_length(result::text) <= 1048576 THEN NULL ELSE 'result' END,
-        CASE WHEN pg_column_compression(error) IS NULL AND coalesce(pg_column_size(error), 0) <= 131072 OR pg_column_size(error) <= 1048576 AND octet_length(error::text) <= 1048576 THEN NULL ELSE 'error' END], NULL) AS truncated, candidates, fits, ends
+        CASE WHEN pg_column_compression(error) IS NULL AND coalesce(pg_column_size(error), 0) <= 131072 OR pg_column_size(error) <= 1048576 AND octet_length(error::text) <= 1048576 THEN NULL ELSE 'error' END], NULL) AS truncated,
+    coalesce(source, '') AS source, candidates, fits, ends
 FROM (
-    SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, fits, ends, sum(size) OVER (ORDER BY updated_hour DESC, updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
+    SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, source, updated_hour, fits, ends, sum(size) OVER (ORDER BY updated_hour DESC, updated_at DESC, id DESC ROWS UNBOUNDED PRECEDING) - size AS earlier, count(*) OVER () AS candidates
     FROM (
-        SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, fits, ends, CASE WHEN fits THEN least(coalesce(pg_column_size(message) * CASE WHEN pg_column_compression(message) IS NULL THEN 1 ELSE 16 END, 0), 1048576) + least(coalesce(pg_column_size(result) * CASE WHEN pg_column_compression(result) IS NULL THEN 1 ELSE 16 END, 0), 1048576) + least(coalesce(pg_column_size(error) * CASE WHEN pg_column_compression(error) IS NULL THEN 1 ELSE 16 END, 0), 1048576) ELSE 0 END AS size
+        SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, source, updated_hour, fits, ends, CASE WHEN fits THEN least(coalesce(pg_column_size(message) * CASE WHEN pg_column_compression(message) IS NULL THEN 1 ELSE 16 END, 0), 1048576) + least(coalesce(pg_column_size(result) * CASE WHEN pg_column_compression(result) IS NULL THEN 1 ELSE 16 END, 0), 1048576) + least(coalesce(pg_column_size(error) * CASE WHEN pg_column_compression(error) IS NULL THEN 1 ELSE 16 END, 0), 1048576) ELSE 0 END AS size
         FROM (
-            (SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, true AS fits, false AS ends
+            (SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, source, updated_hour, true AS fits, false AS ends
             FROM taskfeed.tasks
             WHERE status = ANY (ARRAY[@status_0::text])
               AND updated_hour <= taskfeed.hour_of(@at)
@@ -22,7 +23,7 @@ FROM (
             ORDER BY status DESC, updated_hour DESC, updated_at DESC, id DESC
             LIMIT @limit + 1)
             UNION ALL
-            (SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, updated_hour, true AS fits, false AS ends
+            (SELECT id, user_id, kind, status, progress, message, result, error, version, created_at, updated_at, source, updated_hour, true AS fits, false AS ends
             FROM taskfeed.tasks
             WHERE status = ANY (ARRAY[@status_1::text])
               AND updated_hour <= taskfeed.hour_of(@at)

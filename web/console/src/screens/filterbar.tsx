@@ -14,7 +14,7 @@ type Change = (filter: TaskFilter, how: "push" | "replace") => void;
 /** The filter of the list of tasks. Each change is in the URL at once, or soon after typing. */
 export function FilterBar({ filter, tasks, onChange }: { filter: TaskFilter; tasks: readonly Task[]; onChange: Change }) {
   const { filter: t } = text;
-  const narrowed = Boolean(filter.user || filter.kind || filter.from || filter.to);
+  const narrowed = Boolean(filter.user || filter.kind || filter.source || filter.from || filter.to);
   const [more, setMore] = useState(() => narrowed || matchMedia("(min-width: 821px)").matches);
   const change = (part: Partial<TaskFilter>): void => onChange({ ...filter, ...part }, "push");
   const typed = (part: Partial<TaskFilter>): void => onChange({ ...filter, ...part }, "replace");
@@ -47,6 +47,7 @@ export function FilterBar({ filter, tasks, onChange }: { filter: TaskFilter; tas
         <div>
           {admin.value && <Field label={t.user} value={filter.user} onChange={(v) => typed({ user: v })} suggest={tasks.map((task) => task.user_id)} />}
           <Field label={t.kind} value={filter.kind} onChange={(v) => typed({ kind: v })} suggest={tasks.map((task) => task.kind ?? "")} />
+          <Field label={t.source} value={filter.source} onChange={(v) => typed({ source: v })} suggest={tasks.map((task) => task.source ?? "")} />
           <Field label={t.from} value={filter.from} onChange={(v) => typed({ from: v })} type="datetime-local" />
           <Field label={t.to} value={filter.to} onChange={(v) => typed({ to: v })} type="datetime-local" />
         </div>

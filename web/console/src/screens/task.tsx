@@ -111,6 +111,7 @@ function Facts({ task }: { task: TaskItem }) {
       <div class="wide"><dt>{t.progress}</dt><dd><ProgressBar value={task.progress} name={task.id} /></dd></div>
       <div><dt>{t.user}</dt><dd>{task.user_id}</dd></div>
       <div><dt>{text.filter.kind}</dt><dd>{task.kind || "–"}</dd></div>
+      {task.source && <div><dt>{text.filter.source}</dt><dd>{admin.value ? <a href="sources">{task.source}</a> : task.source}</dd></div>}
       <div><dt>{text.task.version}</dt><dd class="number">{task.version}</dd></div>
       <div><dt>{t.created}</dt><dd><Time at={task.created_at} /></dd></div>
       <div><dt>{t.changed}</dt><dd><Time at={task.updated_at} /></dd></div>

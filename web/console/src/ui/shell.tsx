@@ -18,6 +18,7 @@ const entries: Entry[] = [
   { name: "tasks", to: path("tasks") },
   { name: "live", to: path("live") },
   { name: "connections", to: path("connections"), admins: true },
+  { name: "sources", to: path("sources"), admins: true },
   { name: "playground", to: path("playground") },
   { name: "diagnostics", to: path("diagnostics"), admins: true },
   { name: "about", to: path("about") },
