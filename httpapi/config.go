@@ -51,6 +51,10 @@ type Config struct {
 	// among TrustedProxies every client has the same address.
 	HandshakesPerMinute int
 
+	// HandshakesPerSecond is how many connections to feeds all clients together may ask
+	// for; one more is refused with 503 before anything is read for it. Default off.
+	HandshakesPerSecond int
+
 	// RequestsPerMinute is how many requests of the API one user may make, also
 	// all at once; one more is refused with 429. Default 1200, negative is off.
 	RequestsPerMinute int
@@ -128,6 +132,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.MessagesPerMinute, 120)
 	fill(&c.SendBufferBytes, 128<<10)
 	fill(&c.HandshakesPerMinute, -1)
+	fill(&c.HandshakesPerSecond, -1)
 	fill(&c.RequestsPerMinute, 1200)
 	fill(&c.AnswerBytes, 64<<20)
 	fill(&c.ParallelRequests, 64)
@@ -159,6 +164,7 @@ func (c *Config) feeds() feeds.Config {
 		MaxMessageBytes:     c.MaxMessageBytes,
 		MessagesPerMinute:   c.MessagesPerMinute,
 		HandshakesPerMinute: c.HandshakesPerMinute,
+		HandshakesPerSecond: c.HandshakesPerSecond,
 		SendBufferBytes:     c.SendBufferBytes,
 		PingInterval:        c.PingInterval,
 		PongTimeout:         c.PongTimeout,

@@ -398,3 +398,33 @@ func TestBadInput25Cursor(t *testing.T) {
 		expectProblem(t, wstest.Refused(t, f.url+"/ws/alice?after="+after, wstest.Options{}), 400, taskfeed.CodeBadCursor)
 	}
 }
+
+// TestTooManyAtOnce: beyond the rate of the server a client is told to come back before
+// its request, its token or its cursor is looked at.
+func TestTooManyAtOnce(t *testing.T) {
+	t.Parallel()
+	f := serve(t, setup{cfg: Config{HandshakesPerSecond: 1}})
+	refused := func(url string) (got wstest.Refusal) {
+		for range 100 { // an attempt may take a second
+			if got = wstest.Refused(t, url, wstest.Options{}); got.Status == 503 {
+				break
+			}
+		}
+		return got
+	}
+	got := refused(f.url + "/ws/alice?after=bad")
+	expectProblem(t, got, 503, taskfeed.CodeUnavailable)
+	if got.Header.Get("Retry-After") == "" {
+		t.Error("there is no Retry-After")
+	}
+	for range 100 { // a browser's EventSource would give up at any other status
+		if _, body := f.getAs("no token", "/v1/events/stream", "Last-Event-ID", "7"); strings.Contains(body, `"code":1012`) {
+			break
+		} else if !strings.Contains(body, string(taskfeed.CodeBadToken)) {
+			t.Fatalf("a stream: %s, want the token refused, or a stream that ends with 1012", body)
+		}
+	}
+	if got := f.metric("taskfeed_handshakes_deferred_total"); got < 2 {
+		t.Errorf("%v handshakes are counted as deferred, want 2 at least", got)
+	}
+}

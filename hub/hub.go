@@ -74,6 +74,8 @@ type Hub struct {
 	head  taskfeed.Cursor
 	floor taskfeed.Cursor // of all feeds: where the head last jumped to
 
+	readings map[readingKey]*reading
+
 	users map[string]*feed // those with a subscriber or a reservation
 	cast  feed             // the broadcasts: read by every subscriber of a user
 	all   feed             // every event: read by subscribers of all users
@@ -102,6 +104,8 @@ func New(log Log, cfg Config) (*Hub, error) {
 		ring:  newRing(max(0, cfg.RecentLogBytes)),
 		last:  newLastIDs(max(0, cfg.LastIDs)),
 		users: make(map[string]*feed),
+
+		readings: make(map[readingKey]*reading),
 	}, nil
 }
 

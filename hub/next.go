@@ -125,8 +125,8 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 
 // recall returns a page of the ring, if the ring goes back to the cursor.
 func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err error) {
-	cursor, err := s.beforeRecall()
-	if err != nil || !s.hub.ring.covers(cursor) {
+	cursor, unverified, err := s.where()
+	if err != nil || unverified || !s.hub.ring.covers(cursor) {
 		return nil, false, err
 	}
 	page, err := s.hub.pages.Take(ctx, s.reader(), recallBytes)
@@ -141,52 +141,43 @@ func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err 
 	return frames, ok, err
 }
 
-// beforeRecall returns the cursor, 0 when only the log can say whether it exists.
-func (s *Subscriber) beforeRecall() (taskfeed.Cursor, error) {
+// where returns the cursor, and whether only the log can say that it exists.
+func (s *Subscriber) where() (cursor taskfeed.Cursor, unverified bool, err error) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	if s.closed {
-		return 0, ErrClosed
+		return 0, false, ErrClosed
 	}
-	if s.unverified {
-		return 0, nil
-	}
-	return s.cursor, nil
+	return s.cursor, s.unverified, nil
 }
 
 // readLog returns a page of the log, or a feed_reset frame. If it returns neither, the
-// cursor has moved, by this call or another.
+// cursor has moved, by this call or another, or the read of another has failed.
 func (s *Subscriber) readLog(ctx context.Context) (frames []*Frame, err error) {
-	page, err := s.hub.pages.Take(ctx, s.reader(), replayBytes)
-	if err != nil {
-		return nil, fmt.Errorf("wait for memory to read the log: %w", err)
-	}
-	var held []*Frame
-	defer func() { s.holdOrRelease(page, held) }()
-	turn, err := s.hub.turns.Take(ctx, s.reader(), 1)
-	if err != nil {
-		return nil, fmt.Errorf("wait to read the log: %w", err)
-	}
-	defer turn.Release()
-	cursor, head, unverified, err := s.beforeRead()
+	cursor, _, err := s.where()
 	if err != nil {
 		return nil, err
 	}
-	if unverified {
-		return s.verify(ctx, cursor)
+	key := keyOf(&s.filter, cursor)
+	r, first := s.hub.join(key)
+	var page *fair.Share
+	if first {
+		frames, page, err = s.readFirst(ctx, r, key)
+	} else {
+		page, err = s.await(ctx, r)
 	}
-	events, through, more, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
-	if taskfeed.CodeOf(err) == taskfeed.CodeGone {
-		return s.reset(cursor, taskfeed.ResetExpired)
+	switch {
+	case err != nil || r.failed:
+		return frames, err
+	case taskfeed.CodeOf(r.err) == taskfeed.CodeGone:
+		frames, err = s.reset(cursor, taskfeed.ResetExpired)
+	case r.err != nil:
+		err = fmt.Errorf("read events after %s: %w", cursor, r.err)
+	default:
+		frames, err = s.replay(cursor, r.head, r.frames, &s.hub.stats.Replayed)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read events after %s: %w", cursor, err)
-	}
-	if more {
-		head = min(head, through) // the page is complete only up to there
-	}
-	held, err = s.replay(cursor, head, replayFrames(events), &s.hub.stats.Replayed)
-	return held, err
+	s.holdOrRelease(page, frames)
+	return frames, err
 }
 
 const (

@@ -129,6 +129,7 @@ type Stats struct {
 	Recalled  uint64 // of these, those of the recent log
 	Unread    uint64 // subscribers that came back and had missed nothing, as was known without a read
 	LogReads  uint64 // queries of the log
+	Joined    uint64 // replays that were answered by a query of another connection
 	Resets    uint64 // feed_reset frames
 	Shed      uint64 // recent frames dropped while somebody waited for them
 }

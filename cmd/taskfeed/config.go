@@ -68,6 +68,7 @@ func (c *config) httpSettings() []*setting {
 		{"TASKFEED_MAX_MESSAGE_BYTES", "size of one inbound message", "65536", number(&h.MaxMessageBytes, 128, false)},
 		{"TASKFEED_MESSAGES_PER_MINUTE", "inbound messages of one connection", "120", number(&h.MessagesPerMinute, 1, true)},
 		{"TASKFEED_HANDSHAKES_PER_MINUTE", "handshakes of one address", "off", number(&h.HandshakesPerMinute, 1, true)},
+		{"TASKFEED_HANDSHAKES_PER_SECOND", "connections to feeds that all clients together may make in a second", "off", number(&h.HandshakesPerSecond, 1, true)},
 		{"TASKFEED_REQUESTS_PER_MINUTE", "requests of one user to the API", "1200", number(&h.RequestsPerMinute, 1, true)},
 		{"TASKFEED_ANSWER_BYTES", "memory of all answers of the API that clients have not read yet, in bytes; one user may use half", "67108864", number(&h.AnswerBytes, 32<<20, false)},
 		{"TASKFEED_PARALLEL_REQUESTS", "requests of one user to the API at the same time", "64", number(&h.ParallelRequests, 1, true)},

@@ -25,6 +25,7 @@ type Config struct {
 	MaxMessageBytes     int // of one message of a client
 	MessagesPerMinute   int // of one client; 0 is off
 	HandshakesPerMinute int // of one address; 0 is off
+	HandshakesPerSecond int // of all clients; 0 is off
 	SendBufferBytes     int // of a socket in the kernel; 0 leaves it to the system
 
 	PingInterval    time.Duration // 0 is off
@@ -58,6 +59,7 @@ type Feeds struct {
 	chunks   sync.Pool
 
 	handshakes *request.Limiter[netip.Prefix]
+	admission  *request.Rate
 	refused    atomic.Int64 // sockets open only to be closed
 	warned     atomic.Int64 // when feedFailed logged last, on the clock of connections
 }
@@ -74,6 +76,7 @@ func New(deps Deps, cfg Config) *Feeds {
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
 		chunks:     sync.Pool{New: newChunk},
 		handshakes: request.NewLimiter[netip.Prefix](cfg.HandshakesPerMinute),
+		admission:  request.NewRate(cfg.HandshakesPerSecond),
 	}
 }
 

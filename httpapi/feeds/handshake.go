@@ -30,6 +30,8 @@ var (
 		Message: "Sec-WebSocket-Key must be 16 bytes in base64, once"}
 	errTooFast = &taskfeed.Error{Code: taskfeed.CodeRateLimited,
 		Message: "too many handshakes from this address; wait before the next one"}
+	errManyAtOnce = &taskfeed.Error{Code: taskfeed.CodeUnavailable,
+		Message: "too many clients connect at once; wait as long as Retry-After says before you try again"}
 	errManyRefused = &taskfeed.Error{Code: taskfeed.CodeBadToken,
 		Message: "the token was refused; get a new one for this user before you connect again"}
 )
@@ -63,8 +65,8 @@ func (f *Feeds) ServeSocket(c echo.Context) error {
 var errAborted = errors.New("the connection broke during the handshake")
 
 func (f *Feeds) connect(c echo.Context) error {
-	if f.handshakes.Take(f.now(), request.AddressKey(request.ClientAddr(c.Request(), f.cfg.TrustedProxies))) > 0 {
-		return errTooFast
+	if err := f.admit(c.Request()); err != nil {
+		return err
 	}
 	hs, err := f.readHandshake(c)
 	if err != nil {
@@ -86,6 +88,19 @@ func (f *Feeds) connect(c echo.Context) error {
 	err = f.open(c, hs)
 	opened = err == nil
 	return err
+}
+
+// admit keeps clients that come too fast from costing anything else.
+func (f *Feeds) admit(r *http.Request) error {
+	now := f.now()
+	if f.handshakes.Take(now, request.AddressKey(request.ClientAddr(r, f.cfg.TrustedProxies))) > 0 {
+		return errTooFast
+	}
+	if f.admission.Take(now) > 0 {
+		f.metrics.deferred.Inc()
+		return errManyAtOnce
+	}
+	return nil
 }
 
 // available returns why no feed can be served at present, or nil.

@@ -17,6 +17,7 @@ type metrics struct {
 	slow       prometheus.Counter
 	ignored    prometheus.Counter
 	feedErrors prometheus.Counter
+	deferred   prometheus.Counter
 	panics     prometheus.Counter
 	bytes      prometheus.Counter
 	closes     *prometheus.CounterVec // by close code
@@ -39,6 +40,7 @@ func newMetrics() *metrics {
 		slow:       counter("taskfeed_slow_closes_total", "Connections closed because the client took too long to take what was sent."),
 		ignored:    counter("taskfeed_inbound_ignored_total", "Messages of clients that meant nothing to the server."),
 		feedErrors: counter("taskfeed_feed_errors_total", "Reads of the event log for a connection that failed and were tried again."),
+		deferred:   counter("taskfeed_handshakes_deferred_total", "Connections to feeds that were refused because too many clients came at once."),
 		panics:     counter("taskfeed_connection_panics_total", "Panics that cost one connection."),
 		bytes:      counter("taskfeed_sent_bytes_total", "Bytes written to sockets and streams."),
 		closes:     vector("taskfeed_closes_total", "Connections that ended, by close code; 1006 is one without a close frame, and a stream whose client went.", "code"),
@@ -49,7 +51,7 @@ func newMetrics() *metrics {
 // Collectors returns what is shown at /metrics.
 func (f *Feeds) Collectors() []prometheus.Collector {
 	m := f.metrics
-	return []prometheus.Collector{m.latency, m.slow, m.ignored, m.feedErrors, m.panics, m.bytes, m.closes, m.refusals}
+	return []prometheus.Collector{m.latency, m.slow, m.ignored, m.feedErrors, m.deferred, m.panics, m.bytes, m.closes, m.refusals}
 }
 
 // CountRefusal counts a handshake that was refused before it reached a handler.

@@ -45,8 +45,8 @@ func retryLater(c echo.Context) error {
 }
 
 func (f *Feeds) stream(c echo.Context) error {
-	if f.handshakes.Take(f.now(), request.AddressKey(request.ClientAddr(c.Request(), f.cfg.TrustedProxies))) > 0 {
-		return errTooFast
+	if err := f.admit(c.Request()); err != nil {
+		return err
 	}
 	if _, err := request.Negotiate(c.Request(), request.TypeEventStream); err != nil {
 		return err

@@ -13,15 +13,39 @@ type Allowance time.Duration
 // Take uses one of perMinute and returns 0, or how long to wait until there is one.
 // perMinute is also the burst; 0 is no limit. now must not decrease.
 func (a *Allowance) Take(now time.Duration, perMinute int) (wait time.Duration) {
-	if perMinute == 0 {
+	return a.take(now, perMinute, time.Minute)
+}
+
+// take uses one of n in a period.
+func (a *Allowance) take(now time.Duration, n int, period time.Duration) (wait time.Duration) {
+	if n == 0 {
 		return 0
 	}
-	next := max(time.Duration(*a), now) + time.Minute/time.Duration(perMinute)
-	if wait := next - now - time.Minute; wait > 0 {
+	next := max(time.Duration(*a), now) + period/time.Duration(n)
+	if wait := next - now - period; wait > 0 {
 		return wait
 	}
 	*a = Allowance(next)
 	return 0
+}
+
+// Rate limits how often something may happen in a second, whoever does it. It is safe
+// for concurrent use.
+type Rate struct {
+	perSecond int
+
+	mu        sync.Mutex
+	allowance Allowance
+}
+
+// NewRate returns a limit of perSecond, also all at once; 0 is no limit.
+func NewRate(perSecond int) *Rate { return &Rate{perSecond: perSecond} }
+
+// Take uses one and returns 0, or how long to wait until there is one.
+func (r *Rate) Take(now time.Duration) (wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.allowance.take(now, r.perSecond, time.Second)
 }
 
 // Limiter gives each key an allowance. Memory is bounded by the number of keys seen

@@ -59,3 +59,28 @@ func TestRequestLimiter(t *testing.T) {
 		t.Errorf("without a limit a request waits %v", wait)
 	}
 }
+
+func TestRate(t *testing.T) {
+	t.Parallel()
+	r := NewRate(10)
+	for i, tt := range []struct {
+		at    time.Duration
+		takes int // this many in a row, and no more
+	}{{0, 10}, {0, 0}, {100 * time.Millisecond, 1}, {550 * time.Millisecond, 4}, {time.Minute, 10}} {
+		for taken := 0; ; taken++ {
+			wait := r.Take(tt.at)
+			if taken < tt.takes && wait == 0 {
+				continue
+			}
+			if taken != tt.takes || wait <= 0 || wait > 100*time.Millisecond {
+				t.Errorf("%d: at %v %d were taken, wait %v; want %d, and a wait of a tenth at most", i, tt.at, taken, wait, tt.takes)
+			}
+			break
+		}
+	}
+	for range 1000 {
+		if wait := NewRate(0).Take(0); wait != 0 {
+			t.Fatalf("without a limit: wait %v", wait)
+		}
+	}
+}
