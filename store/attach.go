@@ -169,13 +169,3 @@ func (s *Store) Candidates(ctx context.Context) (all []Candidate, err error) {
 	})
 	return all, pg.Wrap("look for tables to attach", err)
 }
-
-// HasTable reports whether there is a table of this name.
-func (s *Store) HasTable(ctx context.Context, table string) (yes bool, err error) {
-	ctx, cancel := s.checks.Bound(ctx)
-	defer cancel()
-	err = s.checks.Do(ctx, func(db pg.Conn) error {
-		return db.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", table).Scan(&yes)
-	})
-	return yes, pg.Wrap("look for table "+table, err)
-}

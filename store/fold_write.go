@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -122,7 +123,7 @@ func (f *foldTx) writeTasks(ctx context.Context, folder *folder) error {
 	var ids, sources, owned, gone []string
 	var versions []int64
 	var created []time.Time
-	for _, id := range sortedKeys(folder.dirty) {
+	for _, id := range slices.Sorted(maps.Keys(folder.dirty)) {
 		t := folder.tasks[id]
 		if !t.exists() {
 			gone = append(gone, id)
@@ -202,7 +203,7 @@ SET errors = s.errors + excluded.errors, unmapped = s.unmapped + excluded.unmapp
 
 // writeCounts notes what went wrong, if anything did.
 func (f *foldTx) writeCounts(ctx context.Context, all map[string]*counts) error {
-	for _, name := range sortedKeys(all) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		c := all[name]
 		if c.errors+c.unmapped+c.unowned == 0 && !c.reset {
 			continue
@@ -280,13 +281,4 @@ func (f *foldTx) truncate(ctx context.Context, c change) (count int, last taskfe
 	}
 	_, err = f.deleteTasks(ctx, which, pgx.NamedArgs{"source": c.source})
 	return count, last, err
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

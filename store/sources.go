@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -267,7 +268,7 @@ func (f *foldTx) readBroken(ctx context.Context, changes []change) (map[int64]re
 		}
 		later[c.task] = true
 	}
-	for _, source := range sortedKeys(bySource) {
+	for _, source := range slices.Sorted(maps.Keys(bySource)) {
 		if err := f.rereadOne(ctx, source, bySource[source], found); err != nil {
 			return nil, err
 		}
@@ -292,7 +293,7 @@ func (f *foldTx) rereadOne(ctx context.Context, source string, ids map[string]in
 	err := errors.New("the id is not a column of the key")
 	if byID {
 		f.remake(ctx, source)
-		read, err = f.readRows(ctx, source, pgx.NamedArgs{"ids": sortedKeys(ids), "after": nil, "limit": nil})
+		read, err = f.readRows(ctx, source, pgx.NamedArgs{"ids": slices.Sorted(maps.Keys(ids)), "after": nil, "limit": nil})
 	}
 	if err != nil {
 		if !f.s.Alive() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -266,7 +267,7 @@ func (r *attachReport) print(out io.Writer) error {
 		"unchanged": "attached already, nothing changed"}[r.Attached], "would be attached; nothing was changed")
 	fmt.Fprintf(&b, "%s: %s as %s\n", done, r.Table, r.Name)
 	fmt.Fprintf(&b, "of the latest %d rows:\n", r.Sample.Rows)
-	for _, value := range sortedKeys(r.Sample.Values) {
+	for _, value := range slices.Sorted(maps.Keys(r.Sample.Values)) {
 		fmt.Fprintf(&b, "  %6d have the status %s: %s\n", r.Sample.Values[value], value, cmp.Or(r.Mapping.Map[value], r.Mapping.Map["*"], "no event, for the map does not name it"))
 	}
 	if r.Sample.WithoutOwner > 0 {
@@ -410,15 +411,6 @@ func health(s store.Source) string {
 		return "last error: " + s.LastError
 	}
 	return "well"
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // printableLines keeps what others chose from giving orders to a terminal.

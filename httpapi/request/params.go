@@ -77,7 +77,7 @@ func (p *Params) Refuse(field, format string, args ...any) {
 // read, or nil.
 func (p *Params) Done() error {
 	p.refuseUnread()
-	return p.Refusal()
+	return p.refusal()
 }
 
 func (p *Params) refuseUnread() {
@@ -92,8 +92,8 @@ func (p *Params) refuseUnread() {
 	}
 }
 
-// Refusal returns the refusal of all faults so far, or nil.
-func (p *Params) Refusal() error {
+// refusal returns the refusal of all faults so far, or nil.
+func (p *Params) refusal() error {
 	if len(p.faults) == 0 {
 		return nil
 	}
@@ -324,7 +324,7 @@ func IDOf(c echo.Context, p *Params, name string) (string, error) {
 	if value == "" && faults == 0 {
 		p.Refuse(name, "is missing; it says which one is meant")
 	}
-	return value, p.Refusal()
+	return value, p.refusal()
 }
 
 // ReadID reads a request that takes an id and nothing else.

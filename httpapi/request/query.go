@@ -90,7 +90,7 @@ func (p *Params) IgnoreUnread() error {
 			}
 		}
 	}
-	return p.Refusal()
+	return p.refusal()
 }
 
 // looksLike reports whether a name, or a part of it that stands by itself, is a

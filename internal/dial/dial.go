@@ -140,7 +140,7 @@ func (c Config) openDB(ctx context.Context, begin string) (*sql.DB, error) {
 func (c Config) settle(ctx context.Context, conn *pgx.Conn) error {
 	statements := ""
 	if c.Bare {
-		statements = c.Session() + ";"
+		statements = c.session() + ";"
 	}
 	statements += newer(conn.PgConn(), "false")
 	if statements == "" {

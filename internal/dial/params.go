@@ -117,8 +117,8 @@ func (c Config) begin(params map[string]string) {
 	}
 }
 
-// Session returns a statement that sets the parameters for the rest of a session.
-func (c Config) Session() string { return set(c.params(true), "false") }
+// session returns a statement that sets the parameters for the rest of a session.
+func (c Config) session() string { return set(c.params(true), "false") }
 
 // Local returns statements that set the parameters for the rest of a transaction on this
 // connection. They must be its first statements; no name in them depends on

@@ -106,7 +106,6 @@ func AppendClose(dst []byte, code int, reason string) []byte {
 
 // Close codes of RFC 6455 section 7.4.1 and of its registry.
 const (
-	CloseNormal        = 1000
 	CloseProtocolError = 1002
 	CloseUnsupported   = 1003
 	CloseNoStatus      = 1005 // never sent: the peer's close frame has no code

@@ -122,8 +122,8 @@ func (b *bench) noteBusy(ctx context.Context, when string) {
 	}
 }
 
-// Missed lists the figures that missed their goal.
-func (r *Report) Missed() []string {
+// missed lists the figures that missed their goal.
+func (r *Report) missed() []string {
 	var missed []string
 	for i := range r.Figures {
 		if f := &r.Figures[i]; f.Reached != nil && !*f.Reached {
@@ -181,7 +181,7 @@ type part struct {
 
 // parts are the lists below the table, those that are not empty.
 func (r *Report) parts() []part {
-	all := []part{{"Missed goals", r.Missed()}, {"Worse than in the report before", r.Worse}, {"Notes", r.Notes}}
+	all := []part{{"Missed goals", r.missed()}, {"Worse than in the report before", r.Worse}, {"Notes", r.Notes}}
 	return slices.DeleteFunc(all, func(p part) bool { return len(p.lines) == 0 })
 }
 

@@ -88,7 +88,7 @@ func TestWriteReport(t *testing.T) {
 		t.Fatalf("write Markdown: %v", err)
 	}
 	missed := "rate / no trigger: 0.60 (60.00 beside 100 updates/s), goal ratio ≥ 0.65"
-	if got := report.Missed(); !slices.Equal(got, []string{missed}) {
+	if got := report.missed(); !slices.Equal(got, []string{missed}) {
 		t.Errorf("missed: got %q, want %q", got, missed)
 	}
 	for name, text := range map[string]string{"table": table.String(), "Markdown": markdown.String()} {

@@ -79,9 +79,9 @@ func (s Statement) Explain(t testing.TB, conn *pgx.Conn) *Node {
 	return Parse(t, []byte(strings.Join(lines, "\n")), err)
 }
 
-// Plan returns the plan of a statement as text, without what varies from one run to
+// plan returns the plan of a statement as text, without what varies from one run to
 // the next. It does not run the statement.
-func (s Statement) Plan(t testing.TB, conn *pgx.Conn) string {
+func (s Statement) plan(t testing.TB, conn *pgx.Conn) string {
 	t.Helper()
 	lines, err := s.explain(t.Context(), conn, "COSTS OFF")
 	if err != nil {
@@ -188,7 +188,7 @@ func Golden(t testing.TB, conn *pgx.Conn, file, title string, statements []State
 	for _, s := range statements {
 		fmt.Fprintf(&text, "\n%s;\n", strings.TrimSpace(s.SQL))
 		if with {
-			fmt.Fprintf(&text, "\n-- %s\n", strings.ReplaceAll(s.Plan(t, conn), "\n", "\n-- "))
+			fmt.Fprintf(&text, "\n-- %s\n", strings.ReplaceAll(s.plan(t, conn), "\n", "\n-- "))
 		}
 	}
 	if update && with {

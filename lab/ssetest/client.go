@@ -12,9 +12,9 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// Patience bounds every wait of a client. It is far longer than any wait on a busy
+// patience bounds every wait of a client. It is far longer than any wait on a busy
 // machine; only failing tests wait that long.
-const Patience = 15 * time.Second
+const patience = 15 * time.Second
 
 // Client is a stream of server-sent events.
 type Client struct {
@@ -108,7 +108,7 @@ func (c *Client) Reconnect() {
 	c.t.Helper()
 	c.hangUp()
 	c.Parser.reconnect()
-	deadline := time.After(Patience)
+	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -145,7 +145,7 @@ func (c *Client) hangUp() {
 
 // more reads another piece. It returns io.EOF at a clean end.
 func (c *Client) more() error {
-	timer := time.NewTimer(Patience)
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
 	case piece, ok := <-c.pieces:
@@ -243,11 +243,11 @@ func (c *Client) ExpectClosed(code int) {
 	if err := json.Unmarshal([]byte(e.Data), &closed); err != nil || e.Type != "feed_closed" || closed.Type != e.Type || closed.Code != code {
 		c.t.Fatalf("event %s %s (%v), want feed_closed with code %d", e.Type, e.Data, err, code)
 	}
-	c.ExpectEnd()
+	c.expectEnd()
 }
 
-// ExpectEnd expects a clean end of the stream without another event.
-func (c *Client) ExpectEnd() {
+// expectEnd expects a clean end of the stream without another event.
+func (c *Client) expectEnd() {
 	c.t.Helper()
 	for {
 		err := c.more()

@@ -2,7 +2,7 @@
 // parses a stream as the HTML standard says (section 9.2.6), and [Client], which
 // connects like a browser's EventSource and reconnects with its last id.
 //
-// Every wait is bounded by [Patience] and failures end the test, so call the methods of
+// Every wait is bounded by [patience] and failures end the test, so call the methods of
 // a client from the test's own goroutine.
 package ssetest
 

@@ -67,15 +67,6 @@ func without(names []string, name string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // chosen returns the faults of this round.
 func (r *round) chosen() []fault {
 	return slices.DeleteFunc(slices.Clone(catalogue), func(f fault) bool { return !slices.Contains(r.header.Faults, f.name) })

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ func (p *printer) faults(rounds []Round) {
 	if len(all) > 0 {
 		p.line("faults: rounds in which each had its effect, tries in all, and the effect")
 	}
-	for _, name := range sortedKeys(all) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		t := all[name]
 		p.line("  %-22s %d of %d, %3d  %s", name, t.fired, t.of, t.tries, t.detail)
 	}
@@ -133,10 +134,10 @@ func (p *printer) round(r *Round) {
 // notRun prints what was not run, grouped by the reason.
 func (p *printer) notRun(why map[string]string) {
 	byReason := make(map[string][]string)
-	for _, name := range sortedKeys(why) {
+	for _, name := range slices.Sorted(maps.Keys(why)) {
 		byReason[why[name]] = append(byReason[why[name]], name)
 	}
-	for _, reason := range sortedKeys(byReason) {
+	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
 		p.line("not run: %s: %s", wrapAt(strings.Join(byReason[reason], ", "), 96, "\n  "), reason)
 	}
 }
@@ -164,7 +165,7 @@ func (p *printer) report(r *check.Report) {
 
 func (p *printer) figures(figures map[string]int64) {
 	var parts []string
-	for _, name := range sortedKeys(figures) {
+	for _, name := range slices.Sorted(maps.Keys(figures)) {
 		if name == "memory_max" {
 			parts = append(parts, fmt.Sprintf("memory at most %d MB", figures[name]>>20))
 			continue

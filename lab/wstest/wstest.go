@@ -103,16 +103,10 @@ func ProblemCode(body []byte) taskfeed.Code {
 // Send sends a text message.
 func (c *Client) Send(text string) {
 	c.t.Helper()
-	c.SendMessage(websocket.TextMessage, []byte(text))
-}
-
-// SendMessage sends a message of the type, as gorilla numbers them.
-func (c *Client) SendMessage(messageType int, data []byte) {
-	c.t.Helper()
 	if err := c.ws.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
 		c.t.Fatalf("set write deadline: %v", err)
 	}
-	if err := c.ws.WriteMessage(messageType, data); err != nil {
+	if err := c.ws.WriteMessage(websocket.TextMessage, []byte(text)); err != nil {
 		c.t.Fatalf("send: %v", err)
 	}
 }
@@ -139,8 +133,8 @@ func (c *Client) Text() string {
 	return string(data)
 }
 
-// ExpectText expects the next message to be exactly this text.
-func (c *Client) ExpectText(want string) {
+// expectText expects the next message to be exactly this text.
+func (c *Client) expectText(want string) {
 	c.t.Helper()
 	if got := c.Text(); got != want {
 		c.t.Fatalf("message %q, want %q", got, want)
@@ -182,7 +176,7 @@ func (c *Client) ExpectLive(cursor taskfeed.Cursor) {
 func (c *Client) ExpectQuiet() {
 	c.t.Helper()
 	c.Send("ping")
-	c.ExpectText("pong")
+	c.expectText("pong")
 }
 
 // ExpectClose expects a close frame with this code to come next and returns its

@@ -159,7 +159,7 @@ func (c *client) trait(name string) bool { return slices.Contains(strings.Fields
 func (c *client) marked() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.marker != "" && c.ops[MarkerOf(c.marker, c.cfg.User)]
+	return c.marker != "" && c.ops[markerOf(c.marker, c.cfg.User)]
 }
 
 // saw records an event without a task, which may be a marker.

@@ -342,12 +342,12 @@ func (w *Writer) Marker(ctx context.Context) (marker string, err error) {
 	return "", errors.Join(errors.New("the last events could not be written"), context.Cause(ctx), err)
 }
 
-// MarkerOf returns the op of the last event of a user.
-func MarkerOf(marker, user string) string { return marker + ":" + user }
+// markerOf returns the op of the last event of a user.
+func markerOf(marker, user string) string { return marker + ":" + user }
 
 func (t *transaction) mark(marker string) error {
 	for _, u := range t.w.cfg.Users {
-		op := MarkerOf(marker, u.ID)
+		op := markerOf(marker, u.ID)
 		t.writes = append(t.writes, history.Write{Op: op, Writer: t.w.cfg.Name, Txn: t.w.txn, User: u.ID, Action: "marker"})
 		if err := t.taskless(op, &u.ID, fmt.Sprintf(`{"op": %q}`, op), sqlNotify); err != nil {
 			return err

@@ -48,12 +48,12 @@ func TestReadEvent(t *testing.T) {
 func TestMarked(t *testing.T) {
 	t.Parallel()
 	c := &client{cfg: ClientConfig{User: "alice"}, ops: make(map[string]bool)}
-	c.saw(MarkerOf("hand.1", "bob"))
+	c.saw(markerOf("hand.1", "bob"))
 	c.obey(Command{Do: DoMarker, Op: "hand.1"})
 	if c.marked() {
 		t.Error("bob's marker counts for alice, want hers")
 	}
-	if c.saw(MarkerOf("hand.1", "alice")); !c.marked() {
+	if c.saw(markerOf("hand.1", "alice")); !c.marked() {
 		t.Error("alice has seen her marker, and it does not count")
 	}
 }

@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -205,7 +206,7 @@ func (s *subject) checkCaughtUp() {
 			marked[n.client] = n.items[i].t
 		}
 	}
-	for _, name := range sortedKeys(s.Clients) {
+	for _, name := range slices.Sorted(maps.Keys(s.Clients)) {
 		records := s.Clients[name]
 		n, at := last[name], marked[name]
 		if len(records) > 0 && hasTrait(records[0].Traits, "gone") || n != nil && n.proto == "rest" {

@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -129,7 +130,7 @@ func (s *subject) checkResources() {
 			s.wrong(Violation{Property: "P12", T: r.T, What: fmt.Sprintf("%s held %d MB, more than %d", r.Server, r.Memory>>20, s.Header.MemoryLimit>>20)})
 		}
 	}
-	for _, name := range sortedKeys(last) {
+	for _, name := range slices.Sorted(maps.Keys(last)) {
 		r := last[name]
 		for _, m := range []struct {
 			what      string
@@ -146,13 +147,4 @@ func (s *subject) checkResources() {
 			}
 		}
 	}
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

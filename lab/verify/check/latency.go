@@ -1,6 +1,7 @@
 package check
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *subject) latencies() []Latency {
 		}
 	}
 	var all []Latency
-	for _, phase := range sortedKeys(byPhase) {
+	for _, phase := range slices.Sorted(maps.Keys(byPhase)) {
 		d := byPhase[phase]
 		slices.Sort(d)
 		all = append(all, Latency{phase, len(d), d[len(d)/2], d[len(d)*99/100], d[len(d)-1]})

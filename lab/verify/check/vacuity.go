@@ -83,7 +83,7 @@ func (s *subject) checkVacuity() {
 	s.countTakeovers()
 	s.countCloses()
 	if s.Header.Marker == "" {
-		s.lacks(LackingEnd, "the run did not come to its end")
+		s.lacks(lackingEnd, "the run did not come to its end")
 	}
 	for _, name := range s.Header.Faults {
 		o := s.outcome(name)
@@ -109,8 +109,8 @@ func (s *subject) checkVacuity() {
 	}
 }
 
-// LackingEnd is in Lacking when a run did not reach its end.
-const LackingEnd = "end"
+// lackingEnd is in Lacking when a run did not reach its end.
+const lackingEnd = "end"
 
 // lacks records something that the run has not shown.
 func (s *subject) lacks(what, format string, args ...any) {
@@ -138,7 +138,7 @@ func (s *subject) outcome(name string) Outcome {
 
 // Unfinished is the report of a run that ended early with an error.
 func Unfinished(h history.Header, why error) Report {
-	r := Report{Verdict: Invalid, Counts: map[string]int{"P14": 1}, Figures: make(map[string]int64), Lacking: []string{LackingEnd},
+	r := Report{Verdict: Invalid, Counts: map[string]int{"P14": 1}, Figures: make(map[string]int64), Lacking: []string{lackingEnd},
 		Violations: []Violation{{Property: "P14", What: "the run broke off: " + why.Error()}}}
 	for _, name := range h.Faults {
 		r.Faults, r.Lacking = append(r.Faults, Outcome{Name: name}), append(r.Lacking, "fault "+name)

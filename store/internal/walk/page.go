@@ -18,7 +18,7 @@ type Page struct {
 // for when there are more), whether the row belongs to the list, and whether the page
 // ends with it.
 func (p Page) Of(walks ...string) string {
-	by := p.Direction.By(p.By...)
+	by := p.Direction.by(p.By...)
 	return `
 SELECT ` + p.Scanned + `, candidates, fits, ends
 FROM (
@@ -43,7 +43,7 @@ func (p Page) Plain(w Walk) string {
 // @scan rows in all. The last of those is returned even if it does not meet them: the
 // page ends with it.
 func (p Page) Narrow(w Walk, conditions []string) string {
-	by := p.Direction.By(w.By...)
+	by := p.Direction.by(w.By...)
 	return p.scanned(w, func(scan string) string {
 		return `(SELECT ` + p.Columns + `, fits, ends
 FROM (
@@ -63,7 +63,7 @@ func (p Page) Sorted(w Walk, conditions []string) string {
 		return `(SELECT ` + p.Columns + `, true AS fits, false AS ends
 FROM (
 ` + Indent(1, scan) + `) AS scanned` + where(conditions) + `
-` + p.Direction.By(p.By...) + `
+` + p.Direction.by(p.By...) + `
 LIMIT @limit + 1)`
 	})
 }

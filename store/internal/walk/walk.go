@@ -24,8 +24,8 @@ var (
 	Descending = Direction{Later: "<", LaterOrAt: "<=", EarlierOrAt: ">=", order: " DESC"}
 )
 
-// By is an ORDER BY in this direction.
-func (d Direction) By(columns ...string) string {
+// by is an ORDER BY in this direction.
+func (d Direction) by(columns ...string) string {
 	return "ORDER BY " + strings.Join(columns, d.order+", ") + d.order
 }
 
@@ -58,7 +58,7 @@ func (w Walk) After(conditions ...string) Walk {
 func (w Walk) Select(columns, table string, d Direction, limit string) string {
 	sql := `(SELECT ` + columns + `
 FROM ` + table + where(w.Where) + `
-` + d.By(w.By...) + `
+` + d.by(w.By...) + `
 ` + limit + `)`
 	if w.Repeat != nil {
 		return w.Repeat(sql)
