@@ -2,6 +2,7 @@ package taskfeed
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -20,6 +21,15 @@ const (
 
 // Statuses lists every status in the order of a task's life.
 var Statuses = []Status{StatusQueued, StatusRunning, StatusCompleted, StatusFailed, StatusCanceled}
+
+// MaxIDBytes bounds the id of a user or of a task, in bytes of UTF-8.
+const MaxIDBytes = 255
+
+// ValidID reports whether the schema accepts a text as the id of a user or of a task.
+// The text must be valid UTF-8.
+func ValidID(id string) bool {
+	return id != "" && len(id) <= MaxIDBytes && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
 
 // Task is the current state of a unit of work, from its row. Version grows by one with
 // each change that a user can see. An absent Kind, Message, Result

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/taskfeed/taskfeed"
 )
 
 // Issue returns a token for the user that a verifier with the same Config accepts
@@ -26,7 +28,7 @@ func Issue(cfg Config, userID, role string, ttl time.Duration) (string, error) {
 	now := cfg.Now()
 	switch {
 	case !validUserID(userID):
-		return "", fmt.Errorf("the user id is not text of 1 to %d bytes without control characters", maxUserIDBytes)
+		return "", fmt.Errorf("the user id is not text of 1 to %d bytes without control characters", taskfeed.MaxIDBytes)
 	case !utf8.ValidString(role):
 		return "", errors.New("the role is not valid UTF-8")
 	case ttl < time.Second || now.Add(ttl).Unix() > maxSeconds:

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	maxTokenBytes  = 8 << 10
-	maxUserIDBytes = 255             // as the schema allows
-	maxSeconds     = 253_402_300_799 // the end of the year 9999; a time in milliseconds exceeds it
+	maxTokenBytes = 8 << 10
+	maxSeconds    = 253_402_300_799 // the end of the year 9999; a time in milliseconds exceeds it
 )
 
 // The refusals. None quotes the token: text from strangers must not reach the log,
@@ -200,7 +199,5 @@ func texts(value any) (list []string, ok bool) {
 // invalid UTF-8 and lone surrogates decode to it, so different subjects would become
 // one user.
 func validUserID(id string) bool {
-	return id != "" && len(id) <= maxUserIDBytes &&
-		!strings.ContainsRune(id, utf8.RuneError) &&
-		!strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f })
+	return taskfeed.ValidID(id) && !strings.ContainsRune(id, utf8.RuneError)
 }

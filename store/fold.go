@@ -67,7 +67,6 @@ type factData struct {
 // makes a task that cannot be written, nor an event without room for its fields.
 const (
 	maxOwners       = 64
-	maxNameBytes    = 255
 	maxMessageBytes = 10_000
 	maxErrorBytes   = 500
 )
@@ -138,7 +137,7 @@ func (c *counts) fail(reason string) {
 func (f *folder) fold(x fact) {
 	t := f.tasks[x.task]
 	switch {
-	case !validName(x.task):
+	case !taskfeed.ValidID(x.task):
 		f.count(x.source).fail("the id of a row is empty, over 255 bytes long or has control characters")
 	case t.exists() && t.source != x.source:
 		f.count(x.source).fail("a task with the id of a row exists already: " + x.task)
@@ -240,7 +239,7 @@ func (f *folder) set(id string, t folded) {
 func (x fact) folded(was folded) folded {
 	d := x.data
 	now := folded{source: x.source, owners: owners(d.Users), status: *d.Status, progress: was.progress, version: was.version,
-		createdAt: was.createdAt, kind: bounded(d.Kind, maxNameBytes), message: bounded(d.Message, maxMessageBytes)}
+		createdAt: was.createdAt, kind: bounded(d.Kind, taskfeed.MaxIDBytes), message: bounded(d.Message, maxMessageBytes)}
 	if p, ok := d.percent(); ok {
 		now.progress = p
 	}
@@ -319,17 +318,11 @@ func owners(raw json.RawMessage) (users []string) {
 		case json.Number:
 			user = v.String()
 		}
-		if validName(user) && !slices.Contains(users, user) && len(users) < maxOwners {
+		if taskfeed.ValidID(user) && !slices.Contains(users, user) && len(users) < maxOwners {
 			users = append(users, user)
 		}
 	}
 	return users
-}
-
-// validName reports whether a text may be the id of a task or of a user, by the
-// rules of the table of tasks.
-func validName(s string) bool {
-	return s != "" && len(s) <= maxNameBytes && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f })
 }
 
 func statusType(status string) string {

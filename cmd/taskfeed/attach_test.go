@@ -40,7 +40,7 @@ func TestAttachCommands(t *testing.T) {
 		{"attach", 0, []string{"taskfeed attach app.exports --name exports --dry-run\n"}, ""},
 		{"attach app.exports --dry-run --map pending=queued,done=completed", 0, []string{"would be attached; nothing was changed: app.exports as exports\n", "2 have the status done: completed\n",
 			"1 have the status paused: no event, for the map does not name it\n", "1 have no owner", "ids: exports:4, exports:3", `"alice"`, "add to --map: paused=…\n"}, ""},
-		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports "}, ""},
+		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports_update "}, ""},
 		{"sources", 0, []string{"NAME"}, ""},
 		{"attach -f " + file, 0, []string{"attached: app.exports as exports\n"}, ""},
 		{"attach -f " + file, 0, []string{"attached already, nothing changed"}, ""},
@@ -171,7 +171,7 @@ func TestAttachedTableDrifts(t *testing.T) {
 	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
 	run("attach", "app.exports").expect(t, 0, "")
 	for _, c := range []struct{ name, do, want, undo string }{
-		{"no trigger", `ALTER TABLE app.exports DISABLE TRIGGER aa_taskfeed_exports`, "its trigger on app.exports is missing or disabled", `ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports`},
+		{"no trigger", `ALTER TABLE app.exports DISABLE TRIGGER aa_taskfeed_exports_insert`, "its trigger aa_taskfeed_exports_insert on app.exports is missing or disabled", `ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports_insert`},
 		{"a renamed column", `ALTER TABLE app.exports RENAME owner_id TO "the owner"`, `its mapping reads the column owner_id of app.exports, which is "the owner" now`, `ALTER TABLE app.exports RENAME "the owner" TO owner_id`},
 		{"a dropped column", `ALTER TABLE app.exports RENAME state TO old; ALTER TABLE app.exports ADD state text; ALTER TABLE app.exports DROP old`, `its mapping reads the column state of app.exports, which is gone`, ``},
 		{"another table", `ALTER TABLE app.exports RENAME TO old; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`, "app.exports is another table now", ``},

@@ -101,6 +101,9 @@ func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (
 		return fmt.Errorf("listen: %w; PORT chooses another port", err)
 	}
 	if err := migrations.Up(ctx, cfg.store.URL); err != nil {
+		if private {
+			err = fmt.Errorf("%w; if another version of taskfeed made the data in %s, \"taskfeed dev --reset\" deletes them and begins anew", err, opts.dir)
+		}
 		return errors.Join(err, cfg.http.Listener.Close())
 	}
 	if err := printBanner(in.Stdout, cfg, private); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed"
 )
@@ -86,12 +89,35 @@ func TestDev(t *testing.T) {
 
 	eventually(t, "the first Postgres is gone", 10*time.Second, func() bool { return gone(pid) })
 	pid = postmaster(t, dir)
+	forgetMigrations(t, p.stdout.String())
 	p.Signal(syscall.SIGINT)
 	if got := p.wait(t, 15*time.Second); got != 0 {
 		t.Errorf("exit status after Ctrl-C %d, want 0; stderr %s", got, p.stderr)
 	}
 	if !gone(pid) {
 		t.Error("the private Postgres outlived dev")
+	}
+
+	p = start(t, []string{"PORT=" + freePort(t)}, "dev", "--dir", dir)
+	if got := p.wait(t, 60*time.Second); got != 1 || !strings.Contains(p.stderr.String(), "dev --reset") {
+		t.Errorf("dev on data of another version: exit status %d, want 1; stderr %q, want the way out", got, p.stderr)
+	}
+}
+
+// forgetMigrations makes the schema look as if an earlier version had made it.
+func forgetMigrations(t *testing.T, banner string) {
+	t.Helper()
+	url := regexp.MustCompile(`psql "(postgres[^"]+)"`).FindStringSubmatch(banner)
+	if url == nil {
+		t.Fatalf("the banner has no URL of the database:\n%s", banner)
+	}
+	conn, err := pgx.Connect(t.Context(), url[1])
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	if _, err := conn.Exec(t.Context(), `DELETE FROM taskfeed.schema_version WHERE version_id > 6`); err != nil {
+		t.Fatalf("forget migrations: %v", err)
 	}
 }
 

@@ -163,7 +163,7 @@ func TestAttachPreset(t *testing.T) {
 		{"", "river --schema jobs --user args->>'u'", 1, "there is no table river_job of River in the schema jobs"},
 		{"", "public.river_job --with error", 2, "schema and with are for the libraries that are known: dbos, django-tasks-db"},
 		{"", "river --user args->>'u' --dry-run", 0, "public.river_job of River: its schema has version 6, which this program knows\nnote: a snoozed job"},
-		{"", "river --user args->>'u' --print", 0, "CREATE TRIGGER aa_taskfeed_river AFTER INSERT"},
+		{"", "river --user args->>'u' --print", 0, "CREATE TRIGGER aa_taskfeed_river_insert AFTER INSERT"},
 		{"CREATE SCHEMA jobs;" + strings.ReplaceAll(river, "%", "jobs"), "river --user args->>'u'", 1, "name the schema by --schema: there are jobs.river_job, public.river_job"},
 		{"", "", 0, "taskfeed attach river --schema jobs --name jobs_river --user 'args->>'\\''user_id'\\''' --dry-run\n  # jobs.river_job of River: its schema has version 6"},
 		{"", "river --schema jobs --user args->>'u' --map running=running,*=none", 0, "attached: jobs.river_job as river\n"},

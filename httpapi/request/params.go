@@ -20,8 +20,7 @@ import (
 
 const (
 	defaultLimit = 50
-	maxText      = 255 // bytes, as ids have in the schema
-	maxListed    = 50  // values of a parameter that may stand more than once
+	maxListed    = 50 // values of a parameter that may stand more than once
 )
 
 // fieldError says what is wrong with one parameter.
@@ -157,7 +156,7 @@ const textRule = "must be text of at most 255 bytes without control characters"
 
 // plainText reports whether the database can compare a column with s.
 func plainText(s string) bool {
-	return len(s) <= maxText && utf8.ValidString(s) && !strings.ContainsFunc(s, isControl)
+	return s == "" || utf8.ValidString(s) && taskfeed.ValidID(s)
 }
 
 // isControl reports whether the schema keeps the character out of ids.

@@ -1013,6 +1013,7 @@ AS $function$
         E'CREATE OR REPLACE FUNCTION taskfeed.%1$I() RETURNS trigger\n'
             'LANGUAGE plpgsql SECURITY DEFINER\n'
             'SET search_path = pg_catalog, pg_temp\n'
+            'SET enable_nestloop = off\n'
             'AS %2$L;\n'
             'REVOKE ALL ON FUNCTION taskfeed.%1$I() FROM PUBLIC;\n'
             'CREATE OR REPLACE FUNCTION taskfeed.%3$I(ids text[], after text[], at_most integer)\n'
@@ -1090,6 +1091,29 @@ BEGIN
 END
 $function$
 -- The map from the app's status values to ours, with its default. Refuses anything else.
+CREATE OR REPLACE FUNCTION taskfeed.source_mapped(m jsonb, rows_table text, whole boolean)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT format('(SELECT %s, %s AS id, %s AS seen%s FROM %I AS r)',
+        (SELECT string_agg(format('r.%I AS k%s', e.k->>'column', e.n), ', ' ORDER BY e.n) FROM jsonb_array_elements(m->'key') WITH ORDINALITY AS e (k, n)),
+        i.id,
+        format(f.filtered, format('ARRAY[%s, (%s)::text, %s]::text[]', i.id, m->>'status', (
+            SELECT string_agg(coalesce(
+                substring(v.value FROM '^jsonb_build_array\((.*)\)$'),
+                format('(%s)::text', coalesce(substring(v.value FROM '^to_jsonb\((.*)\)$'), v.value))), ', ' ORDER BY v.key)
+            FROM jsonb_each_text(m->'values') AS v))),
+        CASE WHEN whole THEN ', ' || format(f.filtered, format('jsonb_build_object(''status'', %s, ''value'', CASE WHEN %1$s IS NULL THEN (%s)::text END, %s)',
+            taskfeed.source_state(m), m->>'status', (
+                SELECT string_agg(format('%L, %s', v.key, v.value), ', ' ORDER BY v.key)
+                FROM jsonb_each_text(m->'values') AS v))) || ' AS fact' ELSE '' END,
+        rows_table)
+    FROM (SELECT CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END AS id) AS i
+    CROSS JOIN (SELECT CASE WHEN m->>'when' IS NULL THEN '%s' ELSE format('CASE WHEN (%s) THEN %%s END', replace(m->>'when', '%', '%%')) END AS filtered) AS f
+$function$
+-- The query that maps the rows of a transition table: their key, id, what a fact says of them as texts, and the fact.
 CREATE OR REPLACE FUNCTION taskfeed.source_mapping(relation regclass, name text, mapping jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1195,6 +1219,20 @@ AS $function$
     SELECT s.name, f.problem, f.remedy
     FROM taskfeed.sources AS s
     LEFT JOIN pg_class AS c ON c.oid = s.relation
+    LEFT JOIN LATERAL (
+        SELECT min(d.name)
+        FROM (
+            SELECT substring(made FROM '^CREATE TRIGGER (\w+) ')
+            FROM unnest(taskfeed.source_triggers(c.oid, s.name)) AS made
+            WHERE made NOT LIKE '%AFTER TRUNCATE%'
+        ) AS d (name)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM pg_trigger AS g
+            WHERE g.tgrelid = c.oid
+              AND g.tgname = d.name
+              AND g.tgenabled IN ('O', 'A'))
+    ) AS t (missing) ON c.oid IS NOT NULL
     CROSS JOIN LATERAL (
         SELECT w.problem, w.remedy
         FROM (VALUES
@@ -1202,13 +1240,10 @@ AS $function$
                 format('its table %s is gone', s.table_name), format('taskfeed detach %s', s.name)),
             (2, to_regclass(s.table_name) <> s.relation,
                 format('%s is another table now than the one that was attached', s.table_name), format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
-            (3, c.oid IS NOT NULL AND NOT EXISTS (
-                    SELECT
-                    FROM pg_trigger AS g
-                    WHERE g.tgrelid = s.relation
-                      AND g.tgname = 'aa_taskfeed_' || s.name
-                      AND g.tgenabled IN ('O', 'A')),
-                format('its trigger on %s is missing or disabled, so changes are not seen', c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %I, or attach it again', c.oid::regclass, 'aa_taskfeed_' || s.name)),
+            (3, t.missing IS NOT NULL,
+                format('its trigger %s on %s is missing or disabled, so changes are not seen', t.missing, c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %s, or attach it again', c.oid::regclass, t.missing)),
+            (3, c.relispartition AND t.missing IS NULL,
+                format('%s is a partition now, and writes to %s are not seen', c.oid::regclass, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END), format('taskfeed detach %s, then attach the table that it is a partition of', s.name)),
             (4, to_regprocedure(format('taskfeed.%I()', 'attached_' || s.name)) IS NULL,
                 'its function is missing, so writes to the table fail', format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
             (5, EXISTS (
@@ -1407,6 +1442,127 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$
 -- What a mapping produces from the latest 1,000 rows.
+CREATE OR REPLACE FUNCTION taskfeed.source_state(m jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN bool_and(s.key = '*') THEN max(quote_literal(s.value))
+        ELSE format('CASE (%s)::text ', m->>'status') || string_agg(format('WHEN %L THEN %L', s.key, s.value), ' ' ORDER BY s.key) FILTER (WHERE s.key <> '*')
+            || coalesce(max(format(' ELSE %L', s.value)) FILTER (WHERE s.key = '*'), '') || ' END'
+        END
+    FROM jsonb_each_text(m->'map') AS s
+$function$
+-- The expression that maps the status of the row r to one of ours.
+CREATE OR REPLACE FUNCTION taskfeed.source_statement_code(name text, m jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT replace(replace(replace(replace(replace(replace(replace(replace($template$
+    IF tg_level = 'STATEMENT' THEN
+        r := ROW(NULL); -- has an error name a column that is gone
+        BEGIN
+            IF tg_op = 'INSERT' THEN
+                SELECT array_agg(n.id), array_agg(n.fact) INTO ids, facts
+                FROM {new} AS n
+                WHERE n.seen IS NOT NULL;
+            ELSIF tg_op = 'UPDATE' THEN
+                SELECT array_agg(n.id), array_agg(n.fact), count(*) FILTER (WHERE o.id IS DISTINCT FROM n.id) INTO ids, facts, renamed
+                FROM {new} AS n
+                LEFT JOIN {old} AS o ON {same}
+                WHERE n.seen IS DISTINCT FROM o.seen
+                   OR o.k1 IS NULL; -- it has another key
+                IF renamed > 0 THEN
+                    SELECT array_agg(o.id) INTO gone
+                    FROM {old} AS o
+                    WHERE o.id IS NOT NULL
+                      AND NOT EXISTS (SELECT FROM unnest(ids) AS n (id) WHERE n.id = o.id);
+                END IF;
+            ELSE
+                SELECT array_agg(o.id) INTO gone
+                FROM {old} AS o
+                WHERE o.id IS NOT NULL;
+            END IF;
+            many := true;
+        EXCEPTION WHEN OTHERS THEN
+            {strict}failure := jsonb_build_object('state', sqlstate, 'message', left(sqlerrm, 200));
+        END;
+        IF many AND ids IS NULL AND gone IS NULL THEN
+            RETURN NULL; -- nothing that a user can see
+        ELSIF NOT many THEN
+            BEGIN
+                OPEN pairs FOR EXECUTE {pairs};
+            EXCEPTION WHEN OTHERS THEN -- without the key nobody can tell which rows these were
+                INSERT INTO taskfeed.changes (type, data, source) VALUES ('broken', failure, {name});
+                IF taskfeed.must_ring() THEN
+                    PERFORM pg_notify('taskfeed', '');
+                END IF;
+                RETURN NULL;
+            END;
+        END IF;
+    END IF;
+    IF many THEN
+        -- A trigger of the app that changed the same rows meanwhile has told of what they
+        -- are now: what they were before may not follow.
+        IF current_setting('taskfeed.nested', true) = 'on' THEN
+            BEGIN
+                SELECT array_agg(u.id), array_agg(u.fact) INTO ids, facts
+                FROM unnest(ids, facts) AS u (id, fact)
+                LEFT JOIN taskfeed.{rows}(ids, NULL, NULL) AS latest ON latest.task_id = u.id
+                WHERE CASE WHEN latest.task_id IS NOT NULL THEN latest.data IS NOT DISTINCT FROM u.fact
+                    ELSE NOT EXISTS (
+                        SELECT
+                        FROM taskfeed.changes AS c
+                        WHERE c.xid = pg_current_xact_id()
+                          AND c.source = {name}
+                          AND c.task_id = u.id
+                          AND c.type IN ('gone', 'left')) END;
+                SELECT array_agg(u.id) INTO gone
+                FROM unnest(gone) AS u (id)
+                WHERE NOT EXISTS (SELECT FROM taskfeed.{rows}(gone, NULL, NULL) AS latest WHERE latest.task_id = u.id);
+            EXCEPTION WHEN OTHERS THEN
+                NULL; -- the rows cannot be read: all are told
+            END;
+        END IF;
+        IF pg_trigger_depth() > 1 THEN
+            PERFORM set_config('taskfeed.nested', 'on', true);
+        END IF;
+        IF gone IS NOT NULL THEN
+            INSERT INTO taskfeed.changes (task_id, type, data, source)
+            SELECT u.id, CASE tg_op WHEN 'DELETE' THEN 'gone' ELSE 'left' END, CASE tg_op WHEN 'DELETE' THEN {on_delete} ELSE '{}' END::jsonb, {name}
+            FROM unnest(gone) AS u (id);
+        END IF;
+        IF ids IS NOT NULL THEN
+            INSERT INTO taskfeed.changes (task_id, type, data, source)
+            SELECT u.id, CASE WHEN u.fact IS NULL THEN 'left' ELSE 'row' END, coalesce(u.fact, '{}'), {name}
+            FROM unnest(ids, facts) AS u (id, fact);
+        END IF;
+        IF taskfeed.must_ring() THEN
+            PERFORM pg_notify('taskfeed', '');
+        END IF;
+        RETURN NULL;
+    END IF;
+$template$,
+        '{name}', quote_literal(name)),
+        '{rows}', quote_ident('attached_' || name || '_rows')),
+        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END),
+        '{on_delete}', quote_literal(m->'on_delete')),
+        '{same}', k.same),
+        '{pairs}', format('CASE tg_op WHEN ''INSERT'' THEN %L WHEN ''DELETE'' THEN %L ELSE %L END',
+            'SELECT NULL AS was, taskfeed_row AS becomes, false AS had, true AS has FROM new_rows AS taskfeed_row',
+            'SELECT taskfeed_row AS was, NULL AS becomes, true AS had, false AS has FROM old_rows AS taskfeed_row',
+            format('SELECT o.r AS was, n.r AS becomes, o.k1 IS NOT NULL AS had, n.k1 IS NOT NULL AS has FROM (SELECT taskfeed_row AS r, %s FROM new_rows AS taskfeed_row) AS n FULL JOIN (SELECT taskfeed_row AS r, %1$s FROM old_rows AS taskfeed_row) AS o ON %s', k.columns, k.same))),
+        '{old}', taskfeed.source_mapped(m, 'old_rows', false)),
+        '{new}', taskfeed.source_mapped(m, 'new_rows', true))
+    FROM (
+        SELECT string_agg(format('taskfeed_row.%I AS k%s', e.k->>'column', e.n), ', ' ORDER BY e.n), string_agg(format('o.k%s = n.k%1$s', e.n), ' AND ' ORDER BY e.n)
+        FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)
+    ) AS k (columns, same)
+$function$
+-- The part of the trigger function of a source that captures all rows of a statement at once; null for a table without a key.
 CREATE OR REPLACE FUNCTION taskfeed.source_stranger(relation regclass)
  RETURNS text
  LANGUAGE sql
@@ -1478,7 +1634,8 @@ CREATE OR REPLACE FUNCTION taskfeed.source_trigger_code(name text, m jsonb)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT replace(replace(replace(replace(replace(replace(replace($template$
+    SELECT replace(replace(replace(replace(replace(replace(replace(replace($template$
+#variable_conflict use_column
 DECLARE
     r        record;
     raw      text;
@@ -1487,8 +1644,20 @@ DECLARE
     new_id   text;
     old_fact jsonb;
     new_fact jsonb;
-    mapped   boolean := false;
+    mapped   boolean;
     failure  jsonb;
+    had      boolean := tg_op <> 'INSERT'; -- there was a row
+    has      boolean := tg_op <> 'DELETE'; -- there is one
+    was      record;
+    becomes  record;
+    many     boolean := false; -- all rows are mapped
+    ids      text[];
+    facts    jsonb[];
+    gone     text[];
+    renamed  bigint;
+    pairs    refcursor;
+    pair     record;
+    told     boolean := false;
 BEGIN
     IF tg_op = 'TRUNCATE' THEN
         INSERT INTO taskfeed.changes (type, data, source) VALUES ('truncate', {on_truncate}, {name});
@@ -1497,44 +1666,66 @@ BEGIN
         END IF;
         RETURN NULL;
     END IF;
-    BEGIN
-        IF tg_op <> 'INSERT' THEN
-            r := old;
-            old_id := {id};
+{statement}
+    LOOP
+        IF tg_level = 'ROW' THEN
+            was := old;
+            becomes := new;
+        ELSE
+            FETCH pairs INTO pair;
+            EXIT WHEN NOT FOUND;
+            was := pair.was;
+            becomes := pair.becomes;
+            had := pair.had;
+            has := pair.has;
         END IF;
-        IF tg_op <> 'DELETE' THEN
-            r := new;
-            new_id := {id};
-            {new}
-            mapped := true;
+        mapped := false;
+        old_id := NULL;
+        new_id := NULL;
+        old_fact := NULL;
+        new_fact := NULL;
+        failure := NULL;
+        BEGIN
+            IF had THEN
+                r := was;
+                old_id := {id};
+            END IF;
+            IF has THEN
+                r := becomes;
+                new_id := {id};
+                {new}
+                mapped := true;
+            END IF;
+            IF had AND has THEN
+                r := was;
+                {old}
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            {strict}failure := jsonb_build_object('state', sqlstate, 'message', left(sqlerrm, 200));
+        END;
+        IF mapped AND old_id <> new_id THEN
+            INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'left', '{}', {name});
+            told := true;
         END IF;
-        IF tg_op = 'UPDATE' THEN
-            r := old;
-            {old}
-        END IF;
-    EXCEPTION WHEN OTHERS THEN
-        {strict}failure := jsonb_build_object('state', sqlstate, 'message', left(sqlerrm, 200));
-    END;
-    IF mapped AND old_id <> new_id THEN
-        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'left', '{}', {name});
-    ELSIF mapped AND failure IS NULL AND tg_op = 'UPDATE' AND new_fact IS NOT DISTINCT FROM old_fact THEN
-        RETURN NULL; -- no visible change
-    END IF;
-    IF mapped AND new_fact IS NOT NULL THEN
-        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'row', new_fact, {name});
-    ELSIF mapped THEN
-        IF tg_op = 'INSERT' THEN
-            RETURN NULL; -- the filter excludes it
-        END IF;
-        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'left', '{}', {name});
-    ELSIF tg_op = 'DELETE' AND old_id IS NOT NULL THEN
-        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (old_id, 'gone', {on_delete}, {name});
-    ELSIF failure IS NOT NULL THEN
-        INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (coalesce(new_id, old_id), 'broken', failure, {name});
-    ELSE
-        RETURN NULL; -- a row without an id, which never became a task
-    END IF;
-    IF taskfeed.must_ring() THEN
+        IF mapped AND failure IS NULL AND had AND new_fact IS NOT DISTINCT FROM old_fact AND old_id IS NOT DISTINCT FROM new_id THEN
+            NULL; -- nothing that a user can see
+        ELSIF mapped AND new_fact IS NOT NULL THEN
+            INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (new_id, 'row', new_fact, {name});
+            told := true;
+        ELSIF mapped THEN -- the filter does not let it pass
+            INSERT INTO taskfeed.changes (task_id, type, data, source) SELECT new_id, 'left', '{}', {name} WHERE had;
+            told := told OR had;
+        ELSIF NOT has AND old_id IS NOT NULL THEN
+            INSERT INTO taskfeed.changes (task_id, type, data, source)
+            VALUES (old_id, CASE tg_op WHEN 'DELETE' THEN 'gone' ELSE 'left' END, CASE tg_op WHEN 'DELETE' THEN {on_delete} ELSE '{}' END::jsonb, {name});
+            told := true;
+        ELSIF failure IS NOT NULL THEN
+            INSERT INTO taskfeed.changes (task_id, type, data, source) VALUES (coalesce(new_id, old_id), 'broken', failure, {name});
+            told := true;
+        END IF; -- else a row without an id, of which nobody was told
+        EXIT WHEN tg_level = 'ROW';
+    END LOOP;
+    IF told AND taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
     END IF;
     RETURN NULL;
@@ -1546,7 +1737,8 @@ $template$,
         '{old}', taskfeed.source_guarded(m, 'old_fact')),
         '{on_truncate}', quote_literal(jsonb_build_object('on_truncate', m->'on_truncate'))),
         '{on_delete}', quote_literal(m->'on_delete')),
-        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END)
+        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END),
+        '{statement}', coalesce(taskfeed.source_statement_code(name, m), ''))
 $function$
 -- The body of the trigger function of a source.
 CREATE OR REPLACE FUNCTION taskfeed.source_triggers(relation regclass, name text)
@@ -1555,11 +1747,24 @@ CREATE OR REPLACE FUNCTION taskfeed.source_triggers(relation regclass, name text
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT ARRAY[
-        format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name, relation, 'attached_' || name),
-        format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_truncate', relation, 'attached_' || name)]
+    SELECT CASE WHEN by_row THEN ARRAY[format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name, relation, 'attached_' || name)]
+            ELSE ARRAY[
+                format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_insert', relation, 'attached_' || name),
+                format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_update', relation, 'attached_' || name),
+                format('CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_delete', relation, 'attached_' || name)]
+            END
+        || format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_truncate', relation, 'attached_' || name)
+    FROM (
+        SELECT NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'aa_taskfeed_' || name || '_update')
+            AND (c.relkind <> 'r'
+                OR taskfeed.source_key(relation) IS NULL
+                OR EXISTS (SELECT FROM pg_inherits AS i WHERE c.oid IN (i.inhrelid, i.inhparent))
+                OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'aa_taskfeed_' || name)) -- from an earlier version
+        FROM pg_class AS c
+        WHERE c.oid = relation
+    ) AS t (by_row)
 $function$
--- The statements that make the two triggers of a source, the only objects on the app's table.
+-- The statements that make the triggers of a source, the only objects on the app's table.
 CREATE OR REPLACE FUNCTION taskfeed.source_type(relation regclass, value text)
  RETURNS regtype
  LANGUAGE plpgsql

@@ -8,18 +8,15 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// maxTextBytes bounds a text in a query or a command; no id is longer.
-const maxTextBytes = 255
-
 // Refuse returns CodeBadRequest, with the name of the field that is wrong.
 func Refuse(field, problem string) error {
 	return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: field + " " + problem}
 }
 
-// CheckText refuses a text that is too long or that Postgres cannot hold.
+// CheckText refuses a text that is longer than any id or that Postgres cannot hold.
 func CheckText(field, text string) error {
-	if len(text) > maxTextBytes || !IsText(text) {
-		return Refuse(field, fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL characters", maxTextBytes))
+	if len(text) > taskfeed.MaxIDBytes || !IsText(text) {
+		return Refuse(field, fmt.Sprintf("must be at most %d bytes of UTF-8 without NUL characters", taskfeed.MaxIDBytes))
 	}
 	return nil
 }
