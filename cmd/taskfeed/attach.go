@@ -372,6 +372,7 @@ func printDetached(text json.RawMessage, out io.Writer) error {
 
 func sourcesCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
+	var again string
 	ss := newSettings(cfg.databaseSettings())
 	cmd := &cobra.Command{
 		Use:   "sources",
@@ -383,6 +384,9 @@ func sourcesCommand(in *cli.Invocation) *cobra.Command {
 				return err
 			}
 			defer st.Close()
+			if again != "" {
+				return readAgain(cmd.Context(), st, again, in.Stdout)
+			}
 			sources, err := st.Sources(cmd.Context())
 			if err != nil {
 				return err
@@ -394,6 +398,7 @@ func sourcesCommand(in *cli.Invocation) *cobra.Command {
 			return newPrinter(in, outputTable).table([]string{"NAME", "TABLE", "ERRORS", "UNMAPPED", "UNOWNED", "STATE"}, rows)
 		},
 	}
+	cmd.Flags().StringVar(&again, "read-again", "", "read all rows of this source again: users get events for what differs")
 	ss.register(cmd.Flags())
 	return cmd
 }

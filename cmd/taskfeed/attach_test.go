@@ -105,6 +105,44 @@ func TestAttachedTableIsServed(t *testing.T) {
 	}
 }
 
+// Changes that no trigger saw are found by comparing rows with tasks, and told when
+// the rows are read again.
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	pgtest.Exec(t, url, `CREATE SCHEMA app; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text, percent int);
+		SELECT taskfeed.attach('app.exports', 'exports', '{"progress": "percent"}');
+		INSERT INTO app.exports SELECT n, 'alice', 'running', 5 FROM generate_series(1, 1500) AS n; INSERT INTO app.exports VALUES (5000, 'alice', 'completed', 100)`)
+	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
+	startServing(t, url)
+	doctor := func(status int, want string) {
+		t.Helper()
+		var r ran
+		eventually(t, want, 30*time.Second, func() bool {
+			r = run("doctor", "--reconcile")
+			return r.status == status && strings.Contains(r.stdout, want)
+		})
+	}
+	doctor(0, "attached table exports: all 1501 rows are as their users see them")
+	pgtest.Exec(t, url, `BEGIN; SET LOCAL session_replication_role = replica;
+		UPDATE app.exports SET state = 'completed' WHERE id = 1; UPDATE app.exports SET percent = 7 WHERE id IN (2, 1400);
+		DELETE FROM app.exports WHERE id = 3; INSERT INTO app.exports VALUES (9000, 'bob', 'queued', 0), (9001, 'bob', 'failed', 0); COMMIT`)
+	doctor(1, "problem: attached table exports: of 1502 rows, 1 rows are not tasks, 3 tasks differ from their rows, 1 open tasks have no row (exports:1, exports:2, exports:1400, exports:9000, exports:3): run taskfeed sources --read-again exports")
+	run("sources", "--read-again", "other").expect(t, 1, "there is no attached table other")
+	if r := run("sources", "--read-again", "exports"); r.status != 0 || !strings.Contains(r.stdout, "5 differences were found") {
+		t.Errorf("read again: %+v", r)
+	}
+	doctor(0, "attached table exports: all 1502 rows are as their users see them")
+	var tail string
+	if err := pgtest.Connect(t, url).QueryRow(t.Context(), `SELECT string_agg(concat_ws(' ', user_id, type, task_id), ', ' ORDER BY task_id)
+		FROM (SELECT user_id, type, task_id FROM taskfeed.events ORDER BY id DESC LIMIT 5) AS e`).Scan(&tail); err != nil {
+		t.Fatal(err)
+	}
+	if want := "alice task_completed exports:1, alice task_progress exports:1400, alice task_progress exports:2, alice task_deleted exports:3, bob task_queued exports:9000"; tail != want {
+		t.Errorf("events: got %s, want %s", tail, want)
+	}
+}
+
 // Lists, exports and statistics name the attached table of a task, and admins see how
 // it is.
 func TestAttachedTableInLists(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 
 func doctorCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
+	var reconcile bool
 	ss := newSettings(cfg.databaseSettings())
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -35,16 +36,17 @@ func doctorCommand(in *cli.Invocation) *cobra.Command {
 			if cfg.store.URL == "" {
 				return cli.Usage(errors.New("DATABASE_URL: it is missing"))
 			}
-			return doctor(cmd.Context(), in.Stdout, cfg.store)
+			return doctor(cmd.Context(), in.Stdout, cfg.store, reconcile)
 		},
 	}
+	cmd.Flags().BoolVar(&reconcile, "reconcile", false, "compare every row of the attached tables with its task, too")
 	ss.register(cmd.Flags())
 	return cmd
 }
 
 // doctor prints what it finds in the database, and returns an error when there are
 // problems.
-func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
+func doctor(ctx context.Context, out io.Writer, cfg store.Config, reconcile bool) error {
 	url := cfg.URL
 	if cfg.ListenURL != "" {
 		url = cfg.ListenURL
@@ -58,6 +60,12 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config) error {
 		return err
 	}
 	found = append(found, more...)
+	if reconcile {
+		if more, err = reconcileSources(ctx, cfg); err != nil {
+			return err
+		}
+		found = append(found, more...)
+	}
 	problems := 0
 	for _, f := range found {
 		if f.Problem {
