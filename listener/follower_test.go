@@ -73,3 +73,35 @@ func TestLongCatchUpStaysReady(t *testing.T) {
 		stop()
 	})
 }
+
+// A follower that is rung all the time reads 200 times a second at most, and one that is
+// rung now and then reads at once.
+func TestFollowerReadsSeveralMovesAtOnce(t *testing.T) {
+	t.Parallel()
+	for ring, want := range map[time.Duration]struct{ least, most int }{
+		100 * time.Microsecond: {1500, 2050},
+		time.Millisecond:       {1500, 2050},
+		20 * time.Millisecond:  {495, 510},
+	} {
+		t.Run(ring.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newFollower()
+				s.ring = ring
+				more := true // a read has two pages: an event, and nothing
+				s.after = func(after taskfeed.Cursor) ([]taskfeed.Event, error) {
+					if more = !more; more {
+						return nil, nil
+					}
+					return []taskfeed.Event{{ID: after + 1}}, nil
+				}
+				_, stop := runFake(t, s, newFeed(), listener.Config{})
+				pass(10 * time.Second)
+				if got := s.count("read") / 2; got < want.least || got > want.most {
+					t.Errorf("%d reads in 10 s, want %d to %d", got, want.least, want.most)
+				}
+				stop()
+			})
+		})
+	}
+}
