@@ -129,6 +129,23 @@ func (h *Hub) SetHead(head taskfeed.Cursor) {
 	h.unlockAndWake()
 }
 
+// eventsPerRead is how many events can be read at once in about the time that one
+// subscriber takes to read its own.
+const eventsPerRead = 50
+
+// Skip announces the log's next count events, up to last, as Publish does, without
+// reading them: each subscriber reads its own from the log. It reports false, and does
+// nothing, where that would take longer than to read all of them once.
+func (h *Hub) Skip(last taskfeed.Cursor, count int) bool {
+	h.mu.Lock()
+	few := len(h.all.subs) == 0 && len(h.cast.subs)*eventsPerRead <= count
+	h.mu.Unlock()
+	if few {
+		h.SetHead(last)
+	}
+	return few
+}
+
 // ForgetFrames drops the recent frames of all users, because users may have been erased
 // from the log. Clients that come back read the log until there are new ones.
 func (h *Hub) ForgetFrames() { h.ring.forget() }

@@ -304,3 +304,28 @@ func TestCursorOfASubscriber(t *testing.T) {
 	r.announce(progress(15, "alice"))
 	check(14)
 }
+
+// A large batch is not handed over where few are connected: each reads its own events.
+func TestSkipLeavesEventsToTheLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, Config{})
+	alice, bob := r.live(t, "alice"), r.live(t, "bob")
+	r.log.commit(progress(11, "alice"), progress(12, "carol"), broadcast(13))
+	if r.Skip(13, 2*eventsPerRead-1) {
+		t.Errorf("%d events were skipped, which two subscribers take longer to read", 2*eventsPerRead-1)
+	}
+	expectWakes(t, alice, 0)
+	if !r.Skip(13, 2*eventsPerRead) {
+		t.Errorf("%d events were not skipped for two subscribers", 2*eventsPerRead)
+	}
+	expectWakes(t, alice, 1)
+	expect(t, alice, "11", "13")
+	expect(t, bob, "13")
+	r.announce(progress(14, "alice"))
+	expect(t, alice, "14")
+
+	r.tap(t, SubscribeOptions{Filter: taskfeed.Filter{All: true}})
+	if r.Skip(20, 1000*eventsPerRead) {
+		t.Error("events were skipped that somebody wants all of")
+	}
+}

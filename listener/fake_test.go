@@ -209,6 +209,8 @@ type feed struct {
 	heads     []taskfeed.Cursor
 	wrong     []string
 	forgotten int
+	skips     bool          // it can do without events of backlogs
+	skipped   int           // events
 	more      chan struct{} // holds a value when something was published since it was last empty
 }
 
@@ -218,6 +220,16 @@ func (f *feed) SetHead(head taskfeed.Cursor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.heads = append(f.heads, head)
+}
+
+func (f *feed) Skip(last taskfeed.Cursor, count int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.skips {
+		f.skipped += count
+		f.heads = append(f.heads, last)
+	}
+	return f.skips
 }
 
 func (f *feed) ForgetLog() {

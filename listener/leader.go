@@ -98,18 +98,19 @@ func (l *Listener) look(ctx context.Context, s interface {
 	return found, err
 }
 
-// publishMoved publishes what one move appended. Events that the move did not
-// return are read from the log.
+// publishMoved publishes what one move appended. Events that the move did not return
+// are read from the log. While a backlog goes on, the feed may do without them; the
+// last page is read, for clients that come back.
 func (l *Listener) publishMoved(ctx context.Context, log Log, m taskfeed.Moved) error {
 	l.stats.moves.Add(1)
 	l.stats.captured.Add(uint64(m.Count))
 	l.stats.progress()
 	l.publish(m.Events)
-	if m.Partial() {
-		_, err := l.catchUp(ctx, log)
-		return err
+	if !m.Partial() || m.More && l.skip(m.Last, m.Count-len(m.Events)) {
+		return nil
 	}
-	return nil
+	_, err := l.catchUp(ctx, log)
+	return err
 }
 
 func (l *Listener) maintain(ctx context.Context, m Maintainer) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -379,6 +380,27 @@ func TestPartialMoves(t *testing.T) {
 	exec(t, app, "INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, 2500)")
 	add(t, app, 1)
 	publishesLog(t, app, 2513, s)
+}
+
+// A feed that can do without the events of a backlog is not handed all of them, but for
+// the last page.
+func TestSkippedBacklog(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	s := start(t, store.Config{URL: url}, listener.Config{}, nil)
+	s.leads(t)
+	s.feed.mu.Lock()
+	s.feed.skips = true
+	s.feed.mu.Unlock()
+	app := pgtest.Connect(t, url)
+	exec(t, app, "INSERT INTO taskfeed.tasks (user_id) SELECT 'alice' FROM generate_series(1, 22000)")
+	got := s.has(t, 2000)
+	if s.feed.skipped != 20_000 {
+		t.Errorf("%d events were skipped, want one page of 20,000", s.feed.skipped)
+	}
+	if want := log(t, app); !slices.Equal(got[1000:], want[21_000:]) {
+		t.Errorf("published %d events, the last %v, want the first and the last 1,000 of the log", len(got), got[len(got)-1])
+	}
 }
 
 // Changes that wait when a server starts are published, events already in the log

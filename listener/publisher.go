@@ -12,6 +12,9 @@ type Feed interface {
 	SetHead(head taskfeed.Cursor)
 	// Publish announces events; ids ascend from call to call.
 	Publish(events []taskfeed.Event)
+	// Skip announces the next count events, up to last, without handing them over. It
+	// reports false, and does nothing, when they must be published.
+	Skip(last taskfeed.Cursor, count int) bool
 	// ForgetLog says that what was announced may not be in the log any more.
 	ForgetLog()
 }
@@ -66,6 +69,16 @@ func (p *publisher) skipToEnd(ctx context.Context, log Log) error {
 	p.published = max(p.published, last)
 	p.started, p.behind = true, false
 	return nil
+}
+
+// skip announces the next events, which are in the log, if the feed can do without
+// reading them.
+func (p *publisher) skip(last taskfeed.Cursor, count int) bool {
+	if !p.started || !p.feed.Skip(last, count) {
+		return false
+	}
+	p.published = last
+	return true
 }
 
 func (p *publisher) publish(events []taskfeed.Event) {

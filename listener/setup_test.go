@@ -133,6 +133,8 @@ func (printer) SetHead(head taskfeed.Cursor) { fmt.Println("head", head) }
 
 func (printer) ForgetLog() {}
 
+func (printer) Skip(taskfeed.Cursor, int) bool { return false }
+
 func (printer) Publish(events []taskfeed.Event) {
 	out := bufio.NewWriter(os.Stdout)
 	for _, e := range events {

@@ -75,12 +75,16 @@ func (s *Session) ExplainMove(ctx context.Context, limit int) (plan []byte, err 
 	return plan, err
 }
 
-// ExplainMoveBacklog moves the given changes as a page of a backlog and returns
-// the plan.
-func (s *Session) ExplainMoveBacklog(ctx context.Context, places []pgtype.TID, ids []int64) (plan []byte, err error) {
+// ExplainMoveBacklog moves the given changes as a page of a backlog and returns the
+// plans of both statements.
+func (s *Session) ExplainMoveBacklog(ctx context.Context, places []pgtype.TID, ids []int64) (plans [2][]byte, err error) {
 	args := pgx.NamedArgs{"places": places, "ids": ids}
-	err = s.conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+sqlMoveBacklog, args).Scan(&plan)
-	return plan, err
+	for i, statement := range []string{sqlAppendBacklog, sqlDeleteBacklog} {
+		if err := s.conn.QueryRow(ctx, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+statement, args).Scan(&plans[i]); err != nil {
+			return plans, err
+		}
+	}
+	return plans, nil
 }
 
 // MaxScan is how many events one read of a narrowed feed passes.
