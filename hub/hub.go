@@ -15,6 +15,9 @@
 // above the floor and up to the head are complete. A subscriber below the floor
 // reads the log. Dropping frames, or a jump of the head, only raises a floor.
 //
+// A ring in memory holds the latest events of all users, connected or not. It answers
+// before the log does, so clients that were away for a short time cost the log nothing.
+//
 // A subscriber with nothing to read is parked: it has no goroutine, only a
 // function to call when there is more. The check and the parking are one step, so
 // no wake-up is lost.

@@ -23,8 +23,7 @@ import (
 type ring struct {
 	seed maphash.Seed
 
-	// Of the publisher alone.
-	scratch []byte
+	scratch []byte // the publisher alone uses it
 
 	mu      sync.RWMutex // taken while the hub's mutex is held, never the other way round
 	floor   taskfeed.Cursor
@@ -75,7 +74,7 @@ const (
 	maxWalk = 20_000
 )
 
-// newRing returns a ring that holds about so many bytes; with 0 it holds nothing.
+// newRing returns a ring of about this many bytes. One of 0 bytes holds nothing.
 func newRing(bytes int) *ring {
 	r := &ring{seed: maphash.MakeSeed()}
 	if bytes <= 0 {
@@ -129,7 +128,10 @@ func (r *ring) add(e *taskfeed.Event, frame *Frame) {
 		s.bytes = make([]byte, 0, r.size)
 	}
 	start := len(s.bytes)
-	s.bytes = append(append(append(append(s.bytes, e.UserID...), e.Type...), e.TaskID...), body...)
+	s.bytes = append(s.bytes, e.UserID...)
+	s.bytes = append(s.bytes, e.Type...)
+	s.bytes = append(s.bytes, e.TaskID...)
+	s.bytes = append(s.bytes, body...)
 	s.records = append(s.records, record{
 		id: e.ID, at: e.Timestamp.UnixMicro(), before: *before,
 		start: uint32(start), end: uint32(len(s.bytes)),
@@ -140,7 +142,7 @@ func (r *ring) add(e *taskfeed.Event, frame *Frame) {
 
 func (s *slab) used() int { return len(s.bytes) + len(s.records)*recordBytes }
 
-// turn begins the next slab. If that is the oldest one, its records go.
+// turn begins the next slab. If it has records, they are the oldest, and are dropped.
 func (r *ring) turn() *slab {
 	r.last++
 	s := r.slabs[r.last%uint64(len(r.slabs))]
@@ -152,7 +154,8 @@ func (r *ring) turn() *slab {
 	return s
 }
 
-// chain is the newest place of the user's bucket, or of the broadcasts.
+// chain returns the variable that holds the newest place of the user's bucket, or of
+// the broadcasts.
 func (r *ring) chain(userID string) *place {
 	if userID == "" {
 		return &r.newCast
@@ -160,7 +163,7 @@ func (r *ring) chain(userID string) *place {
 	return &r.newest[maphash.String(r.seed, userID)%uint64(len(r.newest))]
 }
 
-// jump says that events up to head may be in the log that were not added.
+// jump tells the ring that the log may have events up to head that were not added.
 func (r *ring) jump(head taskfeed.Cursor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -185,12 +188,12 @@ func (r *ring) clear(head taskfeed.Cursor) {
 	for _, s := range r.slabs {
 		s.records, s.bytes = s.records[:0], nil
 	}
-	r.last++ // places of before are nowhere
+	r.last++ // all earlier places become invalid
 	r.first = r.last
 }
 
-// covers reports whether the ring has all events after the cursor. That of everything
-// is the log's to answer: it knows what is kept.
+// covers reports whether the ring has all events after the cursor. Cursor 0 stands for
+// everything that is kept, which only the log knows.
 func (r *ring) covers(after taskfeed.Cursor) bool {
 	if !r.on() {
 		return false
@@ -200,8 +203,8 @@ func (r *ring) covers(after taskfeed.Cursor) bool {
 	return after > 0 && after >= r.floor && after <= r.head
 }
 
-// after returns the frames after the cursor that match the filter, oldest first. They
-// are complete up to through. Without ok the log must be read.
+// after returns the first frames after the cursor that match the filter, oldest first.
+// They are complete up to through. If ok is false, the log must be read.
 func (r *ring) after(f *taskfeed.Filter, after taskfeed.Cursor) (page []*Frame, through taskfeed.Cursor, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

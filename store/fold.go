@@ -12,15 +12,15 @@ import (
 	"github.com/taskfeed/taskfeed"
 )
 
-// The triggers of attached tables write facts: what a row says now, or that it is
-// gone. Folding turns facts, in their order, into tasks and into the events of what
-// a user can see of the difference. It reads and writes nothing but its arguments.
+// The triggers of attached tables write facts: the values that a row has now, or that
+// it is gone. Folding applies facts, in their order, to tasks, and makes events of the
+// differences that a user can see. It works in memory and does not use the database.
 
 // Kinds of facts, in the column type of changes.
 const (
 	factRow      = "row"      // the row as it is now
 	factGone     = "gone"     // it was deleted
-	factLeft     = "left"     // the filter lets it pass no more, or it has another id
+	factLeft     = "left"     // it does not pass the filter any more, or has another id
 	factBroken   = "broken"   // its mapping failed
 	factTruncate = "truncate" // all rows are gone
 	factAttached = "attached" // the source is new or was changed
@@ -33,12 +33,12 @@ type fact struct {
 	data               factData
 	hash               int64 // of the result
 	filled             bool  // read from the table, not captured
-	onlyOpen           bool  // then: a task that ended and is not known is none
+	onlyOpen           bool  // of a filled one: a row that has ended makes no new task
 }
 
-// factData is what the functions of attach write.
+// factData is the data of a fact, as the functions that attach makes write it.
 type factData struct {
-	// Of a row. A status that is null has a value that the map does not name.
+	// Of a row. The status is null if the map does not name its value.
 	Status    *string         `json:"status"`
 	Value     *string         `json:"value"`
 	Users     json.RawMessage `json:"users"`
@@ -52,7 +52,7 @@ type factData struct {
 	Result    json.RawMessage `json:"result"`
 	CreatedAt string          `json:"created_at"`
 
-	// Of a row that is gone: what that means, by the status of its task.
+	// Of a row that is gone: what the deletion means for a task of each status.
 	Queued  string `json:"queued"`
 	Running string `json:"running"`
 	Final   string `json:"final"`
@@ -63,15 +63,15 @@ type factData struct {
 	State string `json:"state"`
 }
 
-// Bounds of what a task of an attached table may hold, so that no row of an app
-// makes a task that cannot be written, nor an event without room for its fields.
+// Bounds on a task of an attached table: every row of an app makes a task that can be
+// written and an event that has room for its fields.
 const (
 	maxOwners       = 64
 	maxMessageBytes = 10_000
 	maxErrorBytes   = 500
 )
 
-// folded is a task as far as facts have made it. One without a source is none.
+// folded is a task after the facts so far. Without a source there is no such task.
 type folded struct {
 	source    string
 	owners    []string
@@ -90,7 +90,7 @@ type folded struct {
 func (t folded) exists() bool { return t.source != "" }
 func (t folded) final() bool  { return t.status != "queued" && t.status != "running" }
 
-// told is an event that folding makes of a task, as the task is then.
+// told is an event that folding makes, with the task as it was at that moment.
 type told struct {
 	user, id  string
 	eventType string
@@ -99,7 +99,7 @@ type told struct {
 	task      folded
 }
 
-// counts of what a page of facts had of one source.
+// counts is what went wrong with the facts of one source in a page.
 type counts struct {
 	errors, unmapped, unowned int
 	unknown                   map[string]int // values that the map does not name
@@ -174,8 +174,8 @@ func (f *folder) row(x fact, was folded) {
 	f.become(x, was, now)
 }
 
-// become tells the difference between two states of a task, if there is one: all of
-// it to new owners, that the task is gone to those that were.
+// become changes a task and tells its owners of the difference, if there is one. New
+// owners get the whole task; former owners are told that it is gone.
 func (f *folder) become(x fact, was, now folded) {
 	same := was.exists() && sameState(was, now)
 	moved := was.progress != now.progress || !equal(was.message, now.message)
@@ -235,7 +235,7 @@ func (f *folder) set(id string, t folded) {
 	f.dirty[id] = true
 }
 
-// folded is the task that a row says, given what it was.
+// folded returns the task that a row makes of the one before.
 func (x fact) folded(was folded) folded {
 	d := x.data
 	now := folded{source: x.source, owners: owners(d.Users), status: *d.Status, progress: was.progress, version: was.version,
@@ -259,7 +259,7 @@ func (x fact) folded(was folded) folded {
 	return now
 }
 
-// percent is the progress of a row from 0 to 100, and false when it says none.
+// percent returns the progress of a row from 0 to 100, and false if it has none.
 func (d factData) percent() (int, bool) {
 	var p float64
 	switch {
@@ -297,7 +297,7 @@ func number(raw json.RawMessage) (float64, bool) {
 }
 
 // owners reads the users of a row: a text, a number, or a list of these. It leaves
-// out what cannot be a user, and takes the first 64.
+// out what cannot be a user, and all after the first maxOwners.
 func owners(raw json.RawMessage) (users []string) {
 	var list []any
 	decoder := json.NewDecoder(bytes.NewReader(raw))

@@ -62,8 +62,8 @@ ORDER BY id`
 // page is what was taken at once.
 type page struct {
 	changes    []change
-	candidates int    // how many there were to take, up to a limit; 0 is unknown
-	snapshot   string // in which they were visible
+	candidates int    // changes that could be taken, up to a limit; 0 is unknown
+	snapshot   string // that they were taken in
 }
 
 func takePage(ctx context.Context, tx pgx.Tx, statement string, args pgx.NamedArgs) (p page, err error) {
@@ -78,14 +78,14 @@ func takePage(ctx context.Context, tx pgx.Tx, statement string, args pgx.NamedAr
 	return p, err
 }
 
-// fact reads what a change says of a row.
+// fact decodes a change that holds a fact.
 func (c change) fact() (x fact, err error) {
 	x = fact{source: c.source, kind: c.kind, task: c.task, at: c.at, hash: c.hash}
 	err = json.Unmarshal(c.data, &x.data)
 	return x, err
 }
 
-// foldLook moves a page of an ordinary look, facts among it.
+// foldLook moves a page of an ordinary look that holds facts.
 func (s *Session) foldLook(ctx context.Context) (m taskfeed.Moved, err error) {
 	args := pgx.NamedArgs{"seen": s.seen, "limit": s.pages.look, "bytes": s.pages.lookBytes}
 	var p page
@@ -110,9 +110,9 @@ func (s *Session) foldLook(ctx context.Context) (m taskfeed.Moved, err error) {
 	return m, nil
 }
 
-// foldPlaces moves exactly the changes of a page of a backlog, facts among them, or
-// nothing. A change that the table of tasks refuses, by a rule of the app's own, is
-// left out: its users are told that something is missing.
+// foldPlaces moves exactly the changes of a page of a backlog that holds facts, or
+// nothing. A change that the table of tasks refuses, by a rule that the app added, is
+// left out, and its users are told that something is missing.
 func (s *Session) foldPlaces(ctx context.Context, p backlogPage) (m taskfeed.Moved, err error) {
 	m, err = s.foldExactly(ctx, p, nil)
 	if !refusedData(err) || !s.Alive() {
@@ -164,7 +164,7 @@ const sqlFolding = `SELECT set_config('taskfeed.folding', 'on', true)`
 type foldTx struct {
 	s       *Session
 	tx      pgx.Tx
-	refused error // leave the facts of the page out for this reason
+	refused error // why the facts of the page are left out; nil: they are folded
 }
 
 // folding runs work in a transaction that may write the tasks of sources.
@@ -176,8 +176,8 @@ func (s *Session) folding(ctx context.Context, work func(*foldTx) error) error {
 	})
 }
 
-// move folds a page and writes what comes of it. The truncation of a table is about
-// all of its tasks, so what precedes it is written first.
+// move folds a page and writes the tasks and events. The truncation of a table changes
+// all of its tasks, so the changes before it are written first.
 func (f *foldTx) move(ctx context.Context, p page, more bool) (m taskfeed.Moved, err error) {
 	superseded, err := f.superseded(ctx, p.changes, more)
 	if err != nil {
@@ -223,7 +223,7 @@ func (f *foldTx) segment(ctx context.Context, changes []change, superseded map[i
 	if err != nil {
 		return taskfeed.Moved{}, err
 	}
-	out := newWriting()
+	out := new(writing)
 	folder := newFolder(tasks)
 	for _, c := range changes {
 		switch {
@@ -240,21 +240,21 @@ func (f *foldTx) segment(ctx context.Context, changes []change, superseded map[i
 
 // foldChange folds one fact.
 func (f *foldTx) foldChange(folder *folder, c change, again map[int64]rereading) {
-	counts := folder.count
+	counts := folder.count(c.source)
 	x, err := c.fact()
 	switch read := again[c.id]; {
 	case f.refused != nil:
-		counts(c.source).fail(f.refused.Error())
-		counts(c.source).reset = true
+		counts.fail(f.refused.Error())
+		counts.reset = true
 	case err != nil:
-		counts(c.source).fail(fmt.Sprintf("a fact cannot be read: %v", err))
-		counts(c.source).reset = true
+		counts.fail(fmt.Sprintf("a fact cannot be read: %v", err))
+		counts.reset = true
 	case c.kind == factAttached:
 		f.s.sources.loaded = false
 	case c.kind == factBroken:
-		counts(c.source).fail(x.data.State + " " + orNull(x.data.Message))
+		counts.fail(x.data.State + " " + orNull(x.data.Message))
 		if read.lost {
-			counts(c.source).reset = true
+			counts.reset = true
 		} else if read.row != nil {
 			folder.fold(*read.row)
 		}
@@ -263,7 +263,7 @@ func (f *foldTx) foldChange(folder *folder, c change, again map[int64]rereading)
 	}
 }
 
-// take hands on the events that came since it was last called.
+// take returns the events since the last call.
 func (f *folder) take() []told {
 	events := f.events
 	f.events = nil
@@ -277,8 +277,8 @@ FROM taskfeed.tasks
 WHERE id = ANY (@ids)
   AND coalesce(source, '') NOT LIKE '-%'`
 
-// readTasks reads the tasks that facts are about. A result is read where a row may
-// be gone whose task stays.
+// readTasks reads the tasks that facts are about. It reads a result only where a row
+// is gone: if the task stays, its next event has the result.
 func (f *foldTx) readTasks(ctx context.Context, changes []change) (map[string]folded, error) {
 	tasks := map[string]folded{}
 	ids, whole := []string{}, []string{}
@@ -306,8 +306,9 @@ func (f *foldTx) readTasks(ctx context.Context, changes []change) (map[string]fo
 	return tasks, err
 }
 
-// superseded returns the ids of facts after which the same transaction wrote the row
-// anew: a row that is deleted and inserted, or moves to another partition, changes.
+// superseded returns the ids of facts that a row is gone which the same transaction
+// wrote again later. A row that is deleted and inserted, or that moves to another
+// partition, counts as one that changes.
 func (f *foldTx) superseded(ctx context.Context, changes []change, more bool) (map[int64]bool, error) {
 	type row struct{ xid, task string }
 	written, found := map[row]bool{}, map[int64]bool{}
@@ -342,8 +343,8 @@ func (f *foldTx) superseded(ctx context.Context, changes []change, more bool) (m
 	return found, err
 }
 
-// Most transactions that delete many rows insert none of them again: they are read
-// to the end, once for each page.
+// Most transactions that delete many rows insert none of them again, so each page
+// reads their changes to the end, once.
 const sqlWrittenLater = `
 WITH gone AS (
     SELECT DISTINCT g.xid::xid8 AS xid, g.task

@@ -13,14 +13,15 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/eventlog"
 )
 
-// writing is what a page makes, column by column, as one statement writes it.
+// writing collects the events or tasks that a page makes, a slice for each column, so
+// that one statement writes all of them.
 type writing struct {
 	users    []*string
 	tasks    []*string
 	types    []string
 	versions []*int64
 	at       []time.Time
-	data     []*string // JSON; null where it is made of what follows
+	data     []*string // JSON; null where the statement makes it of the columns below
 	statuses []string
 	kinds    []*string
 	progress []int16
@@ -28,8 +29,6 @@ type writing struct {
 	results  []*string
 	errors   []*string
 }
-
-func newWriting() *writing { return &writing{} }
 
 // change adds an event as it stands.
 func (w *writing) change(c change) {
@@ -119,7 +118,7 @@ WHERE t.source IN (excluded.source, '-' || excluded.source)`
 
 // writeTasks writes the tasks that changed.
 func (f *foldTx) writeTasks(ctx context.Context, folder *folder) error {
-	w := newWriting()
+	w := new(writing)
 	var ids, sources, owned, gone []string
 	var versions []int64
 	var created []time.Time
@@ -157,9 +156,9 @@ func (f *foldTx) writeTasks(ctx context.Context, folder *folder) error {
 	return err
 }
 
-// Where others have bound something to the table of tasks, a DELETE could run it
-// with our rights, see taskfeed.bound_by_others: there rows are only marked as gone,
-// until nothing is bound any more. Nobody can bind anything to the end of the
+// A DELETE would run the triggers and foreign keys of other roles with our rights, see
+// taskfeed.bound_by_others. While there are any on the table of tasks, rows are only
+// marked as gone. The lock keeps others from adding one before the end of the
 // transaction.
 const (
 	sqlLockTasks  = `LOCK TABLE taskfeed.tasks IN ROW EXCLUSIVE MODE`
@@ -184,7 +183,7 @@ func (f *foldTx) deleteTasks(ctx context.Context, which string, args pgx.NamedAr
 	return int(tag.RowsAffected()), err
 }
 
-// Values that the map does not name are listed, the most frequent ones.
+// Of the values that the map does not name, the 50 most frequent are kept.
 const sqlWriteCounts = `
 INSERT INTO taskfeed.source_states AS s (name, errors, unmapped, unowned, unknown, last_error, error_at, reset_owed)
 VALUES (@name, @errors, @unmapped, @unowned, @unknown::text::jsonb, nullif(@reason::text, ''), CASE WHEN @reason <> '' THEN clock_timestamp() END, @reset)
@@ -201,7 +200,7 @@ SET errors = s.errors + excluded.errors, unmapped = s.unmapped + excluded.unmapp
     last_error = coalesce(excluded.last_error, s.last_error), error_at = coalesce(excluded.error_at, s.error_at),
     reset_owed = s.reset_owed OR excluded.reset_owed`
 
-// writeCounts notes what went wrong, if anything did.
+// writeCounts stores what went wrong, by source.
 func (f *foldTx) writeCounts(ctx context.Context, all map[string]*counts) error {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		c := all[name]
@@ -223,7 +222,8 @@ func (f *foldTx) writeCounts(ctx context.Context, all map[string]*counts) error 
 	return nil
 }
 
-// Tasks of a source that ended, or all of them, go at once.
+// When a table was truncated, either all of its tasks are deleted, or its users get a
+// feed_reset and the open ones are deleted.
 const (
 	sqlTruncateDeleted = `
 WITH appended AS (
@@ -262,7 +262,7 @@ FROM appended
 LEFT JOIN told ON true`
 )
 
-// truncate takes the fact that a table was emptied.
+// truncate folds the fact that a table was truncated.
 func (f *foldTx) truncate(ctx context.Context, c change) (count int, last taskfeed.Cursor, err error) {
 	x, err := c.fact()
 	if err != nil {

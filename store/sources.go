@@ -17,10 +17,10 @@ import (
 // sources is what the sequencer has to do for attached tables besides folding: read
 // the rows that were there before, and tell users that something is missing.
 type sources struct {
-	loaded  bool // the rest is known
+	loaded  bool // the fields below are up to date
 	filling []filling
 	owed    []string             // sources whose users are owed a reset
-	due     time.Time            // of the next one
+	due     time.Time            // of the next reset
 	paused  time.Time            // until then nothing is tried again
 	made    map[string]time.Time // when a source's functions were last made anew
 }
@@ -50,8 +50,8 @@ LEFT JOIN taskfeed.source_states AS st ON st.name = s.name
 ORDER BY s.name
 LIMIT 1000`
 
-// tendSources does the next thing that is to be done for attached tables, when a
-// look has left nothing behind, and adds what it appended to what was moved.
+// tendSources does the next piece of work for attached tables, after a look that left
+// nothing behind, and adds the events that it appended to those that were moved.
 func (s *Session) tendSources(ctx context.Context, m taskfeed.Moved) (taskfeed.Moved, error) {
 	if !s.sources.loaded {
 		if err := s.loadSources(ctx); err != nil {
@@ -88,7 +88,7 @@ func (s *Session) tendSources(ctx context.Context, m taskfeed.Moved) (taskfeed.M
 	return m, nil
 }
 
-// postpone has the other sources go first when something is tried again.
+// postpone pauses the work. After the pause another source comes first.
 func (s *sources) postpone() {
 	s.paused = time.Now().Add(sourcePause)
 	if n := len(s.filling); n > 1 {
@@ -140,8 +140,8 @@ func (s *Session) tellReset(ctx context.Context, name string) (m taskfeed.Moved,
 	return m, pg.Wrap("tell users of a source that something is missing", err)
 }
 
-// sqlRows reads rows of a source as facts. A task with facts that were not folded
-// yet is left to those: they may be older than the row is now.
+// sqlRows reads rows of a source as facts. It skips a row of which there are facts that
+// are not folded yet: they may be older than the row is now.
 const sqlRows = `
 SELECT coalesce(r.task_id, ''), coalesce(r.data, 'null')::text, coalesce(r.failure, ''), r.place,
     coalesce(hashtextextended(nullif(r.data->'result', 'null')::text, 0), 0),
@@ -158,13 +158,13 @@ type sourceRow struct {
 	change  change
 	failure string
 	place   []string
-	skip    bool // it is left to facts, or the filter does not let it pass
+	skip    bool // there are facts of it that are not folded yet, or it does not pass the filter
 }
 
 func (f *foldTx) readRows(ctx context.Context, source string, args pgx.NamedArgs) (all []sourceRow, err error) {
 	statement := strings.ReplaceAll(sqlRows, "{function}", pgx.Identifier{"attached_" + source + "_rows"}.Sanitize())
 	args["source"], args["seen"] = source, f.s.seen
-	err = pgx.BeginFunc(ctx, f.tx, func(tx pgx.Tx) error { // it may be that the role may not read the table any more
+	err = pgx.BeginFunc(ctx, f.tx, func(tx pgx.Tx) error { // it fails if the role may not read the table any more
 		r := sourceRow{change: change{source: source, kind: factRow}}
 		c := &r.change
 		rows, _ := tx.Query(ctx, statement, args) // rows tell of errors too
@@ -184,8 +184,8 @@ VALUES (@name, @revision, @filled, @place)
 ON CONFLICT ON CONSTRAINT source_states_pkey DO UPDATE
 SET revision = excluded.revision, filled = excluded.filled, place = excluded.place`
 
-// fill reads the next page of a source's rows. What it finds is told where it
-// differs from what was told before.
+// fill reads the next page of a source's rows and folds them: users are told of what
+// differs from their tasks.
 func (s *Session) fill(ctx context.Context, from *filling) (m taskfeed.Moved, err error) {
 	var place []string
 	err = s.folding(ctx, func(f *foldTx) error {
@@ -227,7 +227,7 @@ func (f *foldTx) foldRows(ctx context.Context, read []sourceRow, onlyOpen bool) 
 	if err != nil {
 		return taskfeed.Moved{}, err
 	}
-	folder, out := newFolder(tasks), newWriting()
+	folder, out := newFolder(tasks), new(writing)
 	for _, r := range read {
 		switch x, err := r.change.fact(); {
 		case r.failure != "":
@@ -244,14 +244,14 @@ func (f *foldTx) foldRows(ctx context.Context, read []sourceRow, onlyOpen bool) 
 	return f.write(ctx, out, folder)
 }
 
-// rereading is what the row of a fact that failed says now.
+// rereading is the result of reading the row of a broken fact again.
 type rereading struct {
 	row  *fact
-	lost bool // nothing: its users must be told so
+	lost bool // the row cannot be read: its users must be told
 }
 
-// readBroken reads the rows again whose mapping failed when they were written, but
-// for those that later facts are about.
+// readBroken reads the rows again whose mapping failed when they were written, except
+// those that have later facts.
 func (f *foldTx) readBroken(ctx context.Context, changes []change) (map[int64]rereading, error) {
 	found, bySource := map[int64]rereading{}, map[string]map[string]int64{}
 	later := map[string]bool{}
@@ -322,8 +322,9 @@ FROM taskfeed.sources AS s
 JOIN pg_class AS c ON c.oid = s.relation
 WHERE s.name = @source`
 
-// remake makes the functions of a source anew, now and then: sessions that were
-// there when a column got another type go on with the old one until they do.
+// remake creates the functions of a source again, at most once in remakePause. After a
+// column got another type, sessions that are older keep the old type until the
+// functions change.
 func (f *foldTx) remake(ctx context.Context, source string) {
 	if f.s.sources.made == nil {
 		f.s.sources.made = map[string]time.Time{}
