@@ -20,6 +20,10 @@ test: ## run all tests: Go's, and those of client and console
 test-go: ## run Go's tests, with a real Postgres and the race detector; "make lint" runs vet
 	$(GO) test -race -vet=off -timeout 9m ./...
 
+.PHONY: test-postgres
+test-postgres: ## run the tests of Postgres on PostgreSQL 14 to 18, downloaded with npm; about 40 minutes
+	$(GO) run ./lab/versions
+
 .PHONY: test-hostile
 test-hostile: ## run the tests of Postgres with a public schema that catches statements which bind to it
 	TASKFEED_TEST_HOSTILE=yes $(GO) test -p 1 -timeout 20m ./store ./store/history ./store/internal/pg ./listener ./migrations ./internal/dial ./lab/pgtest ./cmd/taskfeed

@@ -67,6 +67,7 @@ var mayImport = map[string][]string{
 	"lab/query":        {},
 	"lab/ssetest":      {root},
 	"lab/verify":       {anywhere, "lab/netfault"},
+	"lab/versions":     {"internal/devpg"},
 	"lab/wstest":       {root, "internal/wsframe"},
 
 	"lab/verify/actor":   {"auth", "internal/dial", "internal/pause", "lab/verify/history"},

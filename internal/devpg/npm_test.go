@@ -46,11 +46,13 @@ func newFakeNPM(t *testing.T) fakeNPM {
 	script(t, filepath.Join(root, "bin", "npm"), fmt.Sprintf("echo \"$@\" >> '%s'\ncp '%s' ./embedded-postgres-test-os.tgz", calls, file))
 	return fakeNPM{
 		npm: npm{
-			version:   "17.0.0-test",
-			platform:  "test-os",
-			integrity: map[string]string{"test-os": base64.StdEncoding.EncodeToString(sum[:])},
-			cache:     filepath.Join(root, "cache"),
-			progress:  func(string) {},
+			release: release{
+				version:   "17.0.0-test",
+				integrity: map[string]string{"test-os": base64.StdEncoding.EncodeToString(sum[:])},
+			},
+			platform: "test-os",
+			cache:    filepath.Join(root, "cache"),
+			progress: func(string) {},
 		},
 		path:  filepath.Join(root, "bin"),
 		calls: calls,
