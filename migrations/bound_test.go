@@ -43,7 +43,7 @@ var bindings = []struct{ name, do, named string }{
 		CREATE TRIGGER e AFTER DELETE ON app.u FOR EACH ROW EXECUTE FUNCTION app.evil()`, "foreign key t_id_fkey of table app.t"},
 	{"a partition", `CREATE TABLE app.t (id text REFERENCES taskfeed.tasks ON DELETE CASCADE) PARTITION BY LIST (id); CREATE TABLE app.p PARTITION OF app.t DEFAULT; INSERT INTO app.t VALUES ('t1');
 		CREATE TRIGGER e AFTER DELETE ON app.p FOR EACH ROW EXECUTE FUNCTION app.evil()`, "of table app."},
-	{"no action, and a cast", `CREATE TYPE app.odd AS (v text);
+	{castOfApp, `CREATE TYPE app.odd AS (v text);
 		CREATE FUNCTION app.odd_text(app.odd) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO app.traps VALUES (1); RETURN ($1).v; END $$;
 		CREATE CAST (app.odd AS text) WITH FUNCTION app.odd_text(app.odd) AS IMPLICIT;
 		CREATE TABLE app.t (id app.odd REFERENCES taskfeed.tasks); INSERT INTO app.t VALUES (ROW('b'))`, "foreign key t_id_fkey of table app.t"},
@@ -53,6 +53,10 @@ var bindings = []struct{ name, do, named string }{
 	{"a trigger with rights of its own", `ALTER FUNCTION app.later() SECURITY DEFINER;
 		CREATE TRIGGER a_app AFTER DELETE ON taskfeed.tasks FOR EACH ROW EXECUTE FUNCTION app.later()`, "trigger a_app of table taskfeed.tasks"},
 }
+
+// castOfApp is the binding that PostgreSQL 18 refuses itself: a foreign key compares no
+// type without a collation with a text.
+const castOfApp = "no action, and a cast"
 
 const sqlOpened = `SELECT count(*) FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a WHERE c.oid = 'taskfeed.events'::regclass AND a.grantee = 0`
 
@@ -67,6 +71,10 @@ func TestForgetRunsNothingOfAnApp(t *testing.T) {
 			app, owner := newApp(t)
 			role := one[string](app, `SELECT quote_ident(current_user)`)
 			owner.exec(`DO $$ BEGIN PERFORM taskfeed.grant_app('` + role + `', foreign_keys => true); END $$; GRANT TRIGGER ON taskfeed.tasks TO ` + role)
+			if b.name == castOfApp && one[int](owner, `SELECT current_setting('server_version_num')::int`) >= 180000 {
+				app.refused("XX000", sqlEvil+b.do)
+				return
+			}
 			app.exec(sqlEvil + b.do)
 			mustUp(t, owner.url) // takes TRIGGER back; what was made with it stays
 
