@@ -217,7 +217,7 @@ func TestChartSettings(t *testing.T) {
 	env := environment(at(rendered(t, everything)["Deployment"], "spec.template.spec"))
 	for _, name := range []string{"DATABASE_URL_FILE", "TASKFEED_LISTEN_DATABASE_URL_FILE", "TASKFEED_JWT_SECRET_FILE", "TASKFEED_RETENTION", "TASKFEED_DRAIN"} {
 		if env[name] == "" {
-			t.Errorf("with everything on: got no %s, want it", name)
+			t.Errorf("chart with every option on: got no %s, want one", name)
 		}
 	}
 }

@@ -45,7 +45,7 @@ func span(t *testing.T, text string) time.Duration {
 	t.Helper()
 	d, err := time.ParseDuration(strings.Replace(text, "min", "m", 1))
 	if err != nil {
-		t.Fatalf("got the duration %q, want one: %v", text, err)
+		t.Fatalf("duration: got %q, want one that can be parsed: %v", text, err)
 	}
 	return d
 }

@@ -119,7 +119,7 @@ func TestUnknownParameters(t *testing.T) {
 	l := serveLists(t)
 	body := l.refuse("/v1/tasks?user=alice&status=queued", "user")
 	if !strings.Contains(body, "it knows user_id, status, kind, source, created_after, created_before, updated_after, updated_before, q, sort, after, limit") {
-		t.Errorf("%s, want the known ones named", body)
+		t.Errorf("body: got %s, want it to list the known parameters", body)
 	}
 	body = l.refuse("/v1/me?eyJhbGciOiJIUzI1NiJ9.secret=1", "")
 	if strings.Contains(body, "eyJ") || !strings.Contains(body, "it takes none") {

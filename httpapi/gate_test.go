@@ -91,13 +91,13 @@ func TestOneUserLeavesRoom(t *testing.T) {
 	f.eventually("those of greedy that waited are refused", func() bool { return len(f.logs.lines(`"status":429`)) == 8 })
 	close(h.release)
 	if got := greedy(); got[200] != 3 || got[429] != 7 {
-		t.Errorf("greedy's answers %v, want 3 and 7 refused for the time being", got)
+		t.Errorf("answers to greedy: got %v, want 3 and 7 refusals", got)
 	}
 	if got := alice(); got[200] != 1 {
 		t.Errorf("alice's answers %v, want one", got)
 	}
 	if resp, body := f.getAs(f.token("greedy"), "/v1/me"); resp.StatusCode != 200 {
-		t.Errorf("greedy, when all are answered: %d %s, want 200", resp.StatusCode, body)
+		t.Errorf("greedy after all answers have been read: got %d %s, want 200", resp.StatusCode, body)
 	}
 }
 

@@ -46,7 +46,7 @@ func TestReady(t *testing.T) {
 		s.do(func() { fault = nil })
 		pass(3 * time.Second)
 		if err := l.Ready(); err != nil {
-			t.Errorf("well again: got %v, want nil", err)
+			t.Errorf("ready after the recovery: got %v, want nil", err)
 		}
 		s.do(func() { block = true })
 		pass(listener.StaleAfter + 3*time.Second)

@@ -115,7 +115,7 @@ func TestNoIntruders(t *testing.T) {
 	exec(t, f.app, "SELECT taskfeed.grant_app($1)", role)
 	exec(t, f.app, "GRANT CONNECT ON DATABASE postgres TO "+role)
 	if leads, err := f.session.TryLead(t.Context()); err != nil || !leads {
-		t.Fatalf("lead: %t (%v), want true", leads, err)
+		t.Fatalf("TryLead: got %t (%v), want true", leads, err)
 	}
 	if armed, err := f.session.Arm(t.Context()); err != nil || !armed {
 		t.Fatalf("arm: %t (%v), want true", armed, err)
@@ -157,7 +157,7 @@ func TestIntrudersThatStay(t *testing.T) {
 	defer exec(t, f.app, "ROLLBACK PREPARED 'it''s "+role+"'")
 	exec(t, stranger, "SELECT pg_advisory_lock(1952543595, 3)")
 	if leads, err := server.TryLead(t.Context()); err != nil || leads {
-		t.Errorf("lead: %t (%v), want false", leads, err)
+		t.Errorf("TryLead: got %t (%v), want false", leads, err)
 	}
 	led, found := checkLocks(t, server)
 	if led || len(found) != 2 || found[0].Role != role || !strings.Contains(found[0].String(), "ROLLBACK PREPARED 'it''s "+role+"'") || found[1].Lock != "followers" {

@@ -98,7 +98,7 @@ func checkLimits(t *testing.T, h *historyCLI) {
 		t.Errorf("%d tasks (%v), want an array of 600 over two pages", len(tasks), err)
 	}
 	if r := h.run(t, "tasks", "list", "--user", "nobody", "--output", "json"); r.stdout != "[]\n" {
-		t.Errorf("nothing is shown as %q, want an empty array", r.stdout)
+		t.Errorf("empty list as JSON: got %q, want an empty array", r.stdout)
 	}
 	if r := h.run(t, "tasks", "list", "--limit", "600"); strings.Count(r.stdout, "STATUS") != 1 || strings.Count(r.stdout, "\n") != 601 {
 		t.Errorf("%d lines and %d heads, want 601 and one", strings.Count(r.stdout, "\n"), strings.Count(r.stdout, "STATUS"))

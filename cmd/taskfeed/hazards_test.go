@@ -97,7 +97,7 @@ func TestBadInput111RowSecurity(t *testing.T) {
 		return answer.StatusCode, body
 	}
 	if status, body := ask(); status != http.StatusOK || !strings.Contains(body, `"id":"t"`) {
-		t.Fatalf("before: got %d %s, want the task", status, body)
+		t.Fatalf("before the policy: got %d %s, want the task", status, body)
 	}
 	pgtest.Exec(t, adminURL, `ALTER TABLE taskfeed.tasks ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`)
 	if status, body := ask(); status != http.StatusServiceUnavailable || !strings.Contains(body, "row-level security") || !strings.Contains(body, "taskfeed doctor") {

@@ -198,7 +198,8 @@ func TestAttachFileOfAPreset(t *testing.T) {
 	}
 }
 
-// What presets say of a column that a version lacks is left out, or is the older form.
+// Where an older version of a library lacks a column, the keys that read it are left
+// out or have their older form.
 func TestPresetsOfOlderVersions(t *testing.T) {
 	t.Parallel()
 	boss, _ := presets.Find("pg-boss")
@@ -208,7 +209,7 @@ func TestPresetsOfOlderVersions(t *testing.T) {
 	} {
 		m, err := boss.Mapping(strings.Split(columns, ","), []string{"error"})
 		if err != nil || m["when"] != want || m["error"] == nil || m["result"] != nil {
-			t.Errorf("with %s: got %v (%v), want when %s", columns, m, err, want)
+			t.Errorf("mapping for the columns %s: got %v (%v), want the filter %s", columns, m, err, want)
 		}
 	}
 	dbos, _ := presets.Find("dbos")

@@ -304,7 +304,7 @@ func checkEvents(t *testing.T, h *historyServer) {
 	page = eventsPage{}
 	h.admin.get("/v1/events?since=2026-01-01T00:00:00Z&until=2199-01-01T00:00:00Z&sort=id&limit=3", &page)
 	if len(page.Items) != 3 || page.Next == "" {
-		t.Errorf("by time: %+v, want a page of 3", page)
+		t.Errorf("list of a span of time: got %+v, want a page of 3", page)
 	}
 	page = eventsPage{}
 	h.admin.get("/v1/events?until=2020-01-01T00:00:00Z", &page)

@@ -45,10 +45,10 @@ func TestAddressLimiter(t *testing.T) {
 		return l.Take(now, AddressKey(netip.MustParseAddr(addr))) == 0
 	}
 	if !take(0, "192.0.2.1") || take(0, "192.0.2.1") || take(0, "::ffff:192.0.2.1") || !take(0, "192.0.2.2") {
-		t.Error("want one for each IPv4 address, however it is written")
+		t.Error("IPv4: want one allowance for each address, in every notation")
 	}
 	if !take(0, "2001:db8::1") || take(0, "2001:db8::2%eth0") || !take(0, "2001:db8:0:1::1") {
-		t.Error("want one for each /64 of IPv6")
+		t.Error("IPv6: want one allowance for each /64")
 	}
 	for i := range 10 * minSweep {
 		addr := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})

@@ -12,17 +12,17 @@ func TestAllowance(t *testing.T) {
 	start := time.Hour
 	for i := range 120 {
 		if a.Take(start, 120) > 0 {
-			t.Fatalf("message %d of a burst is refused, want 120", i+1)
+			t.Fatalf("message %d of a burst: refused, want 120 to pass", i+1)
 		}
 	}
 	if wait := a.Take(start, 120); wait != 500*time.Millisecond {
-		t.Error("message 121: want it to wait for half a second")
+		t.Errorf("message 121: got a wait of %v, want half a second", wait)
 	}
 	if a.Take(start+500*time.Millisecond, 120) > 0 {
-		t.Error("half a second later the next is refused, want it to pass")
+		t.Error("message after half a second: refused, want it to pass")
 	}
 	if a.Take(start+501*time.Millisecond, 120) == 0 {
-		t.Error("another one passes at once, want it refused")
+		t.Error("message right after that: passed, want it refused")
 	}
 	for range 1000 {
 		if a.Take(start, 0) > 0 {

@@ -49,14 +49,14 @@ func TestShares(t *testing.T) {
 	third := take(t, b, "third", 2)
 	refused(t, b, "third", 1)
 	if got := b.Held("third"); got != 2 {
-		t.Errorf("the third holds %d, want 2", got)
+		t.Errorf("share of the third user: got %d, want 2", got)
 	}
 	third.Shrink(5)
 	third.Shrink(1)
 	third.Release()
 	third.Release()
 	if got, used := b.Held("third"), b.Used(); got != 0 || used != 9 || b.users["third"] != nil {
-		t.Errorf("the third holds %d of %d used, want 0 of 9 and to be forgotten", got, used)
+		t.Errorf("share of the third user after its release: got %d of %d used, want 0 of 9 and no entry", got, used)
 	}
 }
 

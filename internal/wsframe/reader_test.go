@@ -125,7 +125,7 @@ func FuzzInboundFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, byBytes := readInbound(bytes.NewReader(b)), readInbound(iotest.OneByteReader(bytes.NewReader(b)))
 		if !slices.Equal(got.messages, byBytes.messages) || !slices.Equal(got.controls, byBytes.controls) || codeOf(got.err) != codeOf(byBytes.err) {
-			t.Errorf("at once: %+v, one by one: %+v; want no difference", got, byBytes)
+			t.Errorf("read at once: got %+v, byte by byte: %+v; want no difference", got, byBytes)
 		}
 		for _, m := range got.messages {
 			if !utf8.ValidString(m) || len(m) > maxMessage {

@@ -43,7 +43,7 @@ func TestTally(t *testing.T) {
 		t.Errorf("p50: got %v ms, want about 10", got)
 	}
 	if got := tally.toLast(); got < time.Hour {
-		t.Errorf("the last: got %v, want an hour", got)
+		t.Errorf("last value: got %v, want an hour", got)
 	}
 	tally.begin()
 	done := make(chan error, 1)
