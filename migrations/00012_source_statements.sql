@@ -7,6 +7,20 @@
 -- All rows are mapped before anything is written, in a block that catches errors and,
 -- as it writes nothing, takes no transaction id. If one row cannot be mapped, all are
 -- mapped again, one by one.
+--
+-- A mapping may itself contain what looks like a part of a template: '{new}' is a path of JSON.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_fill(template text, parts jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT string_agg(CASE WHEN p.n % 2 = 1 THEN p.piece WHEN p.piece = '' THEN '{}' ELSE parts->>p.piece END, '' ORDER BY p.n)
+    FROM regexp_split_to_table(template, '[{}]') WITH ORDINALITY AS p (piece, n)
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_fill(text, jsonb) IS 'A template with its {parts} filled in, in one pass: what is filled in is not looked at again.';
+REVOKE ALL ON FUNCTION taskfeed.source_fill(text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_state(m jsonb) RETURNS text
@@ -55,7 +69,7 @@ CREATE FUNCTION taskfeed.source_statement_code(name text, m jsonb) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $code$
-    SELECT replace(replace(replace(replace(replace(replace(replace(replace($template$
+    SELECT CASE WHEN k.same IS NOT NULL THEN taskfeed.source_fill($template$
     IF tg_level = 'STATEMENT' THEN
         r := ROW(NULL); -- has an error name a column that is gone
         BEGIN
@@ -139,18 +153,18 @@ AS $code$
         END IF;
         RETURN NULL;
     END IF;
-$template$,
-        '{name}', quote_literal(name)),
-        '{rows}', quote_ident('attached_' || name || '_rows')),
-        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END),
-        '{on_delete}', quote_literal(m->'on_delete')),
-        '{same}', k.same),
-        '{pairs}', format('CASE tg_op WHEN ''INSERT'' THEN %L WHEN ''DELETE'' THEN %L ELSE %L END',
+$template$, jsonb_build_object(
+        'name', quote_literal(name),
+        'rows', quote_ident('attached_' || name || '_rows'),
+        'strict', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END,
+        'on_delete', quote_literal(m->'on_delete'),
+        'same', k.same,
+        'pairs', format('CASE tg_op WHEN ''INSERT'' THEN %L WHEN ''DELETE'' THEN %L ELSE %L END',
             'SELECT NULL AS was, taskfeed_row AS becomes, false AS had, true AS has FROM new_rows AS taskfeed_row',
             'SELECT taskfeed_row AS was, NULL AS becomes, true AS had, false AS has FROM old_rows AS taskfeed_row',
-            format('SELECT o.r AS was, n.r AS becomes, o.k1 IS NOT NULL AS had, n.k1 IS NOT NULL AS has FROM (SELECT taskfeed_row AS r, %s FROM new_rows AS taskfeed_row) AS n FULL JOIN (SELECT taskfeed_row AS r, %1$s FROM old_rows AS taskfeed_row) AS o ON %s', k.columns, k.same))),
-        '{old}', taskfeed.source_mapped(m, 'old_rows', false)),
-        '{new}', taskfeed.source_mapped(m, 'new_rows', true))
+            format('SELECT o.r AS was, n.r AS becomes, o.k1 IS NOT NULL AS had, n.k1 IS NOT NULL AS has FROM (SELECT taskfeed_row AS r, %s FROM new_rows AS taskfeed_row) AS n FULL JOIN (SELECT taskfeed_row AS r, %1$s FROM old_rows AS taskfeed_row) AS o ON %s', k.columns, k.same)),
+        'old', taskfeed.source_mapped(m, 'old_rows', false),
+        'new', taskfeed.source_mapped(m, 'new_rows', true))) END
     FROM (
         SELECT string_agg(format('taskfeed_row.%I AS k%s', e.k->>'column', e.n), ', ' ORDER BY e.n), string_agg(format('o.k%s = n.k%1$s', e.n), ' AND ' ORDER BY e.n)
         FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)
@@ -165,7 +179,7 @@ CREATE OR REPLACE FUNCTION taskfeed.source_trigger_code(name text, m jsonb) RETU
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $code$
-    SELECT replace(replace(replace(replace(replace(replace(replace(replace($template$
+    SELECT taskfeed.source_fill($template$
 #variable_conflict use_column
 DECLARE
     r        record;
@@ -261,15 +275,15 @@ BEGIN
     END IF;
     RETURN NULL;
 END
-$template$,
-        '{name}', quote_literal(name)),
-        '{id}', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END),
-        '{new}', taskfeed.source_guarded(m, 'new_fact')),
-        '{old}', taskfeed.source_guarded(m, 'old_fact')),
-        '{on_truncate}', quote_literal(jsonb_build_object('on_truncate', m->'on_truncate'))),
-        '{on_delete}', quote_literal(m->'on_delete')),
-        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END),
-        '{statement}', coalesce(taskfeed.source_statement_code(name, m), ''))
+$template$, jsonb_build_object(
+        'name', quote_literal(name),
+        'id', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END,
+        'new', taskfeed.source_guarded(m, 'new_fact'),
+        'old', taskfeed.source_guarded(m, 'old_fact'),
+        'on_truncate', quote_literal(jsonb_build_object('on_truncate', m->'on_truncate')),
+        'on_delete', quote_literal(m->'on_delete'),
+        'strict', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END,
+        'statement', coalesce(taskfeed.source_statement_code(name, m), '')))
 $code$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION taskfeed.source_trigger_code(text, jsonb) IS 'The body of the trigger function of a source.';
@@ -391,6 +405,49 @@ $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION taskfeed.source_problems() IS 'Problems of attached tables, and what to do about each.';
 REVOKE ALL ON FUNCTION taskfeed.source_problems() FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION taskfeed.source_rows_code(relation regclass, m jsonb) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $code$
+    SELECT taskfeed.source_fill($template$
+#variable_conflict use_column
+DECLARE
+    r     record;
+    raw   text;
+    state text;
+BEGIN
+    FOR r IN EXECUTE format(CASE WHEN ids IS NOT NULL THEN {ids} WHEN after IS NOT NULL THEN {after} ELSE {first} END, {relation}::regclass)
+        USING ids, after, at_most
+    LOOP
+        {place}
+        task_id := NULL;
+        data := NULL;
+        failure := NULL;
+        BEGIN
+            task_id := {id};
+            {map}
+        EXCEPTION WHEN OTHERS THEN
+            failure := sqlstate || ' ' || left(sqlerrm, 200);
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$template$, jsonb_build_object(
+        'relation', relation::oid::text,
+        'ids', quote_nullable(taskfeed.source_query(m, 'ids')),
+        'after', quote_nullable(taskfeed.source_query(m, 'after')),
+        'first', quote_nullable(taskfeed.source_query(m, 'first')),
+        'place', format('place := ARRAY[%s]::text[];', (
+            SELECT string_agg(format('(r.%I)::text', e.k->>'column'), ', ' ORDER BY e.n)
+            FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n))),
+        'id', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END,
+        'map', taskfeed.source_guarded(m, 'data')))
+$code$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_rows_code(regclass, jsonb) IS 'The body of the function that reads rows of a source as facts: some by their ids, or a page.';
+REVOKE ALL ON FUNCTION taskfeed.source_rows_code(regclass, jsonb) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();
 
@@ -571,6 +628,47 @@ AS $$
     ) AS f
 $$;
 -- +goose StatementEnd
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION taskfeed.source_rows_code(relation regclass, m jsonb) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $code$
+    SELECT replace(replace(replace(replace(replace(replace(replace($template$
+#variable_conflict use_column
+DECLARE
+    r     record;
+    raw   text;
+    state text;
+BEGIN
+    FOR r IN EXECUTE format(CASE WHEN ids IS NOT NULL THEN {ids} WHEN after IS NOT NULL THEN {after} ELSE {first} END, {relation}::regclass)
+        USING ids, after, at_most
+    LOOP
+        {place}
+        task_id := NULL;
+        data := NULL;
+        failure := NULL;
+        BEGIN
+            task_id := {id};
+            {map}
+        EXCEPTION WHEN OTHERS THEN
+            failure := sqlstate || ' ' || left(sqlerrm, 200);
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$template$,
+        '{relation}', relation::oid::text),
+        '{ids}', quote_nullable(taskfeed.source_query(m, 'ids'))),
+        '{after}', quote_nullable(taskfeed.source_query(m, 'after'))),
+        '{first}', quote_nullable(taskfeed.source_query(m, 'first'))),
+        '{place}', format('place := ARRAY[%s]::text[];', (
+            SELECT string_agg(format('(r.%I)::text', e.k->>'column'), ', ' ORDER BY e.n)
+            FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)))),
+        '{id}', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END),
+        '{map}', taskfeed.source_guarded(m, 'data'))
+$code$;
+-- +goose StatementEnd
 DROP FUNCTION taskfeed.source_statement_code(text, jsonb);
 DROP FUNCTION taskfeed.source_mapped(jsonb, text, boolean);
 DROP FUNCTION taskfeed.source_state(jsonb);
+DROP FUNCTION taskfeed.source_fill(text, jsonb);

@@ -465,3 +465,45 @@ func TestAttachedTableCapturesStatements(t *testing.T) {
 		t.Errorf("of rows with other keys: %s, want that each left and that each appeared", got)
 	}
 }
+
+// A stranger is named before anything of the mapping is evaluated: a cast of theirs
+// would run even for a dry run that is then refused.
+func TestAttachRunsNothingOfAStranger(t *testing.T) {
+	t.Parallel()
+	s := newSession(t)
+	stranger := s.newRole(t, "stranger")
+	s.exec(sqlExports + `;
+		CREATE FUNCTION app.run(app.state) RETURNS int LANGUAGE plpgsql AS $$BEGIN RAISE 'run by %', current_user USING ERRCODE = 'TF666'; END$$;
+		CREATE CAST (app.state AS int) WITH FUNCTION app.run;
+		ALTER TYPE app.state OWNER TO ` + stranger)
+	for _, key := range []string{"id", "user", "when", "created_at"} {
+		err := s.refused("22023", `SELECT taskfeed.attach('app.exports', 'exports', jsonb_build_object('user', 'owner_id', $1::text, 'r.state::int'), true)`, key)
+		if !strings.Contains(err.Message, stranger) {
+			t.Errorf("%s: refused with %q, want the stranger named", key, err.Message)
+		}
+	}
+	s.exec(`DROP SCHEMA app CASCADE`)
+}
+
+// The generated code is made from templates. A path of JSON and an array may be written
+// like a part of one.
+func TestAttachMappingsLikeTemplates(t *testing.T) {
+	t.Parallel()
+	parts := strings.Fields("name rows strict on_delete same pairs old new id on_truncate statement relation ids after first place map")
+	expression, args, want := "concat(r.id", "{", "1"
+	for _, part := range parts {
+		expression += `, r.args#>>'{` + part + `}'`
+		args += `"` + part + `": "-` + part + `", `
+		want += "-" + part
+	}
+	expression += ")"
+	args = strings.TrimSuffix(args, ", ") + "}"
+	s := newSession(t)
+	s.attachExports(`{"id": "` + expression + `", "message": "` + expression + `", "when": "` + expression + ` <> ''", "map": {"pending": "queued", "{new}": "running"}}`)
+	s.exec(`INSERT INTO app.exports (id, owner_id, args) VALUES (1, 'alice', $1::text::json)`, args)
+	fact := want + ` queued ["alice"] ` + want
+	s.wantFacts("an insert", "exports row "+fact)
+	if got := one[string](s, `SELECT concat_ws(' ', task_id, data->>'status', data->'users', data->>'message') FROM taskfeed.attached_exports_rows(NULL, NULL, 10)`); got != fact {
+		t.Errorf("read again: got %q, want %q", got, fact)
+	}
+}

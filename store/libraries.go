@@ -85,15 +85,32 @@ func libraryTables(ctx context.Context, db pg.Conn) (found []libraryTable, err e
 	return found, err
 }
 
-const sqlHasTable = `SELECT to_regclass(@table) IS NOT NULL`
+// A view, or a type of a column, runs code of its owner with the rights of whoever
+// reads it. So only what belongs to somebody with the rights of our schema's owner is
+// read, or to the owner of an attached table who is trusted with them.
+const sqlMayRead = `
+SELECT EXISTS (
+    SELECT
+    FROM pg_class AS c
+    WHERE c.oid = to_regclass(@table)
+      AND (taskfeed.source_stranger(c.oid) IS NULL
+        OR EXISTS (
+            SELECT
+            FROM taskfeed.sources AS s
+            JOIN pg_class AS attached ON attached.oid = s.relation
+            JOIN pg_class AS ours ON ours.oid = 'taskfeed.tasks'::regclass
+            WHERE s.relation = @relation::bigint::oid
+              AND s.mapping->'trust_owner' = 'true'
+              AND attached.relowner = c.relowner
+              AND pg_get_userbyid(ours.relowner) = current_user)))`
 
-// version reads the version of a library's schema. It is 0 where there is none, or
-// where the role may not read it.
+// version reads the version of a library's schema. It is 0 where there is none, where
+// the role may not read it, or where to read it could run code of a stranger.
 func (f libraryTable) version(ctx context.Context, db pg.Conn) (int, error) {
 	v := f.Preset.Versions
 	if v.Table != "" {
-		var there bool
-		if err := db.QueryRow(ctx, sqlHasTable, pgx.NamedArgs{"table": f.schema + "." + v.Table}).Scan(&there); err != nil || !there {
+		var safe bool
+		if err := db.QueryRow(ctx, sqlMayRead, pgx.NamedArgs{"table": f.schema + "." + v.Table, "relation": f.relation}).Scan(&safe); err != nil || !safe {
 			return 0, err
 		}
 	}

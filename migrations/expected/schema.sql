@@ -178,13 +178,13 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: ' || refusal;
     END IF;
-    m := taskfeed.source_mapping(source, name, mapping);
     stranger := taskfeed.source_stranger(source);
     IF stranger IS NOT NULL AND mapping->'trust_owner' IS DISTINCT FROM 'true' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskfeed: %s could run code with the rights of the schema taskfeed, and read what every user is told', stranger),
             HINT = 'Give the mapping "trust_owner": true if that role is to be trusted with it, or give what it owns to a role that has these rights.';
     END IF;
+    m := taskfeed.source_mapping(source, name, mapping);
     report := taskfeed.source_report(source, name, m);
     IF report #>> '{sample,failure}' IS NOT NULL THEN
         RAISE invalid_parameter_value USING
@@ -989,6 +989,16 @@ AS $function$
             FROM jsonb_each_text(m->'values') AS v)))
 $function$
 -- The statements that map the row r to a fact.
+CREATE OR REPLACE FUNCTION taskfeed.source_fill(template text, parts jsonb)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT string_agg(CASE WHEN p.n % 2 = 1 THEN p.piece WHEN p.piece = '' THEN '{}' ELSE parts->>p.piece END, '' ORDER BY p.n)
+    FROM regexp_split_to_table(template, '[{}]') WITH ORDINALITY AS p (piece, n)
+$function$
+-- A template with its {parts} filled in, in one pass: what is filled in is not looked at again.
 CREATE OR REPLACE FUNCTION taskfeed.source_fingerprint(relation regclass, m jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -1374,7 +1384,7 @@ CREATE OR REPLACE FUNCTION taskfeed.source_rows_code(relation regclass, m jsonb)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT replace(replace(replace(replace(replace(replace(replace($template$
+    SELECT taskfeed.source_fill($template$
 #variable_conflict use_column
 DECLARE
     r     record;
@@ -1397,16 +1407,16 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END
-$template$,
-        '{relation}', relation::oid::text),
-        '{ids}', quote_nullable(taskfeed.source_query(m, 'ids'))),
-        '{after}', quote_nullable(taskfeed.source_query(m, 'after'))),
-        '{first}', quote_nullable(taskfeed.source_query(m, 'first'))),
-        '{place}', format('place := ARRAY[%s]::text[];', (
+$template$, jsonb_build_object(
+        'relation', relation::oid::text,
+        'ids', quote_nullable(taskfeed.source_query(m, 'ids')),
+        'after', quote_nullable(taskfeed.source_query(m, 'after')),
+        'first', quote_nullable(taskfeed.source_query(m, 'first')),
+        'place', format('place := ARRAY[%s]::text[];', (
             SELECT string_agg(format('(r.%I)::text', e.k->>'column'), ', ' ORDER BY e.n)
-            FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)))),
-        '{id}', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END),
-        '{map}', taskfeed.source_guarded(m, 'data'))
+            FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n))),
+        'id', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END,
+        'map', taskfeed.source_guarded(m, 'data')))
 $function$
 -- The body of the function that reads rows of a source as facts: some by their ids, or a page.
 CREATE OR REPLACE FUNCTION taskfeed.source_sample(relation regclass, m jsonb)
@@ -1461,7 +1471,7 @@ CREATE OR REPLACE FUNCTION taskfeed.source_statement_code(name text, m jsonb)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT replace(replace(replace(replace(replace(replace(replace(replace($template$
+    SELECT CASE WHEN k.same IS NOT NULL THEN taskfeed.source_fill($template$
     IF tg_level = 'STATEMENT' THEN
         r := ROW(NULL); -- has an error name a column that is gone
         BEGIN
@@ -1545,18 +1555,18 @@ AS $function$
         END IF;
         RETURN NULL;
     END IF;
-$template$,
-        '{name}', quote_literal(name)),
-        '{rows}', quote_ident('attached_' || name || '_rows')),
-        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END),
-        '{on_delete}', quote_literal(m->'on_delete')),
-        '{same}', k.same),
-        '{pairs}', format('CASE tg_op WHEN ''INSERT'' THEN %L WHEN ''DELETE'' THEN %L ELSE %L END',
+$template$, jsonb_build_object(
+        'name', quote_literal(name),
+        'rows', quote_ident('attached_' || name || '_rows'),
+        'strict', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END,
+        'on_delete', quote_literal(m->'on_delete'),
+        'same', k.same,
+        'pairs', format('CASE tg_op WHEN ''INSERT'' THEN %L WHEN ''DELETE'' THEN %L ELSE %L END',
             'SELECT NULL AS was, taskfeed_row AS becomes, false AS had, true AS has FROM new_rows AS taskfeed_row',
             'SELECT taskfeed_row AS was, NULL AS becomes, true AS had, false AS has FROM old_rows AS taskfeed_row',
-            format('SELECT o.r AS was, n.r AS becomes, o.k1 IS NOT NULL AS had, n.k1 IS NOT NULL AS has FROM (SELECT taskfeed_row AS r, %s FROM new_rows AS taskfeed_row) AS n FULL JOIN (SELECT taskfeed_row AS r, %1$s FROM old_rows AS taskfeed_row) AS o ON %s', k.columns, k.same))),
-        '{old}', taskfeed.source_mapped(m, 'old_rows', false)),
-        '{new}', taskfeed.source_mapped(m, 'new_rows', true))
+            format('SELECT o.r AS was, n.r AS becomes, o.k1 IS NOT NULL AS had, n.k1 IS NOT NULL AS has FROM (SELECT taskfeed_row AS r, %s FROM new_rows AS taskfeed_row) AS n FULL JOIN (SELECT taskfeed_row AS r, %1$s FROM old_rows AS taskfeed_row) AS o ON %s', k.columns, k.same)),
+        'old', taskfeed.source_mapped(m, 'old_rows', false),
+        'new', taskfeed.source_mapped(m, 'new_rows', true))) END
     FROM (
         SELECT string_agg(format('taskfeed_row.%I AS k%s', e.k->>'column', e.n), ', ' ORDER BY e.n), string_agg(format('o.k%s = n.k%1$s', e.n), ' AND ' ORDER BY e.n)
         FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)
@@ -1634,7 +1644,7 @@ CREATE OR REPLACE FUNCTION taskfeed.source_trigger_code(name text, m jsonb)
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT replace(replace(replace(replace(replace(replace(replace(replace($template$
+    SELECT taskfeed.source_fill($template$
 #variable_conflict use_column
 DECLARE
     r        record;
@@ -1730,15 +1740,15 @@ BEGIN
     END IF;
     RETURN NULL;
 END
-$template$,
-        '{name}', quote_literal(name)),
-        '{id}', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END),
-        '{new}', taskfeed.source_guarded(m, 'new_fact')),
-        '{old}', taskfeed.source_guarded(m, 'old_fact')),
-        '{on_truncate}', quote_literal(jsonb_build_object('on_truncate', m->'on_truncate'))),
-        '{on_delete}', quote_literal(m->'on_delete')),
-        '{strict}', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END),
-        '{statement}', coalesce(taskfeed.source_statement_code(name, m), ''))
+$template$, jsonb_build_object(
+        'name', quote_literal(name),
+        'id', CASE m->>'prefix' WHEN '' THEN format('(%s)::text', m->>'id') ELSE format('%L || (%s)::text', m->>'prefix', m->>'id') END,
+        'new', taskfeed.source_guarded(m, 'new_fact'),
+        'old', taskfeed.source_guarded(m, 'old_fact'),
+        'on_truncate', quote_literal(jsonb_build_object('on_truncate', m->'on_truncate')),
+        'on_delete', quote_literal(m->'on_delete'),
+        'strict', CASE m->>'strict' WHEN 'true' THEN 'RAISE; -- ' ELSE '' END,
+        'statement', coalesce(taskfeed.source_statement_code(name, m), '')))
 $function$
 -- The body of the trigger function of a source.
 CREATE OR REPLACE FUNCTION taskfeed.source_triggers(relation regclass, name text)
