@@ -141,6 +141,7 @@ var measurements = []measurement{
 	{"idle", "", measureIdle},
 	{"replay", "", measureReplay},
 	{"growth", "it fills the log with millions of events", measureGrowth},
+	{"attached", "it attaches a table of its own", measureAttached},
 	{"drain", "it lets changes pile up while no server runs", measureDrain},
 	{peers, "the program beside us makes tables of its own", measurePeers},
 }
