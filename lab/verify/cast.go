@@ -216,6 +216,9 @@ func (r *round) startClients() error {
 		}
 		c := actor.ClientConfig{Name: fmt.Sprintf("%s%d", role.group, i+1), User: r.users[role.user].ID, Proto: role.proto, Traits: role.traits}
 		for _, s := range r.servers {
+			if s.remembers && role.traits == "away" {
+				continue // what retention drops while they are away would come from memory
+			}
 			addr := s.net.Addr()
 			if role.direct {
 				addr = s.addr

@@ -33,15 +33,16 @@ const (
 
 // server is one "taskfeed serve" under test, over all its processes.
 type server struct {
-	name   string
-	addr   string // direct
-	db     *netfault.Proxy
-	net    *netfault.Proxy // from clients
-	env    []string
-	binary string
-	log    *os.File
-	gate   sync.Mutex     // held while its log is not read
-	logs   sync.WaitGroup // readers of its log
+	name      string
+	remembers bool   // it keeps recent events in memory
+	addr      string // direct
+	db        *netfault.Proxy
+	net       *netfault.Proxy // from clients
+	env       []string
+	binary    string
+	log       *os.File
+	gate      sync.Mutex     // held while its log is not read
+	logs      sync.WaitGroup // readers of its log
 
 	mu      sync.Mutex
 	process *proc.Process
@@ -50,7 +51,7 @@ type server struct {
 }
 
 // newServer prepares a server; start starts it. secret signs tokens. Every other server
-// keeps no recent events in memory.
+// keeps no recent events in memory, the first among them.
 func newServer(number int, dir, binary, secret string, d *database) (*server, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,7 +61,7 @@ func newServer(number int, dir, binary, secret string, d *database) (*server, er
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	s := &server{name: fmt.Sprintf("s%d", number+1), addr: addr, binary: binary}
+	s := &server{name: fmt.Sprintf("s%d", number+1), remembers: number%2 == 1, addr: addr, binary: binary}
 	var url string
 	if s.db, url, err = d.proxied(); err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func newServer(number int, dir, binary, secret string, d *database) (*server, er
 		"TASKFEED_WRITE_TIMEOUT=" + writeTimeout.String(), "TASKFEED_JWT_LEEWAY=off", "TASKFEED_MESSAGES_PER_MINUTE=off",
 		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_REQUESTS_PER_MINUTE=off", "TASKFEED_COMMENT_INTERVAL=" + commentInterval.String(),
 		"TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
-	if number%2 == 1 { // else what clients have missed is rarely read from the log
+	if !s.remembers { // else what clients have missed is rarely read from the log
 		s.env = append(s.env, "TASKFEED_RECENT_LOG=off")
 	}
 	if s.log, err = os.OpenFile(filepath.Join(dir, "server-"+s.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
