@@ -484,26 +484,3 @@ func TestAttachRunsNothingOfAStranger(t *testing.T) {
 	}
 	s.exec(`DROP SCHEMA app CASCADE`)
 }
-
-// The generated code is made from templates. A path of JSON and an array may be written
-// like a part of one.
-func TestAttachMappingsLikeTemplates(t *testing.T) {
-	t.Parallel()
-	parts := strings.Fields("name rows strict on_delete same pairs old new id on_truncate statement relation ids after first place map")
-	expression, args, want := "concat(r.id", "{", "1"
-	for _, part := range parts {
-		expression += `, r.args#>>'{` + part + `}'`
-		args += `"` + part + `": "-` + part + `", `
-		want += "-" + part
-	}
-	expression += ")"
-	args = strings.TrimSuffix(args, ", ") + "}"
-	s := newSession(t)
-	s.attachExports(`{"id": "` + expression + `", "message": "` + expression + `", "when": "` + expression + ` <> ''", "map": {"pending": "queued", "{new}": "running"}}`)
-	s.exec(`INSERT INTO app.exports (id, owner_id, args) VALUES (1, 'alice', $1::text::json)`, args)
-	fact := want + ` queued ["alice"] ` + want
-	s.wantFacts("an insert", "exports row "+fact)
-	if got := one[string](s, `SELECT concat_ws(' ', task_id, data->>'status', data->'users', data->>'message') FROM taskfeed.attached_exports_rows(NULL, NULL, 10)`); got != fact {
-		t.Errorf("read again: got %q, want %q", got, fact)
-	}
-}

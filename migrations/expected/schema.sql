@@ -1289,14 +1289,14 @@ CREATE OR REPLACE FUNCTION taskfeed.source_query(m jsonb, which text)
 AS $function$
     SELECT CASE
         WHEN count(*) = 0 THEN NULL -- the table has no key, or the id is not a key
-        WHEN which = 'ids' THEN format('SELECT t.* FROM %%s AS t WHERE t.%I = ANY (ARRAY(SELECT substr(i, %s) FROM unnest($1) AS i)::%s[])',
+        WHEN which = 'ids' THEN format('SELECT t.* FROM %%s AS t WHERE t.%s = ANY (ARRAY(SELECT substr(i, %s) FROM unnest($1) AS i)::%s[])',
             max(k.name), length(m->>'prefix') + 1, max(k.type))
         WHEN which = 'after' THEN format('SELECT t.* FROM %%s AS t WHERE (%s) > (%s) ORDER BY %1$s LIMIT $3',
-            string_agg(format('t.%I', k.name), ', ' ORDER BY k.n), string_agg(format('($2)[%s]::%s', k.n, k.type), ', ' ORDER BY k.n))
-        ELSE format('SELECT t.* FROM %%s AS t ORDER BY %s LIMIT $3', string_agg(format('t.%I', k.name), ', ' ORDER BY k.n))
+            string_agg('t.' || k.name, ', ' ORDER BY k.n), string_agg(format('($2)[%s]::%s', k.n, k.type), ', ' ORDER BY k.n))
+        ELSE format('SELECT t.* FROM %%s AS t ORDER BY %s LIMIT $3', string_agg('t.' || k.name, ', ' ORDER BY k.n))
     END
     FROM (
-        SELECT e.n, e.k->>'column', e.k->>'type'
+        SELECT e.n, replace(quote_ident(e.k->>'column'), '%', '%%'), replace(e.k->>'type', '%', '%%') -- format reads the query again
         FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)
         WHERE which <> 'ids'
            OR m->>'id' = 'r.' || quote_ident(e.k->>'column')
