@@ -67,12 +67,12 @@ ORDER BY 1`
 // usedFunctions and usedRelations fill sqlUsed.
 var (
 	usedFunctions = []string{
-		"acldefault", "aclexplode", "array_to_string", "col_description", "current_setting", "format_type", "has_database_privilege",
+		"acldefault", "aclexplode", "array_to_string", "col_description", "current_setting", "currval", "format_type", "has_database_privilege",
 		"has_function_privilege", "has_schema_privilege", "has_table_privilege", "nextval", "obj_description", "pg_advisory_lock",
 		"pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_shared", "pg_advisory_xact_lock", "pg_column_compression",
 		"pg_column_size", "pg_control_system", "pg_current_snapshot", "pg_current_wal_lsn", "pg_current_xact_id", "pg_get_constraintdef",
 		"pg_get_expr", "pg_get_functiondef", "pg_get_indexdef", "pg_get_publication_tables", "pg_get_ruledef", "pg_get_partkeydef",
-		"pg_get_triggerdef", "pg_has_role", "pg_lock_status", "pg_notification_queue_usage", "pg_notify", "pg_prepared_xact", "pg_relation_size", "pg_show_all_settings",
+		"pg_get_triggerdef", "pg_has_role", "pg_lock_status", "pg_notification_queue_usage", "pg_notify", "pg_partition_root", "pg_prepared_xact", "pg_relation_size", "pg_show_all_settings",
 		"pg_snapshot_in", "pg_snapshot_xip", "pg_snapshot_xmax", "pg_stat_get_activity", "pg_terminate_backend", "pg_try_advisory_lock",
 		"pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "pg_visible_in_snapshot", "pg_walfile_name", "row_security_active",
 		"set_config", "setval", "to_regclass", "to_regprocedure", "to_regnamespace",
