@@ -241,7 +241,7 @@ func TestDrain(t *testing.T) {
 // TestBadInput22Draining: a server that drains is alive, is not ready and takes no feeds.
 func TestBadInput22Draining(t *testing.T) {
 	t.Parallel()
-	f := serve(t, setup{cfg: Config{DrainDelay: 500 * time.Millisecond}})
+	f := serve(t, setup{cfg: Config{DrainDelay: 3 * time.Second}})
 	c := f.dial("alice")
 	url := f.feedURL("alice")
 	f.stop()
