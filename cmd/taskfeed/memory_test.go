@@ -101,11 +101,14 @@ func TestUnreadAnswersInMemory(t *testing.T) {
 
 	var most float64
 	answered := false // it may be told to come again, but not for ever
+	refused := 0      // of that user's requests, whose lines may be among those left out
 	eventually(t, "every request has its line in the log, and another user is answered", 2*time.Minute, func() bool {
 		most = max(most, heapOf(t, s))
 		if !answered {
 			resp, body := bob.do(http.MethodGet, "/v1/me/tasks/small")
-			answered = resp.StatusCode == http.StatusOK
+			if answered = resp.StatusCode == http.StatusOK; !answered {
+				refused++
+			}
 			if !answered && resp.Header.Get("Retry-After") == "" {
 				t.Errorf("another user's small request meanwhile: %d %s, want 200, or when to come again", resp.StatusCode, body)
 			}
@@ -122,7 +125,7 @@ func TestUnreadAnswersInMemory(t *testing.T) {
 			cut++
 		}
 	}
-	if left := linesLeftOut(t, s); len(lines)+left != sent || cut < 4 {
+	if left := linesLeftOut(t, s); len(lines)+left < sent || len(lines)+left > sent+refused || cut < 4 {
 		t.Errorf("%d lines in the log, %d of them of answers cut off, and %d left out; want one for each of %d requests, and some cut off", len(lines), cut, left, sent)
 	}
 	for _, hangUp := range hangUps {
