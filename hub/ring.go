@@ -192,14 +192,19 @@ func (r *ring) clear(head taskfeed.Cursor) {
 	r.first = r.last
 }
 
-// covers reports whether the ring has all events after the cursor. Cursor 0 stands for
-// everything that is kept, which only the log knows.
+// covers reports whether the ring has all events after the cursor.
 func (r *ring) covers(after taskfeed.Cursor) bool {
 	if !r.on() {
 		return false
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	return r.complete(after)
+}
+
+// complete is covers for a caller that holds mu. Cursor 0 stands for everything that is
+// kept, which only the log knows.
+func (r *ring) complete(after taskfeed.Cursor) bool {
 	return after > 0 && after >= r.floor && after <= r.head
 }
 
@@ -208,7 +213,7 @@ func (r *ring) covers(after taskfeed.Cursor) bool {
 func (r *ring) after(f *taskfeed.Filter, after taskfeed.Cursor) (page []*Frame, through taskfeed.Cursor, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if after == 0 || after < r.floor || after > r.head {
+	if !r.complete(after) {
 		return nil, 0, false
 	}
 	var places []place
