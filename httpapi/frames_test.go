@@ -334,7 +334,10 @@ func TestConnections(t *testing.T) {
 	c.ExpectLive(0)
 	id := f.log.add("alice", taskfeed.TypeTaskQueued, `{}`)[0]
 	c.ExpectEvent(id)
-	f.eventually("the bytes are counted", func() bool { return f.connections()[0].BytesSent > 100 })
+	f.eventually("the bytes and the cursor are counted", func() bool {
+		got := f.connections()[0]
+		return got.BytesSent > 100 && got.Cursor == id
+	})
 	list := f.connections()
 	if len(list) != 1 {
 		t.Fatalf("%d connections, want 1", len(list))
@@ -347,7 +350,5 @@ func TestConnections(t *testing.T) {
 		t.Errorf("connection %s since %v, want this server's and since a moment", got.ID, got.Since)
 	}
 	c.Close(websocket.CloseNormalClosure)
-	if got := f.connections(); len(got) != 0 {
-		t.Errorf("%d connections after the close, want none", len(got))
-	}
+	f.eventually("the connection is removed", func() bool { return len(f.connections()) == 0 })
 }

@@ -59,10 +59,10 @@ func TestStreamLive(t *testing.T) {
 	cast := f.log.put(taskfeed.Event{Type: "news", Data: []byte(`{"a":1}`)})
 	c.ExpectEvent(own)
 	c.ExpectEvent(cast)
-	list := f.connections()
-	if len(list) != 1 || list[0].Transport != "sse" || list[0].UserID != "alice" || list[0].Cursor != cast || list[0].BytesSent == 0 {
-		t.Errorf("connections %+v, want the stream at %d", list, cast)
-	}
+	f.eventually("the list shows the stream at its cursor", func() bool {
+		list := f.connections()
+		return len(list) == 1 && list[0].Transport == "sse" && list[0].UserID == "alice" && list[0].Cursor == cast && list[0].BytesSent > 0
+	})
 }
 
 func TestStreamResumes(t *testing.T) {
@@ -228,9 +228,7 @@ func TestStreamEnds(t *testing.T) {
 		c := f.stream("soon")
 		c.ExpectLive(0)
 		c.ExpectClosed(taskfeed.CloseBadToken)
-		if len(f.connections()) != 0 {
-			t.Error("the stream is still listed")
-		}
+		f.eventually("the stream is removed", func() bool { return len(f.connections()) == 0 })
 	})
 	t.Run("the server restarts", func(t *testing.T) {
 		t.Parallel()
@@ -391,9 +389,7 @@ func TestSocketFilters(t *testing.T) {
 	f.log.add("alice", taskfeed.TypeTaskProgress, `{}`, `{}`)
 	c.ExpectQuiet()
 	c.ExpectEvent(f.log.add("alice", taskfeed.TypeTaskCompleted, `{}`)[0])
-	if got := f.connections()[0].Cursor; got != 33 {
-		t.Errorf("cursor %d, want 33", got)
-	}
+	f.eventually("the cursor is 33", func() bool { return f.connections()[0].Cursor == 33 })
 	c.Drop()
 	for cursor, want := range map[taskfeed.Cursor][]taskfeed.Cursor{30: {33}, 33: nil, wanted[0]: {wanted[1], 33}} {
 		back := f.dial("alice", "after="+cursor.String(), "types=task_completed", "task_id=task-1")
