@@ -1,4 +1,98 @@
 -- +goose Up
+-- Without nested loops: a plan that was made for a statement of one row stays, and must
+-- serve one of thousands.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_functions(relation regclass, name text, m jsonb) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT format(
+        E'CREATE OR REPLACE FUNCTION taskfeed.%1$I() RETURNS trigger\n'
+            'LANGUAGE plpgsql SECURITY DEFINER\n'
+            'SET search_path = pg_catalog, pg_temp\n'
+            'SET enable_nestloop = off\n'
+            'AS %2$L;\n'
+            'REVOKE ALL ON FUNCTION taskfeed.%1$I() FROM PUBLIC;\n'
+            'CREATE OR REPLACE FUNCTION taskfeed.%3$I(ids text[], after text[], at_most integer)\n'
+            'RETURNS TABLE (task_id text, data jsonb, failure text, place text[])\n'
+            'LANGUAGE plpgsql STABLE\n'
+            'SET search_path = pg_catalog, pg_temp\n'
+            'AS %4$L;\n'
+            'REVOKE ALL ON FUNCTION taskfeed.%3$I(text[], text[], integer) FROM PUBLIC',
+        'attached_' || name, taskfeed.source_trigger_code(name, m),
+        'attached_' || name || '_rows', taskfeed.source_rows_code(relation, m))
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_functions(regclass, text, jsonb) IS 'The statements that make the two functions of a source.';
+REVOKE ALL ON FUNCTION taskfeed.source_functions(regclass, text, jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_triggers(relation regclass, name text) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN by_row THEN ARRAY[format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name, relation, 'attached_' || name)]
+            ELSE ARRAY[
+                format('CREATE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_insert', relation, 'attached_' || name),
+                format('CREATE TRIGGER %I AFTER UPDATE ON %s REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_update', relation, 'attached_' || name),
+                format('CREATE TRIGGER %I AFTER DELETE ON %s REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_delete', relation, 'attached_' || name)]
+            END
+        || format('CREATE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION taskfeed.%I()', 'aa_taskfeed_' || name || '_truncate', relation, 'attached_' || name)
+    FROM (
+        SELECT NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'aa_taskfeed_' || name || '_update')
+            AND (c.relkind <> 'r'
+                OR taskfeed.source_key(relation) IS NULL
+                OR EXISTS (SELECT FROM pg_inherits AS i WHERE c.oid IN (i.inhrelid, i.inhparent))
+                OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'aa_taskfeed_' || name)) -- as it was when it was attached
+        FROM pg_class AS c
+        WHERE c.oid = relation
+    ) AS t (by_row)
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_triggers(regclass, text) IS 'The statements that make the triggers of a source, the only objects on the app''s table.';
+REVOKE ALL ON FUNCTION taskfeed.source_triggers(regclass, text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_fingerprint(relation regclass, m jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
+    FROM pg_attribute AS a
+    WHERE a.attrelid = relation
+      AND a.attnum > 0
+      AND NOT a.attisdropped
+      AND (m::text ~ ('\mr\.' || regexp_replace(a.attname, '(\W)', '\\\1', 'g') || '\M') OR position('r.\"' || a.attname || '\"' IN m::text) > 0)
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_fingerprint(regclass, jsonb) IS 'The columns that a mapping reads.';
+REVOKE ALL ON FUNCTION taskfeed.source_fingerprint(regclass, jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.make_source(relation regclass, name text, m jsonb) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    function_name text;
+BEGIN
+    EXECUTE taskfeed.source_functions(relation, name, m);
+    FOR function_name IN
+        SELECT p.oid::regprocedure::text
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'taskfeed'::regnamespace
+          AND p.proname IN ('attached_' || name, 'attached_' || name || '_rows')
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function_name, (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass));
+        PERFORM taskfeed.restrict_rights('routine ' || function_name);
+    END LOOP;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.make_source(regclass, text, jsonb) IS 'Creates or replaces the functions of a source. Every session then compiles them again.';
+REVOKE ALL ON FUNCTION taskfeed.make_source(regclass, text, jsonb) FROM PUBLIC;
+
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_refusal(relation regclass, name text) RETURNS text
 LANGUAGE sql STABLE
@@ -160,6 +254,9 @@ $$;
 COMMENT ON FUNCTION taskfeed.source_report(regclass, text, jsonb) IS 'What attach would do, and what the mapping produces from existing rows.';
 REVOKE ALL ON FUNCTION taskfeed.source_report(regclass, text, jsonb) FROM PUBLIC;
 
+-- To look at a mapping evaluates it, with the rights of the caller: whose code that would
+-- run is found out before.
+
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.attach(source regclass, name text, mapping jsonb, dry_run boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql
@@ -179,13 +276,13 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: ' || refusal;
     END IF;
-    m := taskfeed.source_mapping(source, name, mapping);
     stranger := taskfeed.source_stranger(source);
     IF stranger IS NOT NULL AND mapping->'trust_owner' IS DISTINCT FROM 'true' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskfeed: %s could run code with the rights of the schema taskfeed, and read what every user is told', stranger),
             HINT = 'Give the mapping "trust_owner": true if that role is to be trusted with it, or give what it owns to a role that has these rights.';
     END IF;
+    m := taskfeed.source_mapping(source, name, mapping);
     report := taskfeed.source_report(source, name, m);
     IF report #>> '{sample,failure}' IS NOT NULL THEN
         RAISE invalid_parameter_value USING
@@ -308,3 +405,7 @@ DROP FUNCTION taskfeed.source_report(regclass, text, jsonb);
 DROP FUNCTION taskfeed.source_sample(regclass, jsonb);
 DROP FUNCTION taskfeed.source_stranger(regclass);
 DROP FUNCTION taskfeed.source_refusal(regclass, text);
+DROP FUNCTION taskfeed.make_source(regclass, text, jsonb);
+DROP FUNCTION taskfeed.source_fingerprint(regclass, jsonb);
+DROP FUNCTION taskfeed.source_triggers(regclass, text);
+DROP FUNCTION taskfeed.source_functions(regclass, text, jsonb);

@@ -10,6 +10,20 @@ AS $$
     SELECT s.name, f.problem, f.remedy
     FROM taskfeed.sources AS s
     LEFT JOIN pg_class AS c ON c.oid = s.relation
+    LEFT JOIN LATERAL (
+        SELECT min(d.name)
+        FROM (
+            SELECT substring(made FROM '^CREATE TRIGGER (\w+) ')
+            FROM unnest(taskfeed.source_triggers(c.oid, s.name)) AS made
+            WHERE made NOT LIKE '%AFTER TRUNCATE%'
+        ) AS d (name)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM pg_trigger AS g
+            WHERE g.tgrelid = c.oid
+              AND g.tgname = d.name
+              AND g.tgenabled IN ('O', 'A'))
+    ) AS t (missing) ON c.oid IS NOT NULL
     CROSS JOIN LATERAL (
         SELECT w.problem, w.remedy
         FROM (VALUES
@@ -17,13 +31,10 @@ AS $$
                 format('its table %s is gone', s.table_name), format('taskfeed detach %s', s.name)),
             (2, to_regclass(s.table_name) <> s.relation,
                 format('%s is another table now than the one that was attached', s.table_name), format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
-            (3, c.oid IS NOT NULL AND NOT EXISTS (
-                    SELECT
-                    FROM pg_trigger AS g
-                    WHERE g.tgrelid = s.relation
-                      AND g.tgname = 'aa_taskfeed_' || s.name
-                      AND g.tgenabled IN ('O', 'A')),
-                format('its trigger on %s is missing or disabled, so changes are not seen', c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %I, or attach it again', c.oid::regclass, 'aa_taskfeed_' || s.name)),
+            (3, t.missing IS NOT NULL,
+                format('its trigger %s on %s is missing or disabled, so changes are not seen', t.missing, c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %s, or attach it again', c.oid::regclass, t.missing)),
+            (3, c.relispartition AND t.missing IS NULL,
+                format('%s is a partition now, and writes to %s are not seen', c.oid::regclass, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END), format('taskfeed detach %s, then attach the table that it is a partition of', s.name)),
             (4, to_regprocedure(format('taskfeed.%I()', 'attached_' || s.name)) IS NULL,
                 'its function is missing, so writes to the table fail', format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
             (5, EXISTS (

@@ -1769,7 +1769,7 @@ AS $function$
             AND (c.relkind <> 'r'
                 OR taskfeed.source_key(relation) IS NULL
                 OR EXISTS (SELECT FROM pg_inherits AS i WHERE c.oid IN (i.inhrelid, i.inhparent))
-                OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'aa_taskfeed_' || name)) -- from an earlier version
+                OR EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'aa_taskfeed_' || name)) -- as it was when it was attached
         FROM pg_class AS c
         WHERE c.oid = relation
     ) AS t (by_row)
