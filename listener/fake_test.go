@@ -183,13 +183,14 @@ func (f *fakeMover) Maintain(context.Context, time.Duration) error {
 type fakeLog struct {
 	*calls
 	after func(after taskfeed.Cursor) ([]taskfeed.Event, error)
+	whole bool // a read has one page; otherwise an empty page ends it
 }
 
 func (f *fakeLog) After(_ context.Context, _ taskfeed.Filter, after taskfeed.Cursor, _ int) ([]taskfeed.Event, taskfeed.Cursor, bool, error) {
 	f.add("read")
 	if f.after != nil {
 		events, err := f.after(after)
-		return events, 0, len(events) > 0, err
+		return events, 0, len(events) > 0 && !f.whole, err
 	}
 	return nil, 0, false, nil
 }

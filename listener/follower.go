@@ -27,7 +27,7 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 			return err
 		}
 		l.succeeded()
-		reads.done()
+		reads.done(found)
 		if rings.fruitless(found) {
 			pause.For(ctx, maxPause)
 		}
@@ -59,36 +59,29 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 }
 
 const (
-	// readPause is the least time between two reads of a follower that is rung all the
-	// time: one read takes what several moves have appended.
+	// readPause is the least time between two reads of a follower while many events come:
+	// one read takes what several moves have appended.
 	readPause = 5 * time.Millisecond
-	// maxQuickReads is how many reads in a row may come sooner.
-	maxQuickReads = 3
+	// rowPause is that time for each event of the last read, up to readPause. It is in
+	// whole milliseconds, because a timer does not wait for less: so reads that bring few
+	// events follow each other at once.
+	rowPause = 200 * time.Microsecond
 )
 
 // reads are those of one follower.
 type reads struct {
 	last  time.Time
-	quick int // rings in a row that came within readPause of a read
+	pause time.Duration // between the last read and the next
 }
 
-// done notes the end of a read.
-func (r *reads) done() { r.last = time.Now() }
-
-// rest returns how long to wait after a ring before the next read. A ring that comes by
-// itself is answered at once.
-func (r *reads) rest() time.Duration {
-	early := readPause - time.Since(r.last)
-	if early <= 0 {
-		r.quick = 0
-		return 0
-	}
-	r.quick = min(r.quick+1, maxQuickReads+1)
-	if r.quick <= maxQuickReads {
-		return 0
-	}
-	return early
+// done notes the end of a read and how many events it found.
+func (r *reads) done(found int) {
+	r.last = time.Now()
+	r.pause = min(time.Duration(found)*rowPause, readPause).Truncate(time.Millisecond)
 }
+
+// rest returns how long to wait after a ring before the next read.
+func (r *reads) rest() time.Duration { return r.pause - time.Since(r.last) }
 
 func (l *Listener) endStalledLeader(ctx context.Context, s Candidate) error {
 	ended, err := s.EndStalledLeader(ctx)

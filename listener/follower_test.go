@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -74,33 +75,62 @@ func TestLongCatchUpStaysReady(t *testing.T) {
 	})
 }
 
-// A follower that is rung all the time reads 200 times a second at most, and one that is
-// rung now and then reads at once.
-func TestFollowerReadsSeveralMovesAtOnce(t *testing.T) {
+// appending is a log to which a leader appends an event at each interval, and rings. A
+// read of it takes half a millisecond.
+type appending struct {
+	session  *fakeSession
+	interval time.Duration
+	began    time.Time
+	waited   time.Duration // sum over all events, from their appending to the end of their read
+	events   int
+}
+
+func (a *appending) at(id taskfeed.Cursor) time.Time {
+	return a.began.Add(time.Duration(id) * a.interval)
+}
+
+func (a *appending) after(after taskfeed.Cursor) ([]taskfeed.Event, error) {
+	if a.began.IsZero() {
+		a.began = time.Now()
+	}
+	last := taskfeed.Cursor(time.Since(a.began) / a.interval)
+	time.Sleep(500 * time.Microsecond)
+	for id := after + 1; id <= last; id++ {
+		a.waited += time.Since(a.at(id))
+		a.events++
+	}
+	a.session.do(func() { a.session.ring = max(time.Until(a.at(last+1)), 1) })
+	return events(after+1, last), nil
+}
+
+// The more events a read brings, the longer a follower rests: when many come it reads
+// 200 times a second at most, and when few come it reads each at once.
+func TestFollowerRestsByWhatReadsBring(t *testing.T) {
 	t.Parallel()
-	for ring, want := range map[time.Duration]struct{ least, most int }{
-		100 * time.Microsecond: {1500, 2050},
-		time.Millisecond:       {1500, 2050},
-		20 * time.Millisecond:  {495, 510},
+	for rate, want := range map[time.Duration]struct {
+		reads int // at most, in 10 s
+		wait  time.Duration
+	}{
+		50:     {510, 500 * time.Microsecond},
+		1000:   {10_100, 1000 * time.Microsecond},
+		10_000: {2050, 5 * time.Millisecond},
+		50_000: {2050, 5 * time.Millisecond},
 	} {
-		t.Run(ring.String(), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d a second", rate), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				s := newFollower()
-				s.ring = ring
-				more := true // a read has two pages: an event, and nothing
-				s.after = func(after taskfeed.Cursor) ([]taskfeed.Event, error) {
-					if more = !more; more {
-						return nil, nil
-					}
-					return []taskfeed.Event{{ID: after + 1}}, nil
-				}
+				log := &appending{session: s, interval: time.Second / rate}
+				s.after, s.whole = log.after, true
 				_, stop := runFake(t, s, newFeed(), listener.Config{})
 				pass(10 * time.Second)
-				if got := s.count("read") / 2; got < want.least || got > want.most {
-					t.Errorf("%d reads in 10 s, want %d to %d", got, want.least, want.most)
-				}
 				stop()
+				if got := s.count("read"); got > want.reads {
+					t.Errorf("%d reads in 10 s, want at most %d", got, want.reads)
+				}
+				if got := log.waited / time.Duration(max(log.events, 1)); log.events < int(rate)*9 || got > want.wait {
+					t.Errorf("%d events waited %v on average, want all of 10 s and at most %v", log.events, got, want.wait)
+				}
 			})
 		})
 	}
