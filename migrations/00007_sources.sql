@@ -254,25 +254,37 @@ COMMENT ON FUNCTION taskfeed.source_time(regclass, jsonb, jsonb) IS 'The SQL of 
 REVOKE ALL ON FUNCTION taskfeed.source_time(regclass, jsonb, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
-CREATE FUNCTION taskfeed.source_values(relation regclass, name text, mapping jsonb) RETURNS jsonb
+CREATE FUNCTION taskfeed.source_list(relation regclass, value text) RETURNS text
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN t.typcategory = 'A' THEN format('to_jsonb((%s)::text[])', value)
+                WHEN t.oid IN ('json'::regtype, 'jsonb'::regtype) THEN format('to_jsonb(%s)', value)
+                ELSE format('jsonb_build_array((%s)::text)', value)
+           END
+    FROM pg_type AS t
+    WHERE t.oid = taskfeed.source_type(relation, value)
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_list(regclass, text) IS 'An expression that may give several values, as one that gives JSON.';
+REVOKE ALL ON FUNCTION taskfeed.source_list(regclass, text) FROM PUBLIC;
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_values(relation regclass, name text, mapping jsonb, joins jsonb) RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    value     text;
-    kind_of   text;
-    owners    text := taskfeed.source_value(relation, 'user', coalesce(mapping->'user', taskfeed.source_column(relation, 'user', '{user_id,owner_id,account_id}')));
-    parts     jsonb := jsonb_build_object('kind', quote_literal(name));
-    key       text;
+    value text;
+    parts jsonb := jsonb_build_object('kind', quote_literal(name));
+    key   text;
 BEGIN
-    SELECT CASE WHEN t.typcategory = 'A' THEN format('to_jsonb((%s)::text[])', owners)
-                WHEN t.oid IN ('json'::regtype, 'jsonb'::regtype) THEN format('to_jsonb(%s)', owners)
-                ELSE format('jsonb_build_array((%s)::text)', owners)
-           END INTO value
-    FROM pg_type AS t
-    WHERE t.oid = taskfeed.source_type(relation, owners);
-    parts := parts || jsonb_build_object('users', value);
+    IF NOT joins ? 'user' THEN
+        value := taskfeed.source_value(relation, 'user', coalesce(mapping->'user', taskfeed.source_column(relation, 'user', '{user_id,owner_id,account_id}')));
+        parts := parts || jsonb_build_object('users', taskfeed.source_list(relation, value));
+    END IF;
     FOREACH key IN ARRAY ARRAY['kind', 'message', 'error'] LOOP
+        CONTINUE WHEN joins ? key;
         value := taskfeed.source_value(relation, key, mapping->key);
         IF value IS NOT NULL THEN
             parts := parts || jsonb_build_object(key, format('(%s)::text', value));
@@ -303,8 +315,8 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_values(regclass, text, jsonb) IS 'The SQL of all values of a fact except its id and status.';
-REVOKE ALL ON FUNCTION taskfeed.source_values(regclass, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION taskfeed.source_values(regclass, text, jsonb, jsonb) IS 'The SQL of all values of a fact except its id and status, and those that are found in other tables.';
+REVOKE ALL ON FUNCTION taskfeed.source_values(regclass, text, jsonb, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.fact_result(result jsonb) RETURNS jsonb
@@ -323,6 +335,7 @@ DECLARE
     known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict,trust_owner}';
     key    jsonb := taskfeed.source_key(relation);
     id     text;
+    joins  jsonb := '{}';
     m      jsonb;
     wrong  text;
 BEGIN
@@ -354,6 +367,9 @@ BEGIN
             HINT = 'Give the mapping "id": the name of a column, or an SQL expression over the row r.';
     END IF;
     id := taskfeed.source_value(relation, 'id', coalesce(mapping->'id', key #> '{0,column}'));
+    IF 'object' IN (jsonb_typeof(mapping->'user'), jsonb_typeof(mapping->'kind')) THEN
+        joins := taskfeed.source_joins(relation, mapping);
+    END IF;
     m := jsonb_build_object(
         'id', id,
         'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) THEN name || ':' ELSE '' END),
@@ -361,11 +377,14 @@ BEGIN
         'status', taskfeed.source_value(relation, 'status', coalesce(mapping->'status', taskfeed.source_column(relation, 'status', '{status,state}'))),
         'map', taskfeed.source_map(mapping->'map'),
         'when', taskfeed.source_value(relation, 'when', mapping->'when'),
-        'values', taskfeed.source_values(relation, name, mapping),
+        'values', taskfeed.source_values(relation, name, mapping, joins),
         'on_delete', taskfeed.source_on_delete(mapping->'on_delete'),
         'on_truncate', coalesce(mapping->>'on_truncate', 'reset'),
         'backfill', coalesce(mapping->>'backfill', 'open'),
         'strict', coalesce(mapping->'strict', 'false'));
+    IF joins <> '{}' THEN
+        m := jsonb_set(m, '{values}', m->'values' || taskfeed.source_vias(joins)) || jsonb_build_object('joins', joins);
+    END IF;
     IF m->>'when' IS NOT NULL AND taskfeed.source_type(relation, m->>'when') <> 'boolean'::regtype THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: when must be a condition, for example "r.parent_id IS NULL"';
@@ -385,7 +404,8 @@ SELECT taskfeed.restrict_rights();
 -- +goose Down
 DROP FUNCTION taskfeed.source_mapping(regclass, text, jsonb);
 DROP FUNCTION taskfeed.fact_result(jsonb);
-DROP FUNCTION taskfeed.source_values(regclass, text, jsonb);
+DROP FUNCTION taskfeed.source_values(regclass, text, jsonb, jsonb);
+DROP FUNCTION taskfeed.source_list(regclass, text);
 DROP FUNCTION taskfeed.source_time(regclass, jsonb, jsonb);
 DROP FUNCTION taskfeed.source_on_delete(jsonb);
 DROP FUNCTION taskfeed.source_map(jsonb);

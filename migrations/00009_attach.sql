@@ -4,10 +4,13 @@
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_functions(relation regclass, name text, m jsonb) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT format(
+DECLARE
+    made text;
+BEGIN
+    made := format(
         E'CREATE OR REPLACE FUNCTION taskfeed.%1$I() RETURNS trigger\n'
             'LANGUAGE plpgsql SECURITY DEFINER\n'
             'SET search_path = pg_catalog, pg_temp\n'
@@ -21,10 +24,15 @@ AS $$
             'AS %4$L;\n'
             'REVOKE ALL ON FUNCTION taskfeed.%3$I(text[], text[], integer) FROM PUBLIC',
         'attached_' || name, taskfeed.source_trigger_code(name, m),
-        'attached_' || name || '_rows', taskfeed.source_rows_code(relation, m))
+        'attached_' || name || '_rows', taskfeed.source_rows_code(relation, m));
+    IF m ? 'joins' THEN
+        made := made || E';\n' || taskfeed.source_joined_code(name, m);
+    END IF;
+    RETURN made;
+END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.source_functions(regclass, text, jsonb) IS 'The statements that make the two functions of a source.';
+COMMENT ON FUNCTION taskfeed.source_functions(regclass, text, jsonb) IS 'The statements that make the functions of a source.';
 REVOKE ALL ON FUNCTION taskfeed.source_functions(regclass, text, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
@@ -58,12 +66,17 @@ CREATE FUNCTION taskfeed.source_fingerprint(relation regclass, m jsonb) RETURNS 
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_object('number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
-    FROM pg_attribute AS a
-    WHERE a.attrelid = relation
-      AND a.attnum > 0
+    SELECT coalesce(jsonb_agg(jsonb_build_object('relation', t.relation::text, 'number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY t.relation, a.attnum), '[]')
+    FROM (
+        SELECT source_fingerprint.relation::oid, (m - 'joins')::text
+        UNION ALL
+        SELECT (j->>'relation')::oid, jsonb_build_array(j->'key', j->'found', j #> '{then,keys}')::text
+        FROM jsonb_path_query(m->'joins', '$.** ? (exists (@.relation))') AS j
+    ) AS t (relation, code)
+    JOIN pg_attribute AS a ON a.attrelid = t.relation
+    WHERE a.attnum > 0
       AND NOT a.attisdropped
-      AND (m::text ~ ('\mr\.' || regexp_replace(a.attname, '(\W)', '\\\1', 'g') || '\M') OR position('r.\"' || a.attname || '\"' IN m::text) > 0)
+      AND (t.code ~ ('\mr\.' || regexp_replace(a.attname, '(\W)', '\\\1', 'g') || '\M') OR position('r.\"' || a.attname || '\"' IN t.code) > 0)
 $$;
 -- +goose StatementEnd
 COMMENT ON FUNCTION taskfeed.source_fingerprint(regclass, jsonb) IS 'The columns that a mapping reads.';
@@ -77,12 +90,13 @@ AS $$
 DECLARE
     function_name text;
 BEGIN
+    EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text, text, text[])', 'attached_' || name || '_joined');
     EXECUTE taskfeed.source_functions(relation, name, m);
     FOR function_name IN
         SELECT p.oid::regprocedure::text
         FROM pg_proc AS p
         WHERE p.pronamespace = 'taskfeed'::regnamespace
-          AND p.proname IN ('attached_' || name, 'attached_' || name || '_rows')
+          AND p.proname IN ('attached_' || name, 'attached_' || name || '_rows', 'attached_' || name || '_joined')
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function_name, (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass));
         PERFORM taskfeed.restrict_rights('routine ' || function_name);
@@ -197,8 +211,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     latest text;
+    users  text := m #>> '{values,users}';
     sample jsonb;
 BEGIN
+    IF m->'joins' ? 'user' THEN
+        users := taskfeed.source_found(m, 'user');
+    END IF;
     latest := coalesce((
         SELECT 'ORDER BY ' || string_agg(format('t.%I DESC', e.k->>'column'), ', ' ORDER BY e.n)
         FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)), '');
@@ -214,7 +232,7 @@ BEGIN
             ''without_owner'', (SELECT count(*) FROM mapped WHERE users IN (''[]'', ''[null]'', ''null'') OR users IS NULL),
             ''owners'', (SELECT jsonb_agg(o.users) FROM (SELECT DISTINCT users FROM mapped WHERE users NOT IN (''[]'', ''[null]'') LIMIT 5) AS o),
             ''ids'', (SELECT jsonb_agg(i.id) FROM (SELECT id FROM mapped LIMIT 5) AS i))',
-        m->>'prefix', m->>'id', m->>'status', m #>> '{values,users}', relation, latest, coalesce(m->>'when', 'true'))
+        m->>'prefix', m->>'id', m->>'status', users, relation, latest, coalesce(m->>'when', 'true'))
     INTO sample;
     RETURN sample;
 EXCEPTION WHEN OTHERS THEN
@@ -372,6 +390,7 @@ BEGIN
     END IF;
     EXECUTE format('DROP FUNCTION taskfeed.%I()', 'attached_' || name);
     EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text[], text[], integer)', 'attached_' || name || '_rows');
+    EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text, text, text[])', 'attached_' || name || '_joined');
     DELETE FROM taskfeed.sources AS s WHERE s.name = detach.name;
     RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'whole');
 END

@@ -43,14 +43,15 @@ AS $$
                     WHERE NOT EXISTS (
                         SELECT
                         FROM pg_attribute AS a
-                        WHERE a.attrelid = s.relation
+                        WHERE a.attrelid = (k->>'relation')::oid
                           AND a.attnum = (k->>'number')::int
                           AND a.attname = k->>'name'
                           AND NOT a.attisdropped)),
-                (SELECT format('its mapping reads the column %I of %s, which is %s', k->>'name', s.table_name,
+                (SELECT format('its mapping reads the column %I of %s, which is %s', k->>'name', coalesce(g.oid::regclass::text, 'a table that is gone'),
                         CASE WHEN a.attisdropped OR a.attname IS NULL THEN 'gone' ELSE format('%I now', a.attname) END)
                  FROM jsonb_array_elements(s.fingerprint) AS k
-                 LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = (k->>'number')::int
+                 LEFT JOIN pg_class AS g ON g.oid = (k->>'relation')::oid
+                 LEFT JOIN pg_attribute AS a ON a.attrelid = g.oid AND a.attnum = (k->>'number')::int
                  WHERE a.attname IS DISTINCT FROM k->>'name'
                     OR a.attisdropped
                  LIMIT 1),

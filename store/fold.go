@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ const (
 	factBroken   = "broken"   // its mapping failed
 	factTruncate = "truncate" // all rows are gone
 	factAttached = "attached" // the source is new or was changed
+	factStale    = "stale"    // never captured: a row that was recorded under another mapping
 )
 
 // fact is one change of a row of an attached table.
@@ -82,6 +84,7 @@ type folded struct {
 	errorText *string
 	result    *string // JSON
 	hash      int64   // of the result
+	crowded   bool    // its row has more owners than a task may have
 	version   int64
 	createdAt time.Time
 	updatedAt time.Time
@@ -105,6 +108,7 @@ type counts struct {
 	unknown                   map[string]int // values that the map does not name
 	lastError                 string
 	reset                     bool // users must be told that something is missing
+	again                     bool // all rows are to be read again
 }
 
 // folder folds the facts of one page.
@@ -170,6 +174,9 @@ func (f *folder) row(x fact, was folded) {
 	}
 	if !was.exists() && x.filled && x.onlyOpen && now.final() {
 		return
+	}
+	if now.crowded {
+		c.fail(fmt.Sprintf("a row has more than %d owners, and the others are not told: %s", maxOwners, x.task))
 	}
 	f.become(x, was, now)
 }
@@ -238,7 +245,8 @@ func (f *folder) set(id string, t folded) {
 // folded returns the task that a row makes of the one before.
 func (x fact) folded(was folded) folded {
 	d := x.data
-	now := folded{source: x.source, owners: owners(d.Users), status: *d.Status, progress: was.progress, version: was.version,
+	users, crowded := owners(d.Users)
+	now := folded{source: x.source, owners: users, crowded: crowded, status: *d.Status, progress: was.progress, version: was.version,
 		createdAt: was.createdAt, kind: bounded(d.Kind, taskfeed.MaxIDBytes), message: bounded(d.Message, maxMessageBytes)}
 	if p, ok := d.percent(); ok {
 		now.progress = p
@@ -297,14 +305,14 @@ func number(raw json.RawMessage) (float64, bool) {
 }
 
 // owners reads the users of a row: a text, a number, or a list of these. It leaves
-// out what cannot be a user, and all after the first maxOwners.
-func owners(raw json.RawMessage) (users []string) {
+// out what cannot be a user, and all after the first maxOwners, of which it tells.
+func owners(raw json.RawMessage) (users []string, more bool) {
 	var list []any
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var one any
 	if err := decoder.Decode(&one); err != nil {
-		return nil
+		return nil, false
 	}
 	list, isList := one.([]any)
 	if !isList {
@@ -318,11 +326,15 @@ func owners(raw json.RawMessage) (users []string) {
 		case json.Number:
 			user = v.String()
 		}
-		if taskfeed.ValidID(user) && !slices.Contains(users, user) && len(users) < maxOwners {
+		switch {
+		case !taskfeed.ValidID(user) || slices.Contains(users, user):
+		case len(users) == maxOwners:
+			return users, true
+		default:
 			users = append(users, user)
 		}
 	}
-	return users
+	return users, false
 }
 
 func statusType(status string) string {

@@ -31,6 +31,12 @@ type change struct {
 	at      time.Time
 	data    []byte
 	hash    int64 // of the result in data
+
+	// What was found in other tables.
+	users   json.RawMessage
+	named   *string // kind
+	unfound string  // why nothing was
+	again   bool    // and it may be found later
 }
 
 const (
@@ -82,6 +88,12 @@ func takePage(ctx context.Context, tx pgx.Tx, statement string, args pgx.NamedAr
 func (c change) fact() (x fact, err error) {
 	x = fact{source: c.source, kind: c.kind, task: c.task, at: c.at, hash: c.hash}
 	err = json.Unmarshal(c.data, &x.data)
+	if c.users != nil {
+		x.data.Users = c.users
+	}
+	if c.named != nil {
+		x.data.Kind = c.named
+	}
 	return x, err
 }
 
@@ -215,6 +227,9 @@ func (f *foldTx) segment(ctx context.Context, changes []change, superseded map[i
 	if len(changes) == 0 {
 		return taskfeed.Moved{}, nil
 	}
+	if err := f.join(ctx, changes); err != nil {
+		return taskfeed.Moved{}, err
+	}
 	tasks, err := f.readTasks(ctx, changes)
 	if err != nil {
 		return taskfeed.Moved{}, err
@@ -251,10 +266,15 @@ func (f *foldTx) foldChange(folder *folder, c change, again map[int64]rereading)
 		counts.reset = true
 	case c.kind == factAttached:
 		f.s.sources.loaded = false
-	case c.kind == factBroken:
-		counts.fail(x.data.State + " " + orNull(x.data.Message))
+	case c.unfound != "":
+		counts.fail(c.unfound)
+		counts.reset, counts.again = true, counts.again || c.again
+	case c.kind == factBroken || c.kind == factStale:
+		if c.kind == factBroken {
+			counts.fail(x.data.State + " " + orNull(x.data.Message))
+		}
 		if read.lost {
-			counts.reset = true
+			counts.reset, counts.again = true, counts.again || read.again
 		} else if read.row != nil {
 			folder.fold(*read.row)
 		}

@@ -198,7 +198,8 @@ SET errors = s.errors + excluded.errors, unmapped = s.unmapped + excluded.unmapp
             ORDER BY n DESC, u.key
             LIMIT 50) AS k), '{}'),
     last_error = coalesce(excluded.last_error, s.last_error), error_at = coalesce(excluded.error_at, s.error_at),
-    reset_owed = s.reset_owed OR excluded.reset_owed`
+    reset_owed = s.reset_owed OR excluded.reset_owed,
+    filled = s.filled AND NOT @again, place = CASE WHEN NOT @again THEN s.place END`
 
 // writeCounts stores what went wrong, by source.
 func (f *foldTx) writeCounts(ctx context.Context, all map[string]*counts) error {
@@ -212,7 +213,7 @@ func (f *foldTx) writeCounts(ctx context.Context, all map[string]*counts) error 
 			return err
 		}
 		if _, err := f.tx.Exec(ctx, sqlWriteCounts, pgx.NamedArgs{"name": name, "errors": c.errors, "unmapped": c.unmapped, "unowned": c.unowned,
-			"unknown": string(unknown), "reason": shorten(c.lastError, 500), "reset": c.reset}); err != nil {
+			"unknown": string(unknown), "reason": shorten(c.lastError, 500), "reset": c.reset, "again": c.again}); err != nil {
 			return err
 		}
 		if c.reset {

@@ -204,7 +204,10 @@ func (r *reconciler) read(ctx context.Context, tx pgx.Tx, args pgx.NamedArgs) (a
 		c.data, row.place = nil, nil // pgx scans into new memory
 		return nil
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, (&foldTx{tx: tx}).joinRows(ctx, all)
 }
 
 // inFlight finds tasks about which facts wait for the sequencer.

@@ -23,6 +23,8 @@ type sources struct {
 	due     time.Time            // of the next reset
 	paused  time.Time            // until then nothing is tried again
 	made    map[string]time.Time // when a source's functions were last made anew
+
+	unjoined map[string]unjoined
 }
 
 // filling is a source whose rows are being read.
@@ -175,7 +177,10 @@ func (f *foldTx) readRows(ctx context.Context, source string, args pgx.NamedArgs
 		})
 		return err
 	})
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, f.joinRows(ctx, all)
 }
 
 const sqlFilled = `
@@ -192,6 +197,11 @@ func (s *Session) fill(ctx context.Context, from *filling) (m taskfeed.Moved, er
 		read, err := f.readRows(ctx, from.name, pgx.NamedArgs{"ids": nil, "after": from.place, "limit": fillPage})
 		if err != nil {
 			return err
+		}
+		for _, r := range read {
+			if r.change.again {
+				return errors.New(r.change.unfound)
+			}
 		}
 		place = from.place
 		if len(read) > 0 {
@@ -246,8 +256,9 @@ func (f *foldTx) foldRows(ctx context.Context, read []sourceRow, onlyOpen bool) 
 
 // rereading is the result of reading the row of a broken fact again.
 type rereading struct {
-	row  *fact
-	lost bool // the row cannot be read: its users must be told
+	row   *fact
+	lost  bool // the row cannot be read: its users must be told
+	again bool // all rows are to be read again
 }
 
 // readBroken reads the rows again whose mapping failed when they were written, except
@@ -257,10 +268,10 @@ func (f *foldTx) readBroken(ctx context.Context, changes []change) (map[int64]re
 	later := map[string]bool{}
 	for _, c := range slices.Backward(changes) {
 		switch {
-		case c.source == "" || c.kind == factBroken && c.task != "" && later[c.task]:
-		case c.kind == factBroken && c.task == "":
+		case c.source == "" || c.kind != factBroken && c.kind != factStale || c.task != "" && later[c.task]:
+		case c.task == "":
 			found[c.id] = rereading{lost: true}
-		case c.kind == factBroken:
+		default:
 			if bySource[c.source] == nil {
 				bySource[c.source] = map[string]int64{}
 			}
@@ -308,7 +319,7 @@ func (f *foldTx) rereadOne(ctx context.Context, source string, ids map[string]in
 		x, err := r.change.fact()
 		switch id := ids[r.change.task]; {
 		case r.failure != "" || err != nil:
-			found[id] = rereading{lost: true}
+			found[id] = rereading{lost: true, again: r.change.again}
 		case !r.skip:
 			found[id] = rereading{row: &x}
 		}

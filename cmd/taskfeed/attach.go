@@ -24,7 +24,7 @@ import (
 var attachKeys = []struct{ key, usage string }{
 	{"id", "id of a task: a column, or an SQL expression over the row r (default: the primary key)"},
 	{"id_prefix", "text in front of ids (default: the name and a colon, for integers)"},
-	{"user", "owner of a task: a column, or an expression (default: user_id, owner_id or account_id)"},
+	{"user", "owner of a task: a column, an expression, or 'via=project_id, from=app.projects, key=id, user=owner_id' (default: user_id, owner_id or account_id)"},
 	{"status", "status: a column, or an expression (default: status or state)"},
 	{"map", "what values of the status mean: 'pending=queued, done=completed, *=none'"},
 	{"progress", "progress from 0 to 100"},
@@ -179,7 +179,9 @@ func flagValue(key, text string) (any, error) {
 			return nil, fmt.Errorf("%q is neither true nor false", text)
 		}
 		return text == "true", nil
-	case key == "progress" && strings.HasPrefix(text, "{"):
+	case (key == "user" || key == "kind") && strings.HasPrefix(text, "via="):
+		return pairs(text)
+	case slices.Contains([]string{"progress", "user", "kind"}, key) && strings.HasPrefix(text, "{"):
 		var object map[string]any
 		if err := json.Unmarshal([]byte(text), &object); err != nil {
 			return nil, fmt.Errorf("it is no JSON object: %w", err)
@@ -189,7 +191,7 @@ func flagValue(key, text string) (any, error) {
 	return text, nil
 }
 
-// pairs reads "pending=queued, done=completed".
+// pairs reads "pending=queued, done=completed" and "via=project_id, from=app.projects".
 func pairs(text string) (map[string]any, error) {
 	object := map[string]any{}
 	for pair := range strings.SplitSeq(text, ",") {

@@ -24,7 +24,7 @@ func TestAttachCommands(t *testing.T) {
 	pgtest.Exec(t, url, `
 		CREATE SCHEMA app;
 		CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text);
-		CREATE TABLE app.users (id bigint PRIMARY KEY, name text);
+		CREATE TABLE app.users (id bigint PRIMARY KEY, name text); INSERT INTO app.users VALUES (4, 'dora');
 		INSERT INTO app.exports VALUES (1, 'alice', 'pending'), (2, 'bob', 'done'), (3, NULL, 'done'), (4, 'bob', 'paused')`)
 	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
 	file := filepath.Join(t.TempDir(), "exports.yaml")
@@ -40,6 +40,8 @@ func TestAttachCommands(t *testing.T) {
 		{"attach", 0, []string{"taskfeed attach app.exports --name exports --dry-run\n"}, ""},
 		{"attach app.exports --dry-run --map pending=queued,done=completed", 0, []string{"would be attached; nothing was changed: app.exports as exports\n", "2 have the status done: completed\n",
 			"1 have the status paused: no event, for the map does not name it\n", "1 have no owner", "ids: exports:4, exports:3", `"alice"`, "add to --map: paused=…\n"}, ""},
+		{"attach app.exports --dry-run --map *=queued --user via=id,from=app.users,key=id,user=name", 0, []string{`"dora"`, "3 have no owner"}, ""},
+		{`attach app.exports --dry-run --map *=queued --user {"via":"id","from":"app.nobody","user":"name"}`, 1, nil, "write it with its schema"},
 		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports_update "}, ""},
 		{"sources", 0, []string{"NAME"}, ""},
 		{"attach -f " + file, 0, []string{"attached: app.exports as exports\n"}, ""},

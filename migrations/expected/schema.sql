@@ -455,6 +455,7 @@ BEGIN
     END IF;
     EXECUTE format('DROP FUNCTION taskfeed.%I()', 'attached_' || name);
     EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text[], text[], integer)', 'attached_' || name || '_rows');
+    EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text, text, text[])', 'attached_' || name || '_joined');
     DELETE FROM taskfeed.sources AS s WHERE s.name = detach.name;
     RETURN jsonb_build_object('name', name, 'table', table_was, 'detached', 'whole');
 END
@@ -652,12 +653,13 @@ AS $function$
 DECLARE
     function_name text;
 BEGIN
+    EXECUTE format('DROP FUNCTION IF EXISTS taskfeed.%I(text, text, text[])', 'attached_' || name || '_joined');
     EXECUTE taskfeed.source_functions(relation, name, m);
     FOR function_name IN
         SELECT p.oid::regprocedure::text
         FROM pg_proc AS p
         WHERE p.pronamespace = 'taskfeed'::regnamespace
-          AND p.proname IN ('attached_' || name, 'attached_' || name || '_rows')
+          AND p.proname IN ('attached_' || name, 'attached_' || name || '_rows', 'attached_' || name || '_joined')
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO %s', function_name, (SELECT c.relowner::regrole FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass));
         PERFORM taskfeed.restrict_rights('routine ' || function_name);
@@ -1005,21 +1007,40 @@ CREATE OR REPLACE FUNCTION taskfeed.source_fingerprint(relation regclass, m json
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT coalesce(jsonb_agg(jsonb_build_object('number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
-    FROM pg_attribute AS a
-    WHERE a.attrelid = relation
-      AND a.attnum > 0
+    SELECT coalesce(jsonb_agg(jsonb_build_object('relation', t.relation::text, 'number', a.attnum, 'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod)) ORDER BY t.relation, a.attnum), '[]')
+    FROM (
+        SELECT source_fingerprint.relation::oid, (m - 'joins')::text
+        UNION ALL
+        SELECT (j->>'relation')::oid, jsonb_build_array(j->'key', j->'found', j #> '{then,keys}')::text
+        FROM jsonb_path_query(m->'joins', '$.** ? (exists (@.relation))') AS j
+    ) AS t (relation, code)
+    JOIN pg_attribute AS a ON a.attrelid = t.relation
+    WHERE a.attnum > 0
       AND NOT a.attisdropped
-      AND (m::text ~ ('\mr\.' || regexp_replace(a.attname, '(\W)', '\\\1', 'g') || '\M') OR position('r.\"' || a.attname || '\"' IN m::text) > 0)
+      AND (t.code ~ ('\mr\.' || regexp_replace(a.attname, '(\W)', '\\\1', 'g') || '\M') OR position('r.\"' || a.attname || '\"' IN t.code) > 0)
 $function$
 -- The columns that a mapping reads.
-CREATE OR REPLACE FUNCTION taskfeed.source_functions(relation regclass, name text, m jsonb)
+CREATE OR REPLACE FUNCTION taskfeed.source_found(m jsonb, field text)
  RETURNS text
  LANGUAGE sql
  STABLE
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
-    SELECT format(
+    SELECT format('(SELECT coalesce(jsonb_agg(DISTINCT l.value), ''[]'') FROM jsonb_array_elements_text(%s) AS k (key) CROSS JOIN LATERAL (%s) AS l)',
+        j->>'keys', format(taskfeed.source_lookup(j, 'k.key', 1), j->>'table', j #>> '{then,table}'))
+    FROM (SELECT m->'joins'->field) AS g (j)
+$function$
+-- What is found for the row r, as an expression, for a look at some rows.
+CREATE OR REPLACE FUNCTION taskfeed.source_functions(relation regclass, name text, m jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    made text;
+BEGIN
+    made := format(
         E'CREATE OR REPLACE FUNCTION taskfeed.%1$I() RETURNS trigger\n'
             'LANGUAGE plpgsql SECURITY DEFINER\n'
             'SET search_path = pg_catalog, pg_temp\n'
@@ -1033,9 +1054,14 @@ AS $function$
             'AS %4$L;\n'
             'REVOKE ALL ON FUNCTION taskfeed.%3$I(text[], text[], integer) FROM PUBLIC',
         'attached_' || name, taskfeed.source_trigger_code(name, m),
-        'attached_' || name || '_rows', taskfeed.source_rows_code(relation, m))
+        'attached_' || name || '_rows', taskfeed.source_rows_code(relation, m));
+    IF m ? 'joins' THEN
+        made := made || E';\n' || taskfeed.source_joined_code(name, m);
+    END IF;
+    RETURN made;
+END
 $function$
--- The statements that make the two functions of a source.
+-- The statements that make the functions of a source.
 CREATE OR REPLACE FUNCTION taskfeed.source_guarded(m jsonb, target text)
  RETURNS text
  LANGUAGE sql
@@ -1046,6 +1072,149 @@ AS $function$
         ELSE format(E'IF (%s\n) THEN\n%s\nEND IF;', m->>'when', taskfeed.source_fact(m, target)) END
 $function$
 -- The same, for the rows that pass the filter.
+CREATE OR REPLACE FUNCTION taskfeed.source_join(relation regclass, path text, given jsonb, trusted boolean)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    wanted   text := substring(path FROM '[a-z]+$');
+    refusal  text := taskfeed.source_join_refusal(path, given, trusted);
+    other    regclass;
+    key      text;
+    via      text;
+    via_type text;
+    made     jsonb;
+BEGIN
+    IF refusal IS NOT NULL THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: ' || refusal;
+    END IF;
+    other := to_regclass(given->>'from');
+    key := quote_ident(coalesce(given->>'key', taskfeed.source_key(other) #>> '{0,column}'));
+    via := taskfeed.source_value(relation, path || '.via', given->'via');
+    SELECT format_type(CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE t.oid END, NULL) INTO via_type
+    FROM pg_type AS t
+    WHERE t.oid = taskfeed.source_type(relation, via);
+    BEGIN
+        EXECUTE format('EXPLAIN SELECT FROM (SELECT (NULL::%s).*) AS r WHERE r.%s = NULL::%s', other, key, via_type);
+    EXCEPTION WHEN OTHERS THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s.via has the type %s and cannot be compared with the column %s of %s', path, via_type, key, other),
+            HINT = format('Write a cast, for example "(r.args->>''%s'')::%s".', key, taskfeed.source_type(other, 'r.' || key));
+    END;
+    made := jsonb_build_object('relation', other::oid::text, 'table', other::text, 'key', 'r.' || key, 'type', via_type, 'keys', taskfeed.source_list(relation, via));
+    IF jsonb_typeof(given->wanted) <> 'object' THEN
+        RETURN made || jsonb_build_object('found', taskfeed.source_list(other, taskfeed.source_value(other, path || '.' || wanted, given->wanted)));
+    ELSIF path <> wanted THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: %s goes through more than two tables', wanted);
+    END IF;
+    RETURN made || jsonb_build_object('then', taskfeed.source_join(other, path || '.' || wanted, given->wanted, trusted));
+END
+$function$
+-- A value of a mapping that is found in another table, as SQL. Refuses what would not work and says what to write.
+CREATE OR REPLACE FUNCTION taskfeed.source_join_refusal(path text, given jsonb, trusted boolean)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM jsonb_object_keys(given) AS k WHERE k NOT IN ('via', 'from', 'key', g.wanted)) OR NOT given ?& ARRAY['via', 'from', g.wanted]
+            THEN format('%s as a join has "via", "from", "key" and "%s", for example {"via": "project_id", "from": "app.projects", "key": "id", "%2$s": "owner_id"}', path, g.wanted)
+        WHEN c.oid IS NULL
+            THEN format('%s.from names no table: %s; write it with its schema, for example app.projects', path, given->'from')
+        WHEN c.relkind NOT IN ('r', 'p') OR c.relpersistence = 't'
+            THEN format('%s.from must be a table, and %s is none that stays: name the table that it reads', path, c.oid::regclass)
+        WHEN NOT has_table_privilege(o.relowner, c.oid, 'SELECT') OR NOT has_schema_privilege(o.relowner, c.relnamespace, 'USAGE')
+            THEN format('the role of the schema taskfeed may not read %s: run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %1$s TO %3$s', c.oid::regclass, c.relnamespace::regnamespace, o.relowner::regrole)
+        WHEN NOT trusted AND taskfeed.source_stranger(c.oid) IS NOT NULL
+            THEN format('%s could run code with the rights of the schema taskfeed: give the mapping "trust_owner": true if that role is to be trusted, or give what it owns to a role that has these rights', taskfeed.source_stranger(c.oid))
+        WHEN c.relrowsecurity AND NOT w.rolbypassrls AND NOT w.rolsuper AND (c.relforcerowsecurity OR NOT pg_has_role(o.relowner, c.relowner, 'USAGE'))
+            THEN format('row security hides rows of %s from the role of the schema taskfeed: run ALTER ROLE %s BYPASSRLS', c.oid::regclass, o.relowner::regrole)
+        WHEN a.attnum IS NULL
+            THEN format('%s.key must be a column of %s: %s', path, c.oid::regclass, coalesce(given->>'key', 'say which, for its primary key has not one column'))
+        WHEN NOT EXISTS (
+                SELECT
+                FROM pg_index AS i
+                WHERE i.indrelid = c.oid
+                  AND i.indkey[0] = a.attnum
+                  AND i.indisvalid
+                  AND i.indpred IS NULL)
+            THEN format('%s cannot be looked up in %s without an index: run CREATE INDEX ON %2$s (%I)', path, c.oid::regclass, a.attname)
+    END
+    FROM (SELECT substring(path FROM '[a-z]+$')) AS g (wanted)
+    JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass
+    JOIN pg_roles AS w ON w.oid = o.relowner
+    LEFT JOIN pg_class AS c ON c.oid = to_regclass(given->>'from')
+    LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid
+        AND a.attname = coalesce(given->>'key', CASE jsonb_array_length(taskfeed.source_key(c.oid)) WHEN 1 THEN taskfeed.source_key(c.oid) #>> '{0,column}' END)
+        AND a.attnum > 0
+        AND NOT a.attisdropped
+$function$
+-- Why a value cannot be found in another table and what to do; null when it can.
+CREATE OR REPLACE FUNCTION taskfeed.source_joined_code(name text, m jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT format(
+        E'CREATE OR REPLACE FUNCTION taskfeed.%1$I(field text, mark text, keys text[])\n'
+            'RETURNS TABLE (key text, value jsonb, failure text)\n'
+            'LANGUAGE plpgsql STABLE\n'
+            'SET search_path = pg_catalog, pg_temp\n'
+            'SET lock_timeout = ''200ms''\n'
+            'AS %2$L;\n'
+            'REVOKE ALL ON FUNCTION taskfeed.%1$I(text, text, text[]) FROM PUBLIC',
+        'attached_' || name || '_joined',
+        taskfeed.source_fill($template$
+DECLARE
+    lookup text := 'SELECT jsonb_object_agg(k.key, (SELECT coalesce(jsonb_agg(v.value), ''[]'') FROM (SELECT DISTINCT l.value FROM ('
+        || CASE field {lookups} END || ') AS l ORDER BY l.value LIMIT 65) AS v)) FROM unnest($1) AS k (key)';
+    whole  jsonb;
+BEGIN
+    IF mark <> {mark} THEN
+        RETURN;
+    END IF;
+    BEGIN
+        EXECUTE lookup INTO whole USING keys;
+        RETURN QUERY SELECT k, whole->k, NULL::text FROM unnest(keys) AS k;
+        RETURN;
+    EXCEPTION WHEN data_exception OR plpgsql_error THEN
+        NULL; -- of one row, so one by one
+    END;
+    FOREACH key IN ARRAY keys LOOP
+        value := NULL;
+        failure := NULL;
+        BEGIN
+            EXECUTE lookup INTO whole USING ARRAY[key];
+            value := whole->key;
+        EXCEPTION WHEN data_exception OR plpgsql_error THEN
+            failure := sqlstate || ' ' || left(sqlerrm, 200);
+        END;
+        RETURN NEXT;
+    END LOOP;
+END
+$template$, jsonb_build_object(
+            'mark', quote_literal(md5((m->'joins')::text)),
+            'lookups', (
+                SELECT string_agg(format('WHEN %L THEN format(%L, %s)', j.key, taskfeed.source_lookup(j.value, 'k.key', 1),
+                    concat_ws(', ', (j.value->>'relation') || '::regclass', (j.value #>> '{then,relation}') || '::regclass')), ' ')
+                FROM jsonb_each(m->'joins') AS j))))
+$function$
+-- The statements that make the function which looks values up in other tables.
+CREATE OR REPLACE FUNCTION taskfeed.source_joins(relation regclass, mapping jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT jsonb_object_agg(k.key, taskfeed.source_join(relation, k.key, mapping->k.key, mapping->'trust_owner' IS NOT DISTINCT FROM 'true'))
+    FROM unnest(ARRAY['user', 'kind']) AS k (key)
+    WHERE jsonb_typeof(mapping->k.key) = 'object'
+$function$
+-- The values of a mapping that are found in other tables.
 CREATE OR REPLACE FUNCTION taskfeed.source_key(relation regclass)
  RETURNS jsonb
  LANGUAGE sql
@@ -1074,6 +1243,36 @@ AS $function$
     JOIN pg_attribute AS a ON a.attrelid = best.indrelid AND a.attnum = k.attnum
 $function$
 -- The columns by which rows are read in pages: the primary key, or else a unique one. Null where there is none.
+CREATE OR REPLACE FUNCTION taskfeed.source_list(relation regclass, value text)
+ RETURNS text
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT CASE WHEN t.typcategory = 'A' THEN format('to_jsonb((%s)::text[])', value)
+                WHEN t.oid IN ('json'::regtype, 'jsonb'::regtype) THEN format('to_jsonb(%s)', value)
+                ELSE format('jsonb_build_array((%s)::text)', value)
+           END
+    FROM pg_type AS t
+    WHERE t.oid = taskfeed.source_type(relation, value)
+$function$
+-- An expression that may give several values, as one that gives JSON.
+CREATE OR REPLACE FUNCTION taskfeed.source_lookup(j jsonb, key text, nth integer)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF j ? 'then' THEN
+        RETURN format('SELECT l%1$s.value FROM %%%1$s$s AS r CROSS JOIN LATERAL jsonb_array_elements_text(%2$s) AS k%1$s (key) CROSS JOIN LATERAL (%3$s) AS l%1$s WHERE %4$s = (%5$s)::%6$s',
+            nth, replace(j #>> '{then,keys}', '%', '%%'), taskfeed.source_lookup(j->'then', format('k%s.key', nth), nth + 1), replace(j->>'key', '%', '%%'), key, j->>'type');
+    END IF;
+    RETURN format('SELECT v%1$s.value FROM %%%1$s$s AS r CROSS JOIN LATERAL (SELECT (%2$s) AS value) AS f%1$s'
+        ' CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(f%1$s.value) WHEN ''array'' THEN f%1$s.value ELSE jsonb_build_array(f%1$s.value) END) AS v%1$s WHERE %3$s = (%4$s)::%5$s',
+        nth, replace(j->>'found', '%', '%%'), replace(j->>'key', '%', '%%'), key, j->>'type');
+END
+$function$
+-- The query that finds the values of one key, for format with the names of the tables.
 CREATE OR REPLACE FUNCTION taskfeed.source_map(given jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1133,6 +1332,7 @@ DECLARE
     known  text[] := '{id,id_prefix,user,status,map,progress,progress_unit,message,result,result_json,error,kind,when,on_delete,on_truncate,created_at,timezone,backfill,strict,trust_owner}';
     key    jsonb := taskfeed.source_key(relation);
     id     text;
+    joins  jsonb := '{}';
     m      jsonb;
     wrong  text;
 BEGIN
@@ -1164,6 +1364,9 @@ BEGIN
             HINT = 'Give the mapping "id": the name of a column, or an SQL expression over the row r.';
     END IF;
     id := taskfeed.source_value(relation, 'id', coalesce(mapping->'id', key #> '{0,column}'));
+    IF 'object' IN (jsonb_typeof(mapping->'user'), jsonb_typeof(mapping->'kind')) THEN
+        joins := taskfeed.source_joins(relation, mapping);
+    END IF;
     m := jsonb_build_object(
         'id', id,
         'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) THEN name || ':' ELSE '' END),
@@ -1171,11 +1374,14 @@ BEGIN
         'status', taskfeed.source_value(relation, 'status', coalesce(mapping->'status', taskfeed.source_column(relation, 'status', '{status,state}'))),
         'map', taskfeed.source_map(mapping->'map'),
         'when', taskfeed.source_value(relation, 'when', mapping->'when'),
-        'values', taskfeed.source_values(relation, name, mapping),
+        'values', taskfeed.source_values(relation, name, mapping, joins),
         'on_delete', taskfeed.source_on_delete(mapping->'on_delete'),
         'on_truncate', coalesce(mapping->>'on_truncate', 'reset'),
         'backfill', coalesce(mapping->>'backfill', 'open'),
         'strict', coalesce(mapping->'strict', 'false'));
+    IF joins <> '{}' THEN
+        m := jsonb_set(m, '{values}', m->'values' || taskfeed.source_vias(joins)) || jsonb_build_object('joins', joins);
+    END IF;
     IF m->>'when' IS NOT NULL AND taskfeed.source_type(relation, m->>'when') <> 'boolean'::regtype THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: when must be a condition, for example "r.parent_id IS NULL"';
@@ -1262,14 +1468,15 @@ AS $function$
                     WHERE NOT EXISTS (
                         SELECT
                         FROM pg_attribute AS a
-                        WHERE a.attrelid = s.relation
+                        WHERE a.attrelid = (k->>'relation')::oid
                           AND a.attnum = (k->>'number')::int
                           AND a.attname = k->>'name'
                           AND NOT a.attisdropped)),
-                (SELECT format('its mapping reads the column %I of %s, which is %s', k->>'name', s.table_name,
+                (SELECT format('its mapping reads the column %I of %s, which is %s', k->>'name', coalesce(g.oid::regclass::text, 'a table that is gone'),
                         CASE WHEN a.attisdropped OR a.attname IS NULL THEN 'gone' ELSE format('%I now', a.attname) END)
                  FROM jsonb_array_elements(s.fingerprint) AS k
-                 LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = (k->>'number')::int
+                 LEFT JOIN pg_class AS g ON g.oid = (k->>'relation')::oid
+                 LEFT JOIN pg_attribute AS a ON a.attrelid = g.oid AND a.attnum = (k->>'number')::int
                  WHERE a.attname IS DISTINCT FROM k->>'name'
                     OR a.attisdropped
                  LIMIT 1),
@@ -1427,8 +1634,12 @@ CREATE OR REPLACE FUNCTION taskfeed.source_sample(relation regclass, m jsonb)
 AS $function$
 DECLARE
     latest text;
+    users  text := m #>> '{values,users}';
     sample jsonb;
 BEGIN
+    IF m->'joins' ? 'user' THEN
+        users := taskfeed.source_found(m, 'user');
+    END IF;
     latest := coalesce((
         SELECT 'ORDER BY ' || string_agg(format('t.%I DESC', e.k->>'column'), ', ' ORDER BY e.n)
         FROM jsonb_array_elements(CASE jsonb_typeof(m->'key') WHEN 'array' THEN m->'key' ELSE '[]' END) WITH ORDINALITY AS e (k, n)), '');
@@ -1444,7 +1655,7 @@ BEGIN
             ''without_owner'', (SELECT count(*) FROM mapped WHERE users IN (''[]'', ''[null]'', ''null'') OR users IS NULL),
             ''owners'', (SELECT jsonb_agg(o.users) FROM (SELECT DISTINCT users FROM mapped WHERE users NOT IN (''[]'', ''[null]'') LIMIT 5) AS o),
             ''ids'', (SELECT jsonb_agg(i.id) FROM (SELECT id FROM mapped LIMIT 5) AS i))',
-        m->>'prefix', m->>'id', m->>'status', m #>> '{values,users}', relation, latest, coalesce(m->>'when', 'true'))
+        m->>'prefix', m->>'id', m->>'status', users, relation, latest, coalesce(m->>'when', 'true'))
     INTO sample;
     RETURN sample;
 EXCEPTION WHEN OTHERS THEN
@@ -1836,26 +2047,22 @@ BEGIN
 END
 $function$
 -- One value of a mapping as an SQL expression over the row r. Refuses anything else.
-CREATE OR REPLACE FUNCTION taskfeed.source_values(relation regclass, name text, mapping jsonb)
+CREATE OR REPLACE FUNCTION taskfeed.source_values(relation regclass, name text, mapping jsonb, joins jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 DECLARE
-    value     text;
-    kind_of   text;
-    owners    text := taskfeed.source_value(relation, 'user', coalesce(mapping->'user', taskfeed.source_column(relation, 'user', '{user_id,owner_id,account_id}')));
-    parts     jsonb := jsonb_build_object('kind', quote_literal(name));
-    key       text;
+    value text;
+    parts jsonb := jsonb_build_object('kind', quote_literal(name));
+    key   text;
 BEGIN
-    SELECT CASE WHEN t.typcategory = 'A' THEN format('to_jsonb((%s)::text[])', owners)
-                WHEN t.oid IN ('json'::regtype, 'jsonb'::regtype) THEN format('to_jsonb(%s)', owners)
-                ELSE format('jsonb_build_array((%s)::text)', owners)
-           END INTO value
-    FROM pg_type AS t
-    WHERE t.oid = taskfeed.source_type(relation, owners);
-    parts := parts || jsonb_build_object('users', value);
+    IF NOT joins ? 'user' THEN
+        value := taskfeed.source_value(relation, 'user', coalesce(mapping->'user', taskfeed.source_column(relation, 'user', '{user_id,owner_id,account_id}')));
+        parts := parts || jsonb_build_object('users', taskfeed.source_list(relation, value));
+    END IF;
     FOREACH key IN ARRAY ARRAY['kind', 'message', 'error'] LOOP
+        CONTINUE WHEN joins ? key;
         value := taskfeed.source_value(relation, key, mapping->key);
         IF value IS NOT NULL THEN
             parts := parts || jsonb_build_object(key, format('(%s)::text', value));
@@ -1885,7 +2092,17 @@ BEGIN
     RETURN parts;
 END
 $function$
--- The SQL of all values of a fact except its id and status.
+-- The SQL of all values of a fact except its id and status, and those that are found in other tables.
+CREATE OR REPLACE FUNCTION taskfeed.source_vias(joins jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT jsonb_object_agg('via_' || j.key, j.value->>'keys') || jsonb_build_object('joins', quote_literal(md5(joins::text)))
+    FROM jsonb_each(joins) AS j
+$function$
+-- The values of a fact by which others are found, and the mark of the joins.
 CREATE OR REPLACE FUNCTION taskfeed.status_type(status text)
  RETURNS text
  LANGUAGE sql
