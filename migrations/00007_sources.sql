@@ -6,7 +6,7 @@ CREATE TABLE taskfeed.sources (
     mapping     jsonb       NOT NULL, -- as it was given
     resolved    jsonb       NOT NULL, -- with its defaults, as SQL
     fingerprint jsonb       NOT NULL, -- the columns that it reads: number, name, type
-    revision    bigint      NOT NULL DEFAULT 1, -- grows when all rows must be read again
+    revision    bigint      NOT NULL DEFAULT pg_current_xact_id()::text::bigint, -- grows when all rows must be read again; a source that is attached anew begins with another one
     attached_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT sources_pkey PRIMARY KEY (name)
 );

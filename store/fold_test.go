@@ -210,7 +210,27 @@ func TestFoldFillsFromRows(t *testing.T) {
 	exec(t, f.app, `ALTER TABLE app.exports DISABLE TRIGGER USER; UPDATE app.exports SET percent = '5' WHERE id IN (1, 2, 2501); ALTER TABLE app.exports ENABLE TRIGGER USER`)
 	attach(t, f, strings.Replace(exportsMapping, "{", `{"strict": true, `, 1)) // another mapping: all is read again
 	wantEqual(t, "what was missed", f.fold(t), []string{`alice task_progress exports:1/2 {"progress": 5}`})
-	wantEqual(t, "state", []string{f.state(t, "filled"), f.state(t, "revision")}, []string{"true", "2"})
+	wantEqual(t, "state", []string{f.state(t, "filled"), f.state(t, "(revision = (SELECT s.revision FROM taskfeed.sources AS s))")}, []string{"true", "true"})
+}
+
+// A table that was detached and is attached again is read again, as if it were new: the
+// two attachments had the same revision once.
+func TestFoldFillsAfterDetaching(t *testing.T) {
+	t.Parallel()
+	f := attached(t, exportsMapping)
+	exec(t, f.app, `INSERT INTO app.exports (id, owner, state) VALUES (1, '{alice}', 'working'), (2, '{bob}', 'working')`)
+	f.fold(t)
+	exec(t, f.app, `SELECT taskfeed.detach('exports')`)
+	exec(t, f.app, `UPDATE app.exports SET state = 'done' WHERE id = 1; INSERT INTO app.exports (id, owner, state) VALUES (3, '{bob}', 'pending')`)
+	f.fold(t)
+	attach(t, f, exportsMapping)
+	wantEqual(t, "what was missed", f.fold(t), []string{`alice task_completed exports:1/2 {"kind": "exports", "result": null, "progress": 0}`,
+		`bob task_queued exports:3/1 {"kind": "exports", "progress": 0}`})
+
+	exec(t, f.app, `SELECT taskfeed.detach('exports', 'delete')`)
+	wantEqual(t, "deleted", f.fold(t), []string{`bob task_deleted exports:2/2 {}`, `bob task_deleted exports:3/2 {}`})
+	attach(t, f, exportsMapping)
+	wantEqual(t, "what is open", f.fold(t), []string{`bob task_started exports:2/1 {"kind": "exports", "progress": 0}`, `bob task_queued exports:3/1 {"kind": "exports", "progress": 0}`})
 }
 
 func TestFoldBrokenMapping(t *testing.T) {

@@ -108,7 +108,7 @@ TABLE sources -- Attached tables: their rows become tasks. Written by attach and
     mapping jsonb NOT NULL
     resolved jsonb NOT NULL
     fingerprint jsonb NOT NULL
-    revision bigint NOT NULL DEFAULT 1
+    revision bigint NOT NULL DEFAULT ((pg_current_xact_id())::text)::bigint
     attached_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     CONSTRAINT sources_pkey PRIMARY KEY (name)
     CREATE UNIQUE INDEX sources_pkey ON taskfeed.sources USING btree (name)
