@@ -158,7 +158,8 @@ func (b *fakeBell) Wait(ctx context.Context, d time.Duration) (rang bool, err er
 // fakeMover is a Mover and a Maintainer.
 type fakeMover struct {
 	*calls
-	move func() (taskfeed.Moved, error)
+	move      func() (taskfeed.Moved, error)
+	afterLook func() error
 }
 
 func (f *fakeMover) Move(context.Context) (taskfeed.Moved, error) {
@@ -171,6 +172,14 @@ func (f *fakeMover) Move(context.Context) (taskfeed.Moved, error) {
 
 func (f *fakeMover) MoveBacklog(context.Context, func(taskfeed.Moved) error) error {
 	f.add("move backlog")
+	return nil
+}
+
+func (f *fakeMover) AfterLook(context.Context) error {
+	f.add("after look")
+	if f.afterLook != nil {
+		return f.afterLook()
+	}
 	return nil
 }
 

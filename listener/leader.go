@@ -30,6 +30,9 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 			pause.For(ctx, retry.Next())
 			continue
 		}
+		if err := s.AfterLook(ctx); err != nil {
+			return err
+		}
 		l.maintain(ctx, s)
 		if err := l.checkLocksOfLeader(ctx, s); err != nil {
 			return err

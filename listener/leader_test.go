@@ -52,6 +52,40 @@ func events(from, to taskfeed.Cursor) []taskfeed.Event {
 	return all
 }
 
+// What looks need from time to time is done when their events have been published, and a
+// failure of it that ends the session ends leadership.
+func TestEventsDoNotWaitForAfterLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, f := newFakeSession(), newFeed()
+		moved := taskfeed.Cursor(0)
+		s.move = func() (taskfeed.Moved, error) {
+			if moved++; moved > 3 {
+				return taskfeed.Moved{}, nil
+			}
+			return taskfeed.Moved{Count: 1, Last: moved, Events: events(moved, moved)}, nil
+		}
+		s.afterLook = func() error {
+			if got, want := len(f.published(t)), min(int(moved), 3); got != want {
+				t.Errorf("after look %d: %d events were published, want %d", moved, got, want)
+			}
+			if moved == 5 {
+				return errors.New("the session has ended")
+			}
+			return nil
+		}
+		_, stop := runFake(t, s, f, listener.Config{})
+		pass(10 * time.Second)
+		stop()
+		if looks, times := s.count("move"), s.count("after look"); looks < 5 || times != looks {
+			t.Errorf("%d looks, and %d times what is due after one; want as many", looks, times)
+		}
+		if got := s.count("close"); got != 2 {
+			t.Errorf("sessions closed: got %d, want the one that had ended and the one that was stopped", got)
+		}
+	})
+}
+
 // Events that were moved and could not be read, or whose move got no answer, are
 // published before any later event.
 func TestNothingIsPublishedOverAGap(t *testing.T) {

@@ -66,6 +66,9 @@ type Mover interface {
 	Move(ctx context.Context) (taskfeed.Moved, error)
 	// MoveBacklog appends everything that is visible now, page by page.
 	MoveBacklog(ctx context.Context, appended func(taskfeed.Moved) error) error
+	// AfterLook does from time to time what later looks need. It returns an error only
+	// when the session has ended.
+	AfterLook(ctx context.Context) error
 }
 
 // Maintainer looks after the log's partitions.

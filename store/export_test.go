@@ -41,7 +41,7 @@ func (s *Session) Seen() string { return s.seen }
 // SetSeen bounds the next look by a snapshot.
 func (s *Session) SetSeen(snapshot string) { s.seen = snapshot }
 
-// NoteNow makes the next look store the snapshot of the last one, and SearchNow makes
+// NoteNow makes the next AfterLook store the snapshot of the last look, and SearchNow makes
 // it search for changes that were missed.
 func (s *Session) NoteNow()   { s.noted.at = time.Time{} }
 func (s *Session) SearchNow() { s.search.due = time.Time{} }

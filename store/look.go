@@ -39,9 +39,10 @@ func (s *Session) looked(snapshot string, moved int, left bool) {
 	}
 }
 
-// prepareLook stores the snapshot and searches, if that is due. Its errors do not
-// prevent the look, unless they end the session.
-func (s *Session) prepareLook(ctx context.Context) error {
+// AfterLook stores the snapshot of the last look and searches for missed changes, if that
+// is due. Call it when the events of a look have been published, so that they do not wait
+// for it. It returns an error only when the session has ended.
+func (s *Session) AfterLook(ctx context.Context) error {
 	err := errors.Join(s.writeNote(ctx), s.searchOn(ctx))
 	if err != nil && s.Alive() && ctx.Err() == nil {
 		s.log.Warn("the snapshot of the last look was not stored, or the search for missed changes failed; trying again", "error", err)

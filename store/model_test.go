@@ -210,6 +210,9 @@ func (m *machine) nextLeader(t *rapid.T) {
 
 func (m *machine) move(t *rapid.T) {
 	m.session.SetPages(rapid.IntRange(1, 4).Draw(t, "page"), 2, 100)
+	if err := m.session.AfterLook(m.ctx); err != nil {
+		t.Fatalf("after the look before: %v", err)
+	}
 	m.compareLooks(t)
 	moved, err := m.session.Move(m.ctx)
 	if err != nil {

@@ -118,9 +118,6 @@ const sqlSnapshot = `pg_current_snapshot()::text`
 // at any point neither loses nor doubles one. After an error either nothing was moved,
 // or the events are in the log: read them there. Only the leader may call it.
 func (s *Session) Move(ctx context.Context) (m taskfeed.Moved, err error) {
-	if err := s.prepareLook(ctx); err != nil {
-		return taskfeed.Moved{}, err
-	}
 	var facts bool
 	err = s.patiently(ctx, s.timeout, func(ctx context.Context) (err error) {
 		rows, _ := s.conn.Query(ctx, sqlMove, // the rows report the error too

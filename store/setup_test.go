@@ -113,8 +113,12 @@ func addMany(t *testing.T, conn *pgx.Conn, prefix string, n int) {
 	exec(t, conn, "INSERT INTO taskfeed.tasks (id, user_id) SELECT $1 || i, 'alice' FROM generate_series(1, $2::int) AS i", prefix, n)
 }
 
+// move looks as the listener does: after what the look before it has left to do.
 func move(t *testing.T, s *store.Session) taskfeed.Moved {
 	t.Helper()
+	if err := s.AfterLook(t.Context()); err != nil {
+		t.Fatalf("after the look before: %v", err)
+	}
 	m, err := s.Move(t.Context())
 	if err != nil {
 		t.Fatalf("move: %v", err)

@@ -51,6 +51,11 @@ func sessionSurfaces() []surface {
 			return armed, w.session.Disarm(ctx)
 		}},
 		{"move", func(ctx context.Context, w *world) (any, error) { m, err := w.session.Move(ctx); return m.Count, err }},
+		{"after a look", func(ctx context.Context, w *world) (any, error) {
+			w.session.NoteNow()
+			w.session.SearchNow()
+			return nil, w.session.AfterLook(ctx)
+		}},
 		{"make partitions", func(ctx context.Context, w *world) (any, error) { return nil, w.session.Maintain(ctx, time.Hour) }},
 		{"move a backlog", func(ctx context.Context, w *world) (any, error) {
 			const more = "INSERT INTO taskfeed.tasks (id, user_id, message, created_at) SELECT pg_catalog.format('more %s', i), 'alice', '\u20ac', $1 FROM pg_catalog.generate_series(1, 7) AS i"
