@@ -254,6 +254,41 @@ COMMENT ON FUNCTION taskfeed.source_time(regclass, jsonb, jsonb) IS 'The SQL of 
 REVOKE ALL ON FUNCTION taskfeed.source_time(regclass, jsonb, jsonb) FROM PUBLIC;
 
 -- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_backfill(mapping jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO'
+AS $$
+DECLARE
+    given jsonb := coalesce(mapping->'backfill', '"open"');
+BEGIN
+    IF given IN ('"none"', '"open"', '"all"') THEN
+        RETURN jsonb_build_object('backfill', given);
+    ELSIF given #>> '{}' NOT LIKE 'since %' OR jsonb_typeof(given) <> 'string' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: backfill is %s; it is "none", "open", "all" or a time, for example "since 2026-01-31"', given);
+    ELSIF NOT mapping ? 'created_at' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: backfill since a time needs to know when a row was created: give "created_at"';
+    END IF;
+    IF given #>> '{}' ~ '^since \d{4}-\d\d-\d\d' THEN -- today would be another time tomorrow
+        RETURN jsonb_build_object('backfill', 'since', 'since', to_jsonb(substr(given #>> '{}', 7)::timestamptz));
+    END IF;
+    RAISE invalid_datetime_format;
+EXCEPTION WHEN data_exception THEN
+    IF sqlstate = '22023' THEN
+        RAISE;
+    END IF;
+    RAISE invalid_parameter_value USING
+        MESSAGE = format('taskfeed: backfill is %s; write the time like "since 2026-01-31" or "since 2026-01-31 18:00+01"', given);
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_backfill(jsonb) IS 'Which existing rows become tasks: open ones, all, none, or those since a time, in UTC where it has no zone.';
+REVOKE ALL ON FUNCTION taskfeed.source_backfill(jsonb) FROM PUBLIC;
+
+-- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_list(relation regclass, value text) RETURNS text
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
@@ -350,8 +385,7 @@ BEGIN
     END IF;
     SELECT format('%s is %s; it is %s', c.key, mapping->c.key, c.choices) INTO wrong
     FROM (VALUES ('progress_unit', '"percent" or "fraction"', '["percent", "fraction"]'::jsonb), ('result_json', 'true or false', '[true, false]'),
-        ('strict', 'true or false', '[true, false]'), ('trust_owner', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
-        ('backfill', '"none", "open" or "all"', '["none", "open", "all"]')) AS c (key, choices, allowed)
+        ('strict', 'true or false', '[true, false]'), ('trust_owner', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]')) AS c (key, choices, allowed)
     WHERE mapping ? c.key
       AND NOT c.allowed @> (mapping->c.key)
     LIMIT 1;
@@ -380,8 +414,7 @@ BEGIN
         'values', taskfeed.source_values(relation, name, mapping, joins),
         'on_delete', taskfeed.source_on_delete(mapping->'on_delete'),
         'on_truncate', coalesce(mapping->>'on_truncate', 'reset'),
-        'backfill', coalesce(mapping->>'backfill', 'open'),
-        'strict', coalesce(mapping->'strict', 'false'));
+        'strict', coalesce(mapping->'strict', 'false')) || taskfeed.source_backfill(mapping);
     IF joins <> '{}' THEN
         m := jsonb_set(m, '{values}', m->'values' || taskfeed.source_vias(joins)) || jsonb_build_object('joins', joins);
     END IF;
@@ -406,6 +439,7 @@ DROP FUNCTION taskfeed.source_mapping(regclass, text, jsonb);
 DROP FUNCTION taskfeed.fact_result(jsonb);
 DROP FUNCTION taskfeed.source_values(regclass, text, jsonb, jsonb);
 DROP FUNCTION taskfeed.source_list(regclass, text);
+DROP FUNCTION taskfeed.source_backfill(jsonb);
 DROP FUNCTION taskfeed.source_time(regclass, jsonb, jsonb);
 DROP FUNCTION taskfeed.source_on_delete(jsonb);
 DROP FUNCTION taskfeed.source_map(jsonb);

@@ -229,6 +229,7 @@ BEGIN
         SELECT jsonb_build_object(
             ''rows'', (SELECT count(*) FROM mapped),
             ''values'', (SELECT jsonb_object_agg(v.status, v.n) FROM (SELECT status, count(*) AS n FROM mapped GROUP BY status ORDER BY n DESC LIMIT 50) AS v),
+            ''crowded'', (SELECT count(*) FROM mapped WHERE jsonb_typeof(users) = ''array'' AND jsonb_array_length(users) > 64),
             ''without_owner'', (SELECT count(*) FROM mapped WHERE users IN (''[]'', ''[null]'', ''null'') OR users IS NULL),
             ''owners'', (SELECT jsonb_agg(o.users) FROM (SELECT DISTINCT users FROM mapped WHERE users NOT IN (''[]'', ''[null]'') LIMIT 5) AS o),
             ''ids'', (SELECT jsonb_agg(i.id) FROM (SELECT id FROM mapped LIMIT 5) AS i))',

@@ -33,9 +33,8 @@ type fact struct {
 	source, kind, task string
 	at                 time.Time
 	data               factData
-	hash               int64 // of the result
-	filled             bool  // read from the table, not captured
-	onlyOpen           bool  // of a filled one: a row that has ended makes no new task
+	hash               int64     // of the result
+	filled             *fillRule // of a row that was read from the table, not captured
 }
 
 // factData is the data of a fact, as the functions that attach makes write it.
@@ -172,7 +171,7 @@ func (f *folder) row(x fact, was folded) {
 		}
 		return
 	}
-	if !was.exists() && x.filled && x.onlyOpen && now.final() {
+	if !was.exists() && x.filled != nil && x.filled.excludes(now) {
 		return
 	}
 	if now.crowded {

@@ -417,3 +417,19 @@ func TestFoldFillsOtherTables(t *testing.T) {
 		return value[int](t, f.app, `SELECT count(*) FROM taskfeed.tasks`) == 2
 	})
 }
+
+// Rows created before a time make no tasks when the table is attached. They do when
+// they change.
+func TestFillSince(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	exec(t, f.app, sqlExports+`; ALTER TABLE app.exports ADD made timestamptz;
+		INSERT INTO app.exports (id, owner, state, made) VALUES (1, '{alice}', 'working', '2026-01-30 23:59Z'), (2, '{alice}', 'working', '2026-01-31 00:00Z'), (3, '{alice}', 'done', '2026-02-01Z')`)
+	attach(t, f, strings.Replace(exportsMapping, "{", `{"created_at": "made", "backfill": "since 2026-01-31", `, 1))
+	wantEqual(t, "told", f.brief(t), []string{"alice task_started exports:2/1", "alice task_completed exports:3/1"})
+	if found, err := f.store.Reconcile(t.Context(), "exports"); err != nil || found.Differences() != 0 {
+		t.Errorf("compared: %+v (%v), want no difference", found, err)
+	}
+	exec(t, f.app, `UPDATE app.exports SET note = 'x' WHERE id = 1`)
+	wantEqual(t, "told", f.brief(t), []string{"alice task_started exports:1/1"})
+}

@@ -33,7 +33,7 @@ SELECT coalesce(r.task_id, ''), coalesce(r.data, 'null')::text, coalesce(r.failu
 FROM taskfeed.{function}(@ids::text[], @after::text[], @limit::integer) AS r`
 
 const sqlReconcileSource = `
-SELECT s.resolved->>'backfill' = 'open', taskfeed.source_query(s.resolved, 'ids') IS NOT NULL
+SELECT s.resolved->>'backfill' = 'open', (s.resolved->>'since')::timestamptz, taskfeed.source_query(s.resolved, 'ids') IS NOT NULL
 FROM taskfeed.sources AS s
 WHERE s.name = @source`
 
@@ -56,7 +56,7 @@ LIMIT @limit`
 // what its row says unless a fact of the row waits for the sequencer.
 type reconciler struct {
 	source       string
-	onlyOpen     bool // rows that had ended when the table was attached are no tasks
+	only         fillRule
 	byID         bool // rows can be read by the ids of tasks
 	found        Reconciliation
 	place        []string
@@ -83,7 +83,7 @@ func (s *Store) reconcilePage(ctx context.Context, r *reconciler) (more bool, er
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err = s.checks.Do(ctx, func(db pg.Conn) error {
 		return pgx.BeginTxFunc(ctx, db, snapshot, func(tx pgx.Tx) error {
-			switch err := tx.QueryRow(ctx, sqlReconcileSource, pgx.NamedArgs{"source": r.source}).Scan(&r.onlyOpen, &r.byID); {
+			switch err := tx.QueryRow(ctx, sqlReconcileSource, pgx.NamedArgs{"source": r.source}).Scan(&r.only.open, &r.only.since, &r.byID); {
 			case err == pgx.ErrNoRows:
 				return &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: "there is no attached table " + r.source}
 			case err != nil:
@@ -146,7 +146,7 @@ func (r *reconciler) compare(row sourceRow, was folded) {
 		case nobodys:
 			r.note(was.exists(), &r.found.Differs, row)
 		case !was.exists():
-			r.note(!r.onlyOpen || !now.final(), &r.found.Missing, row)
+			r.note(!r.only.excludes(now), &r.found.Missing, row)
 		default:
 			same := sameState(was, now) && was.progress == now.progress && equal(was.message, now.message) && sameOwners(was.owners, now.owners)
 			r.note(!same, &r.found.Differs, row)

@@ -32,7 +32,18 @@ type filling struct {
 	name     string
 	revision int64
 	place    []string // key of the last row
-	onlyOpen bool
+	only     fillRule
+}
+
+// fillRule says which rows make new tasks when they are read. The tasks that there are
+// change by all rows.
+type fillRule struct {
+	open  bool       // not those that have ended
+	since *time.Time // not those that were created before
+}
+
+func (r fillRule) excludes(t folded) bool {
+	return r.open && t.final() || r.since != nil && t.createdAt.Before(*r.since)
 }
 
 const (
@@ -44,7 +55,7 @@ const (
 
 const sqlSources = `
 SELECT s.name, s.revision, CASE WHEN st.revision = s.revision THEN st.place END,
-    s.resolved->>'backfill' = 'open',
+    s.resolved->>'backfill' = 'open', (s.resolved->>'since')::timestamptz,
     s.resolved->>'backfill' <> 'none' AND NOT coalesce(st.revision = s.revision AND st.filled, false),
     coalesce(st.reset_owed, false), coalesce(extract(epoch FROM st.reset_at + @every - clock_timestamp()), 0)::float8
 FROM taskfeed.sources AS s
@@ -106,7 +117,7 @@ func (s *Session) loadSources(ctx context.Context) error {
 	var unfilled, owed bool
 	var wait float64                                                             // seconds
 	rows, _ := s.conn.Query(ctx, sqlSources, pgx.NamedArgs{"every": resetEvery}) // rows tell of errors too
-	_, err := pgx.ForEachRow(rows, []any{&f.name, &f.revision, &f.place, &f.onlyOpen, &unfilled, &owed, &wait}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&f.name, &f.revision, &f.place, &f.only.open, &f.only.since, &unfilled, &owed, &wait}, func() error {
 		if unfilled {
 			s.sources.filling = append(s.sources.filling, f)
 		}
@@ -207,7 +218,7 @@ func (s *Session) fill(ctx context.Context, from *filling) (m taskfeed.Moved, er
 		if len(read) > 0 {
 			place = read[len(read)-1].place
 		}
-		if m, err = f.foldRows(ctx, read, from.onlyOpen); err != nil {
+		if m, err = f.foldRows(ctx, read, from.only); err != nil {
 			return err
 		}
 		_, err = f.tx.Exec(ctx, sqlFilled, pgx.NamedArgs{"name": from.name, "revision": from.revision, "filled": len(read) < fillPage, "place": place})
@@ -226,7 +237,7 @@ func (s *Session) fill(ctx context.Context, from *filling) (m taskfeed.Moved, er
 }
 
 // foldRows folds rows that were read.
-func (f *foldTx) foldRows(ctx context.Context, read []sourceRow, onlyOpen bool) (taskfeed.Moved, error) {
+func (f *foldTx) foldRows(ctx context.Context, read []sourceRow, only fillRule) (taskfeed.Moved, error) {
 	var changes []change
 	for _, r := range read {
 		if !r.skip {
@@ -246,7 +257,7 @@ func (f *foldTx) foldRows(ctx context.Context, read []sourceRow, onlyOpen bool) 
 		case err != nil:
 			folder.count(r.change.source).fail(err.Error())
 		default:
-			x.filled, x.onlyOpen = true, onlyOpen
+			x.filled = &only
 			folder.fold(x)
 		}
 		out.told(folder.take())

@@ -39,7 +39,7 @@ var attachKeys = []struct{ key, usage string }{
 	{"on_truncate", "what TRUNCATE means: reset or deleted"},
 	{"created_at", "when the row was created"},
 	{"timezone", "time zone of created_at, where it has none"},
-	{"backfill", "rows that become tasks at once: open, all or none"},
+	{"backfill", "rows that become tasks at once: open, all, none, or 'since 2026-01-31'"},
 	{"strict", "true: a mapping that fails makes the app's write fail"},
 	{"trust_owner", "true: the owner of the table may run code with the rights of the schema taskfeed"},
 }
@@ -94,7 +94,7 @@ func attachCommand(in *cli.Invocation) *cobra.Command {
 	flags.StringVarP(&f.file, "file", "f", "", "file with table, name and the mapping, as YAML of plain keys and values, or as JSON")
 	flags.StringVar(&f.schema, "schema", "", "schema of the library's tables, where there are several")
 	flags.StringVar(&f.with, "with", "", "what of a library's jobs to show that is off by default: 'error, result, message'")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing: say what the mapping makes of the rows there are")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing: say what the mapping makes of the rows there are; exit status 0, 1 if it is refused, 2 with warnings")
 	flags.BoolVar(&f.print, "print", false, "change nothing: print the SQL")
 	for _, k := range attachKeys {
 		f.values[k.key] = flags.String(strings.ReplaceAll(k.key, "_", "-"), "", k.usage)
@@ -227,6 +227,7 @@ type attachReport struct {
 		Rows         int
 		Values       map[string]int
 		WithoutOwner int `json:"without_owner"`
+		Crowded      int // with more owners than a task can have
 		Owners       []json.RawMessage
 		IDs          []string
 	}
@@ -259,7 +260,40 @@ func (f *attachFlags) attach(ctx context.Context, st *store.Store, a attachment,
 			return err
 		}
 	}
-	return r.print(out)
+	if err := r.print(out); err != nil || !f.dryRun {
+		return err
+	}
+	n := len(r.warnings())
+	if a.library != nil {
+		if _, known := knownVersion(*a.library); !known {
+			n++
+		}
+	}
+	if n > 0 {
+		return cli.Status(dryRunWarns, fmt.Errorf("there are warnings: %d; without --dry-run the table is attached all the same", n))
+	}
+	return nil
+}
+
+// dryRunWarns is the exit status of a dry run with warnings. A mapping that is refused
+// makes it 1.
+const dryRunWarns = 2
+
+// warnings are what its reader should look at before the table is attached.
+func (r *attachReport) warnings() (all []string) {
+	if len(r.Unmapped) > 0 {
+		all = append(all, fmt.Sprintf("the map does not name all statuses, and rows with others make no event: add to --map %s", strings.Join(r.Unmapped, "=…, ")+"=…"))
+	}
+	if n := r.Sample.WithoutOwner; n > 0 {
+		all = append(all, fmt.Sprintf("%d have no owner, so nobody sees them: see whether --user is right, or leave them out by --when", n))
+	}
+	if n := r.Sample.Crowded; n > 0 {
+		all = append(all, fmt.Sprintf("%d have more than 64 owners, and the others are not told", n))
+	}
+	if !r.MayDetach {
+		all = append(all, fmt.Sprintf("only the owner of %s can detach it later, for only the owner may drop a trigger", r.Table))
+	}
+	return all
 }
 
 // print says what was attached, or would be.
@@ -272,9 +306,6 @@ func (r *attachReport) print(out io.Writer) error {
 	for _, value := range slices.Sorted(maps.Keys(r.Sample.Values)) {
 		fmt.Fprintf(&b, "  %6d have the status %s: %s\n", r.Sample.Values[value], value, cmp.Or(r.Mapping.Map[value], r.Mapping.Map["*"], "no event, for the map does not name it"))
 	}
-	if r.Sample.WithoutOwner > 0 {
-		fmt.Fprintf(&b, "  %6d have no owner: they are nobody's\n", r.Sample.WithoutOwner)
-	}
 	if len(r.Sample.IDs) > 0 {
 		fmt.Fprintf(&b, "ids: %s\n", strings.Join(r.Sample.IDs, ", "))
 	}
@@ -285,14 +316,11 @@ func (r *attachReport) print(out io.Writer) error {
 		}
 		fmt.Fprintf(&b, "owners, to compare with the sub of your tokens: %s\n", strings.Join(owners, ", "))
 	}
-	if len(r.Unmapped) > 0 {
-		fmt.Fprintf(&b, "add to --map: %s\n", strings.Join(r.Unmapped, "=…, ")+"=…")
-	}
-	if !r.MayDetach {
-		fmt.Fprintf(&b, "to detach it later takes the owner of %s\n", r.Table)
+	for _, w := range r.warnings() {
+		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
 	if r.Partitioned {
-		b.WriteString("TRUNCATE and DROP of a partition are not seen\n")
+		b.WriteString("note: TRUNCATE and DROP of a partition are not seen\n")
 	}
 	_, err := io.WriteString(out, printableLines(b.String()))
 	return err

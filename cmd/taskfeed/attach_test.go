@@ -38,9 +38,11 @@ func TestAttachCommands(t *testing.T) {
 		stderr string
 	}{
 		{"attach", 0, []string{"taskfeed attach app.exports --name exports --dry-run\n"}, ""},
-		{"attach app.exports --dry-run --map pending=queued,done=completed", 0, []string{"would be attached; nothing was changed: app.exports as exports\n", "2 have the status done: completed\n",
-			"1 have the status paused: no event, for the map does not name it\n", "1 have no owner", "ids: exports:4, exports:3", `"alice"`, "add to --map: paused=…\n"}, ""},
-		{"attach app.exports --dry-run --map *=queued --user via=id,from=app.users,key=id,user=name", 0, []string{`"dora"`, "3 have no owner"}, ""},
+		{"attach app.exports --dry-run --map pending=queued,done=completed", 2, []string{"would be attached; nothing was changed: app.exports as exports\n", "2 have the status done: completed\n",
+			"1 have the status paused: no event, for the map does not name it\n", "warning: 1 have no owner", "ids: exports:4, exports:3", `"alice"`, "add to --map paused=…\n"}, "there are warnings: 2;"},
+		{"attach app.exports --dry-run --map pending=queued,done=completed,paused=none --when r.owner_id<>''", 0, []string{"would be attached"}, ""},
+		{"attach app.exports --dry-run --map pending=ready", 1, nil, `map has "pending": "ready"`},
+		{"attach app.exports --dry-run --map *=queued --user via=id,from=app.users,key=id,user=name", 2, []string{`"dora"`, "3 have no owner"}, "there are warnings: 1;"},
 		{`attach app.exports --dry-run --map *=queued --user {"via":"id","from":"app.nobody","user":"name"}`, 1, nil, "write it with its schema"},
 		{"attach app.exports --print", 0, []string{"CREATE OR REPLACE FUNCTION taskfeed.attached_exports()", "CREATE TRIGGER aa_taskfeed_exports_update "}, ""},
 		{"sources", 0, []string{"NAME"}, ""},

@@ -24,7 +24,7 @@ func (a *attachment) usePreset(ctx context.Context, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	mapping, err := preset.Mapping(library.Columns, a.with)
+	mapping, err := preset.Mapping(library.Schema, library.Columns, a.with)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (a *attachment) usePreset(ctx context.Context, st *store.Store) error {
 		mapping[key] = value
 	}
 	if first, ok := mapping["when"].(string); ok && a.mapping["when"] != nil {
-		whole, _ := preset.Mapping(library.Columns, nil)
+		whole, _ := preset.Mapping(library.Schema, library.Columns, nil)
 		own, _ := whole["when"].(string)
 		mapping["when"] = presets.And(own, first)
 	}

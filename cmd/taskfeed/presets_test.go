@@ -207,13 +207,13 @@ func TestPresetsOfOlderVersions(t *testing.T) {
 		"name":           `left(r.name, 10) <> '__pgboss__'`,
 		"name,source_id": `left(r.name, 10) <> '__pgboss__' AND r.source_id IS NULL`,
 	} {
-		m, err := boss.Mapping(strings.Split(columns, ","), []string{"error"})
+		m, err := boss.Mapping("pgboss", strings.Split(columns, ","), []string{"error"})
 		if err != nil || m["when"] != want || m["error"] == nil || m["result"] != nil {
 			t.Errorf("mapping for the columns %s: got %v (%v), want the filter %s", columns, m, err, want)
 		}
 	}
 	dbos, _ := presets.Find("dbos")
-	if m, _ := dbos.Mapping(nil, nil); m["when"] != nil || m["progress"] != nil || m["user"] != "authenticated_user" {
+	if m, _ := dbos.Mapping("dbos", nil, nil); m["when"] != nil || m["progress"] != nil || m["user"] != "authenticated_user" {
 		t.Errorf("dbos without its newer columns: %v", m)
 	}
 }

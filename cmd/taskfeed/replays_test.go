@@ -94,11 +94,14 @@ var replays = []replay{
 			`task_failed …2 "NoDisk: no disk"`, "task_started …3", "task_completed …3"},
 	},
 	{
-		preset: "graphile-worker", attach: `--user payload->>'user_id' --with error`,
+		preset: "graphile-worker", attach: `--user payload->>'user_id' --with error,kind`,
 		tables: `
 			CREATE SCHEMA graphile_worker;
 			CREATE TABLE graphile_worker.migrations (id int PRIMARY KEY, ts timestamptz DEFAULT now());
 			INSERT INTO graphile_worker.migrations VALUES (18);
+			CREATE TABLE graphile_worker._private_tasks (id int PRIMARY KEY, identifier text NOT NULL UNIQUE);
+			INSERT INTO graphile_worker._private_tasks VALUES (1, 'send_mail');
+			ALTER TABLE graphile_worker._private_tasks ENABLE ROW LEVEL SECURITY;
 			CREATE TABLE graphile_worker._private_jobs (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, task_id int NOT NULL DEFAULT 1, payload json NOT NULL DEFAULT '{}', attempts smallint NOT NULL DEFAULT 0,
 				max_attempts smallint NOT NULL DEFAULT 25, last_error text, created_at timestamptz NOT NULL DEFAULT now(), run_at timestamptz NOT NULL DEFAULT now(), locked_at timestamptz, locked_by text,
 				key text UNIQUE, revision int NOT NULL DEFAULT 0, flags jsonb);

@@ -26,7 +26,7 @@ var river = Preset{
 		"map": map[string]any{"available": "queued", "scheduled": "queued", "pending": "queued", "retryable": "queued", "running": "running",
 			"completed": "completed", "discarded": "failed", "cancelled": "canceled"},
 	},
-	with: map[string]string{
+	with: map[string]any{
 		"error":   `CASE WHEN r.state::text = 'discarded' THEN ` + jobError + ` END`,
 		"result":  `CASE WHEN r.state::text = 'completed' THEN r.metadata->'output' END`,
 		"message": `r.metadata->>'message'`,
@@ -47,7 +47,7 @@ var oban = Preset{
 		"map": map[string]any{"available": "queued", "scheduled": "queued", "suspended": "queued", "retryable": "queued", "executing": "running",
 			"completed": "completed", "discarded": "failed", "cancelled": "canceled"},
 	},
-	with: map[string]string{
+	with: map[string]any{
 		"error":   `CASE WHEN r.state::text IN ('discarded', 'cancelled') THEN ` + jobError + ` END`,
 		"message": `r.meta->>'message'`,
 	},
@@ -69,7 +69,7 @@ var pgBoss = Preset{
 		"map": map[string]any{"created": "queued", "retry": "queued", "active": "running", "completed": "completed", "cancelled": "canceled",
 			"failed": "failed"},
 	},
-	with: map[string]string{
+	with: map[string]any{
 		"error":  `CASE WHEN r.state::text = 'failed' THEN coalesce(r.output->>'message', r.output#>>'{value,message}') END`,
 		"result": `CASE WHEN r.state::text = 'completed' THEN r.output END`,
 	},
@@ -96,7 +96,7 @@ WHERE a.attrelid = @relation
 			` WHEN r.performed_at IS NOT NULL THEN 'running' ELSE 'queued' END`,
 		"kind": "job_class", "created_at": "created_at", "timezone": "UTC", "on_delete": success,
 	},
-	with:  map[string]string{"error": "error"},
+	with:  map[string]any{"error": "error"},
 	needs: map[string]string{"kind": "job_class"},
 }
 
@@ -107,13 +107,17 @@ var graphileWorker = Preset{
 	Notes: []string{
 		"a job that succeeds is deleted: its task is completed; one that was deleted before it ran is canceled",
 		"Graphile Worker has no progress and keeps no results",
+		"the kind of a task is the name of the source; --with kind finds the identifier of the job's task",
 		"its tables have row security: the role of the schema taskfeed must own them or have BYPASSRLS to read the jobs that are there",
 	},
 	mapping: map[string]any{
 		"status":     `CASE WHEN r.locked_at IS NOT NULL THEN 'running' WHEN r.attempts >= r.max_attempts AND r.last_error IS NOT NULL THEN 'failed' ELSE 'queued' END`,
 		"created_at": "created_at", "on_delete": success,
 	},
-	with: map[string]string{"error": "last_error"},
+	with: map[string]any{
+		"error": "last_error",
+		"kind":  map[string]any{"via": "task_id", "from": "_private_tasks", "key": "id", "kind": "identifier"},
+	},
 }
 
 var procrastinate = Preset{
@@ -167,7 +171,7 @@ var djangoTasksDB = Preset{
 		"map": map[string]any{"NEW": "queued", "READY": "queued", "RUNNING": "running", "COMPLETE": "completed", "SUCCEEDED": "completed",
 			"SUCCESSFUL": "completed", "FAILED": "failed"},
 	},
-	with: map[string]string{
+	with: map[string]any{
 		"error":  `nullif(r.exception_class_path, '')`,
 		"result": `CASE WHEN r.status <> 'FAILED' THEN r.return_value END`,
 	},

@@ -32,7 +32,7 @@ type Preset struct {
 	mapping map[string]any
 	// with has the keys that are off unless they are asked for: they may hold what
 	// users should not see.
-	with map[string]string
+	with map[string]any
 	// needs names the column that a key of mapping or with reads, where older versions
 	// lack it, and older what the key is then; without it, it is left out.
 	needs map[string]string
@@ -75,8 +75,8 @@ func (p Preset) Source() string { return strings.ReplaceAll(p.Name, "-", "_") }
 func (p Preset) Options() []string { return slices.Sorted(maps.Keys(p.with)) }
 
 // Mapping is the mapping for a table with these columns, with some options switched
-// on.
-func (p Preset) Mapping(columns, with []string) (map[string]any, error) {
+// on. It reads other tables of the library in the same schema.
+func (p Preset) Mapping(schema string, columns, with []string) (map[string]any, error) {
 	m := map[string]any{}
 	for key, value := range p.mapping {
 		if needed, ok := p.needs[key]; ok && !slices.Contains(columns, needed) {
@@ -90,6 +90,11 @@ func (p Preset) Mapping(columns, with []string) (map[string]any, error) {
 		value, ok := p.with[key]
 		if !ok {
 			return nil, fmt.Errorf("%s has no %s; it has %s", p.Name, key, cmp.Or(strings.Join(p.Options(), ", "), "nothing that can be switched on"))
+		}
+		if join, ok := value.(map[string]any); ok {
+			join = maps.Clone(join)
+			join["from"] = fmt.Sprintf(`"%s"."%s"`, strings.ReplaceAll(schema, `"`, `""`), join["from"])
+			value = join
 		}
 		m[key] = value
 	}

@@ -39,7 +39,7 @@ func TestPages(t *testing.T) {
 // page is the page about a preset.
 func page(t *testing.T, p presets.Preset) string {
 	t.Helper()
-	m, err := p.Mapping([]string{"source_id", "job_class", "meta", "attributes", "parent_workflow_id", "enqueued_at"}, nil)
+	m, err := p.Mapping(p.Schema, []string{"source_id", "job_class", "meta", "attributes", "parent_workflow_id", "enqueued_at"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func page(t *testing.T, p presets.Preset) string {
 	b.WriteString("For example `" + strings.Join(p.Owners, "`, `") + "`. The value must be the `sub` of the user's token.\n\n")
 	pageStatus(&b, p, m)
 	if len(p.Options()) > 0 {
-		fmt.Fprintf(&b, "**Off unless named**, because users may see what they should not: `--with %s`.\n\n", strings.Join(p.Options(), ","))
+		fmt.Fprintf(&b, "**Off unless named**, because users may see what they should not, or because it takes more rights: `--with %s`.\n\n", strings.Join(p.Options(), ","))
 	}
 	if when, ok := m["when"].(string); ok {
 		fmt.Fprintf(&b, "**Left out** are rows for which this is not true: `%s`. A `--when` of yours is joined to it.\n\n", when)
@@ -96,12 +96,12 @@ func TestMappings(t *testing.T) {
 	t.Parallel()
 	for _, p := range presets.All {
 		for _, option := range p.Options() {
-			m, err := p.Mapping(nil, []string{option})
+			m, err := p.Mapping("public", nil, []string{option})
 			if err != nil || m[option] == nil {
 				t.Errorf("%s with %s: %v (%v)", p.Name, option, m, err)
 			}
 		}
-		if _, err := p.Mapping(nil, []string{"secrets"}); err == nil {
+		if _, err := p.Mapping("public", nil, []string{"secrets"}); err == nil {
 			t.Errorf("%s takes an option that it does not have", p.Name)
 		}
 		if found, ok := presets.Find(p.Name); !ok || found.Table != p.Table || !p.Owns(p.Table, p.Has) || p.Owns(p.Table, nil) || p.Owns("other", p.Has) {

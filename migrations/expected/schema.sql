@@ -948,6 +948,39 @@ CREATE OR REPLACE FUNCTION taskfeed.same_state(status text, was_status text, id 
  IMMUTABLE
 RETURN ((status = was_status) AND (id = was_id) AND (user_id = was_user_id) AND (NOT (kind IS DISTINCT FROM was_kind)) AND (NOT (error IS DISTINCT FROM was_error)) AND (NOT (result IS DISTINCT FROM was_result)))
 -- Whether no visible field changed except progress and message.
+CREATE OR REPLACE FUNCTION taskfeed.source_backfill(mapping jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+ SET "DateStyle" TO 'ISO'
+AS $function$
+DECLARE
+    given jsonb := coalesce(mapping->'backfill', '"open"');
+BEGIN
+    IF given IN ('"none"', '"open"', '"all"') THEN
+        RETURN jsonb_build_object('backfill', given);
+    ELSIF given #>> '{}' NOT LIKE 'since %' OR jsonb_typeof(given) <> 'string' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: backfill is %s; it is "none", "open", "all" or a time, for example "since 2026-01-31"', given);
+    ELSIF NOT mapping ? 'created_at' THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: backfill since a time needs to know when a row was created: give "created_at"';
+    END IF;
+    IF given #>> '{}' ~ '^since \d{4}-\d\d-\d\d' THEN -- today would be another time tomorrow
+        RETURN jsonb_build_object('backfill', 'since', 'since', to_jsonb(substr(given #>> '{}', 7)::timestamptz));
+    END IF;
+    RAISE invalid_datetime_format;
+EXCEPTION WHEN data_exception THEN
+    IF sqlstate = '22023' THEN
+        RAISE;
+    END IF;
+    RAISE invalid_parameter_value USING
+        MESSAGE = format('taskfeed: backfill is %s; write the time like "since 2026-01-31" or "since 2026-01-31 18:00+01"', given);
+END
+$function$
+-- Which existing rows become tasks: open ones, all, none, or those since a time, in UTC where it has no zone.
 CREATE OR REPLACE FUNCTION taskfeed.source_column(relation regclass, key text, candidates text[])
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -1347,8 +1380,7 @@ BEGIN
     END IF;
     SELECT format('%s is %s; it is %s', c.key, mapping->c.key, c.choices) INTO wrong
     FROM (VALUES ('progress_unit', '"percent" or "fraction"', '["percent", "fraction"]'::jsonb), ('result_json', 'true or false', '[true, false]'),
-        ('strict', 'true or false', '[true, false]'), ('trust_owner', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]'),
-        ('backfill', '"none", "open" or "all"', '["none", "open", "all"]')) AS c (key, choices, allowed)
+        ('strict', 'true or false', '[true, false]'), ('trust_owner', 'true or false', '[true, false]'), ('on_truncate', '"deleted" or "reset"', '["deleted", "reset"]')) AS c (key, choices, allowed)
     WHERE mapping ? c.key
       AND NOT c.allowed @> (mapping->c.key)
     LIMIT 1;
@@ -1377,8 +1409,7 @@ BEGIN
         'values', taskfeed.source_values(relation, name, mapping, joins),
         'on_delete', taskfeed.source_on_delete(mapping->'on_delete'),
         'on_truncate', coalesce(mapping->>'on_truncate', 'reset'),
-        'backfill', coalesce(mapping->>'backfill', 'open'),
-        'strict', coalesce(mapping->'strict', 'false'));
+        'strict', coalesce(mapping->'strict', 'false')) || taskfeed.source_backfill(mapping);
     IF joins <> '{}' THEN
         m := jsonb_set(m, '{values}', m->'values' || taskfeed.source_vias(joins)) || jsonb_build_object('joins', joins);
     END IF;
@@ -1652,6 +1683,7 @@ BEGIN
         SELECT jsonb_build_object(
             ''rows'', (SELECT count(*) FROM mapped),
             ''values'', (SELECT jsonb_object_agg(v.status, v.n) FROM (SELECT status, count(*) AS n FROM mapped GROUP BY status ORDER BY n DESC LIMIT 50) AS v),
+            ''crowded'', (SELECT count(*) FROM mapped WHERE jsonb_typeof(users) = ''array'' AND jsonb_array_length(users) > 64),
             ''without_owner'', (SELECT count(*) FROM mapped WHERE users IN (''[]'', ''[null]'', ''null'') OR users IS NULL),
             ''owners'', (SELECT jsonb_agg(o.users) FROM (SELECT DISTINCT users FROM mapped WHERE users NOT IN (''[]'', ''[null]'') LIMIT 5) AS o),
             ''ids'', (SELECT jsonb_agg(i.id) FROM (SELECT id FROM mapped LIMIT 5) AS i))',
