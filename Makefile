@@ -66,7 +66,7 @@ verify-long: build ## the same all night: 40 rounds of 8 minutes, seeded by the 
 	bin/taskfeed-lab verify --rounds 40 --duration 8m
 
 .PHONY: verify-planted
-verify-planted: build ## check that verify catches every mistake of lab/mutations, about eight minutes
+verify-planted: build ## check that verify catches every mistake of lab/mutations, about eleven minutes
 	bin/taskfeed-lab verify --planted all --quiet
 
 .PHONY: bench

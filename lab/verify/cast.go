@@ -191,7 +191,7 @@ func (r *round) startWriters() error {
 		}
 		r.writers = append(r.writers, p)
 	}
-	return nil
+	return r.startJobWriters()
 }
 
 func (r *round) writerConfig(name string) actor.WriterConfig {

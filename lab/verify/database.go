@@ -20,7 +20,6 @@ import (
 	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/netfault"
 	"github.com/taskfeed/taskfeed/lab/query"
-	"github.com/taskfeed/taskfeed/migrations"
 )
 
 // databaseName is the database of a private run.
@@ -39,8 +38,9 @@ type database struct {
 }
 
 // startDatabase starts a private Postgres with the settings that the faults need: it
-// commits durably, so that an immediate stop loses no confirmed commit.
-func startDatabase(ctx context.Context, progress func(string, ...any)) (*database, error) {
+// commits durably, so that an immediate stop loses no confirmed commit. The binary
+// under test makes the schema.
+func startDatabase(ctx context.Context, binary string, progress func(string, ...any)) (*database, error) {
 	d := &database{progress: progress}
 	pg, err := d.start(ctx)
 	if err != nil {
@@ -51,7 +51,7 @@ func startDatabase(ctx context.Context, progress func(string, ...any)) (*databas
 		return nil, errors.Join(err, d.stop())
 	}
 	d.url = pg.URL(databaseName)
-	if err := migrations.Up(ctx, d.url); err != nil {
+	if err := runOn(ctx, binary, d.url, "migrate", "up"); err != nil {
 		return nil, errors.Join(err, d.stop())
 	}
 	if err := d.exec(ctx, sqlOps); err != nil {

@@ -102,7 +102,7 @@ func (c *change) row() (r history.Row, ok bool) {
 	case strings.HasPrefix(c.table, "taskfeed.events_") && c.op == "INSERT":
 		r.Table = "events"
 	default:
-		return r, false
+		return c.jobsRow()
 	}
 	return r, true
 }

@@ -40,13 +40,14 @@ const (
 	kindLink     kind = "link" // between servers and the database
 	kindNet      kind = "net"  // between clients and servers
 	kindBell     kind = "doorbell"
-	kindData     kind = "data" // transactions, locks
+	kindData     kind = "data"   // transactions, locks
+	kindSource   kind = "source" // attached tables
 	kindClient   kind = "client"
 	kindCluster  kind = "cluster" // runs alone
 )
 
 // catalogue lists the faults in the order of verify --list.
-var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, netFaults, clientFaults, deadFaults, clusterFaults)
+var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, sourceFaults, netFaults, clientFaults, deadFaults, clusterFaults)
 
 // Fault describes a fault for people.
 type Fault struct {
@@ -92,12 +93,14 @@ func (r *round) runAlone(ctx context.Context) {
 			return
 		}
 		r.now("alone %d/%d: %s", i+1, len(faults), f.name)
+		r.stirJobs(f.kind == kindSource || r.rand.IntN(2) == 0)
 		if !r.inject(ctx, f, "alone") {
 			return
 		}
 		pause.For(ctx, 300*time.Millisecond)
 	}
 	r.removeDeadBefore(ctx, fault{kind: kindCluster}) // any fault may come next
+	r.stirJobs(true)
 }
 
 // window is how long one mixture of faults lasts.

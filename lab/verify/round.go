@@ -53,6 +53,8 @@ type round struct {
 	writer     *actor.Writer   // of the harness itself, for the writes of faults
 	bells      []*actor.Writer // of the fault doorbell
 	writers    []*actorProcess
+	jobWriters []*actorProcess // of them, those that write the attached table
+	detached   atomic.Int64    // times that it was detached
 	clients    []*actorProcess
 	groups     map[string]*actorProcess
 	names      map[string][]string // of clients, by their traits
@@ -118,7 +120,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 	if r.users, err = newUsers(r.prefix); err != nil {
 		return err
 	}
-	if err := r.makeShared(ctx); err != nil {
+	if err := errors.Join(r.makeShared(ctx), r.makeJobs(ctx)); err != nil {
 		return err
 	}
 	if r.writersNet, r.writersURL, err = r.db.proxied(); err != nil {
@@ -159,7 +161,7 @@ func (r *round) openFiles() (err error) {
 
 func (r *round) openDatabase(ctx context.Context) (err error) {
 	if r.private() {
-		if r.db, err = startDatabase(ctx, r.say); err != nil {
+		if r.db, err = startDatabase(ctx, r.cfg.Binary, r.say); err != nil {
 			return err
 		}
 		return r.openTruth(ctx)
@@ -238,6 +240,9 @@ func (r *round) pathsOf(faults []fault) []string {
 	paths := []string{"replay"}
 	if r.private() { // without a slot the order of commits is not known
 		paths = append(paths, "late commit")
+	}
+	if r.attaches() {
+		paths = append(paths, "attached: cleaned", "attached: again", "attached: new owner")
 	}
 	if r.private() && len(r.cfg.Faults) == 0 {
 		paths = append(paths, "replay of many pages", "suppressed duplicate")

@@ -76,4 +76,7 @@ var Rows = []Row{
 	{Number: 61, Says: "ids near their limits", Tests: []string{"client TestVectors", "httpapi TestBadInput25Cursor"}},
 	{Number: 62, Says: "an old snapshot over millions of dead rows", Faults: []string{"old-snapshot"}},
 	{Number: 63, Says: "everything at once", Always: "the mixed part of a round"},
+	{Number: 64, Says: "the mapping of an attached table fails", Faults: []string{"source-broken"}, Tests: []string{"store TestFoldBrokenMapping", "migrations TestAttachedTableNeverFailsAWrite"}},
+	{Number: 65, Says: "an attached table is detached and attached again", Faults: []string{"source-detached"}, Tests: []string{"store TestFoldFillsAfterDetaching"}},
+	{Number: 66, Says: "an attached table is made anew", Faults: []string{"source-swapped"}, Tests: []string{"migrations TestAttachedTableIsMigrated"}},
 }

@@ -13,6 +13,7 @@
 //	verify.go    rounds and their verdicts
 //	round.go     one round from beginning to end
 //	cast.go      writers and clients
+//	attached.go  the table of an app that is attached
 //	server.go    the servers under test
 //	database.go  the private Postgres; cluster.go a copy of it; slot.go what committed
 //	faults*.go   the faults, by name; attempt.go injects one until it has its effect

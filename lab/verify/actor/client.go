@@ -281,7 +281,7 @@ func (c *client) take(r history.Client) {
 	case frame.Type == "feed_live":
 		c.last, c.known = max(c.last, frame.Cursor), true
 		c.replays = false
-	case frame.Type == "feed_reset":
+	case frame.Type == "feed_reset" && frame.ID == 0:
 		c.last, c.known, c.saved = frame.Cursor, true, frame.Cursor
 		c.took("reset: " + frame.Reason)
 	case frame.ID > 0:
@@ -290,6 +290,9 @@ func (c *client) take(r history.Client) {
 		} else {
 			c.last, c.known = frame.ID, true
 			c.save()
+		}
+		if frame.Type == "feed_reset" { // one that is an event of the log
+			c.took("reset: " + frame.Reason)
 		}
 		c.deliveries.Add(1)
 		c.countReplay()

@@ -50,6 +50,10 @@ func one(change func(*transaction) error) func(*Writer, context.Context) {
 
 // step does one random step of the mix.
 func (w *Writer) step(ctx context.Context) {
+	if w.cfg.FirstJob > 0 {
+		w.jobTransaction(ctx)
+		return
+	}
 	if len(w.tasks) < ownTasks/4 {
 		w.do(ctx, (*transaction).insert)
 		return
@@ -107,6 +111,9 @@ func (w *Writer) late(ctx context.Context) {
 }
 
 func (t *transaction) any() error {
+	if t.w.cfg.FirstJob > 0 {
+		return t.anyJob()
+	}
 	changes := []func(*transaction) error{(*transaction).progress, (*transaction).progress, (*transaction).status, (*transaction).notify, (*transaction).insert}
 	return changes[t.w.rand.IntN(len(changes))](t)
 }
@@ -239,6 +246,9 @@ func (t *transaction) shared() error {
 }
 
 func (t *transaction) sharedAt(i int) error {
+	if t.w.cfg.FirstJob > 0 {
+		return t.sharedJob(i)
+	}
 	id, u := t.w.cfg.Shared[i], t.w.cfg.SharedUsers[i]
 	return t.exec(sqlProgress, id, message(t.op("progress", u.ID, id), u))
 }

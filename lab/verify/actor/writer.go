@@ -38,6 +38,9 @@ type WriterConfig struct {
 	Prefix string `json:"prefix"`
 	// Broadcasts says whether to write events for everybody.
 	Broadcasts bool `json:"broadcasts"`
+	// FirstJob makes it a writer of jobs: it changes rows of the attached table, and
+	// inserts those with ids above this one. 0: it changes tasks.
+	FirstJob int64 `json:"first_job,omitempty"`
 }
 
 // RunWriter is the process taskfeed-lab verify-writer.
@@ -67,6 +70,8 @@ type Writer struct {
 	ops   int
 	tasks []ownTask
 	async bool // the connection's synchronous_commit is off
+	// scripted counts the steps of jobScript that are done.
+	scripted int
 	// finish ends a transaction in another way than by COMMIT.
 	finish func(*transaction) (history.Outcome, error)
 

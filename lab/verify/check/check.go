@@ -5,7 +5,8 @@
 //
 // The truth is the sequence of commits that Postgres's own log shows. From the rows of
 // the tasks alone, model.go derives which events there must be, for whom and in what
-// order, without code of taskfeed. Every row of the event log must be one of them
+// order, without code of taskfeed; for tasks of an attached table attached.go and fold.go
+// do so from its rows. Every row of the event log must be one of them
 // (log.go), and every frame that a client received must be a row of the log
 // (sessions.go). Each property of the list below is then one function.
 //
@@ -131,6 +132,9 @@ type subject struct {
 	servers  map[string]bool
 	figures  map[string]int64
 
+	jobSteps []jobStep
+	attached map[string]bool // tasks of the attached table
+
 	violations map[string][]Violation
 	outcomes   []Outcome
 	lacking    []string
@@ -147,6 +151,7 @@ func newSubject(h *history.History) *subject {
 		begins:     make(map[string]begins),
 		servers:    make(map[string]bool),
 		figures:    make(map[string]int64),
+		attached:   make(map[string]bool),
 		violations: make(map[string][]Violation),
 	}
 	slices.SortStableFunc(s.Faults, func(a, b history.Fault) int { return cmp.Compare(a.Begin, b.Begin) })

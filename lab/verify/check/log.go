@@ -11,20 +11,22 @@ import (
 
 // row is one row that has ever been in the event log.
 type row struct {
-	id    int64
-	key   string
-	user  string // empty: for every user
-	task  string
-	typ   string
-	data  uint64
-	lost  bool      // a fork has undone it
-	means *expected // the event that it is; nil: none that committed
+	id      int64
+	key     string
+	version int64  // of the task; 0 for an event without one
+	place   int    // in commit order; 0: it is known from the dump of the log only
+	user    string // empty: for every user
+	task    string
+	typ     string
+	data    uint64
+	lost    bool      // a fork has undone it
+	means   *expected // the event that it is; nil: none that committed
 }
 
 func newRow(id int64, user, taskID, typ string, version int64, data string) *row {
 	var fields map[string]json.RawMessage
 	_ = json.Unmarshal([]byte(data), &fields) // data that is not an object has no op
-	return &row{id: id, key: keyOf(taskID, version, typ, fields), user: user, task: taskID, typ: typ, data: hashJSON([]byte(data))}
+	return &row{id: id, version: version, key: keyOf(taskID, version, typ, fields), user: user, task: taskID, typ: typ, data: hashJSON([]byte(data))}
 }
 
 // same reports whether two rows are the same event.
@@ -41,6 +43,7 @@ func (s *subject) readTruth() {
 	for i, t := range s.Truth {
 		if t.Commit == nil {
 			clear(tasks.lost)
+			s.jobSteps = append(s.jobSteps, jobStep{})
 			continue
 		}
 		if t.Commit.Change > 0 && t.Commit.Change < highest {
@@ -49,6 +52,9 @@ func (s *subject) readTruth() {
 		highest = max(highest, t.Commit.Change)
 		for _, r := range t.Commit.Rows {
 			place++
+			if r.Table == "jobs" || r.Table == "marks" {
+				s.jobSteps = append(s.jobSteps, jobStep{row: &r, commit: i, place: place, lost: lost[i]})
+			}
 			s.readRow(r, tasks, place, lost[i])
 		}
 	}
@@ -59,6 +65,7 @@ func (s *subject) readTruth() {
 		s.addRow(newRow(e.ID, e.User, e.Task, e.Type, e.Version, e.Data))
 	}
 	slices.SortStableFunc(s.log, func(a, b *row) int { return cmp.Compare(a.id, b.id) })
+	s.expectJobs()
 	s.figures["events"] = int64(len(s.log))
 	s.figures["commits"] = int64(len(s.Truth))
 }
@@ -76,6 +83,7 @@ func (t tasksNow) find(id string) task {
 
 func (s *subject) readRow(r history.Row, tasks tasksNow, place int, lost bool) {
 	switch {
+	case r.Table == "tasks" && s.attachedTask(r):
 	case r.Table == "tasks":
 		id := value(r, "id")
 		after := s.writeTask(r, tasks.find(id), place, lost)
@@ -89,7 +97,7 @@ func (s *subject) readRow(r history.Row, tasks tasksNow, place int, lost bool) {
 	case r.Table == "events" && r.Change == "INSERT":
 		c := task(r.Columns)
 		e := newRow(c.number("id"), c.text("user_id"), c.text("task_id"), c.text("type"), c.number("version"), c.text("data"))
-		e.lost = lost
+		e.lost, e.place = lost, place
 		s.addRow(e)
 	}
 }
@@ -150,7 +158,8 @@ func (s *subject) checkLog() {
 	}
 }
 
-// matchRow finds the event that a row is, and checks its content.
+// matchRow finds the event that a row is, and checks its content. A task that was
+// deleted and is made again counts its versions from 1 again, so two events may be equal.
 func (s *subject) matchRow(r *row) {
 	var near *expected // has the key, perhaps with other content
 	for _, e := range s.expected[r.key] {
@@ -159,7 +168,9 @@ func (s *subject) matchRow(r *row) {
 		}
 		if near = e; e.user == r.user && e.typ == r.typ && e.data == r.data {
 			r.means = e
-			break
+			if !e.inLog {
+				break
+			}
 		}
 	}
 	v := Violation{ID: r.id, Key: r.key, User: r.user, Op: r.op()}

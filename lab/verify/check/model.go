@@ -27,6 +27,9 @@ type expected struct {
 // keyOf returns the key by which truth, log and frames identify an event: task and
 // version, or for an event without a task the op in its data.
 func keyOf(task string, version int64, typ string, data map[string]json.RawMessage) string {
+	if typ == typeReset {
+		return resetKey(data)
+	}
 	if task == "" {
 		var op string
 		_ = json.Unmarshal(data["op"], &op) // without an op, the key is empty and matches nothing
@@ -39,7 +42,10 @@ func keyOf(task string, version int64, typ string, data map[string]json.RawMessa
 	return key
 }
 
-const typeDeleted = "task_deleted"
+const (
+	typeDeleted = "task_deleted"
+	typeReset   = "feed_reset" // as an event of the log
+)
 
 // hashJSON hashes a JSON text so that equal values have equal hashes, whatever their
 // formatting. Text that is not JSON has the hash of its bytes.
@@ -149,6 +155,16 @@ func (s *subject) expect(e expected) {
 	}
 	s.expected[e.key] = append(s.expected[e.key], &e)
 	s.order = append(s.order, &e)
+}
+
+// attachedTask reports whether a change of a task is one of the attached table, which
+// follows from its row.
+func (s *subject) attachedTask(r history.Row) bool {
+	id := value(r, "id")
+	if r.Columns["source"] != nil {
+		s.attached[id] = true
+	}
+	return s.attached[id]
 }
 
 // writeTask derives the events of one change of a task, given the row before it.

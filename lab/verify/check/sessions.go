@@ -130,7 +130,7 @@ func parseItem(text string) item {
 	switch it.typ = head.Type; {
 	case head.Type == "feed_live":
 		it.kind, it.id = itemLive, head.Cursor
-	case head.Type == "feed_reset":
+	case head.Type == typeReset && head.ID == 0:
 		it.kind, it.id, it.reason = itemReset, head.Cursor, head.Reason
 	case head.ID > 0:
 		it.kind, it.id = itemEvent, head.ID

@@ -76,6 +76,10 @@ var paths = map[string]func(f map[string]int64) int64{
 	"suppressed duplicate":   func(f map[string]int64) int64 { return f["suppressed"] },
 	"commits lost to a fork": func(f map[string]int64) int64 { return f["commits_lost"] },
 	"write of unknown end":   func(f map[string]int64) int64 { return f["writes_info"] },
+	"reset: source_broken":   func(f map[string]int64) int64 { return f["reset_source_broken"] },
+	"attached: cleaned":      func(f map[string]int64) int64 { return f["attached_cleaned"] },
+	"attached: again":        func(f map[string]int64) int64 { return f["attached_inserted_again"] },
+	"attached: new owner":    func(f map[string]int64) int64 { return f["attached_owners"] },
 }
 
 // checkVacuity is P14.

@@ -142,7 +142,7 @@ type Fork struct {
 // Row is one row that a commit wrote. A column is absent where the slot omits an
 // unchanged value, and nil where it is null.
 type Row struct {
-	Table   string             `json:"table"`  // tasks, events or ops
+	Table   string             `json:"table"`  // tasks, events, ops, jobs or marks
 	Change  string             `json:"change"` // INSERT, UPDATE or DELETE
 	Columns map[string]*string `json:"columns"`
 }
