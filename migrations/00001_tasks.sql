@@ -262,7 +262,11 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on' THEN
+    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on'
+        OR NOT pg_has_role( -- the triggers run as the owner, so this asks for who runs the statement
+            CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END,
+            (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass), 'USAGE')
+    THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
     END IF;
@@ -270,7 +274,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.refuse_source(text, text) IS 'Refuses a write of an app to a task of an attached table; false where the sequencer writes.';
+COMMENT ON FUNCTION taskfeed.refuse_source(text, text) IS 'Refuses a write of an app to a task of an attached table, whatever settings the app makes; false where the sequencer writes.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_source(text, text) FROM PUBLIC;
 
 -- Triggers fire in the order of their names. Our BEFORE triggers come last:

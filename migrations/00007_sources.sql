@@ -106,6 +106,14 @@ COMMENT ON FUNCTION taskfeed.source_type(regclass, text) IS 'The type of an expr
 REVOKE ALL ON FUNCTION taskfeed.source_type(regclass, text) FROM PUBLIC;
 
 -- +goose StatementBegin
+CREATE FUNCTION taskfeed.number_types() RETURNS regtype[]
+LANGUAGE sql IMMUTABLE
+RETURN '{int2,int4,int8,numeric}'::regtype[];
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.number_types() IS 'Types of ids that count from 1 in every table.';
+REVOKE ALL ON FUNCTION taskfeed.number_types() FROM PUBLIC;
+
+-- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_column(relation regclass, key text, candidates text[]) RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -406,7 +414,8 @@ BEGIN
     END IF;
     m := jsonb_build_object(
         'id', id,
-        'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) THEN name || ':' ELSE '' END),
+        'id_type', taskfeed.source_type(relation, id),
+        'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) = ANY (taskfeed.number_types()) THEN name || ':' ELSE '' END),
         'key', key,
         'status', taskfeed.source_value(relation, 'status', coalesce(mapping->'status', taskfeed.source_column(relation, 'status', '{status,state}'))),
         'map', taskfeed.source_map(mapping->'map'),
@@ -424,6 +433,18 @@ BEGIN
     ELSIF octet_length(m->>'prefix') > 100 OR m->>'prefix' ~ '[\x01-\x1f\x7f]' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: id_prefix must be at most 100 bytes without control characters';
+    END IF;
+    SELECT s.name INTO wrong
+    FROM taskfeed.sources AS s
+    WHERE s.name <> source_mapping.name
+      AND s.resolved->>'prefix' = m->>'prefix'
+      AND 'uuid' <> ALL (ARRAY[s.resolved->>'id_type', m->>'id_type'])
+      AND ARRAY[s.resolved->>'id_type', m->>'id_type'] && taskfeed.number_types()::text[]
+    ORDER BY s.name
+    LIMIT 1;
+    IF found THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: rows of %s would have the same ids as those of the source %s, which has the same prefix "%s": give "id_prefix", for example --id-prefix %s:', relation, wrong, m->>'prefix', name);
     END IF;
     RETURN m;
 END
@@ -445,6 +466,7 @@ DROP FUNCTION taskfeed.source_on_delete(jsonb);
 DROP FUNCTION taskfeed.source_map(jsonb);
 DROP FUNCTION taskfeed.source_key(regclass);
 DROP FUNCTION taskfeed.source_column(regclass, text, text[]);
+DROP FUNCTION taskfeed.number_types();
 DROP FUNCTION taskfeed.source_type(regclass, text);
 DROP FUNCTION taskfeed.source_value(regclass, text, jsonb);
 DROP INDEX taskfeed.tasks_owners;

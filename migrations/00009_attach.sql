@@ -204,6 +204,40 @@ $$;
 COMMENT ON FUNCTION taskfeed.source_stranger(regclass) IS 'A role without the rights of the owner of this schema whose code the mapping of a table could run; null when there is none.';
 REVOKE ALL ON FUNCTION taskfeed.source_stranger(regclass) FROM PUBLIC;
 
+-- Whoever may replace a function or a type that a mapping names may change its code.
+
+-- +goose StatementBegin
+CREATE FUNCTION taskfeed.source_named_stranger(mapping jsonb) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH named AS (
+        SELECT n.oid AS schema, g.name
+        FROM (
+            SELECT array_agg(CASE WHEN p.part LIKE '"%' THEN replace(substr(p.part, 2, length(p.part) - 2), '""', '"') ELSE lower(p.part) END ORDER BY p.n)
+            FROM jsonb_path_query(source_named_stranger.mapping, '$.** ? (@.type() == "string")') WITH ORDINALITY AS v (value, i)
+            CROSS JOIN regexp_matches(v.value #>> '{}', '([[:alpha:]_][\w$]*|"(?:[^"]|"")+")\s*\.\s*([[:alpha:]_][\w$]*|"(?:[^"]|"")+")', 'g') WITH ORDINALITY AS m (parts, j)
+            CROSS JOIN unnest(m.parts) WITH ORDINALITY AS p (part, n)
+            GROUP BY v.i, m.j
+        ) AS w (parts)
+        CROSS JOIN LATERAL (SELECT w.parts[1], w.parts[2]) AS g (schema, name)
+        JOIN pg_namespace AS n ON n.nspname = g.schema
+    )
+    SELECT format('the role %s, which owns the %s,', s.owner::regrole, s.what)
+    FROM (
+        SELECT p.proowner, format('function %s', p.oid::regprocedure) FROM pg_proc AS p JOIN named AS n ON n.schema = p.pronamespace AND n.name = p.proname
+        UNION ALL
+        SELECT t.typowner, format('%s %s', CASE t.typrelid WHEN 0 THEN 'type' ELSE 'table' END, t.oid::regtype) FROM pg_type AS t JOIN named AS n ON n.schema = t.typnamespace AND n.name = t.typname
+    ) AS s (owner, what)
+    JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass
+    WHERE NOT pg_has_role(s.owner, o.relowner, 'USAGE')
+    ORDER BY 1
+    LIMIT 1
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION taskfeed.source_named_stranger(jsonb) IS 'A role without the rights of the owner of this schema that owns a function or a type which a mapping names; null when there is none.';
+REVOKE ALL ON FUNCTION taskfeed.source_named_stranger(jsonb) FROM PUBLIC;
+
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.source_sample(relation regclass, m jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
@@ -295,7 +329,7 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: ' || refusal;
     END IF;
-    stranger := taskfeed.source_stranger(source);
+    stranger := coalesce(taskfeed.source_stranger(source), taskfeed.source_named_stranger(mapping));
     IF stranger IS NOT NULL AND mapping->'trust_owner' IS DISTINCT FROM 'true' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskfeed: %s could run code with the rights of the schema taskfeed, and read what every user is told', stranger),
@@ -423,6 +457,7 @@ DROP FUNCTION taskfeed.detach(text, text);
 DROP FUNCTION taskfeed.attach(regclass, text, jsonb, boolean);
 DROP FUNCTION taskfeed.source_report(regclass, text, jsonb);
 DROP FUNCTION taskfeed.source_sample(regclass, jsonb);
+DROP FUNCTION taskfeed.source_named_stranger(jsonb);
 DROP FUNCTION taskfeed.source_stranger(regclass);
 DROP FUNCTION taskfeed.source_refusal(regclass, text);
 DROP FUNCTION taskfeed.make_source(regclass, text, jsonb);

@@ -433,3 +433,24 @@ func TestFillSince(t *testing.T) {
 	exec(t, f.app, `UPDATE app.exports SET note = 'x' WHERE id = 1`)
 	wantEqual(t, "told", f.brief(t), []string{"alice task_started exports:1/1"})
 }
+
+// Rows that are nobody's, or whose status is not known, are not counted a second time
+// when all are read again. A value that the map names by now is not listed any more.
+func TestCountsBeginAnew(t *testing.T) {
+	t.Parallel()
+	f := attached(t, exportsMapping)
+	exec(t, f.app, `INSERT INTO app.exports (id, owner, state) VALUES (1, NULL, 'working'), (2, '{alice}', 'paused'), (3, '{alice}', 'lost')`)
+	f.fold(t)
+	counts := func() []string {
+		return []string{f.state(t, "unknown"), f.state(t, "unmapped"), f.state(t, "unowned")}
+	}
+	wantEqual(t, "counts", counts(), []string{`{"lost": 1, "paused": 1}`, "2", "1"})
+	if err := f.store.ReadAgain(t.Context(), "exports", nil); err != nil {
+		t.Fatal(err)
+	}
+	f.fold(t)
+	wantEqual(t, "counts after all was read again", counts(), []string{`{"lost": 1, "paused": 1}`, "2", "1"})
+	attach(t, f, strings.Replace(exportsMapping, `"map": {`, `"map": {"lost": "failed", `, 1))
+	f.fold(t)
+	wantEqual(t, "counts with another map", counts(), []string{`{"paused": 1}`, "1", "1"})
+}

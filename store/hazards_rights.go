@@ -2,7 +2,8 @@ package store
 
 // sqlRights finds rights that no app needs, objects that do not belong to the owner of
 // the tasks, and triggers of other tables than the attached ones that call our
-// functions, which were made while everybody could call those.
+// functions, which were made while everybody could call those. It finds attached tables
+// whose mapping could run code of a role that got what it reads since it was attached.
 const sqlRights = `
 WITH owner AS (
     SELECT relowner AS oid
@@ -34,6 +35,20 @@ WHERE p.pronamespace = 'taskfeed'::regnamespace
       WHERE p.proname = 'attached_' || s.name
         AND s.relation IN (t.tgrelid, pg_partition_root(t.tgrelid)))
   AND NOT (t.tgrelid = 'taskfeed.events'::regclass AND p.proname = 'count_erasure')
+UNION ALL
+SELECT format('attached table %s: %s could run code with the rights of the schema taskfeed: give that back to %s, or attach the table again with "trust_owner": true if the role is to be trusted', s.name, f.stranger, owner.oid::regrole)
+FROM taskfeed.sources AS s
+CROSS JOIN owner
+CROSS JOIN LATERAL (
+    SELECT coalesce((
+        SELECT taskfeed.source_stranger(c.oid)
+        FROM pg_class AS c
+        WHERE c.oid IN (SELECT s.relation UNION SELECT (j #>> '{}')::oid FROM jsonb_path_query(s.resolved->'joins', '$.**.relation') AS j)
+          AND taskfeed.source_stranger(c.oid) IS NOT NULL
+        LIMIT 1), taskfeed.source_named_stranger(s.mapping)) AS stranger
+) AS f
+WHERE s.mapping->'trust_owner' IS DISTINCT FROM 'true'
+  AND f.stranger IS NOT NULL
 LIMIT 100`
 
 // sqlApps finds what an app's role can do beyond its grants, by its attributes or its

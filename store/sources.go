@@ -200,6 +200,12 @@ VALUES (@name, @revision, @filled, @place)
 ON CONFLICT ON CONSTRAINT source_states_pkey DO UPDATE
 SET revision = excluded.revision, filled = excluded.filled, place = excluded.place`
 
+// All rows are counted as they are read, so the counts begin anew with the first.
+const sqlCountAnew = `
+UPDATE taskfeed.source_states
+SET unmapped = 0, unowned = 0, unknown = '{}'
+WHERE name = @name`
+
 // fill reads the next page of a source's rows and folds them: users are told of what
 // differs from their tasks.
 func (s *Session) fill(ctx context.Context, from *filling) (m taskfeed.Moved, err error) {
@@ -217,6 +223,11 @@ func (s *Session) fill(ctx context.Context, from *filling) (m taskfeed.Moved, er
 		place = from.place
 		if len(read) > 0 {
 			place = read[len(read)-1].place
+		}
+		if from.place == nil {
+			if _, err := f.tx.Exec(ctx, sqlCountAnew, pgx.NamedArgs{"name": from.name}); err != nil {
+				return err
+			}
 		}
 		if m, err = f.foldRows(ctx, read, from.only); err != nil {
 			return err

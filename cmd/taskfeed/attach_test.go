@@ -262,3 +262,27 @@ func TestAttachFile(t *testing.T) {
 		}
 	}
 }
+
+// Doctor tells when what a mapping reads comes to belong to a stranger, who could then
+// run code with our rights.
+func TestAttachedTableChangesHands(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	stranger := fmt.Sprintf("stranger_%d", os.Getpid())
+	pgtest.Exec(t, url, `CREATE ROLE `+stranger+`; CREATE SCHEMA app; CREATE TABLE app.projects (id bigint PRIMARY KEY, owner_id text);
+		CREATE TABLE app.exports (id bigint PRIMARY KEY, project_id bigint, state text);
+		CREATE FUNCTION app.state_of(t text) RETURNS text LANGUAGE sql RETURN t;
+		SELECT taskfeed.attach('app.exports', 'exports', '{"user": {"via": "project_id", "from": "app.projects", "user": "owner_id"}, "status": "app.state_of(r.state)"}')`)
+	defer pgtest.Exec(t, url, `DROP SCHEMA app CASCADE; DROP OWNED BY `+stranger+`; DROP ROLE `+stranger)
+	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
+	run("doctor").expect(t, 0, "")
+	for _, c := range [][2]string{{"TABLE", "app.exports"}, {"TABLE", "app.projects"}, {"FUNCTION", "app.state_of(text)"}} {
+		pgtest.Exec(t, url, `ALTER `+c[0]+` `+c[1]+` OWNER TO `+stranger)
+		want := "attached table exports: the role " + stranger + ", which owns the " + strings.ToLower(c[0]) + " " + c[1] + ", could run code with the rights of the schema taskfeed: give that back"
+		if r := run("doctor"); r.status != 1 || !strings.Contains(r.stdout, want) {
+			t.Errorf("doctor exits with %d and says\n%s\nwant %q", r.status, r.stdout, want)
+		}
+		pgtest.Exec(t, url, `ALTER `+c[0]+` `+c[1]+` OWNER TO CURRENT_USER`)
+	}
+	run("doctor").expect(t, 0, "")
+}

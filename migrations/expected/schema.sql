@@ -178,7 +178,7 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: ' || refusal;
     END IF;
-    stranger := taskfeed.source_stranger(source);
+    stranger := coalesce(taskfeed.source_stranger(source), taskfeed.source_named_stranger(mapping));
     IF stranger IS NOT NULL AND mapping->'trust_owner' IS DISTINCT FROM 'true' THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskfeed: %s could run code with the rights of the schema taskfeed, and read what every user is told', stranger),
@@ -699,6 +699,12 @@ BEGIN
 END
 $function$
 -- Sends one user an event that belongs to no task, if the transaction commits.
+CREATE OR REPLACE FUNCTION taskfeed.number_types()
+ RETURNS regtype[]
+ LANGUAGE sql
+ IMMUTABLE
+RETURN '{smallint,integer,bigint,numeric}'::regtype[]
+-- Types of ids that count from 1 in every table.
 CREATE OR REPLACE FUNCTION taskfeed.publish(recipient text, type text, data jsonb)
  RETURNS void
  LANGUAGE plpgsql
@@ -774,14 +780,18 @@ CREATE OR REPLACE FUNCTION taskfeed.refuse_source(source text, was text DEFAULT 
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on' THEN
+    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on'
+        OR NOT pg_has_role( -- the triggers run as the owner, so this asks for who runs the statement
+            CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END,
+            (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass), 'USAGE')
+    THEN
         RAISE object_not_in_prerequisite_state USING
             MESSAGE = format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
     END IF;
     RETURN false;
 END
 $function$
--- Refuses a write of an app to a task of an attached table; false where the sequencer writes.
+-- Refuses a write of an app to a task of an attached table, whatever settings the app makes; false where the sequencer writes.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_table()
  RETURNS void
  LANGUAGE plpgsql
@@ -1401,7 +1411,8 @@ BEGIN
     END IF;
     m := jsonb_build_object(
         'id', id,
-        'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype) THEN name || ':' ELSE '' END),
+        'id_type', taskfeed.source_type(relation, id),
+        'prefix', coalesce(mapping->>'id_prefix', CASE WHEN taskfeed.source_type(relation, id) = ANY (taskfeed.number_types()) THEN name || ':' ELSE '' END),
         'key', key,
         'status', taskfeed.source_value(relation, 'status', coalesce(mapping->'status', taskfeed.source_column(relation, 'status', '{status,state}'))),
         'map', taskfeed.source_map(mapping->'map'),
@@ -1420,10 +1431,52 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = 'taskfeed: id_prefix must be at most 100 bytes without control characters';
     END IF;
+    SELECT s.name INTO wrong
+    FROM taskfeed.sources AS s
+    WHERE s.name <> source_mapping.name
+      AND s.resolved->>'prefix' = m->>'prefix'
+      AND 'uuid' <> ALL (ARRAY[s.resolved->>'id_type', m->>'id_type'])
+      AND ARRAY[s.resolved->>'id_type', m->>'id_type'] && taskfeed.number_types()::text[]
+    ORDER BY s.name
+    LIMIT 1;
+    IF found THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = format('taskfeed: rows of %s would have the same ids as those of the source %s, which has the same prefix "%s": give "id_prefix", for example --id-prefix %s:', relation, wrong, m->>'prefix', name);
+    END IF;
     RETURN m;
 END
 $function$
 -- A mapping with defaults and with its values as SQL over the row r. Refuses a mapping that would not work and says what to write.
+CREATE OR REPLACE FUNCTION taskfeed.source_named_stranger(mapping jsonb)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH named AS (
+        SELECT n.oid AS schema, g.name
+        FROM (
+            SELECT array_agg(CASE WHEN p.part LIKE '"%' THEN replace(substr(p.part, 2, length(p.part) - 2), '""', '"') ELSE lower(p.part) END ORDER BY p.n)
+            FROM jsonb_path_query(source_named_stranger.mapping, '$.** ? (@.type() == "string")') WITH ORDINALITY AS v (value, i)
+            CROSS JOIN regexp_matches(v.value #>> '{}', '([[:alpha:]_][\w$]*|"(?:[^"]|"")+")\s*\.\s*([[:alpha:]_][\w$]*|"(?:[^"]|"")+")', 'g') WITH ORDINALITY AS m (parts, j)
+            CROSS JOIN unnest(m.parts) WITH ORDINALITY AS p (part, n)
+            GROUP BY v.i, m.j
+        ) AS w (parts)
+        CROSS JOIN LATERAL (SELECT w.parts[1], w.parts[2]) AS g (schema, name)
+        JOIN pg_namespace AS n ON n.nspname = g.schema
+    )
+    SELECT format('the role %s, which owns the %s,', s.owner::regrole, s.what)
+    FROM (
+        SELECT p.proowner, format('function %s', p.oid::regprocedure) FROM pg_proc AS p JOIN named AS n ON n.schema = p.pronamespace AND n.name = p.proname
+        UNION ALL
+        SELECT t.typowner, format('%s %s', CASE t.typrelid WHEN 0 THEN 'type' ELSE 'table' END, t.oid::regtype) FROM pg_type AS t JOIN named AS n ON n.schema = t.typnamespace AND n.name = t.typname
+    ) AS s (owner, what)
+    JOIN pg_class AS o ON o.oid = 'taskfeed.tasks'::regclass
+    WHERE NOT pg_has_role(s.owner, o.relowner, 'USAGE')
+    ORDER BY 1
+    LIMIT 1
+$function$
+-- A role without the rights of the owner of this schema that owns a function or a type which a mapping names; null when there is none.
 CREATE OR REPLACE FUNCTION taskfeed.source_on_delete(given jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
