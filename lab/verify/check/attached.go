@@ -98,6 +98,9 @@ func (s *subject) expectJobs() {
 		f.finish(id, f.now.jobs[id])
 	}
 	f.expectResets()
+	if len(s.attached) > 0 && s.Header.Marker != "" && f.now.state == "attached" {
+		f.checkTasks()
+	}
 }
 
 // insertedAgain finds deletions of rows that the same transaction inserts again later:
@@ -318,6 +321,25 @@ func (f *jobFolder) expectAll(id string, events []expected, step jobStep, op str
 			f.figures["attached_events"]++
 		}
 		f.expect(e)
+	}
+}
+
+// checkTasks is P7 for what the API lists: at the end each task is what its owner was
+// told.
+func (f *jobFolder) checkTasks() {
+	for _, id := range slices.Sorted(maps.Keys(f.now.jobs)) {
+		told, is := f.now.jobs[id].told, f.attached[id]
+		want := told.fields
+		switch {
+		case !told.exists() && is == nil:
+			continue
+		case told.exists() && is != nil && is.text("user_id") == told.owner && is.number("version") == told.version &&
+			is.same(want, "status", "progress", "message", "kind", "error"):
+			continue
+		}
+		f.wrong(Violation{Property: "P7", User: told.owner, Key: fmt.Sprintf("%s@%d", id, told.version),
+			What: fmt.Sprintf("the task %s is %q with version %s of %q at the end, and should be %q with version %d of %q",
+				id, is.text("status"), is.text("version"), is.text("user_id"), want.text("status"), told.version, told.owner)})
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 //	again 1 ann error 10 n2          it is deleted and inserted again
 //	told ann started 1@2 10 n1       an event: user, status or progress, task, progress, message
 //	told ann deleted 1@3
+//	task ann running 1@2 10 n1       the task that is listed: owner, status, task, progress, message
 //	reset ann
 //	fork                             commits since "lost" are lost
 type play struct {
@@ -68,6 +69,9 @@ func (p *play) line(t *testing.T, words []string) {
 	case "told":
 		task, version, _ := strings.Cut(words[3], "@")
 		p.event(t, words[1], "jobs:"+task, "task_"+words[2], version, data(words))
+	case "task":
+		id, version, _ := strings.Cut(words[3], "@")
+		p.commit(columns("tasks", "INSERT", "id", "jobs:"+id, "source", "jobs", "user_id", words[1], "status", words[2], "progress", words[4], "message", words[5], "version", version))
 	case "reset":
 		p.event(t, words[1], "", "feed_reset", "", map[string]any{"reason": "source_broken", "source": "jobs", "cursor": p.ids + 1})
 	case "lost":
@@ -201,9 +205,12 @@ func TestAttached(t *testing.T) {
 			mark again
 			told ann deleted 1@2
 			mark compared`, ""},
-		"or is not":      {begin + "mark unwatched\ndel 1\nmark attached\nmark again\nmark compared", "P2"},
-		"or is not yet":  {begin + "mark unwatched\ndel 1\nmark attached\nmark again", ""},
-		"tasks are kept": {begin + "mark unwatched\nput 1 ann working 20 n2", ""},
+		"or is not":                     {begin + "mark unwatched\ndel 1\nmark attached\nmark again\nmark compared", "P2"},
+		"or is not yet":                 {begin + "mark unwatched\ndel 1\nmark attached\nmark again", ""},
+		"tasks are kept":                {begin + "mark unwatched\nput 1 ann working 20 n2", ""},
+		"the list has the task":         {begin + "task ann running 1@1 10 n1", ""},
+		"the list has an earlier state": {begin + "task ann running 1@1 10 n1\nput 1 ann working 20 n2\ntold ann progress 1@2 20 n2", "P7"},
+		"the list has what is no task":  {begin + "task ann running 1@1 10 n1\ntask ann completed 2@1 10 n1", "P7"},
 		"tasks are deleted, and made again": {begin + `
 			mark deleted
 			told ann deleted 1@2

@@ -133,7 +133,7 @@ type subject struct {
 	figures  map[string]int64
 
 	jobSteps []jobStep
-	attached map[string]bool // tasks of the attached table
+	attached map[string]task // tasks of the attached table, as they are at the end; nil: gone
 
 	violations map[string][]Violation
 	outcomes   []Outcome
@@ -151,7 +151,7 @@ func newSubject(h *history.History) *subject {
 		begins:     make(map[string]begins),
 		servers:    make(map[string]bool),
 		figures:    make(map[string]int64),
-		attached:   make(map[string]bool),
+		attached:   make(map[string]task),
 		violations: make(map[string][]Violation),
 	}
 	slices.SortStableFunc(s.Faults, func(a, b history.Fault) int { return cmp.Compare(a.Begin, b.Begin) })

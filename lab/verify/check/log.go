@@ -83,7 +83,7 @@ func (t tasksNow) find(id string) task {
 
 func (s *subject) readRow(r history.Row, tasks tasksNow, place int, lost bool) {
 	switch {
-	case r.Table == "tasks" && s.attachedTask(r):
+	case r.Table == "tasks" && s.attachedTask(r, lost):
 	case r.Table == "tasks":
 		id := value(r, "id")
 		after := s.writeTask(r, tasks.find(id), place, lost)

@@ -158,13 +158,22 @@ func (s *subject) expect(e expected) {
 }
 
 // attachedTask reports whether a change of a task is one of the attached table, which
-// follows from its row.
-func (s *subject) attachedTask(r history.Row) bool {
+// follows from its row, and keeps the task.
+func (s *subject) attachedTask(r history.Row, lost bool) bool {
 	id := value(r, "id")
-	if r.Columns["source"] != nil {
-		s.attached[id] = true
+	before, known := s.attached[id]
+	if !known && r.Columns["source"] == nil {
+		return false
 	}
-	return s.attached[id]
+	after := task(r.Columns)
+	if r.Change == "DELETE" {
+		after = nil
+	}
+	if lost {
+		after = before
+	}
+	s.attached[id] = after
+	return true
 }
 
 // writeTask derives the events of one change of a task, given the row before it.
