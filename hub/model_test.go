@@ -216,7 +216,7 @@ func (m *model) step(t *rapid.T, s *modelSub) bool {
 	m.depth++
 	wakes := s.wakes
 	s.busy, s.parked = true, false
-	frames, err := s.Next(t.Context())
+	frames, err := m.ask(t, s)
 	s.busy = false
 	m.depth--
 	if s.pos == 0 {
@@ -228,6 +228,23 @@ func (m *model) step(t *rapid.T, s *modelSub) bool {
 	}
 	m.log.asked, m.log.answered, m.log.said = asked, answered, said
 	return s.parked
+}
+
+// ask calls Next, or TryNext before it as the owner of many subscribers does.
+func (m *model) ask(t *rapid.T, s *modelSub) ([]*Frame, error) {
+	if rapid.Bool().Draw(t, "tries first") {
+		asked := m.log.asked
+		m.log.asked = func(context.Context) error {
+			t.Fatal("TryNext reads the log")
+			return nil
+		}
+		frames, ok, err := s.TryNext()
+		m.log.asked = asked
+		if ok || err != nil {
+			return frames, err
+		}
+	}
+	return s.Next(t.Context())
 }
 
 var errInjected = errors.New("injected")

@@ -36,6 +36,10 @@ func (s *Subscriber) Next(ctx context.Context) ([]*Frame, error) {
 	}
 }
 
+// TryNext is Next where that needs only the shared frames. Otherwise ok is false: call
+// Next. It does not wait.
+func (s *Subscriber) TryNext() (frames []*Frame, ok bool, err error) { return s.take() }
+
 // take returns shared frames or parks. Without done, the log must be read.
 func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	h := s.hub

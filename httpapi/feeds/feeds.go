@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,7 @@ type Feeds struct {
 	registry *registry
 	upgrader websocket.Upgrader
 	chunks   sync.Pool
+	turns    turns // of sockets
 
 	handshakes *request.Limiter[netip.Prefix]
 	admission  *request.Rate
@@ -75,6 +77,7 @@ func New(deps Deps, cfg Config) *Feeds {
 		registry:   newRegistry(strings.ToLower(rand.Text()[:8])),
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
 		chunks:     sync.Pool{New: newChunk},
+		turns:      turns{most: runtime.GOMAXPROCS(0)},
 		handshakes: request.NewLimiter[netip.Prefix](cfg.HandshakesPerMinute),
 		admission:  request.NewRate(cfg.HandshakesPerSecond),
 	}

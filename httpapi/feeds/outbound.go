@@ -52,37 +52,46 @@ func (c *socket) wake() {
 		return
 	}
 	c.feedRuns++
+	number := c.feedRuns
 	c.helpers.Add(1)
-	go c.feed(c.feedRuns)
+	c.feeds.turns.start(func(t *turn) { c.feed(t, number) })
 }
 
 // feed writes until the subscriber is parked or the socket closes.
-func (c *socket) feed(number uint32) {
+func (c *socket) feed(t *turn, number uint32) {
 	defer c.helpers.Done()
 	defer c.catch()
-	ctx, stop := context.WithCancel(context.Background()) // of no request: end cancels it
-	defer stop()
-	if !c.beginFeed(number, stop) {
-		return
-	}
-	defer c.endFeed(number)
-	retry := logRetry
 	for {
-		frames, err := c.sub.Next(ctx)
-		if err != nil {
-			if !c.feeds.waitForLog(ctx, c.name(), err, &retry) {
-				return
-			}
-			continue
+		frames, ok, err := c.sub.TryNext()
+		if !ok && err == nil {
+			t.yield()
+			frames, err = c.awaitNext(number)
 		}
-		retry.Reset()
-		if len(frames) == 0 || c.writeEvents(frames) != nil {
+		if err != nil || len(frames) == 0 || c.writeEvents(t, frames) != nil {
 			return
 		}
 	}
 }
 
-func (c *socket) beginFeed(number uint32, stop func()) bool {
+// awaitNext reads the log for the helper with this number, again and again until it can
+// be read or the socket closes.
+func (c *socket) awaitNext(number uint32) ([]*hub.Frame, error) {
+	ctx, stop := context.WithCancel(context.Background()) // of no request: end cancels it
+	defer stop()
+	if !c.beginWait(number, stop) {
+		return nil, errStopped
+	}
+	defer c.endWait(number)
+	retry := logRetry
+	for {
+		frames, err := c.sub.Next(ctx)
+		if err == nil || !c.feeds.waitForLog(ctx, c.name(), err, &retry) {
+			return frames, err
+		}
+	}
+}
+
+func (c *socket) beginWait(number uint32, stop func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase != phaseOpen {
@@ -94,7 +103,7 @@ func (c *socket) beginFeed(number uint32, stop func()) bool {
 	return true
 }
 
-func (c *socket) endFeed(number uint32) {
+func (c *socket) endWait(number uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.feedRuns == number { // else the next one has been woken already
@@ -119,20 +128,20 @@ var errStopped = errors.New("the connection is closing")
 
 // writeEvents writes the frames, many at a time. After an error the socket is
 // closing or cut.
-func (c *socket) writeEvents(frames []*hub.Frame) error {
-	c.writer.Lock()
+func (c *socket) writeEvents(t *turn, frames []*hub.Frame) error {
+	c.lockWriter(t)
 	defer c.writer.Unlock()
 	b := c.feeds.chunks.Get().(*chunk)
 	defer c.feeds.putChunk(b)
 	for _, f := range frames {
 		if c.isClosing() { // complete frames go out before the close frame
-			return errors.Join(errStopped, c.flush(b, nil))
+			return errors.Join(errStopped, c.flush(t, b, nil))
 		}
-		if err := c.add(b, f.Bytes); err != nil {
+		if err := c.add(t, b, f.Bytes); err != nil {
 			return err
 		}
 	}
-	if err := c.flush(b, nil); err != nil {
+	if err := c.flush(t, b, nil); err != nil {
 		return err
 	}
 	c.feeds.metrics.delivered(frames, time.Now())
@@ -140,9 +149,9 @@ func (c *socket) writeEvents(frames []*hub.Frame) error {
 }
 
 // add puts a text frame into the chunk and writes the chunk whenever it is full.
-func (c *socket) add(b *chunk, payload []byte) error {
+func (c *socket) add(t *turn, b *chunk, payload []byte) error {
 	if len(b.buf)+wsframe.MaxServerHeader > request.ChunkBytes {
-		if err := c.flush(b, nil); err != nil {
+		if err := c.flush(t, b, nil); err != nil {
 			return err
 		}
 	}
@@ -155,7 +164,7 @@ func (c *socket) add(b *chunk, payload []byte) error {
 			b.ends = append(b.ends, len(b.buf))
 			return nil
 		}
-		if err := c.flush(b, payload); err != nil {
+		if err := c.flush(t, b, payload); err != nil {
 			return err
 		}
 	}
@@ -164,17 +173,17 @@ func (c *socket) add(b *chunk, payload []byte) error {
 // flush writes the chunk; the caller holds writer. A peer that does not
 // accept it in time is closed as too slow, even if it accepted a few bytes. rest is
 // the part of the last frame that is not in the chunk.
-func (c *socket) flush(b *chunk, rest []byte) error {
+func (c *socket) flush(t *turn, b *chunk, rest []byte) error {
 	if len(b.buf) == 0 {
 		return nil
 	}
-	n, err := c.write(b.buf, c.feeds.cfg.WriteTimeout)
+	n, err := c.write(t, b.buf, c.feeds.cfg.WriteTimeout)
 	switch {
 	case err == nil:
 		b.written()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.end(taskfeed.CloseSlow, reasonSlow)
-		c.finishFrame(b, n, rest)
+		c.finishFrame(t, b, n, rest)
 	default:
 		c.cut()
 	}
@@ -183,7 +192,7 @@ func (c *socket) flush(b *chunk, rest []byte) error {
 
 // finishFrame writes the rest of the frame in which a write stopped after n bytes, so
 // that a close frame can follow if the peer reads again in time.
-func (c *socket) finishFrame(b *chunk, n int, rest []byte) {
+func (c *socket) finishFrame(t *turn, b *chunk, n int, rest []byte) {
 	end, ok := b.boundary(n)
 	if ok {
 		rest = nil
@@ -191,24 +200,42 @@ func (c *socket) finishFrame(b *chunk, n int, rest []byte) {
 		end = len(b.buf)
 	}
 	for _, part := range [][]byte{b.buf[n:end], rest} {
-		if _, err := c.write(part, c.feeds.cfg.CloseTimeout); err != nil {
+		if _, err := c.write(t, part, c.feeds.cfg.CloseTimeout); err != nil {
 			c.abort()
 			return
 		}
 	}
 }
 
-// write writes the bytes within the time; the caller holds writer.
-func (c *socket) write(p []byte, within time.Duration) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
+// lockWriter takes the right to write.
+func (c *socket) lockWriter(t *turn) {
+	if !c.writer.TryLock() {
+		t.yield()
+		c.writer.Lock()
 	}
+}
+
+// write writes the bytes within the time; the caller holds writer. It waits only if the
+// connection does not take them all at once, and sets a deadline only then.
+func (c *socket) write(t *turn, p []byte, within time.Duration) (n int, err error) {
+	n = writeNow(c.conn, p)
+	if n < len(p) {
+		t.yield()
+		var more int
+		more, err = c.writeWithin(p[n:], within)
+		n += more
+	}
+	c.sent.Add(int64(n))
+	c.feeds.metrics.bytes.Add(float64(n))
+	return n, err
+}
+
+func (c *socket) writeWithin(p []byte, within time.Duration) (int, error) {
 	if err := c.conn.SetWriteDeadline(time.Now().Add(within)); err != nil {
 		return 0, err
 	}
 	n, err := c.conn.Write(p)
-	c.sent.Add(int64(n))
-	c.feeds.metrics.bytes.Add(float64(n))
+	_ = c.conn.SetWriteDeadline(time.Time{}) // once it has passed, writeNow writes nothing
 	return n, err
 }
 
@@ -242,17 +269,17 @@ func (c *socket) enqueueControlLocked(add func(*controls)) {
 	if !c.controlling {
 		c.controlling = true
 		c.helpers.Add(1)
-		go c.control()
+		c.feeds.turns.start(c.control)
 	}
 }
 
 // control writes control frames until none is pending.
-func (c *socket) control() {
+func (c *socket) control(t *turn) {
 	defer c.helpers.Done()
 	defer c.catch()
 	for pending := c.takePending(); pending != nil; pending = c.takePending() {
 		began := c.feeds.now()
-		c.writeControls(pending)
+		c.writeControls(t, pending)
 		if pending.ping {
 			c.pinged(began)
 		}
@@ -269,15 +296,15 @@ func (c *socket) takePending() *controls {
 }
 
 // writeControls writes one round of control frames and text pongs.
-func (c *socket) writeControls(pending *controls) {
-	c.writer.Lock()
+func (c *socket) writeControls(t *turn, pending *controls) {
+	c.lockWriter(t)
 	defer c.writer.Unlock()
 	if c.closeSent {
 		return
 	}
 	var b chunk
 	pending.appendTo(&b)
-	if c.flush(&b, nil) == nil && pending.close {
+	if c.flush(t, &b, nil) == nil && pending.close {
 		c.closeSent = true
 	}
 }

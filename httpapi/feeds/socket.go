@@ -25,7 +25,7 @@ const (
 )
 
 // socket is one WebSocket connection. Its reader lives as long as it does and
-// waits for its helpers, the goroutines that write. There are tens of thousands
+// waits for its helpers, which write. There are tens of thousands
 // of sockets: every field counts.
 type socket struct {
 	feeds   *Feeds
@@ -56,7 +56,7 @@ type socket struct {
 	phase       phase
 	controlling bool      // a helper writes control frames
 	feedRuns    uint32    // number of the last helper that writes events
-	stopFeed    func()    // ends that helper's wait for the log; nil when it has ended
+	stopFeed    func()    // ends that helper's wait for the log; nil when it does not wait
 	pending     *controls // what the next round of control frames holds; nil: nothing
 	code        int       // the close code once the phase is not open
 	hardStop    *time.Timer
