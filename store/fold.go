@@ -40,29 +40,35 @@ type fact struct {
 // factData is the data of a fact, as the functions that attach makes write it.
 type factData struct {
 	// Of a row. The status is null if the map does not name its value.
-	Status    *string         `json:"status"`
-	Value     *string         `json:"value"`
-	Users     json.RawMessage `json:"users"`
-	Kind      *string         `json:"kind"`
-	Progress  json.RawMessage `json:"progress"`
-	Fraction  json.RawMessage `json:"fraction"`
-	Done      json.RawMessage `json:"done"`
-	Total     json.RawMessage `json:"total"`
-	Message   *string         `json:"message"`
-	Error     *string         `json:"error"`
-	Result    json.RawMessage `json:"result"`
-	CreatedAt string          `json:"created_at"`
+	Status    *taskfeed.Status `json:"status"`
+	Value     *string          `json:"value"`
+	Users     json.RawMessage  `json:"users"`
+	Kind      *string          `json:"kind"`
+	Progress  json.RawMessage  `json:"progress"`
+	Fraction  json.RawMessage  `json:"fraction"`
+	Done      json.RawMessage  `json:"done"`
+	Total     json.RawMessage  `json:"total"`
+	Message   *string          `json:"message"`
+	Error     *string          `json:"error"`
+	Result    json.RawMessage  `json:"result"`
+	CreatedAt string           `json:"created_at"`
 
 	// Of a row that is gone: what the deletion means for a task of each status.
-	Queued  string `json:"queued"`
-	Running string `json:"running"`
-	Final   string `json:"final"`
+	Queued  deletion `json:"queued"`
+	Running deletion `json:"running"`
+	Final   deletion `json:"final"`
 
 	OnTruncate string `json:"on_truncate"`
 
 	// Of a mapping that failed. Its message is in Message.
 	State string `json:"state"`
 }
+
+// deletion is what the deletion of a row means: the status that its task has then, that
+// it stays as it is, or anything else: that it is deleted too.
+type deletion string
+
+const deletionKeeps deletion = "keep"
 
 // Bounds on a task of an attached table: every row of an app makes a task that can be
 // written and an event that has room for its fields.
@@ -76,7 +82,7 @@ const (
 type folded struct {
 	source    string
 	owners    []string
-	status    string
+	status    taskfeed.Status
 	progress  int
 	kind      *string
 	message   *string
@@ -90,12 +96,14 @@ type folded struct {
 }
 
 func (t folded) exists() bool { return t.source != "" }
-func (t folded) final() bool  { return t.status != "queued" && t.status != "running" }
+func (t folded) final() bool {
+	return t.status != taskfeed.StatusQueued && t.status != taskfeed.StatusRunning
+}
 
 // told is an event that folding makes, with the task as it was at that moment.
 type told struct {
 	user, id  string
-	eventType string
+	eventType taskfeed.Type
 	version   int64
 	at        time.Time
 	task      folded
@@ -160,7 +168,7 @@ func (f *folder) row(x fact, was folded) {
 		c.unknown[shorten(orNull(x.data.Value), 100)]++
 		return
 	}
-	if !slices.Contains(taskfeed.Statuses, taskfeed.Status(*x.data.Status)) { // "none"
+	if !slices.Contains(taskfeed.Statuses, *x.data.Status) { // "none"
 		return
 	}
 	now := x.folded(was)
@@ -191,15 +199,15 @@ func (f *folder) become(x fact, was, now folded) {
 	now.version, now.updatedAt = was.version+1, x.at
 	for _, user := range was.owners {
 		if !slices.Contains(now.owners, user) {
-			f.tell(x, user, "task_deleted", now)
+			f.tell(x, user, taskfeed.TypeTaskDeleted, now)
 		}
 	}
 	for _, user := range now.owners {
 		switch {
 		case !same || !slices.Contains(was.owners, user):
-			f.tell(x, user, statusType(now.status), now)
+			f.tell(x, user, statusTypes[now.status], now)
 		case moved:
-			f.tell(x, user, "task_progress", now)
+			f.tell(x, user, taskfeed.TypeTaskProgress, now)
 		}
 	}
 	f.set(x.task, now)
@@ -209,15 +217,15 @@ func (f *folder) gone(x fact, t folded) {
 	rule := x.data.Final
 	if !t.final() {
 		rule = x.data.Running
-		if t.status == "queued" {
+		if t.status == taskfeed.StatusQueued {
 			rule = x.data.Queued
 		}
 	}
 	switch rule {
-	case "keep":
-	case "completed", "failed", "canceled":
+	case deletionKeeps:
+	case deletion(taskfeed.StatusCompleted), deletion(taskfeed.StatusFailed), deletion(taskfeed.StatusCanceled):
 		now := t
-		now.status = rule
+		now.status = taskfeed.Status(rule)
 		f.become(x, t, now)
 	default:
 		f.remove(x, t)
@@ -227,12 +235,12 @@ func (f *folder) gone(x fact, t folded) {
 func (f *folder) remove(x fact, t folded) {
 	t.version++
 	for _, user := range t.owners {
-		f.tell(x, user, "task_deleted", t)
+		f.tell(x, user, taskfeed.TypeTaskDeleted, t)
 	}
 	f.set(x.task, folded{})
 }
 
-func (f *folder) tell(x fact, user, eventType string, t folded) {
+func (f *folder) tell(x fact, user string, eventType taskfeed.Type, t folded) {
 	f.events = append(f.events, told{user: user, id: x.task, eventType: eventType, version: t.version, at: x.at, task: t})
 }
 
@@ -250,7 +258,7 @@ func (x fact) folded(was folded) folded {
 	if p, ok := d.percent(); ok {
 		now.progress = p
 	}
-	if now.status == "failed" || now.status == "canceled" {
+	if now.status == taskfeed.StatusFailed || now.status == taskfeed.StatusCanceled {
 		now.errorText = firstLine(d.Error)
 	}
 	if result := bytes.TrimSpace(d.Result); len(result) > 0 && string(result) != "null" {
@@ -336,11 +344,13 @@ func owners(raw json.RawMessage) (users []string, more bool) {
 	return users, false
 }
 
-func statusType(status string) string {
-	if status == "running" {
-		return string(taskfeed.TypeTaskStarted)
-	}
-	return "task_" + status
+// statusTypes has the event that tells of each status.
+var statusTypes = map[taskfeed.Status]taskfeed.Type{
+	taskfeed.StatusQueued:    taskfeed.TypeTaskQueued,
+	taskfeed.StatusRunning:   taskfeed.TypeTaskStarted,
+	taskfeed.StatusCompleted: taskfeed.TypeTaskCompleted,
+	taskfeed.StatusFailed:    taskfeed.TypeTaskFailed,
+	taskfeed.StatusCanceled:  taskfeed.TypeTaskCanceled,
 }
 
 func sameState(a, b folded) bool {

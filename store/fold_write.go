@@ -43,17 +43,17 @@ func (w *writing) change(c change) {
 func (w *writing) told(events []told) {
 	for _, e := range events {
 		var data *string
-		if e.eventType == string(taskfeed.TypeTaskDeleted) {
+		if e.eventType == taskfeed.TypeTaskDeleted {
 			data = new("{}")
 		}
-		w.add(&e.user, &e.id, e.eventType, &e.version, e.at, data, e.task)
+		w.add(&e.user, &e.id, string(e.eventType), &e.version, e.at, data, e.task)
 	}
 }
 
 func (w *writing) add(user, task *string, eventType string, version *int64, at time.Time, data *string, t folded) {
 	w.users, w.tasks, w.types = append(w.users, user), append(w.tasks, task), append(w.types, eventType)
 	w.versions, w.at, w.data = append(w.versions, version), append(w.at, at), append(w.data, data)
-	w.statuses, w.kinds, w.progress = append(w.statuses, t.status), append(w.kinds, t.kind), append(w.progress, int16(t.progress))
+	w.statuses, w.kinds, w.progress = append(w.statuses, string(t.status)), append(w.kinds, t.kind), append(w.progress, int16(t.progress))
 	w.messages, w.results, w.errors = append(w.messages, t.message), append(w.results, t.result), append(w.errors, t.errorText)
 }
 

@@ -139,7 +139,7 @@ func (r *reconciler) compare(row sourceRow, was folded) {
 		r.found.Failed++
 	case row.skip: // the filter does not let it pass
 		r.note(was.exists() && !was.final(), &r.found.Differs, row)
-	case x.data.Status == nil || !slices.Contains(taskfeed.Statuses, taskfeed.Status(*x.data.Status)):
+	case x.data.Status == nil || !slices.Contains(taskfeed.Statuses, *x.data.Status):
 	default:
 		now := x.folded(was)
 		switch nobodys := len(now.owners) == 0; {
