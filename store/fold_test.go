@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -264,6 +265,44 @@ func TestFoldBrokenMapping(t *testing.T) {
 
 // A row whose column got another type is read again, and the functions of the
 // source are made anew.
+// Where the functions of a source are made anew just when the table is attached with
+// another mapping, they are those of the new one.
+func TestFoldAttachedWhileFunctionsAreMade(t *testing.T) {
+	t.Parallel()
+	f := attached(t, exportsMapping)
+	exec(t, f.app, `INSERT INTO app.exports (id, owner, state, percent) VALUES (1, '{alice}', 'working', '5')`)
+	f.fold(t)
+	const held = 7_402_001 // an advisory lock that the sequencer waits for
+	exec(t, f.app, fmt.Sprintf(`
+		ALTER FUNCTION taskfeed.make_source(regclass, text, jsonb) RENAME TO make_source_now;
+		CREATE FUNCTION taskfeed.make_source(relation regclass, name text, m jsonb) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN
+			IF pg_backend_pid() <> %d THEN
+				PERFORM pg_advisory_xact_lock(%d);
+			END IF;
+			PERFORM taskfeed.make_source_now(relation, name, m);
+		END $$;
+		SELECT pg_advisory_lock(%[2]d)`, f.app.PgConn().PID(), held))
+	exec(t, f.app, `ALTER TABLE app.exports RENAME percent TO done; UPDATE app.exports SET done = '6'`)
+
+	moved := make(chan error, 1)
+	go func() {
+		_, err := f.session.Move(t.Context())
+		moved <- err
+	}()
+	for !value[bool](t, f.app, fmt.Sprintf(`SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = %d AND NOT granted)`, held)) {
+		runtime.Gosched()
+	}
+	attach(t, f, strings.Replace(exportsMapping, `"percent"`, `"done"`, 1))
+	exec(t, f.app, fmt.Sprintf(`SELECT pg_advisory_unlock(%d)`, held))
+	if err := <-moved; err != nil {
+		t.Fatalf("move: %v", err)
+	}
+	f.fold(t)
+	exec(t, f.app, `UPDATE app.exports SET done = '7'`)
+	wantEqual(t, "the new mapping", f.fold(t), []string{`alice task_progress exports:1/3 {"progress": 7}`})
+}
+
 func TestFoldAfterATypeChanged(t *testing.T) {
 	t.Parallel()
 	f := attached(t, exportsMapping)

@@ -349,11 +349,20 @@ func (f *foldTx) rereadOne(ctx context.Context, source string, ids map[string]in
 	return nil
 }
 
-const sqlRemake = `
-SELECT taskfeed.make_source(s.relation::regclass, s.name, s.resolved)
+const (
+	sqlRemake = `
+SELECT s.revision, taskfeed.make_source(s.relation::regclass, s.name, s.resolved)::text
 FROM taskfeed.sources AS s
 JOIN pg_class AS c ON c.oid = s.relation
 WHERE s.name = @source`
+
+	sqlRevision = `
+SELECT s.revision
+FROM taskfeed.sources AS s
+WHERE s.name = @source`
+)
+
+var errAttachedMeanwhile = errors.New("it was attached again or detached meanwhile")
 
 // remake creates the functions of a source again, at most once in remakePause. After a
 // column got another type, sessions that are older keep the old type until the
@@ -367,7 +376,18 @@ func (f *foldTx) remake(ctx context.Context, source string) {
 	}
 	f.s.sources.made[source] = time.Now()
 	err := pgx.BeginFunc(ctx, f.tx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, sqlRemake, pgx.NamedArgs{"source": source})
+		// An attach that committed since the first statement began has made other functions.
+		// One that comes later cannot replace these before this transaction ends.
+		var made, now int64
+		var none *string
+		args := pgx.NamedArgs{"source": source}
+		err := tx.QueryRow(ctx, sqlRemake, args).Scan(&made, &none)
+		if err == nil {
+			err = tx.QueryRow(ctx, sqlRevision, args).Scan(&now)
+		}
+		if err == nil && now != made {
+			err = errAttachedMeanwhile
+		}
 		return err
 	})
 	if err != nil {
