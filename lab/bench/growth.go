@@ -182,7 +182,7 @@ func (g *grown) measure(ctx context.Context, keep bool) error {
 		return err
 	}
 	defer feeds.close()
-	if err := g.lat.once(ctx, oursTable, paces[0], 2*g.lat.bench.cfg.Step); err != nil {
+	if _, err := g.lat.once(ctx, oursTable, paces[0], 2*g.lat.bench.cfg.Step); err != nil {
 		return feeds.explain(err)
 	}
 	var took []float64

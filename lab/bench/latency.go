@@ -13,10 +13,14 @@ import (
 type pace struct {
 	rate    int // 0: flat out
 	writers int
+	name    string // of a rate that was measured
 }
 
 func (r pace) String() string {
-	if r.rate == 0 {
+	switch {
+	case r.name != "":
+		return r.name
+	case r.rate == 0:
 		return fmt.Sprintf("flat out, %d writers", r.writers)
 	}
 	return fmt.Sprintf("at %d/s", r.rate)
@@ -65,9 +69,12 @@ type latencies struct {
 	place   *place
 	tally   *tally
 	writers *writers
+
+	flatOut []float64 // updates/s of the table with the plain NOTIFY trigger, in each round
 }
 
-// through measures all paces with a client of one server.
+// through measures all paces with a client of one server, and then the rate at which the
+// plain NOTIFY trigger was saturated.
 func (l *latencies) through(ctx context.Context, s *server, role string, rounds int) ([]Figure, error) {
 	feeds, err := s.openFeeds(ctx, 1, func(int) string { return l.place.oneUser() }, l.tally.arrive)
 	if err != nil {
@@ -75,7 +82,9 @@ func (l *latencies) through(ctx context.Context, s *server, role string, rounds 
 	}
 	defer feeds.close()
 	var figures []Figure
-	for _, r := range paces {
+	l.flatOut = nil
+	for i := range len(paces) + 1 {
+		r := l.pace(i)
 		more, err := l.compare(ctx, r, []string{l.place.notify(), oursTable}, rounds)
 		if err != nil {
 			return figures, fmt.Errorf("%s server, %v: %w", role, r, feeds.explain(err))
@@ -96,6 +105,14 @@ func (l *latencies) through(ctx context.Context, s *server, role string, rounds 
 	return figures, nil
 }
 
+// pace is the one with a number. The last one follows from what those before it measured.
+func (l *latencies) pace(i int) pace {
+	if i < len(paces) {
+		return paces[i]
+	}
+	return pace{rate: max(1, int(median(l.flatOut))), writers: goalWriters, name: "at the rate that saturates the plain NOTIFY trigger"}
+}
+
 type quantiles struct{ p50, p99 map[string][]float64 }
 
 // compare updates the tables in turns.
@@ -107,10 +124,14 @@ func (l *latencies) compare(ctx context.Context, r pace, tables []string, rounds
 			step /= 4
 		}
 		for _, table := range tables {
-			if err := l.once(ctx, table, r, step); err != nil {
+			sent, err := l.once(ctx, table, r, step)
+			if err != nil {
 				return q, err
 			}
 			if round > 0 {
+				if r.rate == 0 && table == l.place.notify() {
+					l.flatOut = append(l.flatOut, float64(sent)/step.Seconds())
+				}
 				q.p50[table] = append(q.p50[table], l.tally.quantile(50))
 				q.p99[table] = append(q.p99[table], l.tally.quantile(99))
 			}
@@ -119,8 +140,9 @@ func (l *latencies) compare(ctx context.Context, r pace, tables []string, rounds
 	return q, nil
 }
 
-// once updates for one step and waits until all events have arrived.
-func (l *latencies) once(ctx context.Context, table string, r pace, step time.Duration) error {
+// once updates for one step and waits until all events have arrived. It returns how many
+// there were.
+func (l *latencies) once(ctx context.Context, table string, r pace, step time.Duration) (int, error) {
 	l.tally.begin()
 	var sent atomic.Int64
 	group, updating := errgroup.WithContext(ctx)
@@ -133,9 +155,10 @@ func (l *latencies) once(ctx context.Context, table string, r pace, step time.Du
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return 0, err
 	}
-	return l.tally.wait(ctx, int(sent.Load()))
+	n := int(sent.Load())
+	return n, l.tally.wait(ctx, n)
 }
 
 // keep sends this writer's part of the updates of a pace for one step and returns
