@@ -96,6 +96,17 @@ func Inspect(ctx context.Context, databaseURL string) ([]Finding, error) {
 	return found, err
 }
 
+// Drift returns the problems that Inspect finds with the schema alone, of a database that
+// has this binary's version.
+func Drift(ctx context.Context, databaseURL string) (found []Finding, err error) {
+	err = withDB(ctx, databaseURL, "", func(db *sql.DB) error {
+		different, err := inspectSchema(ctx, db)
+		found = slices.DeleteFunc(different, func(f Finding) bool { return !f.Problem })
+		return err
+	})
+	return found, err
+}
+
 func inspectSchema(ctx context.Context, db *sql.DB) ([]Finding, error) {
 	expected, err := expectedParts()
 	if err != nil {

@@ -100,7 +100,7 @@ func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (
 	if cfg.http.Listener, err = net.Listen("tcp", cfg.http.Addr); err != nil {
 		return fmt.Errorf("listen: %w; PORT chooses another port", err)
 	}
-	if err := migrations.Up(ctx, cfg.store.URL); err != nil {
+	if err := migrateDev(ctx, cfg.store.URL, private); err != nil {
 		if private {
 			err = fmt.Errorf("%w; if another version of taskfeed made the data in %s, \"taskfeed dev --reset\" deletes them and begins anew", err, opts.dir)
 		}
@@ -114,6 +114,19 @@ func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (
 		services = append(services, service{"demo", func(ctx context.Context) error { return runDemo(ctx, cfg.store.URL, logger) }})
 	}
 	return runAll(ctx, services...)
+}
+
+// migrateDev migrates up. Migrations may change until they are released, so a private
+// database that was made by others of the same numbers is refused.
+func migrateDev(ctx context.Context, url string, private bool) error {
+	if err := migrations.Up(ctx, url); err != nil || !private {
+		return err
+	}
+	drift, err := migrations.Drift(ctx, url)
+	if err == nil && len(drift) > 0 {
+		err = errors.New("the schema in the database is not the one of this taskfeed: " + drift[0].Says)
+	}
+	return err
 }
 
 // privatePostgres is a Postgres that dev starts; *devpg.Server is one.
