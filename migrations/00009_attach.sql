@@ -116,15 +116,15 @@ AS $$
         WHEN source_refusal.name IS NULL OR source_refusal.name !~ '^[a-z][a-z0-9_]{0,29}$'
             THEN format('"%s" is no name for a source: it has 1 to 30 of a-z, 0-9 and "_" and begins with a letter', source_refusal.name)
         WHEN c.oid IS NULL
-            THEN 'there is no such table'
+            THEN 'there is no such table: name it with its schema, for example app.exports'
         WHEN c.relkind IN ('v', 'm')
             THEN format('%s is a view: attach the table that it reads', source_refusal.relation)
         WHEN c.relkind NOT IN ('r', 'p')
-            THEN format('%s is not a table of this database', source_refusal.relation)
+            THEN format('%s is not a table of this database: attach it in the database where its rows are', source_refusal.relation)
         WHEN c.relpersistence = 't'
-            THEN format('%s is a temporary table', source_refusal.relation)
+            THEN format('%s is a temporary table, which no other session sees: attach one that stays', source_refusal.relation)
         WHEN c.relnamespace IN ('taskfeed'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-            THEN format('%s belongs to taskfeed or to Postgres', source_refusal.relation)
+            THEN format('%s belongs to taskfeed or to Postgres: attach a table of the app', source_refusal.relation)
         WHEN c.relispartition
             THEN format('%s is a partition: attach %s', source_refusal.relation, pg_partition_root(source_refusal.relation))
         WHEN NOT has_table_privilege(c.oid, 'TRIGGER')
@@ -132,13 +132,13 @@ AS $$
         WHEN NOT has_table_privilege(o.relowner, c.oid, 'SELECT') OR NOT has_schema_privilege(o.relowner, c.relnamespace, 'USAGE')
             THEN format('the role of the schema taskfeed may not read the rows: run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s', c.relnamespace::regnamespace, o.relowner::regrole, source_refusal.relation)
         WHEN NOT pg_has_role(o.relowner, 'USAGE')
-            THEN format('the role has not the rights of %s, which owns the schema taskfeed', o.relowner::regrole)
+            THEN format('the role has not the rights of %s, which owns the schema taskfeed: connect as that role, or run GRANT %1$s TO %I', o.relowner::regrole, current_user)
         WHEN bound.what IS NOT NULL
             THEN format('%s is bound to taskfeed.tasks and could run code with the rights of the sequencer: drop it first', bound.what)
         WHEN to_regclass(same_name.table_name) = same_name.relation
             THEN format('the source %s is attached to %s: detach it first, or choose another name', source_refusal.name, same_name.table_name)
         WHEN same_table.name IS NOT NULL
-            THEN format('%s is attached already, as the source %s', source_refusal.relation, same_table.name)
+            THEN format('%s is attached already, as the source %s: use that name to change its mapping, or run taskfeed detach %2$s first', source_refusal.relation, same_table.name)
     END
     FROM pg_class AS o
     LEFT JOIN pg_class AS c ON c.oid = source_refusal.relation
@@ -339,7 +339,8 @@ BEGIN
     report := taskfeed.source_report(source, name, m);
     IF report #>> '{sample,failure}' IS NOT NULL THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = 'taskfeed: the mapping fails for rows that there are: ' || (report #>> '{sample,failure}');
+            MESSAGE = 'taskfeed: the mapping fails for rows that there are: ' || (report #>> '{sample,failure}'),
+            HINT = 'Write expressions that every row passes, for example with CASE, or leave rows out by "when".';
     ELSIF dry_run THEN
         RETURN report;
     END IF;

@@ -10,8 +10,8 @@ AS $$
     SELECT s.name, f.problem, f.remedy
     FROM taskfeed.sources AS s
     LEFT JOIN pg_class AS c ON c.oid = s.relation
-    LEFT JOIN LATERAL (
-        SELECT min(d.name)
+    CROSS JOIN LATERAL (
+        SELECT min(d.name), format('SELECT taskfeed.attach(%L, %L, mapping) FROM taskfeed.sources WHERE name = %2$L', s.table_name, s.name)
         FROM (
             SELECT substring(made FROM '^CREATE TRIGGER (\w+) ')
             FROM unnest(taskfeed.source_triggers(c.oid, s.name)) AS made
@@ -23,20 +23,20 @@ AS $$
             WHERE g.tgrelid = c.oid
               AND g.tgname = d.name
               AND g.tgenabled IN ('O', 'A'))
-    ) AS t (missing) ON c.oid IS NOT NULL
+    ) AS t (missing, again)
     CROSS JOIN LATERAL (
         SELECT w.problem, w.remedy
         FROM (VALUES
             (1, c.oid IS NULL AND to_regclass(s.table_name) IS NULL,
-                format('its table %s is gone', s.table_name), format('taskfeed detach %s', s.name)),
+                format('its table %s is gone', s.table_name), format('run taskfeed detach %s, or restore the table', s.name)),
             (2, to_regclass(s.table_name) <> s.relation,
-                format('%s is another table now than the one that was attached', s.table_name), format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
+                format('%s is another table now than the one that was attached', s.table_name), 'run ' || t.again),
             (3, t.missing IS NOT NULL,
-                format('its trigger %s on %s is missing or disabled, so changes are not seen', t.missing, c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %s, or attach it again', c.oid::regclass, t.missing)),
+                format('its trigger %s on %s is missing or disabled, so changes are not seen', t.missing, c.oid::regclass), format('run ALTER TABLE %s ENABLE TRIGGER %s, or if it was dropped %s', c.oid::regclass, t.missing, t.again)),
             (3, c.relispartition AND t.missing IS NULL,
-                format('%s is a partition now, and writes to %s are not seen', c.oid::regclass, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END), format('taskfeed detach %s, then attach the table that it is a partition of', s.name)),
+                format('%s is a partition now, and writes to %s are not seen', c.oid::regclass, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END), format('run taskfeed detach %s, then taskfeed attach %s', s.name, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END)),
             (4, to_regprocedure(format('taskfeed.%I()', 'attached_' || s.name)) IS NULL,
-                'its function is missing, so writes to the table fail', format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
+                'its function is missing, so writes to the table fail', 'run ' || t.again),
             (5, EXISTS (
                     SELECT
                     FROM jsonb_array_elements(s.fingerprint) AS k
@@ -55,7 +55,7 @@ AS $$
                  WHERE a.attname IS DISTINCT FROM k->>'name'
                     OR a.attisdropped
                  LIMIT 1),
-                'attach it again, with a mapping that reads what there is')
+                format('run taskfeed attach %s --name %s with a mapping that reads the columns there are; SELECT mapping FROM taskfeed.sources shows the one that it has', s.table_name, s.name))
         ) AS w (place, so, problem, remedy)
         WHERE w.so
         ORDER BY w.place

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -441,11 +442,19 @@ func health(s store.Source) string {
 	case s.Reading:
 		return "its rows are being read"
 	case len(s.Unknown) > 0:
-		return "the map does not name " + strings.Join(s.Unknown, ", ")
+		problem, remedy := advice(s)
+		return problem + ": " + remedy
 	case s.LastError != "":
-		return "last error: " + s.LastError
+		return "last error" + errorTime(s) + ": " + s.LastError + "; if errors go on, correct the rows or attach it again with a mapping that reads them"
 	}
 	return "well"
+}
+
+func errorTime(s store.Source) string {
+	if s.ErrorAt == nil {
+		return ""
+	}
+	return " at " + s.ErrorAt.UTC().Format(time.DateTime) + " UTC"
 }
 
 // printableLines keeps what others chose from giving orders to a terminal.

@@ -212,19 +212,25 @@ func TestAttachedTableDrifts(t *testing.T) {
 	pgtest.Exec(t, url, `CREATE SCHEMA app; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`)
 	run := func(args ...string) ran { t.Helper(); return runCLI(t, []string{"DATABASE_URL=" + url}, args...) }
 	run("attach", "app.exports").expect(t, 0, "")
+	const again = `SELECT taskfeed.attach('app.exports', 'exports', mapping) FROM taskfeed.sources WHERE name = 'exports'`
 	for _, c := range []struct{ name, do, want, undo string }{
 		{"no trigger", `ALTER TABLE app.exports DISABLE TRIGGER aa_taskfeed_exports_insert`, "its trigger aa_taskfeed_exports_insert on app.exports is missing or disabled", `ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports_insert`},
 		{"a renamed column", `ALTER TABLE app.exports RENAME owner_id TO "the owner"`, `its mapping reads the column owner_id of app.exports, which is "the owner" now`, `ALTER TABLE app.exports RENAME "the owner" TO owner_id`},
 		{"a dropped column", `ALTER TABLE app.exports RENAME state TO old; ALTER TABLE app.exports ADD state text; ALTER TABLE app.exports DROP old`, `its mapping reads the column state of app.exports, which is gone`, ``},
-		{"another table", `ALTER TABLE app.exports RENAME TO old; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`, "app.exports is another table now", ``},
-		{"no table", `DROP TABLE app.exports, app.old`, "its table app.exports is gone: taskfeed detach exports", ``},
+		{"another table", `ALTER TABLE app.exports RENAME TO old; CREATE TABLE app.exports (id bigint PRIMARY KEY, owner_id text, state text)`, "app.exports is another table now than the one that was attached: run " + again, again + `; DROP TABLE app.old`},
+		{"no trigger at all", `DROP TRIGGER aa_taskfeed_exports_delete ON app.exports`, "its trigger aa_taskfeed_exports_delete on app.exports is missing or disabled, so changes are not seen: run ALTER TABLE app.exports ENABLE TRIGGER aa_taskfeed_exports_delete, or if it was dropped " + again, again},
+		{"no table", `DROP TABLE app.exports`, "its table app.exports is gone: run taskfeed detach exports", ``},
 	} {
 		pgtest.Exec(t, url, c.do)
 		if r := run("doctor"); r.status != 1 || !strings.Contains(r.stdout, "problem: attached table exports: "+c.want) {
 			t.Errorf("%s: doctor exits with %d and says\n%s\nwant %q", c.name, r.status, r.stdout, c.want)
 		}
-		if c.undo != "" {
-			pgtest.Exec(t, url, c.undo)
+		if c.undo == "" {
+			continue
+		}
+		pgtest.Exec(t, url, c.undo)
+		if r := run("doctor"); r.status != 0 {
+			t.Errorf("%s: after the remedy doctor says\n%s", c.name, r.stdout)
 		}
 	}
 	run("detach", "exports").expect(t, 0, "")

@@ -188,7 +188,8 @@ BEGIN
     report := taskfeed.source_report(source, name, m);
     IF report #>> '{sample,failure}' IS NOT NULL THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = 'taskfeed: the mapping fails for rows that there are: ' || (report #>> '{sample,failure}');
+            MESSAGE = 'taskfeed: the mapping fails for rows that there are: ' || (report #>> '{sample,failure}'),
+            HINT = 'Write expressions that every row passes, for example with CASE, or leave rows out by "when".';
     ELSIF dry_run THEN
         RETURN report;
     END IF;
@@ -1519,8 +1520,8 @@ AS $function$
     SELECT s.name, f.problem, f.remedy
     FROM taskfeed.sources AS s
     LEFT JOIN pg_class AS c ON c.oid = s.relation
-    LEFT JOIN LATERAL (
-        SELECT min(d.name)
+    CROSS JOIN LATERAL (
+        SELECT min(d.name), format('SELECT taskfeed.attach(%L, %L, mapping) FROM taskfeed.sources WHERE name = %2$L', s.table_name, s.name)
         FROM (
             SELECT substring(made FROM '^CREATE TRIGGER (\w+) ')
             FROM unnest(taskfeed.source_triggers(c.oid, s.name)) AS made
@@ -1532,20 +1533,20 @@ AS $function$
             WHERE g.tgrelid = c.oid
               AND g.tgname = d.name
               AND g.tgenabled IN ('O', 'A'))
-    ) AS t (missing) ON c.oid IS NOT NULL
+    ) AS t (missing, again)
     CROSS JOIN LATERAL (
         SELECT w.problem, w.remedy
         FROM (VALUES
             (1, c.oid IS NULL AND to_regclass(s.table_name) IS NULL,
-                format('its table %s is gone', s.table_name), format('taskfeed detach %s', s.name)),
+                format('its table %s is gone', s.table_name), format('run taskfeed detach %s, or restore the table', s.name)),
             (2, to_regclass(s.table_name) <> s.relation,
-                format('%s is another table now than the one that was attached', s.table_name), format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
+                format('%s is another table now than the one that was attached', s.table_name), 'run ' || t.again),
             (3, t.missing IS NOT NULL,
-                format('its trigger %s on %s is missing or disabled, so changes are not seen', t.missing, c.oid::regclass), format('ALTER TABLE %s ENABLE TRIGGER %s, or attach it again', c.oid::regclass, t.missing)),
+                format('its trigger %s on %s is missing or disabled, so changes are not seen', t.missing, c.oid::regclass), format('run ALTER TABLE %s ENABLE TRIGGER %s, or if it was dropped %s', c.oid::regclass, t.missing, t.again)),
             (3, c.relispartition AND t.missing IS NULL,
-                format('%s is a partition now, and writes to %s are not seen', c.oid::regclass, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END), format('taskfeed detach %s, then attach the table that it is a partition of', s.name)),
+                format('%s is a partition now, and writes to %s are not seen', c.oid::regclass, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END), format('run taskfeed detach %s, then taskfeed attach %s', s.name, CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END)),
             (4, to_regprocedure(format('taskfeed.%I()', 'attached_' || s.name)) IS NULL,
-                'its function is missing, so writes to the table fail', format('taskfeed attach %s --name %s, with the mapping that it has', s.table_name, s.name)),
+                'its function is missing, so writes to the table fail', 'run ' || t.again),
             (5, EXISTS (
                     SELECT
                     FROM jsonb_array_elements(s.fingerprint) AS k
@@ -1564,7 +1565,7 @@ AS $function$
                  WHERE a.attname IS DISTINCT FROM k->>'name'
                     OR a.attisdropped
                  LIMIT 1),
-                'attach it again, with a mapping that reads what there is')
+                format('run taskfeed attach %s --name %s with a mapping that reads the columns there are; SELECT mapping FROM taskfeed.sources shows the one that it has', s.table_name, s.name))
         ) AS w (place, so, problem, remedy)
         WHERE w.so
         ORDER BY w.place
@@ -1604,15 +1605,15 @@ AS $function$
         WHEN source_refusal.name IS NULL OR source_refusal.name !~ '^[a-z][a-z0-9_]{0,29}$'
             THEN format('"%s" is no name for a source: it has 1 to 30 of a-z, 0-9 and "_" and begins with a letter', source_refusal.name)
         WHEN c.oid IS NULL
-            THEN 'there is no such table'
+            THEN 'there is no such table: name it with its schema, for example app.exports'
         WHEN c.relkind IN ('v', 'm')
             THEN format('%s is a view: attach the table that it reads', source_refusal.relation)
         WHEN c.relkind NOT IN ('r', 'p')
-            THEN format('%s is not a table of this database', source_refusal.relation)
+            THEN format('%s is not a table of this database: attach it in the database where its rows are', source_refusal.relation)
         WHEN c.relpersistence = 't'
-            THEN format('%s is a temporary table', source_refusal.relation)
+            THEN format('%s is a temporary table, which no other session sees: attach one that stays', source_refusal.relation)
         WHEN c.relnamespace IN ('taskfeed'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-            THEN format('%s belongs to taskfeed or to Postgres', source_refusal.relation)
+            THEN format('%s belongs to taskfeed or to Postgres: attach a table of the app', source_refusal.relation)
         WHEN c.relispartition
             THEN format('%s is a partition: attach %s', source_refusal.relation, pg_partition_root(source_refusal.relation))
         WHEN NOT has_table_privilege(c.oid, 'TRIGGER')
@@ -1620,13 +1621,13 @@ AS $function$
         WHEN NOT has_table_privilege(o.relowner, c.oid, 'SELECT') OR NOT has_schema_privilege(o.relowner, c.relnamespace, 'USAGE')
             THEN format('the role of the schema taskfeed may not read the rows: run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s', c.relnamespace::regnamespace, o.relowner::regrole, source_refusal.relation)
         WHEN NOT pg_has_role(o.relowner, 'USAGE')
-            THEN format('the role has not the rights of %s, which owns the schema taskfeed', o.relowner::regrole)
+            THEN format('the role has not the rights of %s, which owns the schema taskfeed: connect as that role, or run GRANT %1$s TO %I', o.relowner::regrole, current_user)
         WHEN bound.what IS NOT NULL
             THEN format('%s is bound to taskfeed.tasks and could run code with the rights of the sequencer: drop it first', bound.what)
         WHEN to_regclass(same_name.table_name) = same_name.relation
             THEN format('the source %s is attached to %s: detach it first, or choose another name', source_refusal.name, same_name.table_name)
         WHEN same_table.name IS NOT NULL
-            THEN format('%s is attached already, as the source %s', source_refusal.relation, same_table.name)
+            THEN format('%s is attached already, as the source %s: use that name to change its mapping, or run taskfeed detach %2$s first', source_refusal.relation, same_table.name)
     END
     FROM pg_class AS o
     LEFT JOIN pg_class AS c ON c.oid = source_refusal.relation
