@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +75,12 @@ const (
 // attaches reports whether the round has an attached table. Mistakes elsewhere in the
 // product are looked for without: pages that hold its facts are moved by other code.
 func (r *round) attaches() bool {
-	return r.private() && (r.cfg.Mutation == "" || strings.HasPrefix(strings.Join(r.cfg.Faults, " "), "source-"))
+	return r.private() && (r.cfg.Mutation == "" || r.sourceFaults())
+}
+
+// sourceFaults reports whether faults of the attached table were asked for by name.
+func (r *round) sourceFaults() bool {
+	return slices.ContainsFunc(r.cfg.Faults, func(name string) bool { return strings.HasPrefix(name, "source-") })
 }
 
 // makeJobs makes the table with its first rows, and attaches it.

@@ -241,7 +241,7 @@ func (r *round) pathsOf(faults []fault) []string {
 	if r.private() { // without a slot the order of commits is not known
 		paths = append(paths, "late commit")
 	}
-	if r.attaches() {
+	if r.attaches() && (len(r.cfg.Faults) == 0 || r.sourceFaults()) { // else the writers of jobs may pause all the time
 		paths = append(paths, "attached: cleaned", "attached: again", "attached: new owner")
 	}
 	if r.private() && len(r.cfg.Faults) == 0 {
