@@ -148,7 +148,7 @@ func (s *Session) foldPlaces(ctx context.Context, p backlogPage) (m taskfeed.Mov
 
 func (s *Session) foldExactly(ctx context.Context, p backlogPage, refused error) (m taskfeed.Moved, err error) {
 	err = s.folding(ctx, func(f *foldTx) error {
-		f.refused = refused
+		f.refused, f.backlog = refused, true
 		taken, err := takePage(ctx, f.tx, sqlTakePlaces, pgx.NamedArgs{"places": p.places})
 		if err != nil {
 			return err
@@ -157,7 +157,6 @@ func (s *Session) foldExactly(ctx context.Context, p backlogPage, refused error)
 			return errors.New("changes are not where they were: the table was rewritten meanwhile")
 		}
 		m, err = f.move(ctx, taken, true)
-		m.Events = nil
 		return err
 	})
 	return m, err
@@ -177,6 +176,7 @@ type foldTx struct {
 	s       *Session
 	tx      pgx.Tx
 	refused error // why the facts of the page are left out; nil: they are folded
+	backlog bool  // the events are not returned: they are read from the log
 }
 
 // folding runs work in a transaction that may write the tasks of sources.

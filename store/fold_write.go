@@ -57,12 +57,15 @@ func (w *writing) add(user, task *string, eventType string, version *int64, at t
 	w.messages, w.results, w.errors = append(w.messages, t.message), append(w.results, t.result), append(w.errors, t.errorText)
 }
 
-const sqlFoldedEvents = `
+// A page of a backlog returns how many events it appended, and the last id. Any other
+// returns the events.
+const (
+	sqlAppendFolded = `
 WITH appended AS (
     INSERT INTO taskfeed.events (id, user_id, task_id, type, version, data, created_at)
     SELECT nextval('taskfeed.event_id'), user_id, task_id, type, version,
         CASE WHEN data IS NOT NULL THEN data::jsonb
-             WHEN type = 'task_progress' THEN taskfeed.fit_data(NULL, NULL, progress, message, NULL, NULL)
+             WHEN type = 'task_progress' THEN ` + sqlProgressData + ` -- it fits: see maxMessageBytes
              ELSE taskfeed.task_data(status, kind, progress, message, result::jsonb, error)
         END, created_at
     FROM (
@@ -72,11 +75,19 @@ WITH appended AS (
             WITH ORDINALITY AS e (user_id, task_id, type, version, created_at, data, status, kind, progress, message, result, error, place)
         ORDER BY place) AS in_order
     RETURNING ` + eventlog.Columns + `
-), ` + sqlTold + `
+), ` + sqlTold
+
+	sqlFoldedEvents = sqlAppendFolded + `
 SELECT ` + eventlog.Scanned + `
 FROM appended
 LEFT JOIN told ON true
 ORDER BY id`
+
+	sqlFoldedCount = sqlAppendFolded + `
+SELECT count(id), max(id)
+FROM appended
+LEFT JOIN told ON true`
+)
 
 func (w *writing) args() pgx.NamedArgs {
 	return pgx.NamedArgs{"users": w.users, "tasks": w.tasks, "types": w.types, "versions": w.versions, "at": w.at, "data": w.data,
@@ -85,21 +96,30 @@ func (w *writing) args() pgx.NamedArgs {
 
 // write writes the events and tasks of a segment.
 func (f *foldTx) write(ctx context.Context, w *writing, folder *folder) (m taskfeed.Moved, err error) {
-	if len(w.types) > 0 {
-		var e taskfeed.Event
-		rows, _ := f.tx.Query(ctx, sqlFoldedEvents, w.args()) // rows tell of errors too
-		if _, err := pgx.ForEachRow(rows, eventlog.Targets(&e), func() error {
-			m.Events = append(m.Events, e) // pgx scans into new memory each time
-			return nil
-		}); err != nil {
-			return m, err
-		}
-		m.Count, m.Last = len(m.Events), e.ID
+	if err := f.writeEvents(ctx, w, &m); err != nil {
+		return m, err
 	}
 	if err := f.writeTasks(ctx, folder); err != nil {
 		return m, err
 	}
 	return m, f.writeCounts(ctx, folder.counts)
+}
+
+func (f *foldTx) writeEvents(ctx context.Context, w *writing, m *taskfeed.Moved) error {
+	switch {
+	case len(w.types) == 0:
+		return nil
+	case f.backlog:
+		return f.tx.QueryRow(ctx, sqlFoldedCount, w.args()).Scan(&m.Count, (*int64)(&m.Last))
+	}
+	var e taskfeed.Event
+	rows, _ := f.tx.Query(ctx, sqlFoldedEvents, w.args()) // rows tell of errors too
+	_, err := pgx.ForEachRow(rows, eventlog.Targets(&e), func() error {
+		m.Events = append(m.Events, e) // pgx scans into new memory each time
+		return nil
+	})
+	m.Count, m.Last = len(m.Events), e.ID
+	return err
 }
 
 const sqlWriteTasks = `

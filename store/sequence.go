@@ -62,8 +62,9 @@ const sqlUnseen = `
 // once, than in the app's statement.
 const (
 	changeColumns = `id, user_id, task_id, type, version, created_at, coalesce(data,
-        jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message))) AS data`
-	sqlChangeSize = `CASE WHEN data IS NULL THEN 32 + coalesce(octet_length(message), 0) ELSE ` + eventlog.DataSize + ` END`
+        ` + sqlProgressData + `) AS data`
+	sqlProgressData = `jsonb_strip_nulls(jsonb_build_object('progress', progress, 'message', message))`
+	sqlChangeSize   = `CASE WHEN data IS NULL THEN 32 + coalesce(octet_length(message), 0) ELSE ` + eventlog.DataSize + ` END`
 )
 
 // sqlAppend follows a CTE moved of deleted changes: it numbers them in the order
