@@ -228,9 +228,21 @@ RETURN NOT taskfeed.same_progress(progress, was_progress, message, was_message)
 COMMENT ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) IS 'Whether progress or message changed and both keep the rules.';
 REVOKE ALL ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timestamptz, timestamptz) FROM PUBLIC;
 
--- Inserts and updates are captured row by row. Transition tables would make a
--- statement of many rows faster, but a statement of one row, by far the most
--- common, slower.
+-- Inserts and updates are captured row by row. An AFTER STATEMENT trigger with a
+-- transition table was measured, for updates of 100 rows, 2 cores, processor time
+-- in microseconds a row:
+--
+--                                                  1 writer  4 writers
+--   no trigger                                          5.6        7.4
+--   this trigger without its INSERT                     8.1       12.1
+--   this trigger                                       18.7       19.8
+--   one INSERT of all rows at the end                  14.3       15.4
+--   one row of arrays at the end                       11.9       11.6
+--
+-- The sequencer takes another 25 to 35 for each event, most of them for the indexes
+-- of the log. So with a sequencer beside them, four writers got 0.7 to 1.1 times as
+-- many rows by the one INSERT, and 1.1 to 1.4 times by arrays, which everything that
+-- reads changes would have to unpack.
 --
 -- What runs for each row runs under the app's search_path, because Postgres
 -- resolves a search_path of a function again at each call. So every name is
