@@ -240,9 +240,10 @@ REVOKE ALL ON FUNCTION taskfeed.moved_on(smallint, smallint, text, text, timesta
 --   one row of arrays at the end                       11.9       11.6
 --
 -- The sequencer takes another 25 to 35 for each event, most of them for the indexes
--- of the log. So with a sequencer beside them, four writers got 0.7 to 1.1 times as
--- many rows by the one INSERT, and 1.1 to 1.4 times by arrays, which everything that
--- reads changes would have to unpack.
+-- of the log. So the one INSERT, with a server beside it, gave four writers 0.6 to
+-- 1.2 times as many rows, and 16 writers 1.3 to 1.4 times. Arrays, with the move as
+-- plain SQL beside them, gave 1.1 to 1.4 and 0.8 to 1.2 times; and everything that
+-- reads changes would have to unpack them. Other work shared the machine.
 --
 -- What runs for each row runs under the app's search_path, because Postgres
 -- resolves a search_path of a function again at each call. So every name is
