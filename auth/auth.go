@@ -32,6 +32,9 @@ import (
 // RoleAdmin is the role that may see everything. Other roles have no meaning.
 const RoleAdmin = "admin"
 
+// MaxFeeds is how many ids the feeds claim of a token may have.
+const MaxFeeds = 64
+
 // Principal is the authenticated caller, as named by a verified token. The zero
 // value is nobody.
 type Principal struct {
@@ -40,6 +43,10 @@ type Principal struct {
 	UserID string
 	// Role is the role claim if that is a string, otherwise empty.
 	Role string
+	// Feeds are the ids of the groups whose feeds the principal sees besides their own:
+	// those of the feeds claim, byte for byte, without repetitions and UserID. At most
+	// MaxFeeds; nobody changes them.
+	Feeds []string
 	// ExpiresAt is the instant from which the token is refused: its exp plus
 	// the leeway. Wall-clock time.
 	ExpiresAt time.Time

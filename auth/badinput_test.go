@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -319,6 +320,54 @@ func TestBadInput59Subject(t *testing.T) {
 		t.Run(fmt.Sprintf("bad input 59: exact bytes of %.20q", sub), func(t *testing.T) {
 			t.Parallel()
 			wantAccepted(t, newVerifier(t, cfg), signed(nil, claims(object{"sub": sub})), sub)
+		})
+	}
+}
+
+func TestFeedsClaim(t *testing.T) {
+	t.Parallel()
+	ids := func(n int) (list []any) {
+		for i := range n {
+			list = append(list, fmt.Sprintf("team:%d", i))
+		}
+		return list
+	}
+	var cases []refusal
+	for name, value := range map[string]any{
+		"text": "team:1", "number": 7, "true": true, "object": object{"0": "team:1"}, "65 ids": ids(65),
+		"a number in it": []any{"team:1", 7}, "a list in it": []any{[]any{"team:1"}}, "null in it": []any{nil},
+		"an empty id": []any{""}, "256 bytes": []any{strings.Repeat("a", 256)}, "NUL": []any{"team\x00"}, "line break": []any{"team\n"},
+	} {
+		cases = append(cases, refusal{name, signed(nil, claims(object{"feeds": value})), errFeeds})
+	}
+	cases = append(cases,
+		refusal{"null", signedText("HS256", secret, `{"alg":"HS256"}`, `{"sub":"alice","exp":4102444800,"feeds":null}`), errFeeds},
+		refusal{"lone surrogate", signedText("HS256", secret, `{"alg":"HS256"}`, `{"sub":"alice","exp":4102444800,"feeds":["a\ud800"]}`), errFeeds})
+	runRefusals(t, Config{Secret: secret}, cases)
+
+	for _, c := range []struct {
+		name   string
+		cfg    Config
+		claims object
+		want   []string
+	}{
+		{"none", Config{}, object{}, nil},
+		{"an empty list", Config{}, object{"feeds": []any{}}, nil},
+		{"exact bytes, each once, without the user", Config{}, object{"feeds": []any{" a", "A", "*", "alice", "a", "A"}}, []string{" a", "A", "*", "a"}},
+		{"64 ids", Config{}, object{"feeds": ids(64)}, func() (want []string) {
+			for _, id := range ids(64) {
+				want = append(want, id.(string))
+			}
+			return want
+		}()},
+		{"another claim", Config{FeedsClaim: "groups"}, object{"groups": []any{"team:1"}, "feeds": "anything"}, []string{"team:1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.cfg.Secret = secret
+			if got := wantAccepted(t, newVerifier(t, c.cfg), signed(nil, claims(c.claims)), "alice"); !slices.Equal(got.Feeds, c.want) {
+				t.Errorf("feeds %q, want %q", got.Feeds, c.want)
+			}
 		})
 	}
 }

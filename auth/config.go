@@ -60,6 +60,9 @@ type Config struct {
 	// RoleClaim names the top-level claim that holds the role, a string. Default
 	// "role".
 	RoleClaim string
+	// FeedsClaim names the top-level claim that holds the ids of the groups whose feeds
+	// the user sees too, a list of strings. Default "feeds".
+	FeedsClaim string
 	// Leeway is how far the clocks of issuer and server may differ; it is added to
 	// exp and subtracted from nbf and iat. Default 30 seconds; negative means none; at
 	// most 10 minutes.
@@ -79,6 +82,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.RoleClaim == "" {
 		c.RoleClaim = "role"
+	}
+	if c.FeedsClaim == "" {
+		c.FeedsClaim = "feeds"
 	}
 	if c.Leeway == 0 {
 		c.Leeway = defaultLeeway
@@ -118,7 +124,7 @@ func (c Config) validate() error {
 		c.checkSecret(),
 		c.checkURL(),
 		c.checkAlgorithmNames(),
-		c.checkRoleClaim(),
+		c.checkClaims(),
 		c.checkDurations(),
 	)
 }
@@ -205,13 +211,18 @@ func (c Config) supportedAlgorithms(keys []key) (names []string) {
 	return names
 }
 
-// checkRoleClaim refuses claims that have another meaning: with "sub", a user with
-// the name admin would be an admin.
-func (c Config) checkRoleClaim() error {
-	if slices.Contains([]string{"sub", "iss", "aud", "exp", "nbf", "iat", "jti", "typ"}, c.RoleClaim) {
-		return fieldError("RoleClaim", "%s has another meaning in a token; name the claim that holds the role", c.RoleClaim)
+// checkClaims refuses claims that have another meaning: with "sub" as RoleClaim, a user
+// with the name admin would be an admin.
+func (c Config) checkClaims() error {
+	registered := []string{"sub", "iss", "aud", "exp", "nbf", "iat", "jti", "typ"}
+	var errs []error
+	if slices.Contains(registered, c.RoleClaim) {
+		errs = append(errs, fieldError("RoleClaim", "%s has another meaning in a token; name the claim that holds the role", c.RoleClaim))
 	}
-	return nil
+	if slices.Contains(append(registered, c.RoleClaim), c.FeedsClaim) {
+		errs = append(errs, fieldError("FeedsClaim", "%s has another meaning in a token; name the claim that lists further feeds", c.FeedsClaim))
+	}
+	return errors.Join(errs...)
 }
 
 func (c Config) checkDurations() error {

@@ -62,6 +62,8 @@ func TestBadInput65Configuration(t *testing.T) {
 		{"algorithm without a key", Config{Secret: secret, Algorithms: []string{"HS256", "RS256"}}, []string{"Algorithms:|check RS256"}},
 		{"secret algorithm for a URL", Config{JWKSURL: url, Algorithms: []string{"HS256"}}, []string{"Algorithms:|check HS256"}},
 		{"role claim sub", Config{Secret: secret, RoleClaim: "sub"}, []string{"RoleClaim:|sub"}},
+		{"feeds claim sub", Config{Secret: secret, FeedsClaim: "sub"}, []string{"FeedsClaim:|sub"}},
+		{"feeds claim role", Config{Secret: secret, FeedsClaim: "role"}, []string{"FeedsClaim:|role"}},
 		{"leeway of an hour", Config{Secret: secret, Leeway: time.Hour}, []string{"Leeway:|1h0m0s"}},
 		{"refresh each second", Config{JWKSURL: url, JWKSRefresh: time.Second}, []string{"JWKSRefresh:|1s"}},
 		{"refresh never", Config{JWKSURL: url, JWKSRefresh: -1}, []string{"JWKSRefresh:|-1ns"}},

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -55,7 +56,7 @@ func wantSound(t *testing.T, v *Verifier, token string) {
 	t.Helper()
 	p, err := v.Verify(t.Context(), token)
 	if err == nil {
-		if !validUserID(p.UserID) || !p.ExpiresAt.After(noon) {
+		if !validUserID(p.UserID) || len(p.Feeds) > MaxFeeds || !allValid(p.Feeds) || slices.Contains(p.Feeds, p.UserID) || !p.ExpiresAt.After(noon) {
 			t.Errorf("accepted: got %+v, want a valid user id and an expiry after %v", p, noon)
 		}
 		return
@@ -63,14 +64,14 @@ func wantSound(t *testing.T, v *Verifier, token string) {
 	if refusal, _ := err.(*taskfeed.Error); !slices.Contains(refusals, refusal) {
 		t.Errorf("error: got %v, want one of the fixed refusals, which hold nothing of a token", err)
 	}
-	if p != (Principal{}) {
+	if !reflect.DeepEqual(p, Principal{}) {
 		t.Errorf("principal of a refused token: got %+v, want none", p)
 	}
 }
 
 var refusals = []*taskfeed.Error{
 	errMissing, errTooLong, errMalformed, errAlgorithm, errHeader, errKeyID, errUnknownKey, errType,
-	errNoExpiry, errExpired, errBadTime, errNotYet, errIssuedLater, errIssuer, errAudience, errSubject,
+	errNoExpiry, errExpired, errBadTime, errNotYet, errIssuedLater, errIssuer, errAudience, errSubject, errFeeds,
 }
 
 func TestRefusalsAreBadTokens(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -115,7 +116,7 @@ func wantRefused(t *testing.T, v *Verifier, token string, want *taskfeed.Error) 
 	if got := taskfeed.CodeOf(err); got != taskfeed.CodeBadToken {
 		t.Errorf("code: got %s, want %s", got, taskfeed.CodeBadToken)
 	}
-	if p != (Principal{}) {
+	if !reflect.DeepEqual(p, Principal{}) {
 		t.Errorf("principal of a refused token: got %+v, want none", p)
 	}
 	wantNothingOf(t, token, err)

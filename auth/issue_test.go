@@ -60,6 +60,7 @@ func TestIssueRefuses(t *testing.T) {
 		{"user id with a line break", good, "alice\n", "", time.Hour, "user id"},
 		{"user id that is not UTF-8", good, "alice\xff", "", time.Hour, "user id"},
 		{"role that is not UTF-8", good, "alice", "\xff", time.Hour, "role"},
+		{"feeds claim with another meaning", Config{Secret: secret, FeedsClaim: "exp"}, "alice", "", time.Hour, "FeedsClaim: "},
 		{"no time", good, "alice", "", 0, "second"},
 		{"negative time", good, "alice", "", -time.Hour, "second"},
 		{"half a second", good, "alice", "", time.Second / 2, "second"},

@@ -36,6 +36,7 @@ var (
 	errIssuer      = refused("the token is from another issuer (iss)")
 	errAudience    = refused("the token is for another audience (aud)")
 	errSubject     = refused("the token's subject (sub) is not a user id: text of 1 to 255 bytes without control characters")
+	errFeeds       = refused("the token's claim of further feeds is not a list of at most 64 ids: text of 1 to 255 bytes without control characters")
 )
 
 func refused(message string) *taskfeed.Error {
@@ -93,8 +94,34 @@ func (v *Verifier) principal(t *jwt.Token) (Principal, error) {
 	if !ok || !validUserID(sub) {
 		return Principal{}, errSubject
 	}
+	feeds, err := v.feeds(claims, sub)
+	if err != nil {
+		return Principal{}, err
+	}
 	role, _ := claims[v.cfg.RoleClaim].(string)
-	return Principal{UserID: sub, Role: role, ExpiresAt: expires}, nil
+	return Principal{UserID: sub, Role: role, Feeds: feeds, ExpiresAt: expires}, nil
+}
+
+// feeds returns the ids of the feeds claim, each once, without that of the user.
+func (v *Verifier) feeds(claims jwt.MapClaims, userID string) (feeds []string, err error) {
+	value, present := claims[v.cfg.FeedsClaim]
+	if !present {
+		return nil, nil
+	}
+	list, ok := value.([]any)
+	if !ok || len(list) > MaxFeeds {
+		return nil, errFeeds
+	}
+	for _, element := range list {
+		id, ok := element.(string)
+		if !ok || !validUserID(id) {
+			return nil, errFeeds
+		}
+		if id != userID && !slices.Contains(feeds, id) {
+			feeds = append(feeds, id)
+		}
+	}
+	return feeds, nil
 }
 
 // typeAccepted checks both places in which issuers write the type: the header

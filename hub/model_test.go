@@ -7,8 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/taskfeed/taskfeed"
 	"pgregory.net/rapid"
+
+	"github.com/taskfeed/taskfeed"
 )
 
 // TestHubAgainstAModel runs the hub through random publishing, lag, retention,

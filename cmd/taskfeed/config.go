@@ -52,6 +52,7 @@ func (c *config) tokenSettings() []*setting {
 		{"TASKFEED_JWT_AUDIENCE", "required aud of tokens (default: any)", "", text(&c.auth.Audience)},
 		{"TASKFEED_JWT_TYPE", "required typ of tokens (default: any)", "", text(&c.auth.Type)},
 		{"TASKFEED_JWT_ROLE_CLAIM", "claim that holds the role", "role", text(&c.auth.RoleClaim)},
+		{"TASKFEED_JWT_FEEDS_CLAIM", "claim that lists the groups whose feeds the user sees too", "feeds", text(&c.auth.FeedsClaim)},
 		{"TASKFEED_JWT_LEEWAY", "how far the issuer's clock may be off", "30s", duration(&c.auth.Leeway, time.Second, true)},
 	}
 }

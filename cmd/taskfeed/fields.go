@@ -17,6 +17,7 @@ var settingOf = map[string]string{
 	"JWKSURL":        "TASKFEED_JWKS_URL",
 	"Algorithms":     "TASKFEED_JWT_ALGORITHMS",
 	"RoleClaim":      "TASKFEED_JWT_ROLE_CLAIM",
+	"FeedsClaim":     "TASKFEED_JWT_FEEDS_CLAIM",
 	"Leeway":         "TASKFEED_JWT_LEEWAY",
 }
 
@@ -42,7 +43,7 @@ func inSettings(err error) error {
 }
 
 // issueToken is auth.Issue with errors that name settings.
-func issueToken(cfg auth.Config, userID, role string, ttl time.Duration) (string, error) {
-	token, err := auth.Issue(cfg, userID, role, ttl)
+func issueToken(cfg auth.Config, userID, role string, ttl time.Duration, feeds ...string) (string, error) {
+	token, err := auth.Issue(cfg, userID, role, ttl, feeds...)
 	return token, inSettings(err)
 }

@@ -14,12 +14,13 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	var user, role string
 	var ttl time.Duration
+	var feeds []string
 	ss := newSettings(cfg.tokenSettings())
 	cmd := &cobra.Command{
 		Use:     "token",
 		Short:   "Print a token for a user",
 		Long:    "token signs a token with TASKFEED_JWT_SECRET and prints only that on standard output.",
-		Example: "  taskfeed token --user alice --ttl 1h\n  taskfeed token --user root --role admin",
+		Example: "  taskfeed token --user alice --ttl 1h\n  taskfeed token --user root --role admin\n  taskfeed token --user alice --feed team:blue --feed org:7",
 		RunE: func(*cobra.Command, []string) error {
 			if err := ss.read(in.Env); err != nil {
 				return cli.Usage(err)
@@ -28,7 +29,7 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 				return cli.Usage(errors.New("--user is missing: name the user with --user"))
 			}
 			cfg.auth.Secret = []byte(cfg.secret)
-			token, err := issueToken(cfg.auth, user, role, ttl)
+			token, err := issueToken(cfg.auth, user, role, ttl, feeds...)
 			if err != nil {
 				return cli.Usage(err)
 			}
@@ -38,6 +39,7 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&user, "user", "", "id of the user")
 	cmd.Flags().StringVar(&role, "role", "", `role, such as "admin" (default: none)`)
+	cmd.Flags().StringArrayVar(&feeds, "feed", nil, "id of a group whose feed the user sees too; may be repeated")
 	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is valid")
 	ss.register(cmd.Flags())
 	return cmd
