@@ -81,7 +81,7 @@ func auditFeed(t failer, h *Hub, f *feed) {
 		t.Fatalf("feed %q is empty and keeps memory", f.user)
 	}
 	for i, s := range f.subs {
-		if s.seats[0] != (seat{f, i}) && s.seats[1] != (seat{f, i}) {
+		if p := s.seatIn(f); p == nil || p.index != i {
 			t.Fatalf("feed %q: subscriber %d does not know its place", f.user, i)
 		}
 		if s.closed {
@@ -151,13 +151,12 @@ func auditRing(t failer, r *ring, events []taskfeed.Event) {
 // something.
 func auditLastIDs(t failer, h *Hub, events []taskfeed.Event) {
 	t.Helper()
-	for _, user := range []string{"alice", "bob", "nobody"} {
-		f := of(user)
+	for _, f := range []taskfeed.Filter{of("alice"), of("bob"), of("nobody"), groups("alice", "team"), groups("nobody", "org", "team")} {
 		for i := len(events) - 1; i >= 0; i-- {
 			e := &events[i]
 			if e.ID <= h.head && f.Match(e) {
-				if h.last.none(user, e.ID-1) {
-					t.Fatalf("%s is said to have nothing after %d", user, e.ID-1)
+				if h.last.none(&f, e.ID-1) {
+					t.Fatalf("%+v is said to have nothing after %d", f, e.ID-1)
 				}
 				break
 			}

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync/atomic"
 
 	"github.com/taskfeed/taskfeed"
@@ -53,11 +54,16 @@ func (l *lastIDs) add(e *taskfeed.Event) {
 func (l *lastIDs) jump(head taskfeed.Cursor) { l.floor.Store(max(l.floor.Load(), int64(head))) }
 
 // none reports whether certainly none of the events added after the cursor is in the
-// user's feed. False proves nothing.
-func (l *lastIDs) none(userID string, after taskfeed.Cursor) bool {
+// feeds of the filter. False proves nothing.
+func (l *lastIDs) none(f *taskfeed.Filter, after taskfeed.Cursor) bool {
 	if len(l.rows[0]) == 0 || int64(after) < l.floor.Load() || l.cast.Load() > int64(after) {
 		return false
 	}
+	return l.of(f.UserID) <= after && !slices.ContainsFunc(f.Feeds, func(id string) bool { return l.of(id) > after })
+}
+
+// of returns an id that no event of the user or group since the floor exceeds.
+func (l *lastIDs) of(userID string) taskfeed.Cursor {
 	a, b := l.slots(userID)
-	return min(a.Load(), b.Load()) <= int64(after)
+	return taskfeed.Cursor(min(a.Load(), b.Load()))
 }

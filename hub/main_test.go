@@ -181,6 +181,11 @@ func (r *rig) live(t testing.TB, user string) *tap {
 
 func of(user string) taskfeed.Filter { return taskfeed.Filter{UserID: user} }
 
+// groups is the feed of a user who sees groups too.
+func groups(user string, feeds ...string) taskfeed.Filter {
+	return taskfeed.Filter{UserID: user, Feeds: feeds}
+}
+
 func from(c taskfeed.Cursor) *taskfeed.Cursor { return &c }
 
 func progress(id taskfeed.Cursor, user string) taskfeed.Event {

@@ -30,6 +30,7 @@ func TestHubAgainstAModel(t *testing.T) {
 			"subscribe": m.subscribe,
 			"next":      m.next,
 			"drain":     m.drain,
+			"renew":     m.renew,
 			"close":     m.close,
 		})
 		m.finish(t)
@@ -53,9 +54,10 @@ type modelSub struct {
 	told      bool            // a frame has come
 	live      bool            // feed_live has come
 	parked    bool            // the last Next returned nothing
-	jumped    bool            // the head has jumped since
+	jumped    bool            // the head has jumped since, or the feeds were replaced
 	wakesThen int             // wakes at that time
 	busy      bool            // Next runs
+	reads     taskfeed.Filter // with this filter, when it began
 	closed    bool
 }
 
@@ -81,7 +83,7 @@ func newModel(t *rapid.T) *model {
 }
 
 func (m *model) commit(t *rapid.T) {
-	users := rapid.SliceOfN(rapid.SampledFrom([]string{"alice", "bob", "carol", ""}), 1, 5).Draw(t, "users")
+	users := rapid.SliceOfN(rapid.SampledFrom([]string{"alice", "bob", "carol", "team", "org", ""}), 1, 5).Draw(t, "users")
 	for _, user := range users {
 		e := broadcast(m.nextID)
 		if user != "" {
@@ -132,6 +134,7 @@ func (m *model) subscribe(t *rapid.T) {
 	opts := SubscribeOptions{
 		Filter: taskfeed.Filter{
 			UserID: rapid.SampledFrom([]string{"alice", "bob"}).Draw(t, "user"),
+			Feeds:  drawFeeds(t),
 			All:    rapid.IntRange(0, 4).Draw(t, "all") == 0,
 			TaskID: rapid.SampledFrom([]string{"", "", "t1"}).Draw(t, "task"),
 		},
@@ -166,7 +169,8 @@ func (m *model) subscribe(t *rapid.T) {
 func (m *model) pick(t *rapid.T) *modelSub {
 	var free []*modelSub
 	for _, s := range m.subs {
-		if !slices.ContainsFunc(m.subs, func(x *modelSub) bool { return x.busy && reflect.DeepEqual(x.opts.Filter, s.opts.Filter) }) {
+		same := func(f *taskfeed.Filter) bool { return reflect.DeepEqual(*f, s.opts.Filter) }
+		if !slices.ContainsFunc(m.subs, func(x *modelSub) bool { return x.busy && (same(&x.opts.Filter) || same(&x.reads)) }) {
 			free = append(free, s)
 		}
 	}
@@ -174,6 +178,29 @@ func (m *model) pick(t *rapid.T) *modelSub {
 		return nil
 	}
 	return rapid.SampledFrom(free).Draw(t, "subscriber")
+}
+
+// drawFeeds draws the further feeds of a connection. One can be the own feed of others.
+func drawFeeds(t *rapid.T) []string {
+	return rapid.SampledFrom([][]string{nil, nil, {"team"}, {"org", "team"}, {"carol"}}).Draw(t, "feeds")
+}
+
+// renew replaces the feeds of a subscriber, perhaps while it reads.
+func (m *model) renew(t *rapid.T) {
+	if len(m.subs) == 0 {
+		return
+	}
+	m.renewOne(t, rapid.SampledFrom(m.subs).Draw(t, "renewed"))
+}
+
+func (m *model) renewOne(t *rapid.T, s *modelSub) {
+	m.account(t, s, s.Cursor(), "renewal")
+	feeds := drawFeeds(t)
+	s.SetFeeds(feeds)
+	s.jumped = true
+	if !s.opts.Filter.All {
+		s.opts.Filter.Feeds = feeds
+	}
 }
 
 func (m *model) close(t *rapid.T) {
@@ -216,7 +243,7 @@ func (m *model) step(t *rapid.T, s *modelSub) bool {
 	m.log.answered, m.log.said = m.log.asked, answers{}
 	m.depth++
 	wakes := s.wakes
-	s.busy, s.parked = true, false
+	s.busy, s.parked, s.reads = true, false, s.opts.Filter
 	frames, err := m.ask(t, s)
 	s.busy = false
 	m.depth--
@@ -253,7 +280,8 @@ var errInjected = errors.New("injected")
 // meanwhile is what happens while the log is read for s.
 func (m *model) meanwhile(t *rapid.T, s *modelSub) error {
 	audit(t, m.Hub) // needs the mutex
-	actions := []func(*rapid.T){m.commit, m.publish, m.publish, m.lose, m.forget, m.subscribe, m.jump,
+	actions := []func(*rapid.T){m.commit, m.publish, m.publish, m.lose, m.forget, m.subscribe, m.jump, m.renew,
+		func(t *rapid.T) { m.renewOne(t, s) },
 		func(*rapid.T) { m.closeOne(s) }}
 	if m.depth < 2 {
 		actions = append(actions, m.next, m.drain, m.close)

@@ -67,7 +67,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 // skipUnread moves the cursor to the head if it is certain that there is nothing for s
 // up to there.
 func (s *Subscriber) skipUnread() bool {
-	if s.user == nil || s.filter.All || !s.hub.last.none(s.user.user, s.cursor) {
+	if s.filter.All || !s.hub.last.none(s.filter, s.cursor) {
 		return false
 	}
 	s.advance(max(s.cursor, s.hub.head))
@@ -78,18 +78,19 @@ func (s *Subscriber) skipUnread() bool {
 // collect takes a page of the shared frames and reports whether it ends at the
 // head. It merges the feeds of s by id; they have no event in common.
 func (s *Subscriber) collect() (page []*Frame, drained bool) {
-	var rest [len(s.seats)][]entry
-	for i, p := range s.seats {
-		if p.feed != nil {
-			rest[i] = p.feed.after(s.cursor)
+	var memory [4][]entry
+	rest, n := memory[:0], 0
+	for _, p := range s.seats {
+		if entries := p.feed.after(s.cursor); len(entries) > 0 {
+			rest, n = append(rest, entries), n+len(entries)
 		}
 	}
-	if n := len(rest[0]) + len(rest[1]); n > 0 {
+	if n > 0 {
 		page = make([]*Frame, 0, min(n, pageFrames))
 	}
 	to, size := s.cursor, 0
 	for len(page) < pageFrames && size < pageBytes {
-		frame := lowest(&rest)
+		frame := lowest(rest)
 		if frame == nil {
 			to, drained = max(to, s.hub.head), true
 			break
@@ -105,16 +106,18 @@ func (s *Subscriber) collect() (page []*Frame, drained bool) {
 }
 
 // lowest removes and returns the frame with the lowest id.
-func lowest(lists *[2][]entry) *Frame {
-	i := 0
-	if len(lists[0]) == 0 || len(lists[1]) > 0 && lists[1][0].frame.ID < lists[0][0].frame.ID {
-		i = 1
+func lowest(lists [][]entry) *Frame {
+	var first *[]entry
+	for i := range lists {
+		if l := &lists[i]; len(*l) > 0 && (first == nil || (*l)[0].frame.ID < (*first)[0].frame.ID) {
+			first = l
+		}
 	}
-	if len(lists[i]) == 0 {
+	if first == nil {
 		return nil
 	}
-	frame := lists[i][0].frame
-	lists[i] = lists[i][1:]
+	frame := (*first)[0].frame
+	*first = (*first)[1:]
 	return frame
 }
 
@@ -129,44 +132,55 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 
 // recall returns a page of the ring, if the ring goes back to the cursor.
 func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err error) {
-	cursor, unverified, err := s.where()
-	if err != nil || unverified || !s.hub.ring.covers(cursor) {
+	at, err := s.where()
+	if err != nil || at.unverified || !s.hub.ring.covers(at.cursor) {
 		return nil, false, err
 	}
 	page, err := s.hub.pages.Take(ctx, s.reader(), recallBytes)
 	if err != nil {
 		return nil, false, fmt.Errorf("wait for memory to read recent events: %w", err)
 	}
-	frames, through, ok := s.hub.ring.after(&s.filter, cursor)
+	frames, through, ok := s.hub.ring.after(at.filter, at.cursor)
 	if ok {
-		frames, err = s.replay(cursor, through, frames, &s.hub.stats.Recalled)
+		frames, err = s.replay(at, through, frames, &s.hub.stats.Recalled)
 	}
 	s.holdOrRelease(page, frames)
 	return frames, ok, err
 }
 
-// where returns the cursor, and whether only the log can say that it exists.
-func (s *Subscriber) where() (cursor taskfeed.Cursor, unverified bool, err error) {
+// spot is where a subscriber stands when a read begins. If it stands elsewhere when the
+// read has ended, the result is dropped.
+type spot struct {
+	cursor     taskfeed.Cursor
+	filter     *taskfeed.Filter
+	unverified bool // only the log can say that the cursor exists
+}
+
+func (s *Subscriber) where() (spot, error) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
+	return s.whereLocked()
+}
+
+func (s *Subscriber) whereLocked() (spot, error) {
 	if s.closed {
-		return 0, false, ErrClosed
+		return spot{}, ErrClosed
 	}
-	return s.cursor, s.unverified, nil
+	return spot{s.cursor, s.filter, s.unverified}, nil
 }
 
 // readLog returns a page of the log, or a feed_reset frame. If it returns neither, the
 // cursor has moved, by this call or another, or the read of another has failed.
 func (s *Subscriber) readLog(ctx context.Context) (frames []*Frame, err error) {
-	cursor, _, err := s.where()
+	at, err := s.where()
 	if err != nil {
 		return nil, err
 	}
-	key := keyOf(&s.filter, cursor)
+	key := keyOf(at.filter, at.cursor)
 	r, first := s.hub.join(key)
 	var page *fair.Share
 	if first {
-		frames, page, err = s.readFirst(ctx, r, key)
+		frames, page, err = s.readFirst(ctx, r, key, at)
 	} else {
 		page, err = s.await(ctx, r)
 	}
@@ -174,11 +188,11 @@ func (s *Subscriber) readLog(ctx context.Context) (frames []*Frame, err error) {
 	case err != nil || r.failed:
 		return frames, err
 	case taskfeed.CodeOf(r.err) == taskfeed.CodeGone:
-		frames, err = s.reset(cursor, taskfeed.ResetExpired)
+		frames, err = s.reset(at, taskfeed.ResetExpired)
 	case r.err != nil:
-		err = fmt.Errorf("read events after %s: %w", cursor, r.err)
+		err = fmt.Errorf("read events after %s: %w", at.cursor, r.err)
 	default:
-		frames, err = s.replay(cursor, r.head, r.frames, &s.hub.stats.Replayed)
+		frames, err = s.replay(at, r.head, r.frames, &s.hub.stats.Replayed)
 	}
 	s.holdOrRelease(page, frames)
 	return frames, err
@@ -202,10 +216,10 @@ func size(frames []*Frame) (sum int64) {
 
 // reader is the user whose turn a read of the log counts as.
 func (s *Subscriber) reader() string {
-	if s.user == nil {
+	if s.owner == nil {
 		return ""
 	}
-	return s.user.user
+	return s.owner.user
 }
 
 // holdOrRelease keeps the frames' share of the memory until the next page, or releases
@@ -233,31 +247,30 @@ func (s *Subscriber) keep(page *fair.Share) {
 	s.page = page
 }
 
-// beforeRead returns the cursor, and the head as it is before the log is read: a
+// beforeRead returns where s stands, and the head as it is before the log is read: a
 // page of the log is complete up to that head.
-func (s *Subscriber) beforeRead() (cursor, head taskfeed.Cursor, unverified bool, err error) {
+func (s *Subscriber) beforeRead() (at spot, head taskfeed.Cursor, err error) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.closed {
-		return 0, 0, false, ErrClosed
+	if at, err = s.whereLocked(); err == nil {
+		h.stats.LogReads++
 	}
-	h.stats.LogReads++
-	return s.cursor, h.head, s.unverified, nil
+	return at, h.head, err
 }
 
-// replay moves the cursor beyond a page of the log or of the ring that was read from
-// cursor on, and up to head at least: there is nothing else up to there. It counts the
+// replay moves the cursor beyond a page of the log or of the ring that was read at a
+// spot, and up to head at least: there is nothing else up to there. It counts the
 // frames.
-func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame, count *uint64) ([]*Frame, error) {
+func (s *Subscriber) replay(at spot, head taskfeed.Cursor, page []*Frame, count *uint64) ([]*Frame, error) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	to := max(cursor, min(head, h.head)) // the ring hears of events before the hub does
+	to := max(at.cursor, min(head, h.head)) // the ring hears of events before the hub does
 	if len(page) > 0 {
 		to = max(to, page[len(page)-1].ID) // perhaps above the head: so does the log
 	}
-	if ok, err := s.stillAt(cursor); !ok {
+	if ok, err := s.stillAt(at); !ok {
 		return nil, err
 	}
 	s.advance(to)
@@ -267,13 +280,13 @@ func (s *Subscriber) replay(cursor, head taskfeed.Cursor, page []*Frame, count *
 }
 
 // verify asks the log whether a cursor above the head is also ahead of the log.
-func (s *Subscriber) verify(ctx context.Context, cursor taskfeed.Cursor) ([]*Frame, error) {
+func (s *Subscriber) verify(ctx context.Context, at spot) ([]*Frame, error) {
 	head, err := s.hub.log.Head(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the head of the log: %w", err)
 	}
-	if cursor > head {
-		return s.reset(cursor, taskfeed.ResetAhead)
+	if at.cursor > head {
+		return s.reset(at, taskfeed.ResetAhead)
 	}
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -282,19 +295,19 @@ func (s *Subscriber) verify(ctx context.Context, cursor taskfeed.Cursor) ([]*Fra
 }
 
 // reset skips what is between the cursor and the head and goes on from the head.
-func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) ([]*Frame, error) {
+func (s *Subscriber) reset(at spot, reason taskfeed.ResetReason) ([]*Frame, error) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if ok, err := s.stillAt(cursor); !ok {
+	if ok, err := s.stillAt(at); !ok {
 		return nil, err
 	}
 	to := h.head
 	switch reason {
 	case taskfeed.ResetExpired:
-		to = max(to, cursor) // what was returned is not returned again
+		to = max(to, at.cursor) // what was returned is not returned again
 	case taskfeed.ResetAhead:
-		if cursor <= h.head {
+		if at.cursor <= h.head {
 			return nil, nil // the head has reached it meanwhile
 		}
 	}
@@ -303,11 +316,11 @@ func (s *Subscriber) reset(cursor taskfeed.Cursor, reason taskfeed.ResetReason) 
 	return []*Frame{resetFrame(reason, to)}, nil
 }
 
-// stillAt reports whether the cursor is still where a read of the log began. If
-// another Next has moved it meanwhile, the result of the read is dropped.
-func (s *Subscriber) stillAt(cursor taskfeed.Cursor) (bool, error) {
+// stillAt reports whether s still stands where a read began: another Next may have moved
+// it meanwhile, and SetFeeds replaced its filter.
+func (s *Subscriber) stillAt(at spot) (bool, error) {
 	if s.closed {
 		return false, ErrClosed
 	}
-	return s.cursor == cursor && !s.parked, nil
+	return s.cursor == at.cursor && s.filter == at.filter && !s.parked, nil
 }

@@ -22,9 +22,9 @@ type reading struct {
 
 // readingKey is equal for reads with the same result.
 type readingKey struct {
-	user, task, types string
-	all               bool
-	after             taskfeed.Cursor
+	user, feeds, task, types string
+	all                      bool
+	after                    taskfeed.Cursor
 }
 
 func keyOf(f *taskfeed.Filter, after taskfeed.Cursor) readingKey {
@@ -33,7 +33,8 @@ func keyOf(f *taskfeed.Filter, after taskfeed.Cursor) readingKey {
 		types[i] = string(t)
 	}
 	slices.Sort(types)
-	return readingKey{user: f.UserID, task: f.TaskID, types: strings.Join(types, ","), all: f.All, after: after}
+	feeds := slices.Sorted(slices.Values(f.Feeds))
+	return readingKey{user: f.UserID, feeds: strings.Join(feeds, "\n"), task: f.TaskID, types: strings.Join(types, ","), all: f.All, after: after}
 }
 
 // join returns the reading of what the filter selects after the cursor, and whether the
@@ -74,7 +75,7 @@ func (s *Subscriber) await(ctx context.Context, r *reading) (page *fair.Share, e
 // readFirst reads the log for s and for those who have joined. The caller continues with
 // the result and its memory, unless the reading has failed for a reason of the reader's
 // own: then frames and err are what the reader gets.
-func (s *Subscriber) readFirst(ctx context.Context, r *reading, key readingKey) (frames []*Frame, page *fair.Share, err error) {
+func (s *Subscriber) readFirst(ctx context.Context, r *reading, key readingKey, at spot) (frames []*Frame, page *fair.Share, err error) {
 	defer s.hub.end(key, r) // also after a panic
 	memory, err := s.hub.pages.Take(ctx, s.reader(), replayBytes)
 	if err != nil {
@@ -90,17 +91,17 @@ func (s *Subscriber) readFirst(ctx context.Context, r *reading, key readingKey) 
 		return nil, nil, fmt.Errorf("wait to read the log: %w", err)
 	}
 	defer turn.Release()
-	cursor, head, unverified, err := s.beforeRead()
+	now, head, err := s.beforeRead()
 	switch {
-	case err != nil || cursor != key.after:
+	case err != nil || now.cursor != at.cursor || now.filter != at.filter:
 		return nil, nil, err
-	case unverified:
-		frames, err = s.verify(ctx, cursor)
+	case now.unverified:
+		frames, err = s.verify(ctx, now)
 		return frames, nil, err
 	}
-	events, through, more, err := s.hub.log.After(ctx, s.filter, cursor, s.hub.cfg.ReplayPage)
+	events, through, more, err := s.hub.log.After(ctx, *at.filter, at.cursor, s.hub.cfg.ReplayPage)
 	if err != nil && ctx.Err() != nil {
-		return nil, nil, fmt.Errorf("read events after %s: %w", cursor, err)
+		return nil, nil, fmt.Errorf("read events after %s: %w", at.cursor, err)
 	}
 	if more {
 		head = min(head, through) // the page is complete only up to there

@@ -73,45 +73,35 @@ func (h *Hub) enter(userID string) *feed {
 	return f
 }
 
-// leave removes a user without reservations, connections and readers.
+// leave removes the feed of a user or group without reservations, connections and readers.
 func (h *Hub) leave(f *feed) {
-	if f.reserved == 0 && f.conns == 0 && len(f.subs) == 0 {
+	if f.user != "" && f.reserved == 0 && f.conns == 0 && len(f.subs) == 0 {
 		delete(h.users, f.user)
 	}
 }
 
-// admit counts a new subscriber as a connection of its owner, and keeps the feed
-// that it reads. A reader of another user's feed does not count as that user.
+// admit counts a new subscriber as a connection of its owner, whosever feeds it reads.
 func (h *Hub) admit(s *Subscriber, owner string) {
-	if s.filter.UserID != "" {
-		s.user = h.enter(s.filter.UserID)
-		s.filter.UserID = s.user.user
-		s.owner = s.user
-	}
-	if owner != "" && owner != s.filter.UserID {
-		s.owner = h.enter(owner)
-	}
-	if s.owner == nil {
+	if owner == "" {
 		return
 	}
+	s.owner = h.enter(owner)
 	s.owner.conns++
 	if s.owner.conns == 1 {
 		h.connected++
 	}
 }
 
-// dismiss undoes admit, once the subscriber is detached.
+// dismiss undoes admit.
 func (h *Hub) dismiss(s *Subscriber) {
-	if s.owner != nil {
-		s.owner.conns--
-		if s.owner.conns == 0 {
-			h.connected--
-		}
-		h.leave(s.owner)
+	if s.owner == nil {
+		return
 	}
-	if s.user != nil && s.user != s.owner {
-		h.leave(s.user)
+	s.owner.conns--
+	if s.owner.conns == 0 {
+		h.connected--
 	}
+	h.leave(s.owner)
 }
 
 // Stats is what the hub counts. The uint64 fields only grow.

@@ -220,7 +220,7 @@ func (r *ring) after(f *taskfeed.Filter, after taskfeed.Cursor) (page []*Frame, 
 	var more bool
 	if f.All {
 		places, more = r.following(after)
-	} else if places, more, ok = r.walk(f.UserID, after); !ok {
+	} else if places, more, ok = r.walk(f, after); !ok {
 		return nil, 0, false
 	}
 	taken, through := r.cut(places)
@@ -248,36 +248,57 @@ func (r *ring) record(p place) *record {
 	return &r.slabs[p.slab()%uint64(len(r.slabs))].records[p.index()]
 }
 
-// walk finds the first pageFrames places after the cursor of a user and of the
-// broadcasts, in the order of their ids. It goes from the newest back to the cursor.
-func (r *ring) walk(userID string, after taskfeed.Cursor) (places []place, more, ok bool) {
-	at := func(p place) (place, *record) {
-		if rec := r.record(p); rec != nil && rec.id > after {
-			return p, rec
-		}
-		return 0, nil
+// strand is the records of one user or group, or the broadcasts, from the newest on.
+type strand struct {
+	user string
+	at   place
+	rec  *record // at that place; nil at the end
+}
+
+// walk finds the first pageFrames places after the cursor of the filter's feeds and of
+// the broadcasts, in the order of their ids. It goes from the newest back to the cursor.
+func (r *ring) walk(f *taskfeed.Filter, after taskfeed.Cursor) (places []place, more, ok bool) {
+	var memory [4]strand
+	strands := append(memory[:0], strand{user: f.UserID}, strand{}) // the second for the broadcasts
+	for _, id := range f.Feeds {
+		strands = append(strands, strand{user: id})
 	}
-	own, ownRecord := at(*r.chain(userID))
-	cast, castRecord := at(r.newCast)
-	for steps := 0; ownRecord != nil || castRecord != nil; steps++ {
+	step := func(s *strand, to place) {
+		if s.at, s.rec = to, r.record(to); s.rec != nil && s.rec.id <= after {
+			s.rec = nil
+		}
+	}
+	for i := range strands {
+		step(&strands[i], *r.chain(strands[i].user))
+	}
+	for steps := 0; ; steps++ {
+		s := newest(strands)
+		if s == nil {
+			break
+		}
 		if steps == maxWalk {
 			return nil, false, false
 		}
-		if castRecord == nil || ownRecord != nil && ownRecord.id > castRecord.id {
-			if r.isOf(own, ownRecord, userID) {
-				places = append(places, own)
-			}
-			own, ownRecord = at(ownRecord.before)
-		} else {
-			places = append(places, cast)
-			cast, castRecord = at(castRecord.before)
+		if r.isOf(s.at, s.rec, s.user) { // users share buckets
+			places = append(places, s.at)
 		}
+		step(s, s.rec.before)
 	}
 	if more = len(places) > pageFrames; more {
 		places = places[len(places)-pageFrames:]
 	}
 	slices.Reverse(places)
 	return places, more, true
+}
+
+// newest returns the strand that has come the least way back, nil when all have ended.
+func newest(strands []strand) (latest *strand) {
+	for i := range strands {
+		if s := &strands[i]; s.rec != nil && (latest == nil || s.rec.id > latest.rec.id) {
+			latest = s
+		}
+	}
+	return latest
 }
 
 func (r *ring) isOf(p place, rec *record, userID string) bool {

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -53,15 +54,14 @@ func (o *SubscribeOptions) validate() error {
 // Subscriber is one connection's place in the hub. It is safe for concurrent use;
 // when two calls of Next overlap, each frame goes to one of them.
 type Subscriber struct {
-	hub    *Hub
-	owner  *feed // of the user whose connection this is; nil when no user is named
-	user   *feed // the feed that it reads; nil when the filter names no user
-	filter taskfeed.Filter
-	wake   func()
-	seats  [2]seat // the feeds it reads from; a subscriber of all users has only the first
+	hub   *Hub
+	owner *feed // of the user whose connection this is; nil when no user is named
+	wake  func()
 
 	// Guarded by the hub's mutex. Everything up to the cursor has been returned by
 	// Next; while parked, so has everything up to the head.
+	filter     *taskfeed.Filter // replaced, never changed
+	seats      []seat           // in the feeds that it reads from
 	cursor     taskfeed.Cursor
 	parked     bool // at the head; Wake is due
 	closed     bool
@@ -85,28 +85,38 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	s := &Subscriber{hub: h, filter: opts.Filter, wake: opts.Wake, owesLive: opts.WantLive}
-	s.filter.Types = slices.Clone(opts.Filter.Types) // the caller's strings may keep a whole request in memory
-	s.filter.TaskID = strings.Clone(opts.Filter.TaskID)
+	filter := opts.Filter
+	filter.Types = slices.Clone(filter.Types) // the caller's strings may keep a whole request in memory
+	filter.TaskID = strings.Clone(filter.TaskID)
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.ready {
 		return nil, errNotReady
 	}
-	s.cursor = h.head
+	s := &Subscriber{hub: h, wake: opts.Wake, owesLive: opts.WantLive, cursor: h.head}
 	if opts.After != nil {
 		s.cursor = *opts.After
 		s.unverified = s.cursor > h.head
 	}
-	h.admit(s, opts.Owner)
-	if s.filter.All {
-		h.attach(s, 0, &h.all)
-	} else {
-		h.attach(s, 0, s.user)
-		h.attach(s, 1, &h.cast)
-	}
+	h.admit(s, cmp.Or(opts.Owner, filter.UserID))
+	s.takeSeats(filter)
 	return s, nil
+}
+
+// SetFeeds replaces the Feeds of the filter from the cursor on. Frames that Next has
+// returned are not recalled. A subscriber of all users sees all feeds as it is.
+func (s *Subscriber) SetFeeds(feeds []string) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.closed || s.filter.All || slices.Equal(s.filter.Feeds, feeds) {
+		return
+	}
+	s.advance(s.position())
+	filter := *s.filter
+	filter.Feeds = feeds
+	s.leaveSeats()
+	s.takeSeats(filter)
 }
 
 // Close removes the subscriber. A Next that is running ends with ErrClosed as
@@ -120,8 +130,7 @@ func (s *Subscriber) Close() {
 	}
 	s.cursor, s.parked, s.closed = s.position(), false, true
 	s.keep(nil)
-	h.detach(s, 0)
-	h.detach(s, 1)
+	s.leaveSeats()
 	h.dismiss(s)
 }
 
@@ -146,9 +155,7 @@ func (s *Subscriber) position() taskfeed.Cursor {
 func (s *Subscriber) floor() taskfeed.Cursor {
 	floor := s.hub.floor
 	for _, p := range s.seats {
-		if p.feed != nil {
-			floor = max(floor, p.feed.floor)
-		}
+		floor = max(floor, p.feed.floor)
 	}
 	return floor
 }
@@ -156,9 +163,7 @@ func (s *Subscriber) floor() taskfeed.Cursor {
 // advance moves the cursor.
 func (s *Subscriber) advance(to taskfeed.Cursor) {
 	for _, p := range s.seats {
-		if p.feed != nil {
-			s.hub.pass(p.feed, s.cursor, to)
-		}
+		s.hub.pass(p.feed, s.cursor, to)
 	}
 	s.cursor = to
 }
@@ -186,18 +191,58 @@ func (s *Subscriber) unpark(head taskfeed.Cursor) {
 	s.hub.wakes = append(s.hub.wakes, s.wake)
 }
 
-// wants reports whether the filter selects a frame of one of the subscriber's
-// feeds.
+// wants reports whether the filter selects a frame of one of the subscriber's feeds.
 func (s *Subscriber) wants(f *Frame) bool {
 	return s.filter.Match(&taskfeed.Event{UserID: s.filter.UserID, TaskID: f.TaskID, Type: f.Type})
 }
 
+// takeSeats has s read from the feeds of the filter.
+func (s *Subscriber) takeSeats(filter taskfeed.Filter) {
+	h := s.hub
+	defer func() { s.filter = &filter }()
+	if filter.All {
+		h.attach(s, &h.all)
+		return
+	}
+	s.seats = make([]seat, 0, 2+len(filter.Feeds))
+	own := h.enter(filter.UserID)
+	filter.UserID = own.user // many subscribers share the name of a feed
+	h.attach(s, own)
+	h.attach(s, &h.cast)
+	names := filter.Feeds
+	filter.Feeds = nil
+	for _, name := range names {
+		if f := h.enter(name); s.seatIn(f) == nil {
+			filter.Feeds = append(filter.Feeds, f.user)
+			h.attach(s, f)
+		}
+	}
+}
+
+// leaveSeats undoes takeSeats.
+func (s *Subscriber) leaveSeats() {
+	for _, p := range s.seats {
+		s.hub.detach(s, p)
+	}
+	s.seats = nil
+}
+
+// seatIn returns the seat in the feed, nil when there is none.
+func (s *Subscriber) seatIn(f *feed) *seat {
+	for i := range s.seats {
+		if s.seats[i].feed == f {
+			return &s.seats[i]
+		}
+	}
+	return nil
+}
+
 // attach has s read from f.
-func (h *Hub) attach(s *Subscriber, slot int, f *feed) {
+func (h *Hub) attach(s *Subscriber, f *feed) {
 	if len(f.subs) == 0 {
 		f.floor = h.head
 	}
-	s.seats[slot] = seat{f, len(f.subs)}
+	s.seats = append(s.seats, seat{f, len(f.subs)})
 	f.subs = append(f.subs, s)
 	entries := f.after(s.cursor)
 	for i := range entries {
@@ -206,19 +251,15 @@ func (h *Hub) attach(s *Subscriber, slot int, f *feed) {
 }
 
 // detach undoes attach; the last subscriber of the list takes the seat of s.
-func (h *Hub) detach(s *Subscriber, slot int) {
-	f, i := s.seats[slot].feed, s.seats[slot].index
-	if f == nil {
-		return
-	}
+func (h *Hub) detach(s *Subscriber, p seat) {
+	f, end := p.feed, len(p.feed.subs)-1
 	h.pass(f, s.cursor, taskfeed.MaxID)
-	end := len(f.subs) - 1
-	f.subs[i] = f.subs[end]
-	f.subs[i].seats[slot].index = i
+	f.subs[p.index] = f.subs[end]
+	f.subs[p.index].seatIn(f).index = p.index
 	f.subs[end] = nil
 	f.subs = f.subs[:end]
 	if end == 0 {
 		f.subs = nil
 	}
-	s.seats[slot].feed = nil
+	h.leave(f)
 }
