@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -22,8 +23,11 @@ const maxPageBytes = 512 << 10
 // there were to choose from, up to the limit.
 func pageStatement(f taskfeed.Filter) string {
 	conditions := []string{"id > @after"}
-	if narrowed(f) {
-		conditions = append(conditions, "type = ANY (@types::text[])", "id <= @reach")
+	if len(f.Types) > 0 {
+		conditions = append(conditions, "type = ANY (@types::text[])")
+	}
+	if measured(f) {
+		conditions = append(conditions, "id <= @reach")
 	}
 	return `
 SELECT ` + eventlog.Scanned + `, candidates
@@ -32,40 +36,41 @@ FROM (
     FROM (
         SELECT ` + eventlog.Columns + `, ` + eventlog.DataSize + ` AS size
         FROM (
-` + walk.Indent(3, walksOf(f, eventlog.Columns, "LIMIT @limit", conditions...)) + `) AS feed
+` + walk.Indent(3, walksOf(f, eventlog.Columns, func(walk.Walk) string { return "LIMIT @limit" }, conditions...)) + `) AS feed
         ORDER BY id
         LIMIT @limit) AS sized) AS summed
 WHERE earlier < @bytes
 ORDER BY id`
 }
 
-// maxScan is how many events a read of a narrowed feed passes in each walk, whatever
-// it finds: rows that the filter leaves out are read all the same, and one turn at the
-// log should take about as long as any other.
+// maxScan is how many events a read of a feed that is narrowed by type passes in all
+// walks, whatever it finds: rows that the filter leaves out are read all the same, and
+// one turn at the log should take about as long as any other.
 const maxScan = 5000
 
-// reachStatement returns the statement that says how far a read of a narrowed feed
-// goes, 0 for to the end.
+// reachStatement returns the statement that says how far a measured read goes, 0 for to
+// the end.
 func reachStatement(f taskfeed.Filter) string {
 	return `
 SELECT coalesce(min(id), 0)
 FROM (
-` + walk.Indent(1, walksOf(f, "id", "OFFSET @scan\nLIMIT 1", "id > @after")) + `) AS ends`
+` + walk.Indent(1, walksOf(f, "id", func(w walk.Walk) string { return "OFFSET " + cmp.Or(w.Quota, "@scan") + "\nLIMIT 1" }, "id > @after")) + `) AS ends`
 }
 
 // walksOf returns the rows of a feed along its indexes, each up to a limit.
-func walksOf(f taskfeed.Filter, columns, limit string, conditions ...string) string {
+func walksOf(f taskfeed.Filter, columns string, limit func(walk.Walk) string, conditions ...string) string {
 	var walks []string
 	for _, w := range eventlog.Walks(f, true) {
-		walks = append(walks, w.After(conditions...).Select(columns, eventlog.Table, walk.Ascending, limit))
+		walks = append(walks, w.After(conditions...).Select(columns, eventlog.Table, walk.Ascending, limit(w)))
 	}
 	return walk.Union(walks)
 }
 
-// narrowed reports whether walks of a feed pass events that are not of it.
-func narrowed(f taskfeed.Filter) bool { return len(f.Types) > 0 }
+// measured reports whether a read finds out first how far it goes, because its walks pass
+// events that are not of its page.
+func measured(f taskfeed.Filter) bool { return len(f.Types) > 0 || len(f.Feeds) > 0 }
 
-func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs {
+func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, e extent) pgx.NamedArgs {
 	types := make([]string, 0, len(f.Types)+1) // a type that pgx knows without asking the database
 	for _, t := range f.Types {
 		types = append(types, string(t))
@@ -73,8 +78,8 @@ func pageArgs(f taskfeed.Filter, after taskfeed.Cursor, limit int) pgx.NamedArgs
 	if len(types) > 0 {
 		types = append(types, string(taskfeed.TypeFeedReset)) // see taskfeed.Filter
 	}
-	return pgx.NamedArgs{"after": after, "limit": limit, "bytes": maxPageBytes, "scan": maxScan - 1, "reach": int64(taskfeed.MaxID),
-		"user_id": f.UserID, "task_id": f.TaskID, "types": types}
+	return pgx.NamedArgs{"after": after, "limit": e.events, "bytes": e.bytes, "scan": e.scan - 1, "reach": int64(taskfeed.MaxID),
+		"user_id": f.UserID, "users": eventlog.Users(f.UserID, f.Feeds), "quotas": e.quotas, "task_id": f.TaskID, "types": types}
 }
 
 const sqlExpiredThrough = `
@@ -108,11 +113,27 @@ func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.C
 	return events, through, more, err
 }
 
+// eventsAfter reads a page, that of groups in several rounds if need be.
 func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
+	if len(f.Feeds) > 0 {
+		return eventsOfGroups(ctx, db, f, after, limit)
+	}
+	return readEvents(ctx, db, f, after, extent{events: limit, bytes: maxPageBytes, scan: maxScan})
+}
+
+// extent is how much one read may return and pass.
+type extent struct {
+	events int
+	bytes  int     // the event that exceeds it ends the page
+	scan   int     // events that each walk passes
+	quotas []int32 // events that the walk of each user passes, less one
+}
+
+func readEvents(ctx context.Context, db pg.Querier, f taskfeed.Filter, after taskfeed.Cursor, e extent) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
 	var expired, reach taskfeed.Cursor
 	candidates := 0
-	args := pageArgs(f, after, limit)
-	if narrowed(f) {
+	args := pageArgs(f, after, e)
+	if measured(f) {
 		// Measured in an earlier statement: events that come in between have greater
 		// ids.
 		if reach, err = feedReach(ctx, db, f, args); err != nil {
@@ -125,7 +146,7 @@ func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after ta
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(pg.WalkIndexes)
 	batch.Queue(pageStatement(f), args).Query(func(rows pgx.Rows) (err error) {
-		events, _, err = eventlog.Collect(rows, maxPageBytes, eventlog.Bytes, func(row pgx.CollectableRow, _ ...any) (e taskfeed.Event, err error) {
+		events, _, err = eventlog.Collect(rows, e.bytes, eventlog.Bytes, func(row pgx.CollectableRow, _ ...any) (e taskfeed.Event, err error) {
 			return e, row.Scan(append(eventlog.Targets(&e), &candidates)...)
 		})
 		return err
@@ -141,13 +162,13 @@ func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after ta
 		return nil, 0, false, &taskfeed.Error{Code: taskfeed.CodeGone,
 			Message: fmt.Sprintf("events after %s are no longer kept: list the tasks again and go on from their cursor", after)}
 	}
-	if n := len(events); n > 0 && (candidates == limit || candidates > n) {
+	if n := len(events); n > 0 && (candidates == e.events || candidates > n) {
 		return events, events[n-1].ID, true, nil
 	}
 	return events, reach, reach > 0, nil
 }
 
-// feedReach returns how far a read of a narrowed feed goes, 0 for to the end.
+// feedReach returns how far a measured read goes, 0 for to the end.
 func feedReach(ctx context.Context, db pg.Querier, f taskfeed.Filter, args pgx.NamedArgs) (reach taskfeed.Cursor, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(pg.WalkIndexes)

@@ -63,6 +63,11 @@ func TestAfter(t *testing.T) {
 		filters = append(filters, taskfeed.Filter{UserID: user}, taskfeed.Filter{UserID: user, TaskID: "task3"},
 			taskfeed.Filter{UserID: user, Types: types[1:]}, taskfeed.Filter{UserID: user, TaskID: "task4", Types: types[:2]})
 	}
+	for _, groups := range [][]string{{"bob"}, {"bob", "Alice", "alice ", "%", "nobody"}} {
+		filters = append(filters, taskfeed.Filter{UserID: "alice", Feeds: groups}, taskfeed.Filter{UserID: "nobody", Feeds: groups},
+			taskfeed.Filter{UserID: "alice", Feeds: groups, TaskID: "task3"}, taskfeed.Filter{UserID: "alice", Feeds: groups, Types: types[1:]},
+			taskfeed.Filter{UserID: "alice", Feeds: groups, TaskID: "task4", Types: types[:2]})
+	}
 	for _, filter := range filters {
 		for _, limit := range []int{40, 1000} {
 			var want []taskfeed.Cursor
@@ -74,7 +79,7 @@ func TestAfter(t *testing.T) {
 			got := readFeed(t, f.store, filter, limit)
 			wantEqual(t, fmt.Sprintf("%+v in pages of %d", filter, limit), ids(got), want)
 			for i := range got {
-				if !filter.All && got[i].UserID != filter.UserID && !got[i].Broadcast() {
+				if !filter.Match(&got[i]) {
 					t.Errorf("%+v: got an event of user %q", filter, got[i].UserID)
 				}
 			}

@@ -94,7 +94,7 @@ const MaxScan = maxScan
 func ExplainReach(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor) (plan []byte, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(pg.WalkIndexes)
-	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+reachStatement(f), pageArgs(f, after, 1)).
+	batch.Queue("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+reachStatement(f), pageArgs(f, after, extent{events: 1, bytes: maxPageBytes, scan: maxScan})).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&plan) })
 	return plan, conn.SendBatch(ctx, batch).Close()
 }
@@ -103,8 +103,8 @@ func ExplainReach(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after 
 func ExplainAfter(ctx context.Context, conn *pgx.Conn, f taskfeed.Filter, after taskfeed.Cursor, limit int) (plan []byte, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(pg.WalkIndexes)
-	args := pageArgs(f, after, limit)
-	if narrowed(f) {
+	args := pageArgs(f, after, extent{events: limit, bytes: maxPageBytes, scan: maxScan})
+	if measured(f) {
 		reach, err := feedReach(ctx, conn, f, args)
 		if err != nil {
 			return nil, err

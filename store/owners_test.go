@@ -64,7 +64,7 @@ func readsOfTask(userID, taskID string) map[string]func(*testing.T, *history.Rea
 			if userID == "" { // also sums all up
 				return nil
 			}
-			_, err := s.UserTaskEvents(t.Context(), userID, taskID, "", 50)
+			_, err := s.UserTaskEvents(t.Context(), []string{userID}, taskID, "", 50)
 			if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeNotFound {
 				return nil
 			}

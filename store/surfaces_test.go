@@ -128,11 +128,11 @@ func listSurfaces() (all []surface) {
 			return rowsOf([]taskfeed.Task{task.Task}), err
 		}},
 		surface{"an own task", func(ctx context.Context, w *world) (any, error) {
-			task, err := w.history().FindUserTask(ctx, zoe, "t €")
+			task, err := w.history().FindUserTask(ctx, []string{zoe}, "t €")
 			return rowsOf([]taskfeed.Task{task.Task}), err
 		}},
 		surface{"the text of a task", func(ctx context.Context, w *world) (any, error) {
-			task, err := w.history().FindUserTask(ctx, zoe, "t €")
+			task, err := w.history().FindUserTask(ctx, []string{zoe}, "t €")
 			if err != nil {
 				return nil, err
 			}
@@ -142,14 +142,14 @@ func listSurfaces() (all []surface) {
 			return taskfeed.CodeOf(err), nil
 		}},
 		surface{"a timeline", func(ctx context.Context, w *world) (any, error) {
-			line, err := w.history().UserTaskEvents(ctx, zoe, "t €", "", 2)
+			line, err := w.history().UserTaskEvents(ctx, []string{zoe}, "t €", "", 2)
 			if err != nil {
 				return nil, err
 			}
 			if _, err := w.history().TaskEvents(ctx, "t €", "", 2); err != nil {
 				return nil, err
 			}
-			more, err := w.history().UserTaskEvents(ctx, zoe, "t €", line.Next, 2)
+			more, err := w.history().UserTaskEvents(ctx, []string{zoe}, "t €", line.Next, 2)
 			return fmt.Sprint(line.Summary.Events, line.Summary.Attempts, eventsOf(line.Items), eventsOf(more.Items)), err
 		}},
 		surface{"statistics", func(ctx context.Context, w *world) (any, error) {

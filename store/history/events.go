@@ -37,7 +37,7 @@ func newEventList(q EventQuery) (*eventList, error) {
 		direction = walk.Descending
 	}
 	return &eventList{q: q, fingerprint: fingerprint(q), direction: direction, byTime: q.Time != TimeRange{},
-		args: pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
+		args: pgx.NamedArgs{"user_id": q.UserID, "users": eventlog.Users(q.UserID, q.Feeds), "task_id": q.TaskID, "types": texts(q.Types), "from": q.Time.From, "to": q.Time.To}}, nil
 }
 
 // listedEvent is eventlog.Scanned without the data of rows that only end a walk.
@@ -51,6 +51,9 @@ func (l *eventList) pageBy(columns ...string) walk.Page {
 // normalEventQuery checks all but After and Limit, which it leaves out.
 func normalEventQuery(q EventQuery) (_ EventQuery, err error) {
 	if err := pg.CheckText("user_id", q.UserID); err != nil {
+		return q, err
+	}
+	if q.Feeds, err = normalFeeds(q.Feeds); err != nil {
 		return q, err
 	}
 	if err := pg.CheckText("task_id", q.TaskID); err != nil {
@@ -76,10 +79,29 @@ func normalEventQuery(q EventQuery) (_ EventQuery, err error) {
 	return q, err
 }
 
+// normalFeeds checks the ids of groups and sorts them, so that their order does not
+// matter.
+func normalFeeds(feeds []string) ([]string, error) {
+	for _, id := range feeds {
+		if err := pg.CheckText("feed", id); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(feeds))), nil
+}
+
+// ofUsers is the condition of rows of the user, or of the user and groups.
+func ofUsers(feeds []string) string {
+	if len(feeds) == 0 {
+		return "user_id = @user_id"
+	}
+	return "user_id = ANY (@users::text[])"
+}
+
 // walks returns the indexes that have the list's events in the order of ids, and no
 // others.
 func (l *eventList) walks() []walk.Walk {
-	return eventlog.Walks(taskfeed.Filter{UserID: l.q.UserID, All: l.q.UserID == "", TaskID: l.q.TaskID}, l.q.IncludeBroadcast || l.q.UserID == "")
+	return eventlog.Walks(taskfeed.Filter{UserID: l.q.UserID, Feeds: l.q.Feeds, All: l.q.UserID == "", TaskID: l.q.TaskID}, l.q.IncludeBroadcast || l.q.UserID == "")
 }
 
 // types returns the condition of the types, if any.
@@ -128,9 +150,9 @@ func (l *eventList) alongTime() string {
 		conditions = append(conditions, "task_id = @task_id")
 	}
 	if l.q.IncludeBroadcast {
-		conditions = append(conditions, "(user_id = @user_id OR user_id IS NULL)")
+		conditions = append(conditions, "("+ofUsers(l.q.Feeds)+" OR user_id IS NULL)")
 	} else if l.q.UserID != "" {
-		conditions = append(conditions, "user_id = @user_id")
+		conditions = append(conditions, ofUsers(l.q.Feeds))
 	}
 	page := l.pageBy("created_at", "id")
 	return page.Of(narrowed(page, walk.Walk{Where: l.times(), By: page.By}, conditions))
@@ -212,7 +234,7 @@ func (l *eventList) page(ctx context.Context, db pg.Querier, after string, e ext
 	if err != nil {
 		return page, err
 	}
-	args := pgx.NamedArgs{"at": at, "id": id, "limit": e.items, "bytes": e.bytes, "scan": e.scan}
+	args := pgx.NamedArgs{"at": at, "id": id, "limit": e.items, "bytes": e.bytes, "scan": e.scan / (1 + len(l.q.Feeds))}
 	maps.Copy(args, l.args)
 	statement, err := l.way(ctx, db, args)
 	if err != nil {

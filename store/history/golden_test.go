@@ -73,14 +73,14 @@ func goldenReads(now time.Time) map[string]goldenRead {
 		return err
 	}}
 	reads["timeline_user"] = goldenRead{"The timeline of a task as its owner sees it.", func(ctx context.Context, r *history.Reader) error {
-		_, err := r.UserTaskEvents(ctx, "alice", "short", "", 50)
+		_, err := r.UserTaskEvents(ctx, []string{"alice"}, "short", "", 50)
 		return err
 	}}
 	reads["task"] = goldenRead{"One task, and one that has to be the user's own.", func(ctx context.Context, r *history.Reader) error {
 		if _, err := r.FindTask(ctx, "t7"); err != nil {
 			return err
 		}
-		_, err := r.FindUserTask(ctx, "u7", "t7")
+		_, err := r.FindUserTask(ctx, []string{"u7"}, "t7")
 		return err
 	}}
 	reads["task_text"] = goldenRead{"A piece of a large field.", func(ctx context.Context, r *history.Reader) error {
@@ -108,6 +108,7 @@ func goldenTasks(now time.Time) map[string]goldenRead {
 	for name, q := range map[string]history.TaskQuery{
 		"all": {}, "user": {UserID: "alice"}, "statuses": {Statuses: some}, "user_statuses": {UserID: "alice", Statuses: some},
 		"oldest_first": {Sort: history.SortCreated}, "narrowed": {Kind: "mail", Text: "99", Created: day, Updated: day},
+		"groups": {UserID: "alice", Feeds: []string{"busy"}}, "updated_groups": {UserID: "alice", Feeds: []string{"busy"}, Sort: history.SortUpdatedDesc},
 		"updated_all": {Sort: history.SortUpdatedDesc}, "updated_user": {UserID: "alice", Sort: history.SortUpdatedDesc},
 		"updated_statuses": {Statuses: some, Sort: history.SortUpdatedDesc}, "updated_oldest_first": {Sort: history.SortUpdated},
 	} {
@@ -127,6 +128,8 @@ func goldenEvents(now time.Time) map[string]goldenRead {
 	for name, q := range map[string]history.EventQuery{
 		"all": {}, "user": {UserID: "alice"}, "user_broadcasts": {UserID: "alice", IncludeBroadcast: true}, "task": {TaskID: "short"},
 		"task_user": {TaskID: "short", UserID: "alice"}, "oldest_first": {Sort: history.SortID},
+		"groups": {UserID: "alice", Feeds: []string{"busy"}, IncludeBroadcast: true}, "types_groups": {UserID: "alice", Feeds: []string{"busy"}, Types: queued},
+		"task_groups": {TaskID: "short", UserID: "alice", Feeds: []string{"busy"}}, "time_groups_many": {UserID: "alice", Feeds: []string{"busy"}, Time: hour},
 		"types": {Types: queued}, "types_user_broadcasts": {UserID: "alice", IncludeBroadcast: true, Types: queued}, "types_task": {TaskID: "short", Types: queued},
 		"time": {Time: hour}, "time_oldest_first": {Time: hour, Sort: history.SortID}, "time_types": {Time: hour, Types: queued},
 		"time_user_few": {UserID: "alice", IncludeBroadcast: true, Time: hour}, "time_user_many": {UserID: "busy", IncludeBroadcast: true, Time: hour},

@@ -28,6 +28,7 @@ type TimeRange struct{ From, To time.Time }
 // TaskQuery selects tasks. Empty fields select all.
 type TaskQuery struct {
 	UserID   string
+	Feeds    []string          // with UserID: groups whose tasks are selected too
 	Statuses []taskfeed.Status // any of these
 	Kind     string
 	Source   string // the attached table whose rows they are
@@ -74,7 +75,8 @@ type LargeField struct {
 // transaction was long.
 type EventQuery struct {
 	UserID           string
-	IncludeBroadcast bool // with UserID: broadcasts too, as the user was sent them
+	Feeds            []string // with UserID: groups whose events are selected too
+	IncludeBroadcast bool     // with UserID: broadcasts too, as the user was sent them
 	TaskID           string
 	Types            []taskfeed.Type
 	Time             TimeRange

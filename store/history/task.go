@@ -26,11 +26,11 @@ SELECT ` + taskColumns + `,
 FROM taskfeed.tasks
 WHERE id = @id`
 
-// The owner is part of the condition. For any other user nothing of the row except its
+// The owner is part of the condition. For any other nothing of the row except its
 // owner is read, in particular nothing that is stored out of line, so the time does not
 // tell whether the task exists.
 var sqlFindUserTask = sqlFindTask + `
-  AND user_id = @user_id`
+  AND user_id = ANY (@users::text[])`
 
 // largeFields are those that may be too large, in the order of the marks.
 var largeFields = []string{"message", "result", "error"}
@@ -46,10 +46,10 @@ func (r *Reader) FindTask(ctx context.Context, id string) (WholeTask, error) {
 	return r.findTask(ctx, sqlFindTask, pgx.NamedArgs{"id": id})
 }
 
-// FindUserTask is FindTask for one user: another user's task looks like one that does
-// not exist.
-func (r *Reader) FindUserTask(ctx context.Context, userID, id string) (WholeTask, error) {
-	return r.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "user_id": userID})
+// FindUserTask is FindTask for a user and the groups that they see: a task of others looks
+// like one that does not exist.
+func (r *Reader) FindUserTask(ctx context.Context, users []string, id string) (WholeTask, error) {
+	return r.findTask(ctx, sqlFindUserTask, pgx.NamedArgs{"id": id, "users": users})
 }
 
 func (r *Reader) findTask(ctx context.Context, statement string, args pgx.NamedArgs) (WholeTask, error) {

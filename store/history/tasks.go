@@ -52,7 +52,7 @@ func newTaskList(q TaskQuery) (*taskList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "kind": q.Kind, "source": q.Source, "text": q.Text,
+	l := &taskList{q: q, fingerprint: fingerprint(q), args: pgx.NamedArgs{"user_id": q.UserID, "users": eventlog.Users(q.UserID, q.Feeds), "kind": q.Kind, "source": q.Source, "text": q.Text,
 		"created_from": q.Created.From, "created_to": q.Created.To, "updated_from": q.Updated.From, "updated_to": q.Updated.To}}
 	l.byUpdated = q.Sort == SortUpdated || q.Sort == SortUpdatedDesc
 	l.direction = walk.Ascending
@@ -83,6 +83,9 @@ func normalTaskQuery(q TaskQuery) (_ TaskQuery, err error) {
 			return q, err
 		}
 	}
+	if q.Feeds, err = normalFeeds(q.Feeds); err != nil {
+		return q, err
+	}
 	for _, s := range q.Statuses {
 		if !slices.Contains(taskfeed.Statuses, s) {
 			return q, pg.Refuse("status", fmt.Sprintf("must be one of %q", taskfeed.Statuses))
@@ -105,10 +108,12 @@ func normalTaskQuery(q TaskQuery) (_ TaskQuery, err error) {
 	return q, err
 }
 
-// walks returns the indexes to read: that of one user's tasks, that of each status
+// walks returns the indexes to read: that of the tasks of each user, that of each status
 // which is asked for, or that of all tasks. There is none of a user's tasks by updated.
 func (l *taskList) walks() []walk.Walk {
 	switch {
+	case len(l.q.Feeds) > 0 && !l.byUpdated:
+		return []walk.Walk{{Where: []string{walk.Pinned("user_id", "owner")}, By: append([]string{"user_id"}, l.by()...), Repeat: walk.ForEach(walk.EachUser)}}
 	case l.q.UserID != "" && !l.byUpdated:
 		return []walk.Walk{{Where: []string{walk.Pinned("user_id", "@user_id")}, By: append([]string{"user_id"}, l.by()...)}}
 	case l.q.UserID == "" && len(l.q.Statuses) > 0:
@@ -140,7 +145,7 @@ func (l *taskList) conditions() (all []string) {
 	if l.q.UserID != "" {
 		l.args["statuses"] = texts(l.q.Statuses)
 		add(len(l.q.Statuses) > 0, "status = ANY (@statuses::text[])")
-		add(l.byUpdated, "user_id = @user_id")
+		add(l.byUpdated, ofUsers(l.q.Feeds))
 	}
 	if l.byUpdated {
 		return append(all, afterUpdated(l.direction)...)

@@ -20,7 +20,7 @@ WITH told AS (
         type = 'task_deleted' AND lead(version) OVER (ORDER BY id) IS NOT DISTINCT FROM version AS handed_over
     FROM taskfeed.events
     WHERE task_id = @task_id
-      AND (@user_id = '' OR user_id = @user_id)
+      AND (@everybody OR user_id = ANY (@users::text[]))
 ), steps AS (
     SELECT type, created_at,
         lag(type) OVER (ORDER BY id) AS before,
@@ -29,7 +29,7 @@ WITH told AS (
     WHERE type <> 'task_progress'
       AND NOT handed_over
 ), present AS (
-    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@user_id = '' OR user_id = @user_id)) AS there
+    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@everybody OR user_id = ANY (@users::text[]))) AS there
 ), spent AS (
     SELECT type, before,
         greatest(extract(epoch FROM coalesce(until, CASE WHEN there THEN clock_timestamp() ELSE created_at END) - created_at), 0) AS seconds
@@ -51,20 +51,20 @@ FROM spent`
 // It returns CodeNotFound when there is neither a task with this id nor an event of
 // one. It does not check the owner.
 func (r *Reader) TaskEvents(ctx context.Context, taskID, after string, limit int) (Timeline, error) {
-	return r.timeline(ctx, taskID, "", after, limit)
+	return r.timeline(ctx, taskID, nil, after, limit)
 }
 
-// UserTaskEvents is TaskEvents with only the events that one user was sent. A task that
-// was never the user's is not found, and of a task that changed its owner the events of
-// others are left out.
-func (r *Reader) UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (Timeline, error) {
-	if userID == "" { // it would select the events of everybody
+// UserTaskEvents is TaskEvents with only the events of a user and the groups that they
+// see. A task that was never theirs is not found, and of a task that changed its owner the
+// events of others are left out.
+func (r *Reader) UserTaskEvents(ctx context.Context, users []string, taskID, after string, limit int) (Timeline, error) {
+	if len(users) == 0 || users[0] == "" { // it would select the events of everybody
 		return Timeline{}, errNoTask
 	}
-	return r.timeline(ctx, taskID, userID, after, limit)
+	return r.timeline(ctx, taskID, users, after, limit)
 }
 
-func (r *Reader) timeline(ctx context.Context, taskID, userID, after string, limit int) (Timeline, error) {
+func (r *Reader) timeline(ctx context.Context, taskID string, users []string, after string, limit int) (Timeline, error) {
 	var t Timeline
 	if err := checkLimit(limit); err != nil {
 		return t, err
@@ -72,14 +72,18 @@ func (r *Reader) timeline(ctx context.Context, taskID, userID, after string, lim
 	if taskID == "" { // would select the events of all
 		return t, errNoTask
 	}
-	l, err := newEventList(EventQuery{TaskID: taskID, UserID: userID, Sort: SortID})
+	q := EventQuery{TaskID: taskID, Sort: SortID}
+	if len(users) > 0 {
+		q.UserID, q.Feeds = users[0], users[1:]
+	}
+	l, err := newEventList(q)
 	if err != nil {
 		return t, err
 	}
 	bounded, cancel := r.pool.Bound(ctx)
 	defer cancel()
 	if after == "" {
-		if t.Summary, err = r.taskSummary(bounded, taskID, userID); err != nil {
+		if t.Summary, err = r.taskSummary(bounded, taskID, users); err != nil {
 			return Timeline{}, pg.Late(ctx, "sum up a task's events", err)
 		}
 	} else if t.Previous, _, err = l.start(after); err != nil {
@@ -89,14 +93,14 @@ func (r *Reader) timeline(ctx context.Context, taskID, userID, after string, lim
 	return t, pg.Late(ctx, "read a task's events", err)
 }
 
-func (r *Reader) taskSummary(ctx context.Context, taskID, userID string) (*TaskSummary, error) {
+func (r *Reader) taskSummary(ctx context.Context, taskID string, users []string) (*TaskSummary, error) {
 	var sum TaskSummary
 	var there bool
 	var first, last *time.Time
 	var queued, running int64 // microseconds
 	targets := []any{&there, &sum.Events, &sum.ProgressSteps, &first, &last, &sum.Attempts, &queued, &running}
 	err := r.pool.Do(ctx, func(db pg.Conn) error {
-		rows := pg.Query(ctx, db, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "user_id": userID})
+		rows := pg.Query(ctx, db, sqlTaskSummary, pgx.NamedArgs{"task_id": taskID, "everybody": len(users) == 0, "users": users})
 		_, err := pgx.ForEachRow(rows, targets, func() error { return nil })
 		return err
 	})

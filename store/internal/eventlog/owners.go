@@ -33,12 +33,6 @@ var sqlOwners = `WITH RECURSIVE owners AS (
 SELECT owner
 FROM owners`
 
-// forEachOwner returns the SQL of a walk, which may name the owner, once for each
-// owner of a task.
-func forEachOwner(sql string) string {
-	return `(SELECT walked.*
-FROM (
-` + walk.Indent(1, sqlOwners) + `) AS owners
-CROSS JOIN LATERAL (
-` + walk.Indent(1, sql) + `) AS walked)`
-}
+// forEachOwner repeats a walk, which may name the owner, for each owner of a task.
+var forEachOwner = walk.ForEach(`(
+` + walk.Indent(1, sqlOwners) + `) AS owners`)

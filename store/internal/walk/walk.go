@@ -36,7 +36,22 @@ type Walk struct {
 
 	// Repeat, if any, puts the walk into a statement that repeats it for other values.
 	Repeat func(walk string) string
+	// Quota, if any, is how many rows a repeated walk may pass at a time.
+	Quota string
 }
+
+// ForEach returns a Repeat for each row of a FROM item, whose columns the walk may name.
+func ForEach(from string) func(walk string) string {
+	return func(walk string) string {
+		return `(SELECT walked.*
+FROM ` + from + `
+CROSS JOIN LATERAL (
+` + Indent(1, walk) + `) AS walked)`
+	}
+}
+
+// EachUser is the FROM item of the users and groups whose rows are read, each as owner.
+const EachUser = `unnest(@users::text[]) WITH ORDINALITY AS users (owner, place)`
 
 // Pinned holds a column to an argument and leaves it part of the order. With a plain
 // "=" the order by the columns after it would do, so the planner could choose an index

@@ -36,8 +36,8 @@ SELECT id, user_id, coalesce(kind, '') AS kind, status, progress,
         CASE WHEN pg_column_compression(error) IS NULL AND coalesce(pg_column_size(error), 0) <= 131072 OR pg_column_size(error) <= 1048576 AND octet_length(error::text) <= 1048576 THEN NULL ELSE hashtextextended(error::text, 0) END] AS marks
 FROM taskfeed.tasks
 WHERE id = @id
-  AND user_id = @user_id;
+  AND user_id = ANY (@users::text[]);
 
 -- Index Scan using tasks_pkey on tasks
 --   Index Cond: (id = 't7'::text)
---   Filter: (user_id = 'u7'::text)
+--   Filter: (user_id = ANY ('{u7}'::text[]))

@@ -5,7 +5,7 @@ WITH told AS (
         type = 'task_deleted' AND lead(version) OVER (ORDER BY id) IS NOT DISTINCT FROM version AS handed_over
     FROM taskfeed.events
     WHERE task_id = @task_id
-      AND (@user_id = '' OR user_id = @user_id)
+      AND (@everybody OR user_id = ANY (@users::text[]))
 ), steps AS (
     SELECT type, created_at,
         lag(type) OVER (ORDER BY id) AS before,
@@ -14,7 +14,7 @@ WITH told AS (
     WHERE type <> 'task_progress'
       AND NOT handed_over
 ), present AS (
-    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@user_id = '' OR user_id = @user_id)) AS there
+    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@everybody OR user_id = ANY (@users::text[]))) AS there
 ), spent AS (
     SELECT type, before,
         greatest(extract(epoch FROM coalesce(until, CASE WHEN there THEN clock_timestamp() ELSE created_at END) - created_at), 0) AS seconds

@@ -5,7 +5,7 @@ WITH told AS (
         type = 'task_deleted' AND lead(version) OVER (ORDER BY id) IS NOT DISTINCT FROM version AS handed_over
     FROM taskfeed.events
     WHERE task_id = @task_id
-      AND (@user_id = '' OR user_id = @user_id)
+      AND (@everybody OR user_id = ANY (@users::text[]))
 ), steps AS (
     SELECT type, created_at,
         lag(type) OVER (ORDER BY id) AS before,
@@ -14,7 +14,7 @@ WITH told AS (
     WHERE type <> 'task_progress'
       AND NOT handed_over
 ), present AS (
-    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@user_id = '' OR user_id = @user_id)) AS there
+    SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@everybody OR user_id = ANY (@users::text[]))) AS there
 ), spent AS (
     SELECT type, before,
         greatest(extract(epoch FROM coalesce(until, CASE WHEN there THEN clock_timestamp() ELSE created_at END) - created_at), 0) AS seconds
@@ -38,15 +38,15 @@ FROM spent;
 --                 Sort Key: events.id
 --                 ->  Append
 --                       ->  Index Scan using events_0_task_id_user_id_id_idx on events_0 events_1
---                             Index Cond: ((task_id = 'short'::text) AND (user_id = 'alice'::text))
+--                             Index Cond: ((task_id = 'short'::text) AND (user_id = ANY ('{alice}'::text[])))
 --                       ->  Seq Scan on events_default events_2
---                             Filter: ((task_id = 'short'::text) AND (user_id = 'alice'::text))
+--                             Filter: ((user_id = ANY ('{alice}'::text[])) AND (task_id = 'short'::text))
 --   CTE present
 --     ->  Result
 --           InitPlan 2 (returns $1)
 --             ->  Index Scan using tasks_pkey on tasks
 --                   Index Cond: (id = 'short'::text)
---                   Filter: (user_id = 'alice'::text)
+--                   Filter: (user_id = ANY ('{alice}'::text[]))
 --   CTE spent
 --     ->  Nested Loop
 --           ->  WindowAgg
