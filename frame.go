@@ -42,7 +42,7 @@ const timestampLayout = "2006-01-02T15:04:05.000000Z"
 
 // AppendFrame appends the event as clients see it, one flat JSON object, and
 // returns the extended buffer. Data must be a JSON object without the keys id,
-// type, timestamp, task_id and version; the schema sees to that.
+// type, timestamp, task_id, version and feed; the schema sees to that.
 func AppendFrame(dst []byte, e *Event) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = strconv.AppendInt(dst, int64(e.ID), 10)
@@ -65,6 +65,12 @@ func AppendFrame(dst []byte, e *Event) []byte {
 	return append(dst, '}')
 }
 
+// AppendFeed appends the end of an event's frame, in the place of its last byte, for a
+// client that sees the event in the feed of a group.
+func AppendFeed(dst []byte, feed string) []byte {
+	return append(appendJSONString(append(dst, `,"feed":`...), feed), '}')
+}
+
 // AppendLive appends a feed_live frame.
 func AppendLive(dst []byte, cursor Cursor) []byte {
 	return fmt.Appendf(dst, `{"type":"feed_live","cursor":%d}`, cursor)
@@ -80,6 +86,7 @@ func AppendReset(dst []byte, reason ResetReason, cursor Cursor) []byte {
 type Frame struct {
 	Type   Type
 	Event  Event       // an event's user id is not on the wire
+	Feed   string      // of an event: the group whose feed has it; empty for the client's own
 	Cursor Cursor      // of feed_live and feed_reset
 	Reason ResetReason // of feed_reset
 }
@@ -123,6 +130,7 @@ func ParseFrame(b []byte) (Frame, error) {
 	take("timestamp", &stamp)
 	take("task_id", &f.Event.TaskID)
 	take("version", &f.Event.Version)
+	take("feed", &f.Feed)
 	if err != nil {
 		return Frame{}, err
 	}

@@ -55,6 +55,20 @@ type Principal struct {
 // Admin reports whether the principal has the role "admin", in exactly this spelling.
 func (p Principal) Admin() bool { return p.Role == RoleAdmin }
 
+// Choose narrows what the principal sees to the feeds with these ids, or to nothing less
+// when there are none. It reports false when one of them is not the principal's to see.
+func (p Principal) Choose(ids []string) (userID string, feeds []string, ok bool) {
+	if len(ids) == 0 {
+		return p.UserID, p.Feeds, true
+	}
+	for _, id := range ids {
+		if id != p.UserID && !slices.Contains(p.Feeds, id) {
+			return "", nil, false
+		}
+	}
+	return ids[0], ids[1:], true
+}
+
 // LogValue names the principal in a log line.
 func (p Principal) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("user_id", p.UserID), slog.String("role", p.Role))

@@ -40,8 +40,9 @@ func (s *Server) handleMe(c echo.Context, p auth.Principal) error {
 	}
 	return request.WriteJSON(c, http.StatusOK, struct {
 		UserID    string    `json:"user_id"`
+		Feeds     []string  `json:"feeds,omitempty"` // of groups
 		Role      string    `json:"role,omitempty"`
 		Admin     bool      `json:"admin"`
 		ExpiresAt time.Time `json:"expires_at"`
-	}{p.UserID, p.Role, p.Admin(), p.ExpiresAt.UTC()})
+	}{p.UserID, p.Feeds, p.Role, p.Admin(), p.ExpiresAt.UTC()})
 }

@@ -119,9 +119,9 @@ func (f *fixture) wait() error {
 	}
 }
 
-// token returns a good token of the user.
-func (f *fixture) token(userID string) string {
-	token := must(auth.Issue(authConfig, userID, "", time.Hour))
+// token returns a good token of the user, who sees further feeds.
+func (f *fixture) token(userID string, feeds ...string) string {
+	token := must(auth.Issue(authConfig, userID, "", time.Hour, feeds...))
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.secrets = append(f.secrets, token, token[strings.LastIndexByte(token, '.')+1:])

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,8 +51,8 @@ func (h *fakeHistory) FindTask(_ context.Context, id string) (history.WholeTask,
 	return h.find(func(t *taskfeed.Task) bool { return t.ID == id })
 }
 
-func (h *fakeHistory) FindUserTask(_ context.Context, userID, id string) (history.WholeTask, error) {
-	return h.find(func(t *taskfeed.Task) bool { return t.ID == id && t.UserID == userID })
+func (h *fakeHistory) FindUserTask(_ context.Context, users []string, id string) (history.WholeTask, error) {
+	return h.find(func(t *taskfeed.Task) bool { return t.ID == id && slices.Contains(users, t.UserID) })
 }
 
 func (h *fakeHistory) find(is func(*taskfeed.Task) bool) (history.WholeTask, error) {
@@ -100,13 +101,13 @@ func (h *fakeHistory) ListEvents(_ context.Context, q history.EventQuery) (histo
 }
 
 func (h *fakeHistory) TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error) {
-	return h.UserTaskEvents(ctx, "", taskID, after, limit)
+	return h.UserTaskEvents(ctx, nil, taskID, after, limit)
 }
 
-func (h *fakeHistory) UserTaskEvents(_ context.Context, userID, taskID, after string, limit int) (history.Timeline, error) {
+func (h *fakeHistory) UserTaskEvents(_ context.Context, users []string, taskID, after string, limit int) (history.Timeline, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.timeline = append(h.timeline, fmt.Sprintf("%q %q %q %d", taskID, userID, after, limit))
+	h.timeline = append(h.timeline, fmt.Sprintf("%q %q %q %d", taskID, strings.Join(users, "+"), after, limit))
 	return h.steps, h.err
 }
 

@@ -55,15 +55,15 @@ func TestFeedsMayChange(t *testing.T) {
 	expect(t, s, "live@10")
 	r.announce(progress(11, "new"), progress(12, "old"))
 	expect(t, s, "12")
-	s.SetFeeds([]string{"new", "alice", "new"})
+	s.SetFeeds("alice", []string{"new", "alice", "new"})
 	r.announce(progress(13, "old"), progress(14, "new"), progress(15, "alice"))
 	expect(t, s, "14", "15")
 	r.announce(progress(16, "new"))
-	s.SetFeeds(nil) // before it has read: the group is not its any more
+	s.SetFeeds("alice", nil) // before it has read: the group is not its any more
 	expect(t, s)
 	expect(t, other, "11", "14", "16")
 	s.Close()
-	s.SetFeeds([]string{"new"})
+	s.SetFeeds("alice", []string{"new"})
 	audit(t, r.Hub)
 }
 
@@ -74,7 +74,7 @@ func TestFeedsChangeWhileTheLogIsRead(t *testing.T) {
 	r.log.commit(progress(3, "secret"), progress(4, "alice"), progress(5, "team"))
 	s := r.tap(t, SubscribeOptions{Filter: groups("alice", "secret"), After: from(1)})
 	r.log.answered = func(context.Context) error {
-		s.SetFeeds([]string{"team"})
+		s.SetFeeds("alice", []string{"team"})
 		return nil
 	}
 	expect(t, s, "4", "5")

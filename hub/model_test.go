@@ -196,7 +196,7 @@ func (m *model) renew(t *rapid.T) {
 func (m *model) renewOne(t *rapid.T, s *modelSub) {
 	m.account(t, s, s.Cursor(), "renewal")
 	feeds := drawFeeds(t)
-	s.SetFeeds(feeds)
+	s.SetFeeds(s.opts.Filter.UserID, feeds)
 	s.jumped = true
 	if !s.opts.Filter.All {
 		s.opts.Filter.Feeds = feeds

@@ -104,17 +104,17 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	return s, nil
 }
 
-// SetFeeds replaces the Feeds of the filter from the cursor on. Frames that Next has
-// returned are not recalled. A subscriber of all users sees all feeds as it is.
-func (s *Subscriber) SetFeeds(feeds []string) {
+// SetFeeds replaces UserID and Feeds of the filter from the cursor on. Frames that Next
+// has returned are not recalled. A subscriber of all users sees all feeds as it is.
+func (s *Subscriber) SetFeeds(userID string, feeds []string) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if s.closed || s.filter.All || slices.Equal(s.filter.Feeds, feeds) {
+	if s.closed || s.filter.All || s.filter.UserID == userID && slices.Equal(s.filter.Feeds, feeds) {
 		return
 	}
 	s.advance(s.position())
 	filter := *s.filter
-	filter.Feeds = feeds
+	filter.UserID, filter.Feeds = userID, feeds
 	s.leaveSeats()
 	s.takeSeats(filter)
 }
@@ -140,6 +140,13 @@ func (s *Subscriber) Cursor() taskfeed.Cursor {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	return s.position()
+}
+
+// Filter returns what the subscriber gets. Nobody changes its slices.
+func (s *Subscriber) Filter() taskfeed.Filter {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return *s.filter
 }
 
 // position is the up-to-date cursor. The caller holds the mutex, as for all methods

@@ -4,27 +4,36 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
+	"github.com/taskfeed/taskfeed/hub"
 )
 
-// feedFilter returns the filter that a stream of the principal asks for. Only admins may ask for another user's feed or for all of them.
-func feedFilter(p *request.Params, principal auth.Principal) (taskfeed.Filter, error) {
-	f := taskfeed.Filter{UserID: principal.UserID}
-	userID, all := p.Text("user_id"), p.Flag("all")
+// feedFilter returns the filter that a stream of the principal asks for, and whose own feed
+// it is. Only admins may ask for another user's feed or for all of them.
+func feedFilter(p *request.Params, principal auth.Principal) (f taskfeed.Filter, owner string, err error) {
+	userID, all, feeds := p.Text("user_id"), p.Flag("all"), p.IDs("feed")
 	narrow(p, &f)
 	if userID != "" && all {
 		p.Refuse("all", "cannot stand beside user_id; choose one of them")
 	}
+	if (userID != "" || all) && len(feeds) > 0 {
+		p.Refuse("feed", "cannot stand beside user_id or all; choose one of them")
+	}
 	if err := p.IgnoreUnread(); err != nil {
-		return f, err
+		return f, "", err
 	}
 	if (userID != "" || all) && !principal.Admin() {
-		return f, errAdminFeed
-	}
-	if userID != "" {
-		f.UserID = userID
+		return f, "", errAdminFeed
 	}
 	f.All = all
-	return f, nil
+	if userID != "" {
+		f.UserID = userID
+		return f, userID, nil
+	}
+	var ok bool
+	if f.UserID, f.Feeds, ok = principal.Choose(feeds); !ok {
+		return f, "", request.ErrFeed
+	}
+	return f, principal.UserID, nil
 }
 
 var errAdminFeed = &taskfeed.Error{Code: taskfeed.CodeForbidden,
@@ -34,4 +43,21 @@ var errAdminFeed = &taskfeed.Error{Code: taskfeed.CodeForbidden,
 func narrow(p *request.Params, f *taskfeed.Filter) {
 	f.Types = p.Types("types")
 	f.TaskID = p.Text("task_id")
+}
+
+// groupsOf returns the feeds that a subscriber sees besides its owner's own.
+func groupsOf(sub *hub.Subscriber, owner string) (groups []string) {
+	f := sub.Filter()
+	if f.All {
+		return nil
+	}
+	if f.UserID != owner {
+		groups = append(groups, f.UserID)
+	}
+	for _, id := range f.Feeds {
+		if id != owner {
+			groups = append(groups, id)
+		}
+	}
+	return groups
 }

@@ -42,7 +42,8 @@ type handshake struct {
 	userID string
 	remote string
 	after  *taskfeed.Cursor // nil: live only
-	filter taskfeed.Filter  // of the feed; its user is set once the token is verified
+	filter taskfeed.Filter  // of the feed; its users are set once the token is verified
+	feeds  []string         // the only feeds that it asks for
 	v1     bool             // the client named our subprotocol
 	token  string
 }
@@ -128,22 +129,13 @@ func (f *Feeds) readHandshake(c echo.Context) (handshake, error) {
 	if err != nil {
 		return handshake{}, err
 	}
-	userID, filter, err := readFeed(c)
+	hs, err := readFeed(c)
 	if err != nil {
 		return handshake{}, err
 	}
-	token, v1, err := readToken(r)
-	if err != nil {
-		return handshake{}, err
-	}
-	return handshake{
-		userID: userID,
-		remote: request.ClientAddr(r, f.cfg.TrustedProxies).String(),
-		after:  after,
-		filter: filter,
-		v1:     v1,
-		token:  token,
-	}, nil
+	hs.after, hs.remote = after, request.ClientAddr(r, f.cfg.TrustedProxies).String()
+	hs.token, hs.v1, err = readToken(r)
+	return hs, err
 }
 
 // checkUpgrade checks that the request is a handshake of RFC 6455 section 4.2.1. It
@@ -170,19 +162,20 @@ func checkUpgrade(header http.Header, r *http.Request) error {
 	return nil
 }
 
-// readFeed returns the user of the feed that a socket asks for, and the filter.
-func readFeed(c echo.Context) (userID string, f taskfeed.Filter, err error) {
+// readFeed returns what feed a socket asks for.
+func readFeed(c echo.Context) (hs handshake, err error) {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
-		return "", f, err
+		return hs, err
 	}
-	if userID, err = request.IDOf(c, p, "user_id"); err != nil {
-		return "", f, err
+	if hs.userID, err = request.IDOf(c, p, "user_id"); err != nil {
+		return hs, err
 	}
 	knowPosition(p)
 	p.Know("token")
-	narrow(p, &f)
-	return userID, f, p.IgnoreUnread()
+	hs.feeds = slices.Clone(p.IDs("feed")) // not the slice of the whole query
+	narrow(p, &hs.filter)
+	return hs, p.IgnoreUnread()
 }
 
 // readToken returns the one token that the request carries, empty when there is
@@ -215,6 +208,10 @@ func (f *Feeds) open(c echo.Context, hs handshake) error {
 		return err
 	case principal.UserID != hs.userID:
 		return f.openRefused(c, hs, errForeign, taskfeed.CloseForbidden, reasonForbidden)
+	}
+	var ok bool
+	if hs.filter.UserID, hs.filter.Feeds, ok = principal.Choose(hs.feeds); !ok {
+		return f.openRefused(c, hs, request.ErrFeed, taskfeed.CloseForbidden, reasonFeed)
 	}
 	return f.openFeed(c, hs, principal)
 }
@@ -250,9 +247,9 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 		return err
 	}
 	sock := f.newSocket(hs, principal)
-	hs.filter.UserID = principal.UserID
 	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{
 		Filter:   hs.filter,
+		Owner:    principal.UserID,
 		After:    hs.after,
 		WantLive: hs.after != nil || hs.v1,
 		Wake:     sock.wake,

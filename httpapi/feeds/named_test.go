@@ -29,12 +29,14 @@ func TestStreamOfAllUsersNamesThem(t *testing.T) {
 		{"of all users, a field of that name", true, "alice", `{"user_id":"eve"}`, head + `,"user_id":"alice"}`},
 		{"of all users, a broadcast", true, "", `{"a":1}`, head + `,"a":1}`},
 		{"of one user", false, "alice", `{"a":1}`, head + `,"a":1}`},
+		{"of one user, a broadcast", false, "", `{"a":1}`, head + `,"a":1}`},
+		{"of one user, of a group", false, `te"am`, `{"a":1}`, head + `,"a":1,"feed":"te\"am"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := frame(c.userID, c.data)
 			before := string(f.Bytes)
-			if got := string((&stream{named: c.named}).payload(f)); got != c.want {
+			if got := string((&stream{named: c.named, owner: "alice"}).payload(f)); got != c.want {
 				t.Errorf("payload: got %s, want %s", got, c.want)
 			}
 			if got := string(f.Bytes); got != before {

@@ -17,8 +17,9 @@ import (
 // one only while it writes.
 type chunk struct {
 	buf      []byte
-	ends     []int // where in buf frames end
-	midFrame bool  // buf begins inside a frame
+	ends     []int  // where in buf frames end
+	midFrame bool   // buf begins inside a frame
+	end      []byte // of a frame that differs from client to client
 }
 
 func newChunk() any { return &chunk{buf: make([]byte, 0, request.ChunkBytes)} }
@@ -135,45 +136,53 @@ func (c *socket) writeEvents(t *turn, frames []*hub.Frame) error {
 	defer c.feeds.putChunk(b)
 	for _, f := range frames {
 		if c.isClosing() { // complete frames go out before the close frame
-			return errors.Join(errStopped, c.flush(t, b, nil))
+			return errors.Join(errStopped, c.flush(t, b))
 		}
-		if err := c.add(t, b, f.Bytes); err != nil {
+		body, end := f.Bytes, b.end[:0]
+		if inGroup(f, c.userID) {
+			body, end = f.Bytes[:len(f.Bytes)-1], taskfeed.AppendFeed(end, f.UserID)
+		}
+		b.end = end
+		if err := c.add(t, b, body, end); err != nil {
 			return err
 		}
 	}
-	if err := c.flush(t, b, nil); err != nil {
+	if err := c.flush(t, b); err != nil {
 		return err
 	}
 	c.feeds.metrics.delivered(frames, time.Now())
 	return nil
 }
 
-// add puts a text frame into the chunk and writes the chunk whenever it is full.
-func (c *socket) add(t *turn, b *chunk, payload []byte) error {
+// add puts a text frame of two parts into the chunk and writes the chunk whenever it is
+// full.
+func (c *socket) add(t *turn, b *chunk, payload, end []byte) error {
 	if len(b.buf)+wsframe.MaxServerHeader > request.ChunkBytes {
-		if err := c.flush(t, b, nil); err != nil {
+		if err := c.flush(t, b); err != nil {
 			return err
 		}
 	}
-	b.buf = wsframe.AppendHeader(b.buf, wsframe.OpText, len(payload))
+	b.buf = wsframe.AppendHeader(b.buf, wsframe.OpText, len(payload)+len(end))
 	for {
-		n := min(len(payload), request.ChunkBytes-len(b.buf))
-		b.buf = append(b.buf, payload[:n]...)
-		payload = payload[n:]
-		if len(payload) == 0 {
+		for _, part := range []*[]byte{&payload, &end} {
+			n := min(len(*part), request.ChunkBytes-len(b.buf))
+			b.buf = append(b.buf, (*part)[:n]...)
+			*part = (*part)[n:]
+		}
+		if len(payload)+len(end) == 0 {
 			b.ends = append(b.ends, len(b.buf))
 			return nil
 		}
-		if err := c.flush(t, b, payload); err != nil {
+		if err := c.flush(t, b, payload, end); err != nil {
 			return err
 		}
 	}
 }
 
 // flush writes the chunk; the caller holds writer. A peer that does not
-// accept it in time is closed as too slow, even if it accepted a few bytes. rest is
-// the part of the last frame that is not in the chunk.
-func (c *socket) flush(t *turn, b *chunk, rest []byte) error {
+// accept it in time is closed as too slow, even if it accepted a few bytes. rest are
+// the parts of the last frame that are not in the chunk.
+func (c *socket) flush(t *turn, b *chunk, rest ...[]byte) error {
 	if len(b.buf) == 0 {
 		return nil
 	}
@@ -192,14 +201,14 @@ func (c *socket) flush(t *turn, b *chunk, rest []byte) error {
 
 // finishFrame writes the rest of the frame in which a write stopped after n bytes, so
 // that a close frame can follow if the peer reads again in time.
-func (c *socket) finishFrame(t *turn, b *chunk, n int, rest []byte) {
+func (c *socket) finishFrame(t *turn, b *chunk, n int, rest [][]byte) {
 	end, ok := b.boundary(n)
 	if ok {
 		rest = nil
 	} else {
 		end = len(b.buf)
 	}
-	for _, part := range [][]byte{b.buf[n:end], rest} {
+	for _, part := range append([][]byte{b.buf[n:end]}, rest...) {
 		if _, err := c.write(t, part, c.feeds.cfg.CloseTimeout); err != nil {
 			c.abort()
 			return
@@ -304,7 +313,7 @@ func (c *socket) writeControls(t *turn, pending *controls) {
 	}
 	var b chunk
 	pending.appendTo(&b)
-	if c.flush(t, &b, nil) == nil && pending.close {
+	if c.flush(t, &b) == nil && pending.close {
 		c.closeSent = true
 	}
 }

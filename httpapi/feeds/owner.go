@@ -25,6 +25,10 @@ func appendOwned(dst []byte, f *hub.Frame) []byte {
 	return append(append(dst, quoted...), '}')
 }
 
+// inGroup reports whether a frame is of a feed other than the owner's own: it then has the
+// field feed.
+func inGroup(f *hub.Frame, owner string) bool { return f.UserID != "" && f.UserID != owner }
+
 // withoutField returns a JSON object without its fields of this name. Fields of nested
 // objects stay, and all other bytes are unchanged. Without such a field it returns the
 // same object.

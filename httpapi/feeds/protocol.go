@@ -13,6 +13,7 @@ import (
 // Reasons of close frames, each at most 123 bytes.
 const (
 	reasonForbidden    = "the token belongs to another user"
+	reasonFeed         = "the token does not list a feed that this connection asked for"
 	reasonExpired      = "the token has expired: connect again with a new one"
 	reasonSlow         = "the client is too slow: connect again with your cursor"
 	reasonNoPong       = "no pong came in time: connect again with your cursor"

@@ -31,6 +31,7 @@ type socket struct {
 	feeds   *Feeds
 	id      uint64
 	userID  string
+	chosen  []string // the only feeds that the client asked for; none: all of its token
 	remote  string
 	since   time.Time
 	conn    net.Conn
@@ -66,7 +67,7 @@ type socket struct {
 // newSocket returns a socket that has no connection yet.
 func (f *Feeds) newSocket(hs handshake, p auth.Principal) *socket {
 	now := f.now()
-	c := &socket{feeds: f, id: hs.id, userID: p.UserID, remote: hs.remote, since: time.Now()}
+	c := &socket{feeds: f, id: hs.id, userID: p.UserID, chosen: hs.feeds, remote: hs.remote, since: time.Now()}
 	c.keep.start(now, f.cfg.PingInterval)
 	c.keep.expireAt(now, p.ExpiresAt)
 	c.nextDue.Store(int64(c.keep.due()))
@@ -89,6 +90,7 @@ func (c *socket) user() string { return c.userID }
 func (c *socket) describe() Connection {
 	return Connection{
 		UserID:     c.userID,
+		Feeds:      groupsOf(c.sub, c.userID),
 		Transport:  "websocket",
 		Since:      c.since,
 		RemoteAddr: c.remote,
@@ -215,7 +217,8 @@ func (c *socket) handleMessage(message []byte) error {
 	return nil
 }
 
-// renew replaces the token by a new one of the same user. While tokens cannot be
+// renew replaces the token by a new one of the same user, whose feeds it shows from now
+// on. While tokens cannot be
 // verified the old one stays valid.
 func (c *socket) renew(token string) error {
 	p, err := c.feeds.deps.Guard.Verify(context.Background(), token)
@@ -229,6 +232,11 @@ func (c *socket) renew(token string) error {
 	case p.UserID != c.userID:
 		return closeWith(taskfeed.CloseForbidden, reasonForbidden)
 	}
+	userID, feeds, ok := p.Choose(c.chosen)
+	if !ok {
+		return closeWith(taskfeed.CloseForbidden, reasonFeed)
+	}
+	c.sub.SetFeeds(userID, feeds)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keep.expireAt(c.feeds.now(), p.ExpiresAt)

@@ -63,7 +63,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	}
 	knowPosition(p)
 	p.Know("token")
-	filter, err := feedFilter(p, principal)
+	filter, owner, err := feedFilter(p, principal)
 	if err != nil {
 		return err
 	}
@@ -90,10 +90,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	ctx, stop := context.WithCancel(c.Request().Context())
 	defer stop()
 	st := f.newStream(c, id, principal, stop)
-	st.named = filter.All
-	if filter.UserID != principal.UserID {
-		st.watches = filter.UserID
-	}
+	st.named, st.owner = filter.All, owner
 	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake})
 	if err != nil {
 		release()

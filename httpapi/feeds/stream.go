@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,8 @@ type stream struct {
 	feeds   *Feeds
 	id      uint64
 	userID  string // of the principal, also when it watches another user
+	owner   string // whose own feed it is
 	named   bool   // the feed is that of all users, and events show their user
-	watches string // whose feed it is, where it is another user's
 	remote  string
 	since   time.Time
 	expires time.Duration // when the token ends, on the clock of connections
@@ -208,10 +209,13 @@ func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 
 // payload is the frame as this stream shows it.
 func (st *stream) payload(f *hub.Frame) []byte {
-	if !st.named {
-		return f.Bytes
+	switch {
+	case st.named:
+		return appendOwned(make([]byte, 0, len(f.Bytes)+len(f.UserID)+len(ownerField)+8), f)
+	case inGroup(f, st.owner):
+		return taskfeed.AppendFeed(slices.Clip(f.Bytes[:len(f.Bytes)-1]), f.UserID)
 	}
-	return appendOwned(make([]byte, 0, len(f.Bytes)+len(f.UserID)+len(ownerField)+8), f)
+	return f.Bytes
 }
 
 func (st *stream) flush(b *chunk) error {
@@ -285,10 +289,15 @@ func (st *stream) user() string { return st.userID }
 
 // describe implements member.
 func (st *stream) describe() Connection {
+	watches := ""
+	if st.owner != st.userID {
+		watches = st.owner
+	}
 	return Connection{
 		UserID:     st.userID,
-		Watches:    st.watches,
+		Watches:    watches,
 		WatchesAll: st.named,
+		Feeds:      groupsOf(st.sub, st.owner),
 		Transport:  "sse",
 		Since:      st.since,
 		RemoteAddr: st.remote,

@@ -23,8 +23,13 @@ func (h *Handlers) ServeEvents(c echo.Context, v Viewer) error {
 	if err != nil {
 		return err
 	}
+	userID, feeds, err := v.chosenUsers(p)
+	if err != nil {
+		return err
+	}
 	q := history.EventQuery{
-		UserID: v.chosenUser(p),
+		UserID: userID,
+		Feeds:  feeds,
 		TaskID: p.Text("task_id"),
 		Types:  p.Types("type"),
 		Time:   timeRange(p, "since", "until"),

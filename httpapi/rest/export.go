@@ -84,10 +84,10 @@ func exportAll[T any](h *Handlers, c echo.Context, v Viewer, p *request.Params, 
 		out.begin()
 		return nil
 	}
-	if err := h.exports.begin(v.callerID); err != nil {
+	if err := h.exports.begin(v.caller.UserID); err != nil {
 		return err
 	}
-	defer h.exports.end(v.callerID)
+	defer h.exports.end(v.caller.UserID)
 	ctx, cancel := request.AnswerContext(c, h.answerTime)
 	defer cancel()
 	return writeAll(out, sh, items(ctx))

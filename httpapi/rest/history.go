@@ -35,8 +35,8 @@ type TaskReader interface {
 	ListTasks(ctx context.Context, q history.TaskQuery) (history.TaskPage, error)
 	// FindTask returns CodeNotFound when there is no task with this id.
 	FindTask(ctx context.Context, id string) (history.WholeTask, error)
-	// FindUserTask is FindTask for the user's own tasks: there are no others.
-	FindUserTask(ctx context.Context, userID, id string) (history.WholeTask, error)
+	// FindUserTask is FindTask for the tasks of these users: there are no others.
+	FindUserTask(ctx context.Context, users []string, id string) (history.WholeTask, error)
 	// TaskText yields the text of a field that FindTask has left to be read, in
 	// pieces of a few megabytes. It ends with the first error.
 	TaskText(ctx context.Context, t *history.WholeTask, f history.LargeField) iter.Seq2[string, error]
@@ -60,9 +60,9 @@ type TimelineReader interface {
 	// CodeNotFound when there is neither such a task nor such an event, and
 	// CodeBadRequest for an after that is not the Next of another page.
 	TaskEvents(ctx context.Context, taskID, after string, limit int) (history.Timeline, error)
-	// UserTaskEvents is TaskEvents limited to the events that the user was sent. It
-	// returns CodeNotFound when there are none.
-	UserTaskEvents(ctx context.Context, userID, taskID, after string, limit int) (history.Timeline, error)
+	// UserTaskEvents is TaskEvents limited to the events of these users. It returns
+	// CodeNotFound when there are none.
+	UserTaskEvents(ctx context.Context, users []string, taskID, after string, limit int) (history.Timeline, error)
 }
 
 // afterFault makes a list's refusal one of the parameter after: the handler has checked

@@ -45,7 +45,7 @@ func (h *Handlers) findTask(ctx context.Context, v Viewer, id string) (history.W
 	if v.all {
 		return h.history.FindTask(ctx, id)
 	}
-	return h.history.FindUserTask(ctx, v.callerID, id)
+	return h.history.FindUserTask(ctx, v.users(), id)
 }
 
 // writeTask answers with a task. Its result is written unchanged: it is already

@@ -24,8 +24,13 @@ func (h *Handlers) ServeTasks(c echo.Context, v Viewer) error {
 	if err != nil {
 		return err
 	}
+	userID, feeds, err := v.chosenUsers(p)
+	if err != nil {
+		return err
+	}
 	q := history.TaskQuery{
-		UserID:   v.chosenUser(p),
+		UserID:   userID,
+		Feeds:    feeds,
 		Statuses: p.Statuses("status"),
 		Kind:     p.Text("kind"),
 		Source:   p.Text("source"),

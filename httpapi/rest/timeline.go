@@ -64,7 +64,7 @@ func (h *Handlers) findTimeline(ctx context.Context, v Viewer, id, after string,
 	if v.all {
 		return h.history.TaskEvents(ctx, id, after, limit)
 	}
-	return h.history.UserTaskEvents(ctx, v.callerID, id, after, limit)
+	return h.history.UserTaskEvents(ctx, v.users(), id, after, limit)
 }
 
 // viewTimeline is the page without its items.

@@ -5,26 +5,33 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi/request"
 )
 
-// Viewer limits a handler to the rows that its caller may see: all, or those of one
-// user. The zero value sees nothing.
+// Viewer limits a handler to the rows that its caller may see: all, or those of the caller
+// and their groups. The zero value sees nothing.
 type Viewer struct {
-	callerID string // whose request it is
-	all      bool
+	caller auth.Principal
+	all    bool
 }
 
 // AllRows returns a viewer that sees the rows of everybody.
-func AllRows(p auth.Principal) Viewer { return Viewer{callerID: p.UserID, all: true} }
+func AllRows(p auth.Principal) Viewer { return Viewer{caller: p, all: true} }
 
-// OwnRows returns a viewer that sees the rows of the caller alone.
+// OwnRows returns a viewer that sees the rows of the caller and their groups alone.
 func OwnRows(p auth.Principal) Viewer {
-	return Viewer{callerID: p.UserID}
+	return Viewer{caller: p}
 }
 
-// chosenUser returns whose tasks or events to select: an admin may choose a user or,
-// with an empty id, all of them; everybody else gets their own.
-func (v Viewer) chosenUser(p *request.Params) string {
+// chosenUsers returns whose tasks or events to select: an admin may choose a user or,
+// with an empty id, all of them; everybody else gets those that they see, or some of them.
+func (v Viewer) chosenUsers(p *request.Params) (userID string, feeds []string, err error) {
 	if v.all {
-		return p.Text("user_id")
+		return p.Text("user_id"), nil, nil
 	}
-	return v.callerID
+	userID, feeds, ok := v.caller.Choose(p.IDs("feed"))
+	if !ok {
+		return "", nil, request.ErrFeed
+	}
+	return userID, feeds, nil
 }
+
+// users returns the caller and their groups.
+func (v Viewer) users() []string { return append([]string{v.caller.UserID}, v.caller.Feeds...) }
