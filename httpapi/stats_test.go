@@ -13,13 +13,16 @@ import (
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
-// askAtOnce calls ask n times at once and waits for all.
-func askAtOnce(n int, ask func()) {
+// askAtOnce calls ask n times at once and waits for all. It returns how many seconds have
+// begun meanwhile: each second a new count may be made.
+func askAtOnce(n int, ask func()) (seconds int) {
+	began := time.Now()
 	var wg sync.WaitGroup
 	for range n {
 		wg.Go(ask)
 	}
 	wg.Wait()
+	return 1 + int(time.Since(began)/time.Second)
 }
 
 // TestOverviewIsCountedOnce: concurrent requests for statistics share one scan of
@@ -29,13 +32,13 @@ func TestOverviewIsCountedOnce(t *testing.T) {
 	h := &fakeHistory{}
 	f, _ := serveREST(t, h, Config{})
 	token := f.adminToken()
-	askAtOnce(20, func() {
+	most := askAtOnce(20, func() {
 		if resp, body := f.getAs(token, "/v1/stats?stalled_after=5m"); resp.StatusCode != 200 {
 			t.Errorf("overview: %d %s, want 200", resp.StatusCode, body)
 		}
 	})
-	if h.counted != 1 {
-		t.Errorf("tasks were counted %d times, want once", h.counted)
+	if h.counted < 1 || h.counted > most {
+		t.Errorf("tasks were counted %d times, want once a second, %d at most", h.counted, most)
 	}
 }
 
@@ -48,12 +51,12 @@ func TestOverviewThatFails(t *testing.T) {
 	h.stats = history.Stats{}
 	token := f.adminToken()
 	h.statsErr = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "too slow"}
-	askAtOnce(5, func() {
+	most := askAtOnce(5, func() {
 		resp, body := f.getAs(token, "/v1/stats")
 		f.expectRefusal(resp, body, 503, taskfeed.CodeUnavailable)
 	})
-	if h.counted != 1 {
-		t.Errorf("tasks were counted %d times, want once", h.counted)
+	if h.counted < 1 || h.counted > most {
+		t.Errorf("tasks were counted %d times, want once a second, %d at most", h.counted, most)
 	}
 }
 
