@@ -85,8 +85,7 @@ func AppendReset(dst []byte, reason ResetReason, cursor Cursor) []byte {
 // Event is set unless Type begins with "feed_".
 type Frame struct {
 	Type   Type
-	Event  Event       // an event's user id is not on the wire
-	Feed   string      // of an event: the group whose feed has it; empty for the client's own
+	Event  Event       // its UserID is the group whose feed has it; empty in the user's own feed
 	Cursor Cursor      // of feed_live and feed_reset
 	Reason ResetReason // of feed_reset
 }
@@ -130,7 +129,7 @@ func ParseFrame(b []byte) (Frame, error) {
 	take("timestamp", &stamp)
 	take("task_id", &f.Event.TaskID)
 	take("version", &f.Event.Version)
-	take("feed", &f.Feed)
+	take("feed", &f.Event.UserID)
 	if err != nil {
 		return Frame{}, err
 	}

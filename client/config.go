@@ -42,6 +42,10 @@ type Config struct {
 	Types  []taskfeed.Type
 	TaskID string
 
+	// Feeds narrows the feed to that of the user, by their id, or to those of groups that
+	// the token lists. An event of a group has its id as UserID. Empty means all of them.
+	Feeds []string
+
 	// Backoff spaces the attempts to connect.
 	Backoff Backoff
 
@@ -125,6 +129,9 @@ func (c *Config) validate() error {
 	for _, t := range c.Types {
 		refuse(!t.Valid(), "Types", "has one that no event can have")
 	}
+	for _, id := range c.Feeds {
+		refuse(!taskfeed.ValidID(id), "Feeds", "has one that is no id")
+	}
 	return errors.Join(errs...)
 }
 
@@ -158,6 +165,9 @@ func (c *Config) endpoint() (*url.URL, error) {
 	}
 	if c.TaskID != "" {
 		query.Set("task_id", c.TaskID)
+	}
+	if len(c.Feeds) > 0 {
+		query["feed"] = c.Feeds
 	}
 	u.RawQuery = query.Encode()
 	return u, nil

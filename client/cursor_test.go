@@ -166,6 +166,7 @@ func TestNewRefuses(t *testing.T) {
 		"Backoff.Min":             func(c *client.Config) { c.Backoff.Min = -1 },
 		"Backoff.Max":             func(c *client.Config) { c.Backoff.Max = 1 },
 		"PeerTimeout":             func(c *client.Config) { c.PeerTimeout = -1 },
+		"Feeds":                   func(c *client.Config) { c.Feeds = []string{"team", ""} },
 		"Types":                   func(c *client.Config) { c.Types = []taskfeed.Type{"a,b"} },
 		"URL must be like":        func(c *client.Config) { c.URL = "localhost:8080" },
 		"URL must begin":          func(c *client.Config) { c.URL = "ftp://localhost" },

@@ -40,8 +40,8 @@ func TestFeedsOfGroups(t *testing.T) {
 	ws, sse := f.dialWith("alice", groups, "after=0"), f.stream(f.token("alice", groups...), "after=0")
 	for _, id := range []taskfeed.Cursor{1, 2, 4, 6} {
 		for _, frame := range []taskfeed.Frame{ws.ExpectEvent(id), sse.ExpectEvent(id)} {
-			if frame.Feed != all[id] {
-				t.Errorf("event %d is of feed %q, want %q", id, frame.Feed, all[id])
+			if frame.Event.UserID != all[id] {
+				t.Errorf("event %d is of feed %q, want %q", id, frame.Event.UserID, all[id])
 			}
 		}
 	}
@@ -49,8 +49,8 @@ func TestFeedsOfGroups(t *testing.T) {
 	sse.ExpectLive(6)
 	f.log.add("team:2", "news", `{}`)
 	live := f.log.add("team:1", taskfeed.TypeTaskProgress, `{"progress":1}`)[0]
-	if a, b := ws.ExpectEvent(live), sse.ExpectEvent(live); a.Feed != "team:1" || b.Feed != "team:1" {
-		t.Errorf("live: feeds %q and %q, want team:1", a.Feed, b.Feed)
+	if a, b := ws.ExpectEvent(live), sse.ExpectEvent(live); a.Event.UserID != "team:1" || b.Event.UserID != "team:1" {
+		t.Errorf("live: feeds %q and %q, want team:1", a.Event.UserID, b.Event.UserID)
 	}
 	f.eventually("the connections show their feeds", func() bool {
 		list := f.connections()
@@ -69,8 +69,8 @@ func TestLongFramesOfGroups(t *testing.T) {
 	c.ExpectLive(0)
 	for i := range 40 {
 		id := f.log.add("team", "news", fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 16_200+i*7)))[0]
-		if frame := c.ExpectEvent(id); frame.Feed != "team" || len(frame.Event.Data) < 16_200+i*7 {
-			t.Fatalf("frame of %d bytes of data in feed %q, want all of it", len(frame.Event.Data), frame.Feed)
+		if frame := c.ExpectEvent(id); frame.Event.UserID != "team" || len(frame.Event.Data) < 16_200+i*7 {
+			t.Fatalf("frame of %d bytes of data in feed %q, want all of it", len(frame.Event.Data), frame.Event.UserID)
 		}
 	}
 }
@@ -88,8 +88,8 @@ func TestFeedNarrowsToGroups(t *testing.T) {
 	} {
 		ws, sse := f.dialWith("alice", groups, "after=0", feeds), f.stream(f.token("alice", groups...), "after=0", feeds)
 		for _, id := range want {
-			if a, b := ws.ExpectEvent(id), sse.ExpectEvent(id); a.Feed != b.Feed || id == 2 && a.Feed != "" || id == 3 && a.Feed != "team:2" {
-				t.Errorf("%s: event %d is of feeds %q and %q", feeds, id, a.Feed, b.Feed)
+			if a, b := ws.ExpectEvent(id), sse.ExpectEvent(id); a.Event.UserID != b.Event.UserID || id == 2 && a.Event.UserID != "" || id == 3 && a.Event.UserID != "team:2" {
+				t.Errorf("%s: event %d is of feeds %q and %q", feeds, id, a.Event.UserID, b.Event.UserID)
 			}
 		}
 		ws.ExpectLive(6)
@@ -136,14 +136,19 @@ func TestRenewalChangesFeeds(t *testing.T) {
 	c := f.dialWith("alice", []string{"old"}, "after=0")
 	c.ExpectLive(0)
 	c.ExpectEvent(f.log.add("old", "news", `{}`)[0])
-	f.log.add("new", "news", `{}`)
+	passed := func(id taskfeed.Cursor) {
+		f.eventually("the connection has passed the event", func() bool { return f.connections()[0].Cursor == id })
+	}
+	passed(f.log.add("new", "news", `{}`)[0])
 	renew := func(c *wstest.Client, feeds ...string) {
 		c.Send(`{"type":"auth","token":"` + f.token("alice", feeds...) + `"}`)
 		c.ExpectQuiet()
 	}
 	renew(c, "new", "other")
 	f.log.add("old", "news", `{}`)
-	c.ExpectEvent(f.log.add("new", "news", `{}`)[0])
+	last := f.log.add("new", "news", `{}`)[0]
+	c.ExpectEvent(last)
+	passed(last)
 	renew(c)
 	f.log.add("new", "news", `{}`)
 	c.ExpectEvent(f.log.add("alice", "news", `{}`)[0])

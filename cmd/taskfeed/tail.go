@@ -39,7 +39,7 @@ func tailCommand(in *cli.Invocation) *cobra.Command {
 	var opts tailOptions
 	var cfg config
 	var token, after string
-	var types []string
+	var types, groups []string
 	ss := newSettings([]*setting{
 		{"TASKFEED_URL", "base URL of the server", "http://127.0.0.1:" + cmp.Or(in.Env("PORT"), "8080"), text(&opts.feed.URL)},
 		{"TASKFEED_TOKEN", "token of the user; without one, tail signs its own with TASKFEED_JWT_SECRET", "", text(&token)},
@@ -53,10 +53,10 @@ func tailCommand(in *cli.Invocation) *cobra.Command {
 			"event. It prints the state of the connection on standard error.",
 		Example: "  taskfeed tail --user alice\n  taskfeed tail --user alice --after 0 --output ndjson | jq .type",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := errors.Join(ss.read(in.Env), signing.read(in.Env), opts.complete(after, types))
+			err := errors.Join(ss.read(in.Env), signing.read(in.Env), opts.complete(after, types, groups))
 			if err == nil {
 				cfg.auth.Secret = []byte(cfg.secret)
-				opts.feed.Token, err = tailToken(token, cfg.auth, opts.feed.UserID)
+				opts.feed.Token, err = tailToken(token, cfg.auth, opts.feed.UserID, opts.feed.Feeds)
 			}
 			if err != nil {
 				return cli.Usage(err)
@@ -69,6 +69,7 @@ func tailCommand(in *cli.Invocation) *cobra.Command {
 	flags.StringVar(&after, "after", "", "begin after the event with this id; 0 prints every event that is kept (default: live events only)")
 	flags.StringSliceVar(&types, "types", nil, "print only events of these types, separated by commas")
 	flags.StringVar(&opts.feed.TaskID, "task", "", "print only events of this task")
+	flags.StringArrayVar(&groups, "feed", nil, "print the events of this group too, which the token must list; may be repeated")
 	flags.StringVar(&opts.output, "output", "text", "text, or ndjson: each frame unchanged, including feed_live and feed_reset")
 	flags.BoolVar(&opts.quiet, "quiet", false, "do not print the state of the connection")
 	ss.register(flags)
@@ -76,7 +77,7 @@ func tailCommand(in *cli.Invocation) *cobra.Command {
 }
 
 // complete validates the flags and parses those that are not plain text.
-func (o *tailOptions) complete(after string, types []string) error {
+func (o *tailOptions) complete(after string, types, groups []string) error {
 	var errs []error
 	if o.feed.UserID == "" {
 		errs = append(errs, errors.New("--user is missing: name the user with --user"))
@@ -91,6 +92,9 @@ func (o *tailOptions) complete(after string, types []string) error {
 		}
 		o.feed.After = &cursor
 	}
+	if len(groups) > 0 {
+		o.feed.Feeds = append([]string{o.feed.UserID}, groups...)
+	}
 	for _, t := range types {
 		o.feed.Types = append(o.feed.Types, taskfeed.Type(t))
 	}
@@ -98,14 +102,14 @@ func (o *tailOptions) complete(after string, types []string) error {
 }
 
 // tailToken returns the token, or without one a function that signs tokens.
-func tailToken(token string, cfg auth.Config, userID string) (client.TokenFunc, error) {
+func tailToken(token string, cfg auth.Config, userID string, feeds []string) (client.TokenFunc, error) {
 	if token != "" {
 		return client.StaticToken(token), nil
 	}
 	if len(cfg.Secret) == 0 {
 		return nil, errors.New("TASKFEED_TOKEN: it is missing; set it to a token of the user, or TASKFEED_JWT_SECRET to the server's secret")
 	}
-	sign := func() (string, error) { return issueToken(cfg, userID, "", tailTokenTTL) }
+	sign := func() (string, error) { return issueToken(cfg, userID, "", tailTokenTTL, feeds...) }
 	if _, err := sign(); err != nil {
 		return nil, err
 	}
@@ -183,8 +187,12 @@ func tailLine(f taskfeed.Frame) string {
 	}
 	e := f.Event
 	const layout = "2006-01-02T15:04:05.000Z"
+	fields := tailFields(e.Data)
+	if e.UserID != "" {
+		fields = strings.TrimSpace("feed=" + strconv.Quote(e.UserID) + " " + fields)
+	}
 	line := fmt.Sprintf("%s %8d  %-14s %s  %s", e.Timestamp.UTC().Format(layout), e.ID,
-		terminal.Printable(string(e.Type)), terminal.Printable(cmp.Or(e.TaskID, "-")), tailFields(e.Data))
+		terminal.Printable(string(e.Type)), terminal.Printable(cmp.Or(e.TaskID, "-")), fields)
 	return strings.TrimRight(line, " ")
 }
 

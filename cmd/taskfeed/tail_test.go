@@ -66,6 +66,7 @@ var tailFrames = [][]string{{
 	`{"id":2, "type":"task_completed","timestamp":"2026-11-22T10:00:01Z","task_id":"t-1","version":3,` + "\n" + `"result":{"html":"<b>"},"message":"done \u001b[31m","z":"` + strings.Repeat("é", 200) + `"}`,
 	`{"type":"feed_reset","reason":"expired","cursor":40}`,
 	`{"id":41,"type":"hello","timestamp":"2026-11-22T10:00:02Z"}`,
+	`{"id":42,"type":"hello","timestamp":"2026-11-22T10:00:02Z","n":1,"feed":"team:blue"}`,
 }}
 
 func TestTail(t *testing.T) {
@@ -77,11 +78,12 @@ func TestTail(t *testing.T) {
 			`2026-11-22T10:00:01.000Z        2  task_completed t-1  message="done \x1b[31m" result={"html":"\u003cb\u003e"} z=` + long,
 			`-                              40  feed_reset     -  reason="expired"`,
 			"2026-11-22T10:00:02.000Z       41  hello          -",
+			`2026-11-22T10:00:02.000Z       42  hello          -  feed="team:blue" n=1`,
 		},
 		"ndjson": {
 			tailFrames[0][0], tailFrames[0][1],
 			strings.NewReplacer("\n", "", `2, "`, `2,"`).Replace(tailFrames[1][1]),
-			tailFrames[1][2], tailFrames[1][3],
+			tailFrames[1][2], tailFrames[1][3], tailFrames[1][4],
 		},
 	} {
 		t.Run(output, func(t *testing.T) {

@@ -26,7 +26,7 @@ export function applyEvent(tasks: Tasks, event: TaskEvents[keyof TaskEvents] | {
   const next = new Map(tasks);
   if (e.type === "task_deleted") return next.delete(e.task_id) ? next : tasks;
   const task: Task = {
-    ...(status ? { user_id: old?.user_id, created_at: old?.created_at, kind: e.kind, result: e.result, error: e.error } : old),
+    ...(status ? { user_id: e.feed ?? old?.user_id, created_at: old?.created_at, kind: e.kind, result: e.result, error: e.error } : old),
     id: e.task_id,
     status: status ?? old?.status ?? "unknown",
     progress: e.progress ?? 0,

@@ -6,6 +6,8 @@ export interface EventFields {
   type: string;
   /** RFC 3339, UTC: when the change was captured. It does not define an order. */
   timestamp: string;
+  /** The group whose feed has the event; absent in the user's own feed and in broadcasts. */
+  feed?: string;
 }
 
 interface TaskFields extends EventFields {
@@ -66,6 +68,7 @@ export type UnknownEvent = EventFields & Record<string, unknown>;
 /** A task in a snapshot, and as `applyEvent` returns it. */
 export interface Task {
   id: string;
+  /** Whose it is: the user's, or a group's. */
   user_id?: string;
   kind?: string;
   /** `unknown` until an event or a snapshot contains it. */
@@ -156,6 +159,8 @@ export interface FeedOptions {
   types?: readonly string[];
   /** Events of this task only. */
   taskId?: string;
+  /** Only these feeds: the user's own id, or those of groups that the token lists; default: all of them. */
+  feeds?: readonly string[];
   /** Tried in this order; the feed keeps the one that worked. Default ["websocket", "sse"]. */
   transports?: readonly Transport[];
   /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */

@@ -18,6 +18,11 @@ describe("applyEvent", () => {
     expect(t1(tasks)).toEqual({ id: "t1", status, progress: 5, version: 2, updated_at: at });
   });
 
+  test("a task of a group shows whose it is", () => {
+    expect(t1(apply(e("task_started", 1, { progress: 0, feed: "team:1" }), e("task_progress", 2, { progress: 5, feed: "team:1" })))).toMatchObject({ user_id: "team:1", progress: 5 });
+    expect(t1(apply(e("task_started", 1, { progress: 0, feed: "team:1" }), e("task_deleted", 2, { feed: "team:1" }), e("task_started", 2, { progress: 0 })))!.user_id).toBe(undefined);
+  });
+
   test("a result and an error are kept as they come", () => {
     expect(t1(apply(e("task_completed", 3, { kind: "k", progress: 100, message: "done", result: { count: 5 } }))))
       .toEqual({ id: "t1", status: "completed", kind: "k", progress: 100, message: "done", result: { count: 5 }, version: 3, updated_at: at });
