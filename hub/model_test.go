@@ -49,15 +49,15 @@ type model struct {
 type modelSub struct {
 	*tap
 	opts      SubscribeOptions
-	pos       taskfeed.Cursor // everything up to it is accounted for
-	forgiven  taskfeed.Cursor // so is everything up to it: it was lost before s came
-	told      bool            // a frame has come
-	live      bool            // feed_live has come
-	parked    bool            // the last Next returned nothing
-	jumped    bool            // the head has jumped since, or the feeds were replaced
-	wakesThen int             // wakes at that time
-	busy      bool            // Next runs
-	reads     taskfeed.Filter // with this filter, when it began
+	pos       taskfeed.Cursor   // everything up to it is accounted for
+	forgiven  taskfeed.Cursor   // so is everything up to it: it was lost before s came
+	told      bool              // a frame has come
+	live      bool              // feed_live has come
+	parked    bool              // the last Next returned nothing
+	jumped    bool              // the head has jumped since, or the feeds were replaced
+	wakesThen int               // wakes at that time
+	busy      bool              // Next runs
+	reads     []taskfeed.Filter // the filters it has had since it began
 	closed    bool
 }
 
@@ -169,8 +169,7 @@ func (m *model) subscribe(t *rapid.T) {
 func (m *model) pick(t *rapid.T) *modelSub {
 	var free []*modelSub
 	for _, s := range m.subs {
-		same := func(f *taskfeed.Filter) bool { return reflect.DeepEqual(*f, s.opts.Filter) }
-		if !slices.ContainsFunc(m.subs, func(x *modelSub) bool { return x.busy && (same(&x.opts.Filter) || same(&x.reads)) }) {
+		if !s.busy && !m.isRead(s.opts.Filter) {
 			free = append(free, s)
 		}
 	}
@@ -178,6 +177,13 @@ func (m *model) pick(t *rapid.T) *modelSub {
 		return nil
 	}
 	return rapid.SampledFrom(free).Draw(t, "subscriber")
+}
+
+// isRead reports whether a call of Next may be reading with the filter.
+func (m *model) isRead(f taskfeed.Filter) bool {
+	return slices.ContainsFunc(m.subs, func(x *modelSub) bool {
+		return x.busy && slices.ContainsFunc(x.reads, func(read taskfeed.Filter) bool { return reflect.DeepEqual(f, read) })
+	})
 }
 
 // drawFeeds draws the further feeds of a connection. One can be the own feed of others.
@@ -194,13 +200,20 @@ func (m *model) renew(t *rapid.T) {
 }
 
 func (m *model) renewOne(t *rapid.T, s *modelSub) {
-	m.account(t, s, s.Cursor(), "renewal")
-	feeds := drawFeeds(t)
-	s.SetFeeds(s.opts.Filter.UserID, feeds)
-	s.jumped = true
-	if !s.opts.Filter.All {
-		s.opts.Filter.Feeds = feeds
+	filter := s.opts.Filter
+	filter.Feeds = drawFeeds(t)
+	if filter.All || m.isRead(filter) { // see pick
+		return
 	}
+	if s.busy {
+		s.pos = max(s.pos, s.Cursor()) // Next has passed empty pages; what it forgives is known once it returns
+	} else {
+		m.account(t, s, s.Cursor(), "renewal")
+	}
+	s.SetFeeds(filter.UserID, filter.Feeds)
+	s.jumped = true
+	s.opts.Filter = filter
+	s.reads = append(s.reads, filter)
 }
 
 func (m *model) close(t *rapid.T) {
@@ -243,7 +256,7 @@ func (m *model) step(t *rapid.T, s *modelSub) bool {
 	m.log.answered, m.log.said = m.log.asked, answers{}
 	m.depth++
 	wakes := s.wakes
-	s.busy, s.parked, s.reads = true, false, s.opts.Filter
+	s.busy, s.parked, s.reads = true, false, []taskfeed.Filter{s.opts.Filter}
 	frames, err := m.ask(t, s)
 	s.busy = false
 	m.depth--
