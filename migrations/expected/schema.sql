@@ -730,12 +730,12 @@ BEGIN
             MESSAGE = 'taskfeed: data is nested over 512 levels deep: many clients cannot read that; send a reference instead';
     END IF;
     SELECT k INTO taken
-    FROM unnest(ARRAY['id', 'type', 'timestamp', 'task_id', 'version']) AS k
+    FROM unnest(ARRAY['id', 'type', 'timestamp', 'task_id', 'version', 'feed']) AS k
     WHERE data ? k
     LIMIT 1;
     IF found THEN
         RAISE invalid_parameter_value USING
-            MESSAGE = format('taskfeed: data must not have the key "%s": every event has a field of that name', taken);
+            MESSAGE = format('taskfeed: data must not have the key "%s": events have a field of that name', taken);
     END IF;
     INSERT INTO taskfeed.changes (user_id, type, data) VALUES (recipient, type, data);
     IF taskfeed.must_ring() THEN
