@@ -83,8 +83,14 @@ func blocksOf(t *testing.T, f *fixture, filter taskfeed.Filter, after taskfeed.C
 			return store.ExplainAfter(ctx, f.app, filter, after, 100)
 		},
 	} {
-		text, err := explain(t.Context())
-		sum += plans.Parse(t, text, err).Blocks()
+		sum += leastBlocks(func() int {
+			text, err := explain(t.Context())
+			return plans.Parse(t, text, err).Blocks()
+		})
 	}
 	return sum
 }
+
+// leastBlocks measures three times. A statement that runs right after an ANALYZE, which
+// autovacuum may do at any time, looks at blocks of catalogs too.
+func leastBlocks(measure func() int) int { return min(measure(), measure(), measure()) }
