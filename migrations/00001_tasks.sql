@@ -256,19 +256,22 @@ $$;
 COMMENT ON FUNCTION taskfeed.refuse_task(text) IS 'Refuses a task that breaks a rule.';
 REVOKE ALL ON FUNCTION taskfeed.refuse_task(text) FROM PUBLIC;
 
+CREATE FUNCTION taskfeed.is_folding() RETURNS boolean
+LANGUAGE sql STABLE
+-- The triggers run as the owner, current_user, so this asks for who runs the statement.
+RETURN current_setting('taskfeed.folding', true) IS NOT DISTINCT FROM 'on'
+    AND pg_has_role(CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END, current_user, 'USAGE');
+COMMENT ON FUNCTION taskfeed.is_folding() IS 'Whether the sequencer runs the statement, whatever settings an app makes.';
+REVOKE ALL ON FUNCTION taskfeed.is_folding() FROM PUBLIC;
+
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.refuse_source(source text, was text DEFAULT NULL) RETURNS boolean
 LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on'
-        OR NOT pg_has_role( -- the triggers run as the owner, so this asks for who runs the statement
-            CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END,
-            (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass), 'USAGE')
-    THEN
+    IF NOT taskfeed.is_folding() THEN
         RAISE object_not_in_prerequisite_state USING
-            MESSAGE = format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
+            MESSAGE = pg_catalog.format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
     END IF;
     RETURN false;
 END
@@ -321,6 +324,7 @@ DROP TABLE taskfeed.tasks;
 DROP FUNCTION taskfeed.refuse_table();
 DROP FUNCTION taskfeed.check_insert();
 DROP FUNCTION taskfeed.refuse_source(text, text);
+DROP FUNCTION taskfeed.is_folding();
 DROP FUNCTION taskfeed.refuse_task(text);
 DROP FUNCTION taskfeed.broken_rule(text, text, text, text, smallint, timestamptz, timestamptz, bigint);
 DROP FUNCTION taskfeed.hour_of(timestamptz);

@@ -612,6 +612,12 @@ CREATE OR REPLACE FUNCTION taskfeed.hour_of(at timestamp with time zone)
  IMMUTABLE
 RETURN date_bin('01:00:00'::interval, at, '0001-01-01 00:00:00+00'::timestamp with time zone)
 -- The beginning of the hour in UTC.
+CREATE OR REPLACE FUNCTION taskfeed.is_folding()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+RETURN ((NOT (current_setting('taskfeed.folding'::text, true) IS DISTINCT FROM 'on'::text)) AND pg_has_role(CASE current_setting('role'::text) WHEN 'none'::text THEN SESSION_USER ELSE (current_setting('role'::text))::name END, CURRENT_USER, 'USAGE'::text))
+-- Whether the sequencer runs the statement, whatever settings an app makes.
 CREATE OR REPLACE FUNCTION taskfeed.is_tasks(relation oid)
  RETURNS boolean
  LANGUAGE sql
@@ -778,16 +784,11 @@ $function$
 CREATE OR REPLACE FUNCTION taskfeed.refuse_source(source text, was text DEFAULT NULL::text)
  RETURNS boolean
  LANGUAGE plpgsql
- SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
 BEGIN
-    IF current_setting('taskfeed.folding', true) IS DISTINCT FROM 'on'
-        OR NOT pg_has_role( -- the triggers run as the owner, so this asks for who runs the statement
-            CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role')::name END,
-            (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'taskfeed.tasks'::regclass), 'USAGE')
-    THEN
+    IF NOT taskfeed.is_folding() THEN
         RAISE object_not_in_prerequisite_state USING
-            MESSAGE = format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
+            MESSAGE = pg_catalog.format('taskfeed: this task comes from the attached table "%s" and follows its rows; change the row there, or name the app''s own tasks with "source IS NULL"', coalesce(was, source));
     END IF;
     RETURN false;
 END
