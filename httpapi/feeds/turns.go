@@ -50,6 +50,11 @@ func (t *turns) next() (work func(*turn)) {
 	if t.first < len(t.queue) {
 		work, t.queue[t.first] = t.queue[t.first], nil
 		t.first++
+		if t.first > keepQueue && t.first > len(t.queue)/2 { // it may never become empty
+			rest := copy(t.queue, t.queue[t.first:])
+			clear(t.queue[rest:])
+			t.queue, t.first = t.queue[:rest], 0
+		}
 		return work
 	}
 	t.working--

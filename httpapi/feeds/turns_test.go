@@ -46,6 +46,27 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// The memory of a queue that never becomes empty is bounded by its length.
+func TestTurnsWithoutPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turns := turns{most: 1}
+		left, most := 100*keepQueue, 0
+		var again func(*turn)
+		again = func(*turn) {
+			most = max(most, cap(turns.queue))
+			if left--; left > 0 {
+				turns.start(again)
+			}
+		}
+		turns.start(func(*turn) { turns.start(again); turns.start(func(*turn) { again(nil) }) })
+		synctest.Wait()
+		if left > 0 || most > 4*keepQueue {
+			t.Errorf("%d pieces of work are left, and the queue had memory for %d with two in it, want %d at most", left, most, 4*keepQueue)
+		}
+	})
+}
+
 // At most so many pieces of work are under way as may be.
 func TestTurnsAtOnce(t *testing.T) {
 	t.Parallel()
