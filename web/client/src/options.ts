@@ -29,7 +29,6 @@ export function settle(o: FeedOptions): Settings {
   check(typeof o.getToken === "function", "getToken is missing");
   check(o.after === undefined || isID(o.after, 0), "after is no event's id");
   check(!o.types?.some((t) => !t || t.includes(",")), "types has an empty name or a comma");
-  check(!o.feeds?.includes(""), "feeds has an empty id");
   check(min >= 0 && max >= min, "backoff.max is below min");
   check(transports.length, "transports: none works here");
   if (wrong.length) throw new TaskFeedError("config", wrong.join("; "));
@@ -40,7 +39,7 @@ export function settle(o: FeedOptions): Settings {
       const query = new URLSearchParams();
       if (o.types?.length) query.set("types", o.types.join());
       if (o.taskId) query.set("task_id", o.taskId);
-      for (const id of o.feeds ?? []) query.append("feed", id);
+      o.feeds?.forEach((id) => query.append("feed", id));
       if (cursor !== undefined) query.set("after", String(cursor));
       const path = transport === "sse" ? base + "/v1/events/stream" : base.replace("http", "ws") + "/ws/" + encodeURIComponent(o.userId);
       return `${path}?${query}`;
