@@ -35,7 +35,7 @@ export function readFrame(text: string): Frame | undefined {
   }
   if (type === "feed_closed") throw closed(+f.code || 1006, f.reason); // over SSE, in place of a close frame
   if (id === undefined || String(type).startsWith("feed_")) return;
-  if (!isID(id, 1)) throw bad("an id is no integer from 1 to 2^53 - 1");
+  if (!isID(id, 1)) throw bad("an id is no integer from 1 to 9007199254740991");
   if (!type || typeof type !== "string" || isNaN(Date.parse(f.timestamp))) throw bad(`event ${id} has no type or no time`);
   return f;
 }
