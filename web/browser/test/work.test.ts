@@ -247,7 +247,7 @@ describe("sources", () => {
     expect(await row.locator("td.number").allInnerTexts()).toEqual([expect.any(String), "0", expect.stringMatching(/[12]/), expect.stringMatching(/[12]/)]);
     await server.sql("ALTER TABLE shop.orders RENAME state TO phase");
     await row.getByText("its mapping reads the column state of shop.orders, which is phase now").waitFor({ timeout: 20_000 });
-    await row.getByText("attach it again, with a mapping that reads what there is").waitFor();
+    await row.getByText("run taskfeed attach shop.orders --name orders with a mapping that reads the columns there are").waitFor();
     await row.getByRole("link", { name: "orders" }).click();
     await page.locator("tr[data-task='orders:1']").waitFor();
     expect(await page.locator("tr[data-task]").count()).toBe(1);
