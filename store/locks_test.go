@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 
@@ -143,6 +144,42 @@ func TestNoIntruders(t *testing.T) {
 		}
 	}
 	exec(t, writer, "ROLLBACK")
+}
+
+// Writers whose transactions are short and follow one another are no intruders either,
+// however often a look meets one between two transactions.
+func TestBusyWritersAreNoIntruders(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	var writers sync.WaitGroup
+	done := make(chan struct{})
+	for i := range 6 {
+		conn := pgtest.Connect(t, f.url)
+		exec(t, conn, "SET synchronous_commit = off")
+		id := fmt.Sprintf("busy-%d", i)
+		add(t, conn, id)
+		writers.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := conn.Exec(context.Background(), "UPDATE taskfeed.tasks SET progress = $2 WHERE id = $1", id, n%100); err != nil {
+					t.Errorf("a writer: %v", err)
+					return
+				}
+			}
+		})
+	}
+	for look := range 300 {
+		if _, found, err := f.session.CheckLocks(t.Context()); err != nil || len(found) > 0 {
+			t.Errorf("look %d: found %v (%v), want none", look, found, err)
+			break
+		}
+	}
+	close(done)
+	writers.Wait()
 }
 
 // A prepared transaction has no session to end, and a session of a role that ours may

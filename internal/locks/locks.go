@@ -40,13 +40,18 @@ func Names() []string { return []string{names[1], names[2], names[3], names[4]} 
 // except the session that asks; see Holder.Targets. A writer shares the doorbell's
 // lock until the end of its transaction, which has a transaction id by then. There may
 // be any number of writers, so they come last, after the leader and after intruders. A
-// prepared transaction has no session.
+// prepared transaction has no session. All of it comes from one look at pg_locks: in a
+// second one, the transaction of a busy writer would have ended.
 const Query = `
+WITH held AS MATERIALIZED (
+    SELECT *
+    FROM pg_catalog.pg_locks
+    WHERE locktype IN ('advisory', 'transactionid'))
 SELECT l.objid::int, coalesce(l.pid, 0), coalesce(a.usename::text, p.owner::text, ''), coalesce(a.application_name, ''), coalesce(p.gid, ''),
-    l.granted, coalesce(CASE
+    l.granted, CASE WHEN l.objid = 1 AND l.mode = 'ShareLock' AND l.granted THEN coalesce(l.virtualtransaction, '') ELSE '' END, coalesce(CASE
         WHEN l.objid = 1 AND l.mode = 'ShareLock' AND l.granted THEN l.pid IS NULL OR EXISTS (
             SELECT
-            FROM pg_catalog.pg_locks AS t
+            FROM held AS t
             WHERE t.pid = l.pid
               AND t.locktype = 'transactionid'
               AND t.mode = 'ExclusiveLock'
@@ -60,9 +65,9 @@ SELECT l.objid::int, coalesce(l.pid, 0), coalesce(a.usename::text, p.owner::text
                 (SELECT n.nspowner FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'taskfeed'),
                 (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user)), 'MEMBER')
     END, false)
-FROM pg_catalog.pg_locks AS l
+FROM held AS l
 LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-LEFT JOIN pg_catalog.pg_locks AS x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid'
+LEFT JOIN held AS x ON l.pid IS NULL AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction AND x.locktype = 'transactionid'
 LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = x.transactionid
 WHERE l.locktype = 'advisory'
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
@@ -70,7 +75,7 @@ WHERE l.locktype = 'advisory'
   AND l.objsubid = 2
   AND l.objid BETWEEN 1 AND 4
   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-ORDER BY l.objid = 2 AND l.granted DESC, 7, l.objid, l.pid
+ORDER BY l.objid = 2 AND l.granted DESC, 8, l.objid, l.pid
 LIMIT 1000`
 
 // End ends the session of the process $1. That needs the privileges of the session's
@@ -85,6 +90,7 @@ type Holder struct {
 	Application string // application_name
 	Prepared    string // the name of a prepared transaction
 	Has         bool   // holds the lock; otherwise it waits for it
+	Transaction string // of a session that shares the doorbell's lock, as writers do: it is another one in each look
 	Ours        bool   // a server, or for the doorbell an app's transaction
 
 	number int
@@ -93,7 +99,7 @@ type Holder struct {
 // Targets returns the destinations for scanning a row of Query. After that, Named
 // completes the holder.
 func (h *Holder) Targets() []any {
-	return []any{&h.number, &h.PID, &h.Role, &h.Application, &h.Prepared, &h.Has, &h.Ours}
+	return []any{&h.number, &h.PID, &h.Role, &h.Application, &h.Prepared, &h.Has, &h.Transaction, &h.Ours}
 }
 
 // Named returns the holder with the name of its lock.
@@ -156,9 +162,10 @@ func literal(s string) string {
 	return string(append(b, '\''))
 }
 
-// Watch finds the intruders that two looks in a row have seen: a single look may see a
-// writer after the end of its transaction, before its lock is released. The zero value
-// has seen nobody.
+// Watch finds the intruders that two looks in a row have seen: a look may see a writer
+// after the end of its transaction, before its lock is released. A writer that is seen so
+// twice was in two transactions, and so is another holder each time. The zero value has
+// seen nobody.
 type Watch struct {
 	since map[Holder]time.Time
 }
