@@ -128,6 +128,13 @@ func (h *fakeHistory) StalledTasks(_ context.Context, after time.Duration) ([]ta
 	return h.standing, h.err
 }
 
+// counts returns how often the tasks were counted. A count may be under way.
+func (h *fakeHistory) counts() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.counted
+}
+
 func (h *fakeHistory) Stats(context.Context) (history.Stats, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
