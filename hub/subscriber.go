@@ -206,7 +206,7 @@ func (s *Subscriber) wants(f *Frame) bool {
 // takeSeats has s read from the feeds of the filter.
 func (s *Subscriber) takeSeats(filter taskfeed.Filter) {
 	h := s.hub
-	defer func() { s.filter = &filter }()
+	s.filter = &filter
 	if filter.All {
 		h.attach(s, &h.all)
 		return

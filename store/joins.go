@@ -20,6 +20,9 @@ import (
 // while the app has locked the other table. Each try waits 200 ms for the lock.
 const joinPause = time.Second
 
+// notLookedUp begins the reason why what a fact leaves to other tables is not known.
+const notLookedUp = "what the mapping finds in other tables cannot be looked up: "
+
 // unjoined is a source of which nothing can be looked up.
 type unjoined struct {
 	reason string
@@ -126,20 +129,21 @@ func (f *foldTx) lookUp(ctx context.Context, source, mark string, w *wanted, cha
 	if f.s != nil && time.Now().Before(f.s.sources.unjoined[source].until) {
 		return f.s.sources.unjoined[source].reason, nil
 	}
+	var kinds map[string]found
 	users, err := f.found(ctx, source, mark, "user", w, func(v vias) json.RawMessage { return v.User })
 	if err == nil {
-		var kinds map[string]found
-		if kinds, err = f.found(ctx, source, mark, "kind", w, func(v vias) json.RawMessage { return v.Kind }); err == nil {
-			for n, i := range w.at {
-				w.vias[n].fill(&changes[i], users, kinds)
-			}
-			return "", nil
+		kinds, err = f.found(ctx, source, mark, "kind", w, func(v vias) json.RawMessage { return v.Kind })
+	}
+	if err == nil {
+		for n, i := range w.at {
+			w.vias[n].fill(&changes[i], users, kinds)
 		}
+		return "", nil
 	}
 	if f.tx.Conn().IsClosed() || ctx.Err() != nil {
 		return "", err
 	}
-	reason = "what the mapping finds in other tables cannot be looked up: " + err.Error()
+	reason = notLookedUp + err.Error()
 	if f.s != nil {
 		if f.s.sources.unjoined == nil {
 			f.s.sources.unjoined = map[string]unjoined{}
@@ -196,7 +200,7 @@ func (v vias) fill(c *change, users, kinds map[string]found) {
 			one := from[key]
 			values = append(values, one.values...)
 			if one.failure != "" {
-				c.unfound = "what the mapping finds in other tables cannot be looked up: " + one.failure
+				c.unfound = notLookedUp + one.failure
 			}
 		}
 		return values

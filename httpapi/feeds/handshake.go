@@ -173,7 +173,7 @@ func readFeed(c echo.Context) (hs handshake, err error) {
 	}
 	knowPosition(p)
 	p.Know("token")
-	hs.feeds = slices.Clone(p.IDs("feed")) // not the slice of the whole query
+	hs.feeds = p.IDs("feed")
 	narrow(p, &hs.filter)
 	return hs, p.IgnoreUnread()
 }

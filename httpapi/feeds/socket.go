@@ -31,7 +31,6 @@ type socket struct {
 	feeds   *Feeds
 	id      uint64
 	userID  string
-	chosen  []string // the only feeds that the client asked for; none: all of its token
 	remote  string
 	since   time.Time
 	conn    net.Conn
@@ -55,6 +54,7 @@ type socket struct {
 
 	mu          sync.Mutex
 	phase       phase
+	narrowed    bool      // the client asked for the feeds that it sees; else they are all of its token
 	controlling bool      // a helper writes control frames
 	feedRuns    uint32    // number of the last helper that writes events
 	stopFeed    func()    // ends that helper's wait for the log; nil when it does not wait
@@ -67,7 +67,8 @@ type socket struct {
 // newSocket returns a socket that has no connection yet.
 func (f *Feeds) newSocket(hs handshake, p auth.Principal) *socket {
 	now := f.now()
-	c := &socket{feeds: f, id: hs.id, userID: p.UserID, chosen: hs.feeds, remote: hs.remote, since: time.Now()}
+	c := &socket{feeds: f, id: hs.id, userID: p.UserID, remote: hs.remote, since: time.Now()}
+	c.narrowed = len(hs.feeds) > 0
 	c.keep.start(now, f.cfg.PingInterval)
 	c.keep.expireAt(now, p.ExpiresAt)
 	c.nextDue.Store(int64(c.keep.due()))
@@ -218,8 +219,7 @@ func (c *socket) handleMessage(message []byte) error {
 }
 
 // renew replaces the token by a new one of the same user, whose feeds it shows from now
-// on. While tokens cannot be
-// verified the old one stays valid.
+// on. While tokens cannot be verified the old one stays valid.
 func (c *socket) renew(token string) error {
 	p, err := c.feeds.deps.Guard.Verify(context.Background(), token)
 	switch {
@@ -232,7 +232,12 @@ func (c *socket) renew(token string) error {
 	case p.UserID != c.userID:
 		return closeWith(taskfeed.CloseForbidden, reasonForbidden)
 	}
-	userID, feeds, ok := p.Choose(c.chosen)
+	var chosen []string
+	if c.narrowed {
+		f := c.sub.Filter()
+		chosen = append([]string{f.UserID}, f.Feeds...)
+	}
+	userID, feeds, ok := p.Choose(chosen)
 	if !ok {
 		return closeWith(taskfeed.CloseForbidden, reasonFeed)
 	}

@@ -113,7 +113,7 @@ func normalTaskQuery(q TaskQuery) (_ TaskQuery, err error) {
 func (l *taskList) walks() []walk.Walk {
 	switch {
 	case len(l.q.Feeds) > 0 && !l.byUpdated:
-		return []walk.Walk{{Where: []string{walk.Pinned("user_id", "owner")}, By: append([]string{"user_id"}, l.by()...), Repeat: walk.ForEach(walk.EachUser)}}
+		return []walk.Walk{{Where: []string{walk.Pinned("user_id", "owner")}, By: append([]string{"user_id"}, l.by()...), Repeat: walk.ForEachUser}}
 	case l.q.UserID != "" && !l.byUpdated:
 		return []walk.Walk{{Where: []string{walk.Pinned("user_id", "@user_id")}, By: append([]string{"user_id"}, l.by()...)}}
 	case l.q.UserID == "" && len(l.q.Statuses) > 0:

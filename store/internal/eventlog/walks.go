@@ -8,8 +8,6 @@ import (
 // Table is the log.
 const Table = "taskfeed.events"
 
-var forEachUser = walk.ForEach(walk.EachUser)
-
 const quota = `(@quotas::int[])[place]`
 
 // Users are the user and the groups of a filter, as @users.
@@ -26,13 +24,13 @@ func Walks(f taskfeed.Filter, broadcasts bool) []walk.Walk {
 	case f.TaskID != "" && f.All:
 		own = walk.Walk{Where: []string{ofTask, "user_id = owner"}, By: []string{"task_id", "id"}, Repeat: forEachOwner}
 	case f.TaskID != "" && len(f.Feeds) > 0:
-		own = walk.Walk{Where: []string{ofTask, "user_id = owner"}, By: []string{"task_id", "id"}, Repeat: forEachUser, Quota: quota}
+		own = walk.Walk{Where: []string{ofTask, "user_id = owner"}, By: []string{"task_id", "id"}, Repeat: walk.ForEachUser, Quota: quota}
 	case f.TaskID != "":
 		own = walk.Walk{Where: []string{ofTask, "user_id = @user_id"}, By: []string{"task_id", "id"}}
 	case f.All:
 		return []walk.Walk{{By: []string{"id"}}}
 	case len(f.Feeds) > 0:
-		own = walk.Walk{Where: []string{walk.Pinned("user_id", "owner")}, By: []string{"user_id", "id"}, Repeat: forEachUser, Quota: quota}
+		own = walk.Walk{Where: []string{walk.Pinned("user_id", "owner")}, By: []string{"user_id", "id"}, Repeat: walk.ForEachUser, Quota: quota}
 	default:
 		own = walk.Walk{Where: []string{walk.Pinned("user_id", "@user_id")}, By: []string{"user_id", "id"}}
 	}

@@ -50,8 +50,8 @@ CROSS JOIN LATERAL (
 	}
 }
 
-// EachUser is the FROM item of the users and groups whose rows are read, each as owner.
-const EachUser = `unnest(@users::text[]) WITH ORDINALITY AS users (owner, place)`
+// ForEachUser is the Repeat for each of @users, a user and groups, as owner.
+var ForEachUser = ForEach(`unnest(@users::text[]) WITH ORDINALITY AS users (owner, place)`)
 
 // Pinned holds a column to an argument and leaves it part of the order. With a plain
 // "=" the order by the columns after it would do, so the planner could choose an index
