@@ -67,7 +67,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 // skipUnread moves the cursor to the head if it is certain that there is nothing for s
 // up to there.
 func (s *Subscriber) skipUnread() bool {
-	if s.filter.All || !s.hub.last.none(s.filter, s.cursor) {
+	if filter := s.selects(); filter.All || !s.hub.last.none(&filter, s.cursor) {
 		return false
 	}
 	s.advance(max(s.cursor, s.hub.head))
@@ -140,7 +140,7 @@ func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err 
 	if err != nil {
 		return nil, false, fmt.Errorf("wait for memory to read recent events: %w", err)
 	}
-	frames, through, ok := s.hub.ring.after(at.filter, at.cursor)
+	frames, through, ok := s.hub.ring.after(&at.filter, at.cursor)
 	if ok {
 		frames, err = s.replay(at, through, frames, &s.hub.stats.Recalled)
 	}
@@ -152,7 +152,8 @@ func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err 
 // read has ended, the result is dropped.
 type spot struct {
 	cursor     taskfeed.Cursor
-	filter     *taskfeed.Filter
+	own        *taskfeed.Filter // the subscriber's variable; each SetFeeds changes it
+	filter     taskfeed.Filter
 	unverified bool // only the log can say that the cursor exists
 }
 
@@ -166,7 +167,7 @@ func (s *Subscriber) whereLocked() (spot, error) {
 	if s.closed {
 		return spot{}, ErrClosed
 	}
-	return spot{s.cursor, s.filter, s.unverified}, nil
+	return spot{s.cursor, s.filter, s.selects(), s.unverified}, nil
 }
 
 // readLog returns a page of the log, or a feed_reset frame. If it returns neither, the
@@ -176,7 +177,7 @@ func (s *Subscriber) readLog(ctx context.Context) (frames []*Frame, err error) {
 	if err != nil {
 		return nil, err
 	}
-	key := keyOf(at.filter, at.cursor)
+	key := keyOf(&at.filter, at.cursor)
 	r, first := s.hub.join(key)
 	var page *fair.Share
 	if first {
@@ -322,5 +323,5 @@ func (s *Subscriber) stillAt(at spot) (bool, error) {
 	if s.closed {
 		return false, ErrClosed
 	}
-	return s.cursor == at.cursor && s.filter == at.filter && !s.parked, nil
+	return s.cursor == at.cursor && s.filter == at.own && !s.parked, nil
 }

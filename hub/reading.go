@@ -93,13 +93,13 @@ func (s *Subscriber) readFirst(ctx context.Context, r *reading, key readingKey, 
 	defer turn.Release()
 	now, head, err := s.beforeRead()
 	switch {
-	case err != nil || now.cursor != at.cursor || now.filter != at.filter:
+	case err != nil || now.cursor != at.cursor || now.own != at.own:
 		return nil, nil, err
 	case now.unverified:
 		frames, err = s.verify(ctx, now)
 		return frames, nil, err
 	}
-	events, through, more, err := s.hub.log.After(ctx, *at.filter, at.cursor, s.hub.cfg.ReplayPage)
+	events, through, more, err := s.hub.log.After(ctx, at.filter, at.cursor, s.hub.cfg.ReplayPage)
 	if err != nil && ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("read events after %s: %w", at.cursor, err)
 	}

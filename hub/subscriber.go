@@ -60,8 +60,8 @@ type Subscriber struct {
 
 	// Guarded by the hub's mutex. Everything up to the cursor has been returned by
 	// Next; while parked, so has everything up to the head.
-	filter     *taskfeed.Filter // replaced, never changed
-	seats      []seat           // in the feeds that it reads from
+	filter     *taskfeed.Filter // replaced, never changed; nil: all of its user's feed
+	seats      []seat           // in the feeds that it reads from; the user's own is the first
 	cursor     taskfeed.Cursor
 	parked     bool // at the head; Wake is due
 	closed     bool
@@ -100,7 +100,9 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 		s.unverified = s.cursor > h.head
 	}
 	h.admit(s, cmp.Or(opts.Owner, filter.UserID))
-	s.takeSeats(filter)
+	if filter = s.takeSeats(filter); filter.All || filter.TaskID != "" || len(filter.Types) > 0 || len(filter.Feeds) > 0 {
+		s.narrow(filter)
+	}
 	return s, nil
 }
 
@@ -109,14 +111,14 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 func (s *Subscriber) SetFeeds(userID string, feeds []string) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if s.closed || s.filter.All || s.filter.UserID == userID && slices.Equal(s.filter.Feeds, feeds) {
+	filter := s.selects()
+	if s.closed || filter.All || filter.UserID == userID && slices.Equal(filter.Feeds, feeds) {
 		return
 	}
 	s.advance(s.position())
-	filter := *s.filter
 	filter.UserID, filter.Feeds = userID, feeds
 	s.leaveSeats()
-	s.takeSeats(filter)
+	s.narrow(s.takeSeats(filter))
 }
 
 // Close removes the subscriber. A Next that is running ends with ErrClosed as
@@ -129,6 +131,7 @@ func (s *Subscriber) Close() {
 		return
 	}
 	s.cursor, s.parked, s.closed = s.position(), false, true
+	s.narrow(s.selects()) // the seats will be gone
 	s.keep(nil)
 	s.leaveSeats()
 	h.dismiss(s)
@@ -146,11 +149,21 @@ func (s *Subscriber) Cursor() taskfeed.Cursor {
 func (s *Subscriber) Filter() taskfeed.Filter {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
+	return s.selects()
+}
+
+// selects is the filter as a value. The caller holds the mutex, as for all methods below.
+func (s *Subscriber) selects() taskfeed.Filter {
+	if s.filter == nil {
+		return taskfeed.Filter{UserID: s.seats[0].feed.user}
+	}
 	return *s.filter
 }
 
-// position is the up-to-date cursor. The caller holds the mutex, as for all methods
-// below.
+// narrow gives s a filter of its own. Nearly all subscribers do without.
+func (s *Subscriber) narrow(filter taskfeed.Filter) { s.filter = &filter }
+
+// position is the up-to-date cursor.
 func (s *Subscriber) position() taskfeed.Cursor {
 	if s.parked {
 		return max(s.cursor, s.hub.head)
@@ -179,7 +192,7 @@ func (s *Subscriber) advance(to taskfeed.Cursor) {
 // has to pass it. A parked subscriber passes events that it does not want at once.
 func (s *Subscriber) arrive(e *taskfeed.Event) bool {
 	if s.parked && e.ID > s.cursor {
-		if !s.filter.Match(e) {
+		if s.filter != nil && !s.filter.Match(e) {
 			s.cursor = e.ID
 			return false
 		}
@@ -200,20 +213,20 @@ func (s *Subscriber) unpark(head taskfeed.Cursor) {
 
 // wants reports whether the filter selects a frame of one of the subscriber's feeds.
 func (s *Subscriber) wants(f *Frame) bool {
-	return s.filter.Match(&taskfeed.Event{UserID: s.filter.UserID, TaskID: f.TaskID, Type: f.Type})
+	return s.filter == nil || s.filter.Match(&taskfeed.Event{UserID: s.filter.UserID, TaskID: f.TaskID, Type: f.Type})
 }
 
-// takeSeats has s read from the feeds of the filter.
-func (s *Subscriber) takeSeats(filter taskfeed.Filter) {
+// takeSeats has s read from the feeds of the filter, and returns the filter with names
+// that subscribers share.
+func (s *Subscriber) takeSeats(filter taskfeed.Filter) taskfeed.Filter {
 	h := s.hub
-	s.filter = &filter
 	if filter.All {
 		h.attach(s, &h.all)
-		return
+		return filter
 	}
 	s.seats = make([]seat, 0, 2+len(filter.Feeds))
 	own := h.enter(filter.UserID)
-	filter.UserID = own.user // many subscribers share the name of a feed
+	filter.UserID = own.user
 	h.attach(s, own)
 	h.attach(s, &h.cast)
 	names := filter.Feeds
@@ -224,6 +237,7 @@ func (s *Subscriber) takeSeats(filter taskfeed.Filter) {
 			h.attach(s, f)
 		}
 	}
+	return filter
 }
 
 // leaveSeats undoes takeSeats.

@@ -18,7 +18,7 @@ const (
 )
 
 const (
-	readBufferSize = 256     // holds any header and any control frame
+	readBufferSize = 128     // holds any header and any control frame
 	readStep       = 4 << 10 // bytes of a message for which memory is taken at once
 )
 
