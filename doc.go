@@ -19,7 +19,8 @@
 //   - auth: tokens in, a Principal out.
 //   - httpapi: WebSocket, SSE, REST, health and metrics.
 //   - client: the Go client.
-//   - cmd/taskfeed: configuration and wiring.
+//   - server: all of that as one server, for Go programs.
+//   - cmd/taskfeed: configuration and commands.
 //
 // # What an event promises
 //

@@ -55,6 +55,16 @@ type Principal struct {
 // Admin reports whether the principal has the role "admin", in exactly this spelling.
 func (p Principal) Admin() bool { return p.Role == RoleAdmin }
 
+// Valid reports whether the principal's ids are such as a token can have.
+func (p Principal) Valid() bool {
+	for i, id := range p.Feeds {
+		if !validUserID(id) || id == p.UserID || slices.Contains(p.Feeds[:i], id) {
+			return false
+		}
+	}
+	return validUserID(p.UserID) && len(p.Feeds) <= MaxFeeds
+}
+
 // Choose narrows what the principal sees to the feeds with these ids, or to nothing less
 // when there are none. It reports false when one of them is not the principal's to see.
 func (p Principal) Choose(ids []string) (userID string, feeds []string, ok bool) {

@@ -18,7 +18,7 @@ const off = 0
 // says so, a negative value means off.
 type Config struct {
 	// Addr is the TCP address to listen on when Listener is nil, as
-	// "127.0.0.1:8080". It has no default.
+	// "127.0.0.1:8080". Default none: the program serves Handler itself.
 	Addr string
 	// Listener, when set, is served instead of Addr. Run closes it.
 	Listener net.Listener
@@ -188,9 +188,6 @@ func (c Config) validate() error {
 	var errs []error
 	refuse := func(field, why string) {
 		errs = append(errs, fmt.Errorf("httpapi config: %s %s", field, why))
-	}
-	if c.Addr == "" && c.Listener == nil {
-		refuse("Addr", "is empty: give an address such as 127.0.0.1:8080, or a Listener")
 	}
 	for field, n := range map[string]int{
 		"MaxMessageBytes": c.MaxMessageBytes, "MaxHeaderBytes": c.MaxHeaderBytes, "MaxBodyBytes": c.MaxBodyBytes,

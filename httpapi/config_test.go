@@ -27,14 +27,13 @@ func TestConfig(t *testing.T) {
 		t.Parallel()
 		verifier := must(auth.New(authConfig))
 		for name, cfg := range map[string]Config{
-			"Addr":           {},
-			"WriteTimeout":   {WriteTimeout: -1},
-			"MaxHeaderBytes": {MaxHeaderBytes: -1},
-			"AllowedOrigins": {AllowedOrigins: []string{"app.example.com"}},
+			"WriteTimeout":   {WriteTimeout: -1, MaxBodyBytes: -1},
+			"MaxHeaderBytes": {MaxHeaderBytes: -1, MaxBodyBytes: -1},
+			"AllowedOrigins": {AllowedOrigins: []string{"app.example.com"}, MaxBodyBytes: -1},
 		} {
 			_, err := New(Deps{Hub: must(hub.New(new(memLog), hub.Config{})), Verifier: verifier}, cfg)
-			if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "Addr") {
-				t.Errorf("error %v, want it to name Addr and %s", err, name)
+			if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "MaxBodyBytes") {
+				t.Errorf("error %v, want it to name MaxBodyBytes and %s", err, name)
 			}
 		}
 		if _, err := New(Deps{}, Config{Addr: "127.0.0.1:0"}); err == nil || !strings.Contains(err.Error(), "Hub") || !strings.Contains(err.Error(), "Verifier") {

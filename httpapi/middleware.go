@@ -66,10 +66,10 @@ func (s *Server) withBodyLimit(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // withHTTP1 refuses the preface of HTTP/2 without TLS, which net/http passes on as a
-// request.
+// request where it does not speak HTTP/2.
 func withHTTP1(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if c.Request().ProtoMajor == 1 {
+		if c.Request().ProtoMajor == 1 || c.Request().Method != "PRI" {
 			return next(c)
 		}
 		c.Response().Header().Set("Connection", "close")

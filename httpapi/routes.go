@@ -50,7 +50,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 	if s.tasks != nil {
 		s.taskRoutes(e, "/v1", s.forAdmins, rest.AllRows)
 		s.taskRoutes(e, "/v1/me", s.forUsers, rest.OwnRows)
-		e.Match(getOrHead, "/v1/stats", s.forAdmins(viewed(rest.AllRows, s.tasks.ServeStats)), uncached)
+		e.Match(getOrHead, "/v1/stats", s.forAdmins(s.viewed(rest.AllRows, s.tasks.ServeStats)), uncached)
 	}
 	if s.deps.Sources != nil {
 		e.Match(getOrHead, "/v1/sources", s.forAdmins(s.handleSources), uncached)
@@ -84,7 +84,7 @@ func (s *Server) routes() (*echo.Echo, error) {
 // and what rows they see.
 func (s *Server) taskRoutes(e *echo.Echo, prefix string, allow func(request.Handler) echo.HandlerFunc, rows func(auth.Principal) rest.Viewer) {
 	get := func(path string, serve func(echo.Context, rest.Viewer) error, m ...echo.MiddlewareFunc) {
-		e.Match(getOrHead, prefix+path, allow(viewed(rows, serve)), m...)
+		e.Match(getOrHead, prefix+path, allow(s.viewed(rows, serve)), m...)
 	}
 	get("/tasks", s.tasks.ServeTasks, uncached)
 	get("/tasks/:id", s.tasks.ServeTask)
@@ -94,7 +94,12 @@ func (s *Server) taskRoutes(e *echo.Echo, prefix string, allow func(request.Hand
 	get("/events", s.tasks.ServeEvents, uncached)
 }
 
-// viewed gives a handler the viewer of its caller.
-func viewed(rows func(auth.Principal) rest.Viewer, serve func(echo.Context, rest.Viewer) error) request.Handler {
-	return func(c echo.Context, p auth.Principal) error { return serve(c, rows(p)) }
+// viewed gives a handler the viewer of its caller, where the history can be read.
+func (s *Server) viewed(rows func(auth.Principal) rest.Viewer, serve func(echo.Context, rest.Viewer) error) request.Handler {
+	return func(c echo.Context, p auth.Principal) error {
+		if err := s.feeds.Available(); err != nil {
+			return err
+		}
+		return serve(c, rows(p))
+	}
 }

@@ -21,15 +21,18 @@ import (
 	"github.com/taskfeed/taskfeed/internal/logs"
 )
 
-// Deps is what the server works with. Hub and Verifier are needed.
+// Deps is what the server works with. Hub is needed, and Verifier or Authenticate.
 type Deps struct {
 	Hub      *hub.Hub
 	Verifier request.Verifier
+	// Authenticate, when set, says who sends a request, in place of Verifier. Nothing
+	// else reads a token then.
+	Authenticate request.Authenticate
 	// Checks decide /readyz, together with whether the server drains.
 	Checks []Check
-	// Unavailable, when set, says why no feed can be served at present, for
-	// example because the schema is not migrated. It is asked at each handshake
-	// and must not block.
+	// Unavailable, when set, says why neither feeds nor history can be served at
+	// present, for example because the schema is not migrated. It is asked at each
+	// handshake and each request, and must not block.
 	Unavailable func() error
 	// History answers the URLs of tasks and events; without it they do not exist.
 	History rest.History
@@ -85,7 +88,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	log := slog.New(logs.Guard(deps.Log.Handler()))
-	guard := request.NewGuard(deps.Verifier, cfg.VerifyTimeout, cfg.RequestsPerMinute)
+	guard := request.NewGuard(deps.Verifier, deps.Authenticate, cfg.VerifyTimeout, cfg.RequestsPerMinute)
 	s := &Server{
 		deps:    deps,
 		cfg:     cfg,
@@ -117,16 +120,21 @@ func (d Deps) validate() error {
 	if d.Hub == nil {
 		errs = append(errs, errors.New("httpapi deps: Hub is missing"))
 	}
-	if d.Verifier == nil {
-		errs = append(errs, errors.New("httpapi deps: Verifier is missing"))
+	if d.Verifier == nil && d.Authenticate == nil {
+		errs = append(errs, errors.New("httpapi deps: Verifier and Authenticate are missing"))
 	}
 	return errors.Join(errs...)
 }
 
+// Handler returns the handler of every URL, for a program that listens itself.
+func (s *Server) Handler() http.Handler { return s.handler }
+
 // Run serves until ctx is done, then drains: readiness turns 503 and handshakes
 // are refused at once, the listener closes after DrainDelay, and sockets are
 // closed with 1012, spread over Drain. It returns nil after that, at most
-// CloseTimeout later, and an error when it cannot listen or serve.
+// CloseTimeout later, and an error when it cannot listen or serve. Without an address or
+// a listener it serves nothing itself, and drains the connections that came through
+// Handler.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := s.listen(ctx)
 	if err != nil {
@@ -140,8 +148,10 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.stop()
 	wg.Go(func() { s.feeds.Sweep(background) })
 	failed := make(chan error, 1)
-	wg.Go(func() { failed <- server.Serve(listener) })
-	s.log.Info("listening", "addr", listener.Addr().String())
+	if listener != nil {
+		wg.Go(func() { failed <- server.Serve(listener) })
+		s.log.Info("listening", "addr", listener.Addr().String())
+	}
 	select {
 	case <-ctx.Done():
 		s.drain(server, s.cfg.Drain, s.cfg.DrainDelay)
@@ -153,8 +163,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
+// listen returns nil when the program that has the Handler listens.
 func (s *Server) listen(ctx context.Context) (net.Listener, error) {
-	if s.cfg.Listener != nil {
+	if s.cfg.Listener != nil || s.cfg.Addr == "" {
 		return s.cfg.Listener, nil
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Addr)
@@ -172,7 +183,7 @@ func (s *Server) httpServer() *http.Server {
 		WriteTimeout:      s.cfg.writeBound(),
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    s.cfg.MaxHeaderBytes,
-		ConnContext:       s.withConn,
+		ConnContext:       s.ConnContext,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }
@@ -213,8 +224,9 @@ func (s *Server) checkChanged(name string, err error) {
 	s.log.Info("readiness check passes again", "check", name)
 }
 
-// withConn bounds the memory in the kernel for a client that does not read.
-func (s *Server) withConn(ctx context.Context, conn net.Conn) context.Context {
+// ConnContext bounds the memory in the kernel for a client that does not read. It is for
+// the field of that name of an http.Server.
+func (s *Server) ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	if tcp, ok := conn.(*net.TCPConn); ok && s.cfg.SendBufferBytes != off {
 		_ = tcp.SetWriteBuffer(s.cfg.SendBufferBytes) // else the system's own size
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -100,6 +101,19 @@ type Source struct {
 	AttachedAt  time.Time
 	Writes      int64           // rows that were written to the table since its statistics were reset
 	Mapping     json.RawMessage // as it was given
+}
+
+// Advice says what is wrong with the source, or what its admin should know, and what to
+// do about it.
+func (s Source) Advice() (problem, remedy string) {
+	switch {
+	case s.Problem != "":
+		return s.Problem, s.Remedy
+	case len(s.Unknown) > 0:
+		return "the map does not name " + strings.Join(s.Unknown, ", "),
+			fmt.Sprintf("attach it again, with %s=… in its map", strings.Join(s.Unknown, "=…, "))
+	}
+	return "", ""
 }
 
 const sqlListSources = `

@@ -442,7 +442,7 @@ func health(s store.Source) string {
 	case s.Reading:
 		return "its rows are being read"
 	case len(s.Unknown) > 0:
-		problem, remedy := advice(s)
+		problem, remedy := s.Advice()
 		return problem + ": " + remedy
 	case s.LastError != "":
 		return "last error" + errorTime(s) + ": " + s.LastError + "; if errors go on, correct the rows or attach it again with a mapping that reads them"

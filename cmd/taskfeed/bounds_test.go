@@ -49,8 +49,8 @@ func TestBoundsOfLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := cfg.http.Bounds()
-	if b.Read != cfg.store.ReadTimeout {
-		t.Errorf("handlers count on reads of %v, the store allows %v; want the same", b.Read, cfg.store.ReadTimeout)
+	if b.Read != store.DefaultReadTimeout {
+		t.Errorf("handlers count on reads of %v, the store allows %v; want the same", b.Read, store.DefaultReadTimeout)
 	}
 	verify := written(t, "httpapi/config.go", `fill\(&c\.VerifyTimeout, (5\*time\.Second)\)`)
 	type bound struct {

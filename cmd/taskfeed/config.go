@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"time"
@@ -11,7 +12,9 @@ import (
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/listener"
+	"github.com/taskfeed/taskfeed/server"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -146,14 +149,37 @@ func orOffText(d time.Duration) string {
 	return d.String()
 }
 
+// server is the configuration as the server takes it.
+func (c *config) server(logger *slog.Logger) server.Config {
+	cfg := server.Config{
+		Database:   c.store,
+		KeepSchema: !c.migrate,
+		StartWait:  orNegative(c.startWait),
+		Listener:   c.listener,
+		Hub:        c.hub,
+		Tokens:     c.auth,
+		HTTP:       c.http,
+		Log:        logger,
+		Version:    cli.Version(),
+	}
+	if c.dev {
+		cfg.Samples = samples{c.store.URL}
+	}
+	return cfg
+}
+
+// orNegative turns 0, which users set for nothing, into what means nothing to a package.
+func orNegative(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
 // finish completes and validates the configuration of serve and dev.
 func (c *config) finish() error {
 	c.auth.Secret = []byte(c.secret)
 	c.http.Addr = net.JoinHostPort(c.host, c.port)
-	c.hub.MaxReplays = c.store.FeedConns()
-	// The API waits for a read as long as the store allows it, and a little longer.
-	c.store.ReadTimeout = store.DefaultReadTimeout
-	c.http.ReadTimeout = c.store.ReadTimeout
 	var errs []error
 	if c.store.URL == "" && !c.dev {
 		errs = append(errs, errors.New("DATABASE_URL: it is missing; to try taskfeed with a private database: taskfeed dev"))

@@ -19,6 +19,7 @@ import (
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/service"
 	"github.com/taskfeed/taskfeed/migrations"
 )
 
@@ -109,11 +110,11 @@ func dev(ctx context.Context, in *cli.Invocation, cfg config, opts devOptions) (
 	if err := printBanner(in.Stdout, cfg, private); err != nil {
 		return errors.Join(err, cfg.http.Listener.Close())
 	}
-	services := []service{{"server", func(ctx context.Context) error { return serve(ctx, cfg, logger) }}}
+	services := []service.Service{{Name: "server", Run: func(ctx context.Context) error { return serve(ctx, cfg, logger) }}}
 	if !opts.noDemo {
-		services = append(services, service{"demo", func(ctx context.Context) error { return runDemo(ctx, cfg.store.URL, logger) }})
+		services = append(services, service.Service{Name: "demo", Run: func(ctx context.Context) error { return runDemo(ctx, cfg.store.URL, logger) }})
 	}
-	return runAll(ctx, services...)
+	return service.RunAll(ctx, services...)
 }
 
 // migrateDev migrates up. Migrations may change until they are released, so a private

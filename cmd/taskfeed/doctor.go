@@ -198,3 +198,12 @@ func tryListen(ctx context.Context, st *store.Store) error {
 	}
 	return err
 }
+
+// findings returns hazards as doctor prints them.
+func findings(found []store.Hazard) []migrations.Finding {
+	var lines []migrations.Finding
+	for _, h := range found {
+		lines = append(lines, migrations.Finding{Problem: true, Says: h.Says})
+	}
+	return lines
+}

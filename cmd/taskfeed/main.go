@@ -1,8 +1,8 @@
 // Command taskfeed turns committed changes of rows in a Postgres table into
 // notifications that no user misses.
 //
-// It only wires packages together: configuration (config.go), one small file for each
-// subcommand, and serve.go, which joins everything.
+// It reads the configuration (config.go) and has one small file for each subcommand;
+// package server is what serve runs.
 //
 // Exit status: 0 after an ordered end, 1 after a failure, 2 when the command line or a
 // setting is wrong.

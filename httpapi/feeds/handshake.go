@@ -73,7 +73,7 @@ func (f *Feeds) connect(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.available(); err != nil {
+	if err := f.Available(); err != nil {
 		return err
 	}
 	var ok bool
@@ -104,8 +104,8 @@ func (f *Feeds) admit(r *http.Request) error {
 	return nil
 }
 
-// available returns why no feed can be served at present, or nil.
-func (f *Feeds) available() error {
+// Available returns why no feed can be served at present, or nil.
+func (f *Feeds) Available() error {
 	if f.deps.Unavailable == nil {
 		return nil
 	}
@@ -196,10 +196,10 @@ func readToken(r *http.Request) (token string, v1 bool, err error) {
 	return token, v1, err
 }
 
-// open verifies the token and opens the socket, or a socket that is closed at once with
+// open finds out who connects and opens the socket, or a socket that is closed at once with
 // the reason of the refusal.
 func (f *Feeds) open(c echo.Context, hs handshake) error {
-	principal, err := f.deps.Guard.Verify(c.Request().Context(), hs.token)
+	principal, err := f.deps.Guard.Identify(c.Request(), hs.token)
 	switch {
 	case taskfeed.CodeOf(err) == taskfeed.CodeBadToken:
 		code, reason := closeFor(err)

@@ -30,7 +30,7 @@ func TestRefusedSocketsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := New(Deps{Guard: request.NewGuard(refuser{}, time.Second, 0), Origins: origins, Log: slog.New(slog.DiscardHandler)}, Config{})
+	f := New(Deps{Guard: request.NewGuard(refuser{}, nil, time.Second, 0), Origins: origins, Log: slog.New(slog.DiscardHandler)}, Config{})
 	f.refused.Store(maxRefused)
 	r := httptest.NewRequest("GET", "/ws?user_id=alice&token=x", nil)
 	r.Header = wstest.HandshakeHeader(nil)

@@ -211,7 +211,10 @@ func (c *socket) handleMessage(message []byte) error {
 	case messagePing:
 		c.enqueueControl(func(pending *controls) { pending.textPongs++ })
 	case messageAuth:
-		return c.renew(token)
+		if c.feeds.deps.Guard.ReadsTokens() {
+			return c.renew(token)
+		}
+		fallthrough
 	default:
 		c.feeds.metrics.ignored.Inc()
 	}

@@ -71,7 +71,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	if err != nil {
 		return err
 	}
-	if err := f.available(); err != nil {
+	if err := f.Available(); err != nil {
 		return err
 	}
 	if c.Request().Method == http.MethodHead {

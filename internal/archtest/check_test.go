@@ -237,10 +237,10 @@ func checkSleeps(sources []source) (faults []string) {
 
 // checkDials finds connections to Postgres that are not set up by internal/dial:
 // settings of a role or a database, such as search_path, would apply to them. Tests
-// may connect as apps do.
+// and examples may connect as apps do.
 func checkDials(sources []source) (faults []string) {
 	for _, s := range sources {
-		if s.test || s.pkg == "internal/dial" || slices.Contains(testHelpers, s.pkg) {
+		if s.test || s.pkg == "internal/dial" || within(s.pkg, "examples") || slices.Contains(testHelpers, s.pkg) {
 			continue
 		}
 		for _, dial := range s.dials {

@@ -11,7 +11,7 @@ const root = "."
 const anywhere = "*"
 
 // mayImport says which of our packages each package may import. Dependencies
-// point one way, and store, listener and hub meet in cmd/taskfeed alone.
+// point one way, and store, listener and hub meet in server alone.
 var mayImport = map[string][]string{
 	root:         {},
 	"auth":       {root, "internal/pause"},
@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause", "internal/presets"},
 	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
+	"server":     {root, "auth", "httpapi", "hub", "listener", "migrations", "store", "store/history", "web", "internal/dial", "internal/locks", "internal/logs", "internal/pause", "internal/service"},
 	"web":        {},
 
 	"store/history":           {root, "store/internal/eventlog", "store/internal/pg", "store/internal/walk"},
@@ -37,6 +38,8 @@ var mayImport = map[string][]string{
 	"deploy":      {},
 	"deploy/dist": {},
 
+	"examples/embedded": {root, "server", "store"},
+
 	"cmd/taskfeed":     {anywhere},
 	"cmd/taskfeed-lab": {anywhere},
 
@@ -51,6 +54,7 @@ var mayImport = map[string][]string{
 	"internal/pause":    {},
 	"internal/presets":  {},
 	"internal/proc":     {},
+	"internal/service":  {},
 	"internal/terminal": {},
 	"internal/wsframe":  {},
 
@@ -102,12 +106,12 @@ type home struct {
 
 // homes lists every outside module in use.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "examples/embedded", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/request", "httpapi/rest"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi/feeds", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed", "httpapi"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
-	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "httpapi/feeds", "cmd/taskfeed"}},
+	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "httpapi/feeds", "server"}},
 	{modules: []string{"github.com/prometheus/prometheus"}, tests: []string{"deploy"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
@@ -122,7 +126,7 @@ var homes = []home{
 
 // standardOnly are promised to import nothing but the standard library and
 // what mayImport says, their tests aside.
-var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/presets", "internal/proc", "internal/wsframe"}
+var standardOnly = []string{root, "hub", "web", "internal/devpg", "internal/fair", "internal/pause", "internal/presets", "internal/proc", "internal/service", "internal/wsframe"}
 
 // unconfigured are the functions that open or configure a connection from a URL alone.
 var unconfigured = map[string]bool{"pgx.Connect": true, "pgx.ConnectConfig": true, "pgx.ConnectWithOptions": true, "pgx.ParseConfig": true,

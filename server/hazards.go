@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/internal/pause"
-	"github.com/taskfeed/taskfeed/migrations"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -108,13 +107,4 @@ func (w *hazardWatch) Collect(ch chan<- prometheus.Metric) {
 	for _, kind := range store.HazardKinds {
 		ch <- prometheus.MustNewConstMetric(hazardsDesc, prometheus.GaugeValue, float64(len(w.of(kind))), string(kind))
 	}
-}
-
-// findings returns hazards as doctor prints them.
-func findings(found []store.Hazard) []migrations.Finding {
-	var lines []migrations.Finding
-	for _, h := range found {
-		lines = append(lines, migrations.Finding{Problem: true, Says: h.Says})
-	}
-	return lines
 }

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/locks"
 	"github.com/taskfeed/taskfeed/listener"
 	"github.com/taskfeed/taskfeed/store"
@@ -19,10 +18,6 @@ import (
 type feedCollector struct {
 	feed *listener.Listener
 	st   *store.Store
-}
-
-func newFeedCollector(feed *listener.Listener, st *store.Store) prometheus.Collector {
-	return feedCollector{feed, st}
 }
 
 func describe(name, help string) *prometheus.Desc {
@@ -117,11 +112,11 @@ func foreignLocks(ch chan<- prometheus.Metric, found []locks.Found) {
 }
 
 // buildInfo is 1, with the version as a label.
-func buildInfo() prometheus.Collector {
+func buildInfo(version string) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name:        "taskfeed_build_info",
 		Help:        "1, with the version of this server and of the Go that built it.",
-		ConstLabels: prometheus.Labels{"version": cli.Version(), "goversion": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
 	}, func() float64 { return 1 })
 }
 

@@ -1,9 +1,7 @@
-package main
+package server
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/taskfeed/taskfeed/httpapi"
@@ -21,7 +19,7 @@ func (a attachedTables) Sources(ctx context.Context) ([]httpapi.Source, error) {
 	}
 	list := make([]httpapi.Source, len(all))
 	for i, s := range all {
-		problem, remedy := advice(s)
+		problem, remedy := s.Advice()
 		list[i] = httpapi.Source{Name: s.Name, Table: s.Table, OK: s.Problem == "", Problem: problem, Remedy: remedy, Reading: s.Reading,
 			Errors: s.Errors, Unmapped: s.Unmapped, Unowned: s.Unowned, Unknown: s.Unknown, LastError: s.LastError, ErrorAt: inUTC(s.ErrorAt),
 			AttachedAt: s.AttachedAt.UTC(), Writes: s.Writes, Mapping: s.Mapping}
@@ -34,17 +32,4 @@ func inUTC(t *time.Time) *time.Time {
 		return nil
 	}
 	return new(t.UTC())
-}
-
-// advice says what is wrong with a source, or what its admin should know, and what to
-// do about it.
-func advice(s store.Source) (problem, remedy string) {
-	switch {
-	case s.Problem != "":
-		return s.Problem, s.Remedy
-	case len(s.Unknown) > 0:
-		return "the map does not name " + strings.Join(s.Unknown, ", "),
-			fmt.Sprintf("attach it again, with %s=… in its map", strings.Join(s.Unknown, "=…, "))
-	}
-	return "", ""
 }

@@ -1,4 +1,4 @@
-package main
+package service
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/taskfeed/taskfeed/lab/leaktest"
 )
 
 // stops records the order in which services end.
@@ -15,8 +17,8 @@ type stops struct {
 }
 
 // until returns a service that runs until it is told to stop.
-func (s *stops) until(name string) service {
-	return service{name, func(ctx context.Context) error {
+func (s *stops) until(name string) Service {
+	return Service{name, func(ctx context.Context) error {
 		<-ctx.Done()
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -25,6 +27,8 @@ func (s *stops) until(name string) service {
 	}}
 }
 
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
 // When one service ends, the server ends with its error. Once, the server went on without
 // a failed part: http ended only on signals.
 func TestRunServerEndsWithAnyService(t *testing.T) {
@@ -32,9 +36,9 @@ func TestRunServerEndsWithAnyService(t *testing.T) {
 	broken := errors.New("broken")
 	for _, failure := range []error{broken, nil} {
 		var stopped stops
-		err := runServer(t.Context(), stopped.until("http").run,
+		err := RunServer(t.Context(), stopped.until("http").Run,
 			stopped.until("listener"),
-			service{"tokens", func(context.Context) error { return failure }})
+			Service{"tokens", func(context.Context) error { return failure }})
 		if !errors.Is(err, failure) {
 			t.Errorf("a service ended with %v: got %v", failure, err)
 		}
@@ -52,7 +56,7 @@ func TestRunServerEndsWithHTTP(t *testing.T) {
 	t.Parallel()
 	taken := errors.New("address already in use")
 	var stopped stops
-	err := runServer(t.Context(), func(context.Context) error { return taken }, stopped.until("listener"))
+	err := RunServer(t.Context(), func(context.Context) error { return taken }, stopped.until("listener"))
 	if !errors.Is(err, taken) || !slices.Equal(stopped.names, []string{"listener"}) {
 		t.Errorf("got %v and stopped %v, want the error and listener", err, stopped.names)
 	}
@@ -67,9 +71,9 @@ func TestRunServerDrains(t *testing.T) {
 	http := func(ctx context.Context) error {
 		<-ctx.Done()
 		feeding <- struct{}{} // a service that has stopped would not take it
-		return stopped.until("http").run(ctx)
+		return stopped.until("http").Run(ctx)
 	}
-	feed := service{"listener", func(ctx context.Context) error {
+	feed := Service{"listener", func(ctx context.Context) error {
 		signal()
 		select {
 		case <-feeding:
@@ -77,9 +81,9 @@ func TestRunServerDrains(t *testing.T) {
 			t.Error("the listener was stopped before http had drained")
 			<-feeding
 		}
-		return stopped.until("listener").run(ctx)
+		return stopped.until("listener").Run(ctx)
 	}}
-	if err := runServer(ctx, http, feed); err != nil {
+	if err := RunServer(ctx, http, feed); err != nil {
 		t.Errorf("an ordered stop: got %v, want nil", err)
 	}
 	if !slices.Equal(stopped.names, []string{"http", "listener"}) {

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/internal/dial"
+	"github.com/taskfeed/taskfeed/internal/pause"
+	"github.com/taskfeed/taskfeed/migrations"
+	"github.com/taskfeed/taskfeed/store"
+)
+
+// prepareSchema waits for the database and migrates the schema to this binary's version,
+// or refuses a schema of another version.
+func (s *Server) prepareSchema(ctx context.Context) error {
+	url := s.cfg.Database.URL
+	if s.cfg.Database.ListenURL != "" {
+		url = s.cfg.Database.ListenURL // migrations need their own session too
+	}
+	versions, err := awaitDatabase(ctx, url, s.cfg.StartWait, s.cfg.Log)
+	switch {
+	case err != nil:
+		return err
+	case versions.Current():
+		return nil
+	case s.cfg.KeepSchema:
+		return fmt.Errorf("%v: run taskfeed migrate up, or let the server migrate it (--migrate=true, no KeepSchema)", versions)
+	}
+	s.cfg.Log.Info("migrating", "from", versions.Database, "to", versions.Binary)
+	return migrations.UpTelling(ctx, url, func(what string) { s.cfg.Log.Warn("migrating takes longer", "why", what) })
+}
+
+// awaitDatabase reads the schema's version. While the database cannot be reached it tries
+// again until wait is over. Missing privileges, a wrong parameter in the URL and the
+// wrong pooler are not retried: waiting does not help.
+func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		versions, err := migrations.Read(ctx, url)
+		_, parameter := errors.AsType[*dial.ParameterError](err)
+		_, shared := errors.AsType[*dial.SharedError](err)
+		if err == nil || parameter || shared || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			return versions, err
+		}
+		logger.Warn("waiting for the database", "error", err)
+		pause.For(ctx, time.Second)
+	}
+}
+
+// checkListen logs when LISTEN does not work through the URL.
+func checkListen(ctx context.Context, st *store.Store, logger *slog.Logger) {
+	err := st.CheckListen(ctx)
+	if e, ok := errors.AsType[*taskfeed.Error](err); ok && e.Code == taskfeed.CodeInternal && ctx.Err() == nil {
+		logger.Error("notifications do not arrive: events may come up to a second late", "fix", e.Message)
+	}
+}
