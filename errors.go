@@ -26,6 +26,9 @@ const (
 	// must drop its state, list the tasks again and start from the new cursor.
 	CodeGone Code = "cursor_gone"
 
+	// CodeMarkAhead means that a read mark is beyond the last event of the log.
+	CodeMarkAhead Code = "mark_ahead"
+
 	// CodeBadToken means that a token is missing, malformed, forged or expired.
 	CodeBadToken Code = "bad_token"
 

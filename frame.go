@@ -21,6 +21,10 @@ const (
 	// TypeFeedClosed: the stream ends, with a close code and a reason. It takes the
 	// place of a close frame over SSE; WebSocket has close frames.
 	TypeFeedClosed Type = "feed_closed"
+	// TypeFeedRead: the user's read mark was moved, by another connection.
+	TypeFeedRead Type = "feed_read"
+	// TypeFeedReadRefused: the read mark that the client has sent was refused.
+	TypeFeedReadRefused Type = "feed_read_refused"
 )
 
 // ResetReason says why a feed_reset was sent.
@@ -86,8 +90,10 @@ func AppendReset(dst []byte, reason ResetReason, cursor Cursor) []byte {
 type Frame struct {
 	Type   Type
 	Event  Event       // its UserID is the group whose feed has it; empty in the user's own feed
-	Cursor Cursor      // of feed_live and feed_reset
+	Cursor Cursor      // of feed_live and feed_reset; of feed_read, how far the user has read
 	Reason ResetReason // of feed_reset
+	Unread *Unread     // of feed_live, where the client asked for it
+	Code   Code        // of feed_read_refused
 }
 
 // ParseFrame parses one frame. An event's other fields become its Data. It returns an
@@ -121,6 +127,13 @@ func ParseFrame(b []byte) (Frame, error) {
 	case f.Type == TypeFeedLive || f.Type == TypeFeedReset:
 		take("cursor", &f.Cursor)
 		take("reason", &f.Reason)
+		take("unread", &f.Unread)
+		return f, err
+	case f.Type == TypeFeedRead:
+		take("through", &f.Cursor)
+		return f, err
+	case f.Type == TypeFeedReadRefused:
+		take("code", &f.Code)
 		return f, err
 	}
 	var stamp string

@@ -78,6 +78,7 @@ type Hub struct {
 	floor taskfeed.Cursor // of all feeds: where the head last jumped to
 
 	readings map[readingKey]*reading
+	notes    map[*Subscriber][]*Frame // that Next has not returned yet
 
 	users map[string]*feed // those with a subscriber or a reservation
 	cast  feed             // the broadcasts: read by every subscriber of a user
@@ -109,6 +110,7 @@ func New(log Log, cfg Config) (*Hub, error) {
 		users: make(map[string]*feed),
 
 		readings: make(map[readingKey]*reading),
+		notes:    make(map[*Subscriber][]*Frame),
 	}, nil
 }
 

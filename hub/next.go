@@ -50,6 +50,9 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	}
 	s.parked = false
 	s.keep(nil) // a caller that asks again has written the last page
+	if s.told {
+		return s.takeNotes(), true, nil
+	}
 	s.unverified = s.unverified && s.cursor > h.head
 	if s.unverified || s.cursor < s.floor() && !s.skipUnread() {
 		return nil, false, nil

@@ -66,6 +66,8 @@ type Subscriber struct {
 	parked     bool // at the head; Wake is due
 	closed     bool
 	owesLive   bool
+	plain      bool // it gets no frames that are no events
+	told       bool // the hub has notes for it
 	unverified bool // the cursor was ahead of the head; only the log can say whether it exists
 
 	page *fair.Share // the memory of the last page of the log; nil for shared frames
@@ -94,7 +96,7 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	if !h.ready {
 		return nil, errNotReady
 	}
-	s := &Subscriber{hub: h, wake: opts.Wake, owesLive: opts.WantLive, cursor: h.head}
+	s := &Subscriber{hub: h, wake: opts.Wake, owesLive: opts.WantLive, plain: !opts.WantLive, cursor: h.head}
 	if opts.After != nil {
 		s.cursor = *opts.After
 		s.unverified = s.cursor > h.head
@@ -133,6 +135,7 @@ func (s *Subscriber) Close() {
 	s.cursor, s.parked, s.closed = s.position(), false, true
 	s.narrow(s.selects()) // the seats will be gone
 	s.keep(nil)
+	delete(h.notes, s)
 	s.leaveSeats()
 	h.dismiss(s)
 }

@@ -47,7 +47,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.changes IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks
@@ -70,7 +70,7 @@ REVOKE ALL ON FUNCTION taskfeed.refuse_bound(boolean) FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL)
-RETURNS TABLE (tasks bigint, events bigint, changes bigint, commands bigint)
+RETURNS TABLE (tasks bigint, events bigint, changes bigint, commands bigint, marks bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET row_security = off -- an error in place of a part of the rows
@@ -113,6 +113,9 @@ BEGIN
     WHERE c.kind = 'disconnect_user'
       AND c.argument = forget.user_id;
     GET DIAGNOSTICS commands = ROW_COUNT;
+    DELETE FROM taskfeed.read_marks AS r
+    WHERE r.user_id = forget.user_id;
+    GET DIAGNOSTICS marks = ROW_COUNT;
     -- These rows come last because the sequencer moves them too: one of the two waits
     -- for the other's transaction. Both lock the rows in the order of their place, so
     -- there is no deadlock. Changes that this call made by deleting tasks are not
@@ -140,7 +143,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, and commands; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
+COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, commands, and read mark; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
 REVOKE ALL ON FUNCTION taskfeed.forget(text, bigint) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-const sqlForget = `SELECT format('%s %s %s %s', tasks, events, changes, commands) FROM taskfeed.forget($1)`
+const sqlForget = `SELECT format('%s %s %s %s %s', tasks, events, changes, commands, marks) FROM taskfeed.forget($1)`
 
 // wantForgotten looks for a name in every row of every table of ours.
 func (s *session) wantForgotten(name string) {
@@ -30,17 +30,18 @@ func TestForget(t *testing.T) {
 		INSERT INTO taskfeed.events (id, user_id, type, data, created_at) VALUES (1, 'bob', 'x', '{}', now()), (2, NULL, 'x', '{}', now());
 		INSERT INTO taskfeed.commands (kind, argument) VALUES ('disconnect_user', 'alice'), ('disconnect_user', 'bob'), ('disconnect_connection', 'alice');
 		DELETE FROM taskfeed.commands WHERE kind = 'disconnect_connection';
+		INSERT INTO taskfeed.read_marks (user_id, through) VALUES ('alice', 1), ('bob', 2);
 		UPDATE taskfeed.tasks SET user_id = 'bob' WHERE id = 'given';
 		SELECT taskfeed.notify('alice', 'hello')`)
-	if got, want := list[string](s, sqlForget, "alice"), []string{"30 31 33 1"}; !slices.Equal(got, want) {
-		t.Errorf("bad input 113: forgot (tasks, events, changes, commands) %q, want %q", got, want)
+	if got, want := list[string](s, sqlForget, "alice"), []string{"30 31 33 1 1"}; !slices.Equal(got, want) {
+		t.Errorf("bad input 113: forgot (tasks, events, changes, commands, marks) %q, want %q", got, want)
 	}
 	s.wantForgotten("alice")
-	if got, want := list[string](s, sqlForget, "alice"), []string{"0 0 0 0"}; !slices.Equal(got, want) {
+	if got, want := list[string](s, sqlForget, "alice"), []string{"0 0 0 0 0"}; !slices.Equal(got, want) {
 		t.Errorf("bad input 113: again: forgot %q, want %q", got, want)
 	}
-	if got := one[string](s, `SELECT format('%s %s %s', (SELECT count(*) FROM taskfeed.tasks), (SELECT count(*) FROM taskfeed.events), (SELECT count(*) FROM taskfeed.commands))`); got != "2 2 1" {
-		t.Errorf("bad input 113: of others there are (tasks, events, commands) %s, want 2 2 1", got)
+	if got := one[string](s, `SELECT format('%s %s %s %s', (SELECT count(*) FROM taskfeed.tasks), (SELECT count(*) FROM taskfeed.events), (SELECT count(*) FROM taskfeed.commands), (SELECT count(*) FROM taskfeed.read_marks))`); got != "2 2 1 1" {
+		t.Errorf("bad input 113: of others there are (tasks, events, commands, marks) %s, want 2 2 1 1", got)
 	}
 	s.wantCaptured(`bob b task_queued 1 {"progress": 0}`, `bob given task_queued 2 {"progress": 0}`)
 }
@@ -68,7 +69,7 @@ func TestForgetRefusals(t *testing.T) {
 	for _, args := range []string{`NULL`, `''`, `repeat('x', 256)`, `'alice', 0`, `'alice', -1`} {
 		s.refused("22023", `SELECT taskfeed.forget(`+args+`)`)
 	}
-	if got := one[string](s, sqlForget, `'; DROP TABLE taskfeed.tasks; --`); got != "0 0 0 0" {
+	if got := one[string](s, sqlForget, `'; DROP TABLE taskfeed.tasks; --`); got != "0 0 0 0 0" {
 		t.Errorf("bad input 113: a user who is not there: forgot %s, want nothing", got)
 	}
 }

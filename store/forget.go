@@ -9,10 +9,10 @@ import (
 )
 
 // Forgotten counts the rows of a user that were erased.
-type Forgotten struct{ Tasks, Events, Changes, Commands int64 }
+type Forgotten struct{ Tasks, Events, Changes, Commands, Marks int64 }
 
 // Total is the sum of the counts.
-func (f Forgotten) Total() int64 { return f.Tasks + f.Events + f.Changes + f.Commands }
+func (f Forgotten) Total() int64 { return f.Tasks + f.Events + f.Changes + f.Commands + f.Marks }
 
 const sqlErasures = `
 SELECT CASE WHEN is_called THEN last_value ELSE 0 END
@@ -27,7 +27,7 @@ func (s *Store) Erasures(ctx context.Context) (n int64, err error) {
 }
 
 const sqlForget = `
-SELECT tasks, events, changes, commands
+SELECT tasks, events, changes, commands, marks
 FROM taskfeed.forget(@user_id, @at_most)`
 
 // Forget erases at most so many tasks and so many events of a user, and all other rows
@@ -42,7 +42,7 @@ func (s *Store) Forget(ctx context.Context, userID string, atMost int) (f Forgot
 	ctx, cancel := s.queries.Bound(ctx)
 	defer cancel()
 	err = s.queries.Do(ctx, func(db pg.Conn) error {
-		return db.QueryRow(ctx, sqlForget, pgx.NamedArgs{"user_id": userID, "at_most": atMost}).Scan(&f.Tasks, &f.Events, &f.Changes, &f.Commands)
+		return db.QueryRow(ctx, sqlForget, pgx.NamedArgs{"user_id": userID, "at_most": atMost}).Scan(&f.Tasks, &f.Events, &f.Changes, &f.Commands, &f.Marks)
 	})
 	return f, pg.Wrap("forget a user", err)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// Names of the NOTIFY channels. Payloads are empty.
+// Names of the NOTIFY channels. Payloads are empty; that of marks is in marks.go.
 const (
 	channelDoorbell = "taskfeed"     // a change was captured while the sequencer slept
 	channelLog      = "taskfeed_log" // events were appended to the log
@@ -69,7 +69,9 @@ func (s *Store) OpenSession(ctx context.Context) (*Session, error) {
 	defer cancel()
 	session := &Session{store: s, worked: func() {}, timeout: s.cfg.StallTimeout, pages: defaultPages.halved(s.setbacks.Load()), seen: seenNothing, log: s.cfg.Logger}
 	conn, err := dial.Connect(ctx, s.listen, func(cfg *pgx.ConnConfig) {
-		cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { session.rang = true }
+		cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
+			session.rang = !s.notified(n.Channel, n.Payload) || session.rang
+		}
 		dial.Prepare(cfg) // a move is one round trip only when prepared
 	})
 	if err != nil {
@@ -88,7 +90,10 @@ func (s *Session) prepare(ctx context.Context) error {
 	if _, err := s.conn.Exec(ctx, sqlSessionSettings, pgx.NamedArgs{"stall": stall}); err != nil {
 		return err
 	}
-	return s.conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&s.notify)
+	if err := s.conn.QueryRow(ctx, sqlDoorbellInUse).Scan(&s.notify); err != nil {
+		return err
+	}
+	return s.exec(ctx, "LISTEN "+channelRead)
 }
 
 // Close ends the session and with it all its locks. It waits up to a second for the
@@ -180,6 +185,9 @@ func (s *Session) wait(ctx context.Context, d time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	err := s.conn.PgConn().WaitForNotification(bounded)
+	for err == nil && !s.rang { // it was about read marks
+		err = s.conn.PgConn().WaitForNotification(bounded)
+	}
 	if err != nil && ctx.Err() == nil && bounded.Err() != nil && !s.conn.IsClosed() {
 		return nil // d is over
 	}

@@ -111,6 +111,8 @@ type Store struct {
 	queries *pg.Pool // what users and admins ask for
 	listen  dial.Config
 
+	tidings chan string // of read marks; see marks.go
+
 	setbacks atomic.Int32 // statements of sequencers given up, less those that succeeded; see patience.go
 }
 
@@ -121,7 +123,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
+	s := &Store{cfg: cfg, tidings: make(chan string, keptTidings), listen: dial.Config{URL: cfg.ListenURL, Name: "taskfeed listener", LockTimeout: cfg.LockTimeout}}
 	if err := dial.Check(cfg.ListenURL); err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ var answers = map[taskfeed.Code]answer{
 	taskfeed.CodeBadRequest:           {status: http.StatusBadRequest, title: "Bad request"},
 	taskfeed.CodeBadCursor:            {status: http.StatusBadRequest, title: "Bad cursor"},
 	taskfeed.CodeGone:                 {status: http.StatusGone, title: "Cursor too old"},
+	taskfeed.CodeMarkAhead:            {status: http.StatusConflict, title: "Mark ahead of the log"},
 	taskfeed.CodeBadToken:             {status: http.StatusUnauthorized, title: "Token refused"},
 	taskfeed.CodeAmbiguousCredentials: {status: http.StatusBadRequest, title: "More than one token"},
 	taskfeed.CodeForbidden:            {status: http.StatusForbidden, title: "Forbidden"},

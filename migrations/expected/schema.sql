@@ -86,6 +86,15 @@ TABLE looks -- Snapshots of complete looks of the sequencer, stored now and then
     changes_oid oid NOT NULL
     CONSTRAINT looks_pkey PRIMARY KEY (id)
     CREATE UNIQUE INDEX looks_pkey ON taskfeed.looks USING btree (id)
+TABLE read_marks -- How far each user has read. Servers move a mark forward only, at most once a second.
+    WITH (fillfactor=80)
+    user_id text NOT NULL
+    through bigint NOT NULL -- The id of the last event that the user has read, or a later one; it is never above the last event of the log.
+    read_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    CONSTRAINT read_marks_pkey PRIMARY KEY (user_id)
+    CONSTRAINT through_is_an_id CHECK (((through >= 0) AND (through <= '9007199254740991'::bigint)))
+    CONSTRAINT user_id_is_1_to_255_bytes CHECK (((octet_length(user_id) >= 1) AND (octet_length(user_id) <= 255)))
+    CREATE UNIQUE INDEX read_marks_pkey ON taskfeed.read_marks USING btree (user_id)
 TABLE source_states -- The sequencer's state of each attached table. Nobody else writes here, so it waits for nobody.
     name text NOT NULL
     revision bigint NOT NULL DEFAULT 0
@@ -507,7 +516,7 @@ END
 $function$
 -- Everything that a user can see of a task, limited to 256 KB: the largest fields become null and "truncated" names them.
 CREATE OR REPLACE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL::bigint)
- RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint)
+ RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint, marks bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET row_security TO 'off'
@@ -550,6 +559,9 @@ BEGIN
     WHERE c.kind = 'disconnect_user'
       AND c.argument = forget.user_id;
     GET DIAGNOSTICS commands = ROW_COUNT;
+    DELETE FROM taskfeed.read_marks AS r
+    WHERE r.user_id = forget.user_id;
+    GET DIAGNOSTICS marks = ROW_COUNT;
     -- These rows come last because the sequencer moves them too: one of the two waits
     -- for the other's transaction. Both lock the rows in the order of their place, so
     -- there is no deadlock. Changes that this call made by deleting tasks are not
@@ -576,7 +588,7 @@ BEGIN
     RETURN NEXT;
 END
 $function$
--- Erases a user's tasks, events, changes on their way, and commands; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
+-- Erases a user's tasks, events, changes on their way, commands, and read mark; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
 CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
@@ -763,7 +775,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.changes IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks

@@ -98,6 +98,12 @@ func goldenReads(now time.Time) map[string]goldenRead {
 		_, err := r.StalledTasks(ctx, time.Hour)
 		return err
 	}}
+	for name, f := range map[string]taskfeed.Filter{"unread": {UserID: "alice"}, "unread_groups": {UserID: "alice", Feeds: []string{"busy", "u7"}}} {
+		reads[name] = goldenRead{"What is unread beyond a mark: " + name + ".", func(ctx context.Context, r *history.Reader) error {
+			_, err := r.Unread(ctx, "alice", f, 119_000)
+			return err
+		}}
+	}
 	return reads
 }
 
