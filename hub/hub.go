@@ -63,7 +63,7 @@ type Log interface {
 const publishChunk = 256
 
 // Hub is the registry of subscribers and the fan-out. It is safe for concurrent
-// use, but for Publish, which takes one caller at a time. It needs no closing.
+// use, but for Publish and PublishFrames, which take one caller at a time. It needs no closing.
 type Hub struct {
 	log   Log
 	cfg   Config
@@ -190,13 +190,7 @@ func (h *Hub) publish(events []taskfeed.Event) {
 
 // encode makes the frames of those events that a subscriber may want.
 func (h *Hub) encode(events []taskfeed.Event, frames *[publishChunk]*Frame) {
-	var wanted [publishChunk]bool
-	h.mu.Lock()
-	for i := range events {
-		e := &events[i]
-		wanted[i] = e.ID > h.head && h.wanted(e)
-	}
-	h.mu.Unlock()
+	wanted := h.whichWanted(events)
 	for i := range events {
 		if wanted[i] {
 			frames[i] = newFrame(&events[i])

@@ -99,8 +99,33 @@ func (m *model) publish(t *rapid.T) {
 	rest := m.log.events[m.published:]
 	n := rapid.IntRange(0, len(rest)).Draw(t, "n")
 	again := rapid.IntRange(0, min(2, m.published)).Draw(t, "again") // a publisher that repeats itself
-	m.Publish(m.log.events[m.published-again : m.published+n])
+	events := m.log.events[m.published-again : m.published+n]
 	m.published += n
+	if rapid.Bool().Draw(t, "as frames") {
+		m.publishFrames(t, events)
+		return
+	}
+	m.Publish(events)
+}
+
+// publishFrames publishes up to an id before that of the next event, and uses the memory
+// of the frames again.
+func (m *model) publishFrames(t *rapid.T, events []taskfeed.Event) {
+	last, next := m.Stats().Head, m.nextID
+	frames := make([]Frame, len(events))
+	for i := range events {
+		frames[i] = *newFrame(&events[i])
+		last = max(last, frames[i].ID)
+	}
+	if m.published < len(m.log.events) {
+		next = m.log.events[m.published].ID
+	}
+	m.PublishFrames(frames, rapid.Custom(func(t *rapid.T) taskfeed.Cursor {
+		return taskfeed.Cursor(rapid.Int64Range(int64(min(last, next-1)), int64(next-1)).Draw(t, "id"))
+	}).Draw(t, "through"))
+	for i := range frames {
+		clear(frames[i].Bytes)
+	}
 }
 
 // jump moves the head beyond every committed event.

@@ -172,6 +172,13 @@ func (r *ring) jump(head taskfeed.Cursor) {
 	}
 }
 
+// advance tells the ring that the log has no more events up to head.
+func (r *ring) advance(head taskfeed.Cursor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.head = max(r.head, head)
+}
+
 // forget drops all frames.
 func (r *ring) forget() {
 	r.mu.Lock()
