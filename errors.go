@@ -68,6 +68,19 @@ const (
 
 	// CodeUpgradeRequired means that the URL speaks WebSocket only.
 	CodeUpgradeRequired Code = "upgrade_required"
+
+	// CodeInboxOff means that the server takes no messages of users.
+	CodeInboxOff Code = "inbox_off"
+
+	// CodeTopicNotAllowed means that the server takes no messages of this topic.
+	CodeTopicNotAllowed Code = "topic_not_allowed"
+
+	// CodeRefReused means that the user has sent another message with the same ref.
+	CodeRefReused Code = "ref_reused"
+
+	// CodeInboxFull means that too many messages wait for the app. The message is not
+	// stored.
+	CodeInboxFull Code = "inbox_full"
 )
 
 // Error is an error with a code. Message is for the caller: it is safe to show and says

@@ -77,7 +77,7 @@ BEGIN
                                OR a.privilege_type = 'REFERENCES'
                                    AND coalesce(o.attribute = 'id', false)
                                    AND EXISTS (SELECT FROM apps WHERE apps.app = a.grantee AND apps.foreign_keys))
-                       WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)')
+                       WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)', 'taskfeed.receive(text,integer)')
                        ELSE false
                    END AS meant
         FROM objects AS o
@@ -123,6 +123,9 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app.role);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON taskfeed.tasks TO %s', app.role);
         EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app.role);
+        IF to_regprocedure('taskfeed.receive(text, integer)') IS NOT NULL THEN -- it comes with a later migration
+            EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.receive(text, integer) TO %s', app.role);
+        END IF;
         IF app.foreign_keys THEN
             EXECUTE format('GRANT REFERENCES (id) ON taskfeed.tasks TO %s', app.role);
         END IF;

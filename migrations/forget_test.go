@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-const sqlForget = `SELECT format('%s %s %s %s %s', tasks, events, changes, commands, marks) FROM taskfeed.forget($1)`
+const sqlForget = `SELECT format('%s %s %s %s %s %s', tasks, events, changes, commands, marks, messages) FROM taskfeed.forget($1)`
 
 // wantForgotten looks for a name in every row of every table of ours.
 func (s *session) wantForgotten(name string) {
@@ -32,16 +32,18 @@ func TestForget(t *testing.T) {
 		DELETE FROM taskfeed.commands WHERE kind = 'disconnect_connection';
 		INSERT INTO taskfeed.read_marks (user_id, through) VALUES ('alice', 1), ('bob', 2);
 		UPDATE taskfeed.tasks SET user_id = 'bob' WHERE id = 'given';
+		INSERT INTO taskfeed.inbox_refs (user_id, ref, id, topic, digest) VALUES ('alice', 'received', 1, 'x', 0), ('alice', 'waits', 2, 'x', 0), ('bob', 'waits', 3, 'x', 0);
+		INSERT INTO taskfeed.inbox (id, user_id, ref, topic, data) SELECT id, user_id, ref, topic, '{}' FROM taskfeed.inbox_refs WHERE ref = 'waits';
 		SELECT taskfeed.notify('alice', 'hello')`)
-	if got, want := list[string](s, sqlForget, "alice"), []string{"30 31 33 1 1"}; !slices.Equal(got, want) {
-		t.Errorf("bad input 113: forgot (tasks, events, changes, commands, marks) %q, want %q", got, want)
+	if got, want := list[string](s, sqlForget, "alice"), []string{"30 31 33 1 1 2"}; !slices.Equal(got, want) {
+		t.Errorf("bad input 113: forgot (tasks, events, changes, commands, marks, messages) %q, want %q", got, want)
 	}
 	s.wantForgotten("alice")
-	if got, want := list[string](s, sqlForget, "alice"), []string{"0 0 0 0 0"}; !slices.Equal(got, want) {
+	if got, want := list[string](s, sqlForget, "alice"), []string{"0 0 0 0 0 0"}; !slices.Equal(got, want) {
 		t.Errorf("bad input 113: again: forgot %q, want %q", got, want)
 	}
-	if got := one[string](s, `SELECT format('%s %s %s %s', (SELECT count(*) FROM taskfeed.tasks), (SELECT count(*) FROM taskfeed.events), (SELECT count(*) FROM taskfeed.commands), (SELECT count(*) FROM taskfeed.read_marks))`); got != "2 2 1 1" {
-		t.Errorf("bad input 113: of others there are (tasks, events, commands, marks) %s, want 2 2 1 1", got)
+	if got := one[string](s, `SELECT format('%s %s %s %s %s', (SELECT count(*) FROM taskfeed.tasks), (SELECT count(*) FROM taskfeed.events), (SELECT count(*) FROM taskfeed.commands), (SELECT count(*) FROM taskfeed.read_marks), (SELECT count(*) FROM taskfeed.inbox))`); got != "2 2 1 1 1" {
+		t.Errorf("bad input 113: of others there are (tasks, events, commands, marks, messages) %s, want 2 2 1 1 1", got)
 	}
 	s.wantCaptured(`bob b task_queued 1 {"progress": 0}`, `bob given task_queued 2 {"progress": 0}`)
 }
@@ -69,7 +71,7 @@ func TestForgetRefusals(t *testing.T) {
 	for _, args := range []string{`NULL`, `''`, `repeat('x', 256)`, `'alice', 0`, `'alice', -1`} {
 		s.refused("22023", `SELECT taskfeed.forget(`+args+`)`)
 	}
-	if got := one[string](s, sqlForget, `'; DROP TABLE taskfeed.tasks; --`); got != "0 0 0 0 0" {
+	if got := one[string](s, sqlForget, `'; DROP TABLE taskfeed.tasks; --`); got != "0 0 0 0 0 0" {
 		t.Errorf("bad input 113: a user who is not there: forgot %s, want nothing", got)
 	}
 }

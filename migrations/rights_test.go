@@ -31,7 +31,7 @@ const sqlRights = `
 // documented is what docs/OPERATIONS.md says that an app's role may do.
 func documented(role string, more ...string) []string {
 	var rights []string
-	for _, right := range append([]string{"DELETE tasks", "EXECUTE broadcast", "EXECUTE notify", "INSERT tasks",
+	for _, right := range append([]string{"DELETE tasks", "EXECUTE broadcast", "EXECUTE notify", "EXECUTE receive", "INSERT tasks",
 		"SELECT tasks", "UPDATE tasks", "USAGE taskfeed"}, more...) {
 		rights = append(rights, role+" "+right)
 	}

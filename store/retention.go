@@ -25,7 +25,8 @@ const rotations = 30
 
 // Maintain makes partitions ahead of the head, starts a new one when the current one
 // has covered its share of the retention time, and drops those whose newest event is
-// older than retention; 0 or less keeps everything. Only the leader may call it,
+// older than retention; 0 or less keeps everything. It also drops refs of messages that
+// the app has received. Only the leader may call it,
 // between moves. It waits 0.1 s for a lock, so readers queue behind it no longer; then
 // it returns an error, and the next call tries again.
 func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
@@ -43,7 +44,7 @@ func (s *Session) maintain(ctx context.Context, retention time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if err := s.makeAhead(ctx, partitions, current); err != nil || retention <= 0 {
+	if err := errors.Join(s.makeAhead(ctx, partitions, current), s.dropRefs(ctx)); err != nil || retention <= 0 {
 		return err
 	}
 	return errors.Join(s.dropExpired(ctx, partitions, current, retention),

@@ -26,9 +26,9 @@ func forgetCommand(in *cli.Invocation) *cobra.Command {
 	ss := newSettings(cfg.databaseSettings())
 	cmd := &cobra.Command{
 		Use:   "forget USER",
-		Short: "Erase everything that names a user: tasks, events, waiting changes",
+		Short: "Erase everything that names a user: tasks, events, waiting changes, messages",
 		Long: "forget closes the user's connections on every server, deletes the user's tasks, and\n" +
-			"erases all of the user's events from the log. It works in batches while servers run,\n" +
+			"erases all of the user's events from the log, and messages to the app. It works in batches while servers run,\n" +
 			"makes no events, and can be run again. Before you run it, stop making tokens for the\n" +
 			"user, and stop the app from writing tasks of the user.",
 		Args: cobra.ExactArgs(1),
@@ -79,7 +79,8 @@ func forget(ctx context.Context, st *store.Store, userID string, batch int, out 
 		total.Tasks += erased.Tasks
 		total.Events += erased.Events
 		total.Changes += erased.Changes
+		total.Messages += erased.Messages
 	}
-	_, err := fmt.Fprintf(out, "erased: %d tasks, %d events, %d waiting changes\n", total.Tasks, total.Events, total.Changes)
+	_, err := fmt.Fprintf(out, "erased: %d tasks, %d events, %d waiting changes, %d messages\n", total.Tasks, total.Events, total.Changes, total.Messages)
 	return err
 }

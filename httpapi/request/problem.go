@@ -43,6 +43,10 @@ var answers = map[taskfeed.Code]answer{
 	taskfeed.CodeTooManyConnections:   {status: http.StatusTooManyRequests, title: "Too many connections", retry: 10 * time.Second},
 	taskfeed.CodeRateLimited:          {status: http.StatusTooManyRequests, title: "Too many requests", retry: 10 * time.Second},
 	taskfeed.CodeUpgradeRequired:      {status: http.StatusUpgradeRequired, title: "WebSocket only"},
+	taskfeed.CodeInboxOff:             {status: http.StatusNotFound, title: "No messages taken"},
+	taskfeed.CodeTopicNotAllowed:      {status: http.StatusForbidden, title: "Topic not allowed"},
+	taskfeed.CodeRefReused:            {status: http.StatusConflict, title: "Ref in use"},
+	taskfeed.CodeInboxFull:            {status: http.StatusTooManyRequests, title: "Inbox full", retry: 10 * time.Second},
 }
 
 // Refusals with a fixed message.

@@ -71,6 +71,32 @@ TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Receives events who
     CREATE UNIQUE INDEX events_default_pkey ON taskfeed.events_default USING btree (id)
     CREATE INDEX events_default_task_id_user_id_id_idx ON taskfeed.events_default USING btree (task_id, user_id, id)
     CREATE INDEX events_default_user_id_id_idx ON taskfeed.events_default USING btree (user_id, id)
+TABLE inbox -- Messages of users to the app that it has not received yet. Servers add them; taskfeed.receive takes them out.
+    WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_threshold=-1, autovacuum_analyze_threshold=2000000000)
+    id bigint NOT NULL
+    user_id text NOT NULL
+    ref text NOT NULL
+    topic text NOT NULL
+    task_id text
+    data jsonb NOT NULL
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    CONSTRAINT inbox_pkey PRIMARY KEY (id)
+    CREATE UNIQUE INDEX inbox_pkey ON taskfeed.inbox USING btree (id)
+    CREATE INDEX inbox_topic_id ON taskfeed.inbox USING btree (topic, id) -- Receives messages of one topic.
+    CREATE INDEX inbox_user_id ON taskfeed.inbox USING btree (user_id) -- Counts the messages of a user that wait.
+TABLE inbox_refs -- Which messages were sent, received ones too: a message that is sent again gets the same answer. Kept for a day, and as long as the message waits.
+    user_id text NOT NULL
+    ref text NOT NULL
+    id bigint NOT NULL
+    topic text NOT NULL
+    task_id text
+    digest bigint NOT NULL
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    CONSTRAINT inbox_refs_pkey PRIMARY KEY (user_id, ref)
+    CREATE INDEX inbox_refs_created_at ON taskfeed.inbox_refs USING btree (created_at) -- Finds refs that need not be kept any longer.
+    CREATE INDEX inbox_refs_id ON taskfeed.inbox_refs USING btree (id) -- Lists the messages that were sent, newest first.
+    CREATE UNIQUE INDEX inbox_refs_pkey ON taskfeed.inbox_refs USING btree (user_id, ref)
+    CREATE INDEX inbox_refs_task_id ON taskfeed.inbox_refs USING btree (task_id, id) WHERE (task_id IS NOT NULL) -- Lists the messages about a task.
 TABLE log_state -- One row: the state of the log besides its events.
     only_row boolean NOT NULL DEFAULT true
     system_identifier bigint
@@ -155,6 +181,7 @@ SEQUENCE commands_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
 SEQUENCE erasures AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1 -- Advances with each statement that deletes or changes events. Servers look every second, and then drop the recent events that they keep in memory.
 SEQUENCE event_id AS bigint FROM 1 TO 9007199254740991 BY 1 CACHE 1 -- Ids of events. Only the sequencer draws them, and it is never set back.
 SEQUENCE looks_id_seq AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1
+SEQUENCE message_id AS bigint FROM 1 TO 9223372036854775807 BY 1 CACHE 1 -- The ids of messages.
 CREATE OR REPLACE FUNCTION taskfeed.apps()
  RETURNS TABLE(app oid, name text, foreign_keys boolean, cluster bigint)
  LANGUAGE sql
@@ -516,7 +543,7 @@ END
 $function$
 -- Everything that a user can see of a task, limited to 256 KB: the largest fields become null and "truncated" names them.
 CREATE OR REPLACE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL::bigint)
- RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint, marks bigint)
+ RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint, marks bigint, messages bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET row_security TO 'off'
@@ -562,6 +589,13 @@ BEGIN
     DELETE FROM taskfeed.read_marks AS r
     WHERE r.user_id = forget.user_id;
     GET DIAGNOSTICS marks = ROW_COUNT;
+    DELETE FROM taskfeed.inbox AS i -- waits for an app that is receiving one of them
+    WHERE i.user_id = forget.user_id;
+    GET DIAGNOSTICS messages = ROW_COUNT;
+    DELETE FROM taskfeed.inbox_refs AS r -- those of the messages count as one with them
+    WHERE r.user_id = forget.user_id;
+    GET DIAGNOSTICS more = ROW_COUNT;
+    messages := greatest(messages, more);
     -- These rows come last because the sequencer moves them too: one of the two waits
     -- for the other's transaction. Both lock the rows in the order of their place, so
     -- there is no deadlock. Changes that this call made by deleting tasks are not
@@ -588,7 +622,7 @@ BEGIN
     RETURN NEXT;
 END
 $function$
--- Erases a user's tasks, events, changes on their way, commands, and read mark; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
+-- Erases a user's tasks, events, changes on their way, commands, read mark and messages; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
 CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
@@ -762,6 +796,41 @@ BEGIN
 END
 $function$
 -- The common part of notify and broadcast.
+CREATE OR REPLACE FUNCTION taskfeed.receive(of_topic text DEFAULT NULL::text, at_most integer DEFAULT 100)
+ RETURNS TABLE(id bigint, user_id text, ref text, topic text, task_id text, data jsonb, created_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET row_security TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    chosen bigint[];
+BEGIN
+    IF receive.at_most IS NULL OR receive.at_most NOT BETWEEN 1 AND 10000 THEN
+        RAISE invalid_parameter_value USING
+            MESSAGE = 'taskfeed: at_most must be from 1 to 10000';
+    END IF;
+    IF receive.of_topic IS NULL THEN
+        chosen := ARRAY(SELECT i.id FROM taskfeed.inbox AS i ORDER BY i.id LIMIT receive.at_most FOR UPDATE SKIP LOCKED);
+    ELSE
+        chosen := ARRAY(SELECT i.id FROM taskfeed.inbox AS i WHERE i.topic = receive.of_topic ORDER BY i.id LIMIT receive.at_most FOR UPDATE SKIP LOCKED);
+    END IF;
+    RETURN QUERY
+    WITH taken AS (
+        DELETE FROM taskfeed.inbox AS i
+        WHERE i.id = ANY (chosen)
+        RETURNING i.id, i.user_id, i.ref, i.topic, i.task_id, i.data, i.created_at
+    )
+    SELECT t.id, t.user_id, t.ref, t.topic, t.task_id, t.data, t.created_at
+    FROM taken AS t
+    ORDER BY t.id;
+END
+$function$
+-- Takes messages of users out of the inbox, those of one topic or of all, oldest first. They are gone when the transaction commits and back when it rolls back; meanwhile nobody else gets them.
 CREATE OR REPLACE FUNCTION taskfeed.refuse_bound(tasks boolean DEFAULT true)
  RETURNS void
  LANGUAGE plpgsql
@@ -775,7 +844,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks
@@ -853,6 +922,9 @@ BEGIN
         EXECUTE format('GRANT USAGE ON SCHEMA taskfeed TO %s', app.role);
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON taskfeed.tasks TO %s', app.role);
         EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.notify(text, text, jsonb), taskfeed.broadcast(text, jsonb) TO %s', app.role);
+        IF to_regprocedure('taskfeed.receive(text, integer)') IS NOT NULL THEN -- it comes with a later migration
+            EXECUTE format('GRANT EXECUTE ON FUNCTION taskfeed.receive(text, integer) TO %s', app.role);
+        END IF;
         IF app.foreign_keys THEN
             EXECUTE format('GRANT REFERENCES (id) ON taskfeed.tasks TO %s', app.role);
         END IF;
@@ -941,7 +1013,7 @@ BEGIN
                                OR a.privilege_type = 'REFERENCES'
                                    AND coalesce(o.attribute = 'id', false)
                                    AND EXISTS (SELECT FROM apps WHERE apps.app = a.grantee AND apps.foreign_keys))
-                       WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)')
+                       WHEN 'ROUTINE' THEN o.name IN ('taskfeed.notify(text,text,jsonb)', 'taskfeed.broadcast(text,jsonb)', 'taskfeed.receive(text,integer)')
                        ELSE false
                    END AS meant
         FROM objects AS o

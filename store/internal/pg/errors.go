@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -17,6 +18,7 @@ const (
 	lockNotAvailable       = "55P03"
 	queryCanceled          = "57014"
 	insufficientPrivilege  = "42501" // also of a row-level policy that would hide rows: sessions ask for an error then
+	readOnly               = "25006" // a standby, or an operator's decision
 	characterNotInEncoding = "22021" // a NUL, or bytes that are not UTF-8
 )
 
@@ -24,6 +26,22 @@ const (
 func IsLockTimeout(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pgErr.Code == lockNotAvailable
+}
+
+// IsReadOnly reports whether a statement failed because the database takes no writes.
+func IsReadOnly(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == readOnly
+}
+
+// Refused gives an error of values that Postgres cannot store, such as JSON with NUL
+// characters, CodeBadRequest.
+func Refused(err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && (strings.HasPrefix(pgErr.Code, "22") || strings.HasPrefix(pgErr.Code, "54")) {
+		return &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: "the database cannot store the data", Err: err}
+	}
+	return err
 }
 
 // Wrap adds what we were doing and gives an error of the database the code that
@@ -79,7 +97,7 @@ func passing(err error) bool {
 		case "08", "40", "53", "55", "57", "58":
 			return true
 		case "25":
-			return pgErr.Code == "25006" // read-only: a standby, or an operator's decision
+			return pgErr.Code == readOnly
 		}
 		return false
 	}
