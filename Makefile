@@ -72,6 +72,7 @@ verify-planted: build ## check that verify catches every mistake of lab/mutation
 .PHONY: bench
 bench: build ## measure this machine and write docs/BENCHMARKS.md
 	bin/taskfeed-lab bench --report docs/BENCHMARKS.md
+	$(GO) generate ./web
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null)
 

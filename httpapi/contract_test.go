@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -43,7 +44,7 @@ func TestContractNamesEveryRoute(t *testing.T) {
 	}})
 	var routed, documented []string
 	for _, r := range f.handler.Routes() {
-		if r.Method != http.MethodHead && r.Path != "/docs/docs.css" {
+		if r.Method != http.MethodHead && r.Path != "/docs/api.css" {
 			routed = append(routed, r.Method+" "+pathParameter.ReplaceAllString(r.Path, "{$1}"))
 		}
 	}
@@ -100,9 +101,9 @@ func TestContractIsServed(t *testing.T) {
 func TestDocsPage(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{})
-	resp, page := f.get("/docs")
+	resp, page := f.get("/docs/api")
 	if got := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || got != "text/html; charset=utf-8" {
-		t.Fatalf("/docs: %d %s, want an HTML page", resp.StatusCode, got)
+		t.Fatalf("/docs/api: %d %s, want an HTML page", resp.StatusCode, got)
 	}
 	if got := resp.Header.Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'none'") {
 		t.Errorf("policy %q, want nothing from elsewhere", got)
@@ -130,7 +131,7 @@ func TestDocsPage(t *testing.T) {
 			if ids[fragment] == 0 {
 				t.Errorf("the link to #%s leads nowhere", fragment)
 			}
-		} else if resp, _ := f.get("/" + match[1]); resp.StatusCode != 200 {
+		} else if resp, _ := f.get(path.Join("/docs", match[1])); resp.StatusCode != 200 {
 			t.Errorf("the link to %s is answered by %d", match[1], resp.StatusCode)
 		}
 	}

@@ -15,8 +15,8 @@ var contractFiles = map[string]struct{ file, mediaType string }{
 	"/openapi.yaml":  {"openapi.yaml", "application/yaml"},
 	"/openapi.json":  {"openapi.json", request.TypeJSON},
 	"/asyncapi.yaml": {"asyncapi.yaml", "application/yaml"},
-	"/docs":          {"docs.html", "text/html; charset=utf-8"},
-	"/docs/docs.css": {"docs.css", "text/css; charset=utf-8"},
+	"/docs/api":      {"docs.html", "text/html; charset=utf-8"},
+	"/docs/api.css":  {"docs.css", "text/css; charset=utf-8"},
 }
 
 // contractRoutes adds the URLs of the contract.

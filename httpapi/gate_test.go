@@ -224,7 +224,7 @@ func (f *fixture) readSome(conn net.Conn, n int64) {
 func TestWholeAnswersInTheLog(t *testing.T) {
 	t.Parallel()
 	f, _ := serveREST(t, &fakeHistory{page: history.TaskPage{Items: []taskfeed.Task{someTask("t1", "alice")}}}, Config{})
-	for _, path := range []string{"/v1/me/tasks", "/v1/me/tasks/t1", "/v1/me/tasks/none", "/v1/nowhere", "/docs"} {
+	for _, path := range []string{"/v1/me/tasks", "/v1/me/tasks/t1", "/v1/me/tasks/none", "/v1/nowhere", "/docs/api"} {
 		resp, body := f.getAs(f.token("alice"), path)
 		want := fmt.Sprintf(`"url":"%s","status":%d,"bytes":%d,`, path, resp.StatusCode, len(body))
 		f.eventually(want, func() bool { return len(f.logs.lines(`"msg":"request"`, want)) == 1 })

@@ -56,7 +56,7 @@ func TestBadInput95UnreadableQueries(t *testing.T) {
 	t.Run("at every URL", func(t *testing.T) {
 		t.Parallel()
 		f := serve(t, setup{deps: Deps{History: &fakeHistory{}, Commands: &fakeCommands{}, Sources: fakeSources{}, Samples: fakeSamples{},
-			Pages: http.NotFoundHandler()}})
+			Pages: http.NotFoundHandler(), SDK: http.NotFoundHandler()}})
 		admin := f.adminToken()
 		asked := 0
 		for _, route := range f.handler.Routes() {

@@ -73,9 +73,12 @@ func (s *Server) routes() (*echo.Echo, error) {
 	}
 	if s.deps.Pages != nil {
 		pages := echo.WrapHandler(s.deps.Pages)
-		for _, path := range []string{"/", "/demo", "/static/*", "/console", "/console/*", "/sdk/*"} {
+		for _, path := range []string{"/", "/demo", "/static/*", "/console", "/console/*", "/docs", "/docs/*"} {
 			e.Match(getOrHead, path, pages)
 		}
+	}
+	if s.deps.SDK != nil {
+		e.Match(getOrHead, "/sdk/*", echo.WrapHandler(s.deps.SDK))
 	}
 	return e, nil
 }

@@ -46,9 +46,11 @@ type Deps struct {
 	Samples Samples
 	// Collectors are shown at /metrics beside the server's own.
 	Collectors []prometheus.Collector
-	// Pages, when set, serves what browsers get: /, /demo, /console, the files of
-	// these, and the client at /sdk/.
+	// Pages, when set, serves what people look at: /, /demo, /console, /docs and the
+	// files of these.
 	Pages http.Handler
+	// SDK, when set, serves the client for other pages below /sdk/.
+	SDK http.Handler
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger
 	// Version is what /healthz shows; nothing when empty.

@@ -52,8 +52,8 @@ type Config struct {
 	// HTTP has the limits and times of requests. With Addr or Listener, Run listens;
 	// without, the program serves Handler. HTTP.ReadTimeout is that of Database.
 	HTTP httpapi.Config
-	// NoPages leaves out what browsers get: the console, the pages at / and /demo, and
-	// the client at /sdk/.
+	// NoPages leaves out what people look at: the console, the documents at /docs, and
+	// the pages at / and /demo.
 	NoPages bool
 
 	// Log is where the server logs, without tokens. Default: slog.Default().

@@ -94,8 +94,9 @@ func (s *Server) deps() httpapi.Deps {
 	if s.verifier != nil {
 		deps.Verifier = s.verifier
 	}
+	deps.SDK = web.Handler()
 	if !s.cfg.NoPages {
-		deps.Pages = web.Handler()
+		deps.Pages = deps.SDK
 	}
 	return deps
 }

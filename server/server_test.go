@@ -56,17 +56,20 @@ type mounted struct {
 	url string
 }
 
-func mount(t *testing.T, databaseURL string) *mounted {
+func mount(t *testing.T, databaseURL string, change ...func(*server.Config)) *mounted {
 	t.Helper()
 	m := &mounted{T: t, log: &locked.Buffer{}}
 	var err error
-	m.srv, err = server.New(server.Config{
+	cfg := server.Config{
 		Database:     store.Config{URL: databaseURL},
 		Authenticate: principalOf,
 		HTTP:         httpapi.Config{Drain: -1, CheckInterval: -1},
 		Log:          slog.New(slog.NewTextHandler(m.log, nil)),
-	})
-	if err != nil {
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	if m.srv, err = server.New(cfg); err != nil {
 		t.Fatalf("make a server: %v", err)
 	}
 	mux := http.NewServeMux()
@@ -152,6 +155,8 @@ func TestMountedWithSessions(t *testing.T) {
 	m.want("/v1/me/tasks", as("alice"), http.StatusServiceUnavailable, "the server is starting")
 	m.want("/v1/events/stream", as("alice"), http.StatusServiceUnavailable, "the server is starting")
 	m.want("/healthz", nil, http.StatusOK, "")
+	m.want("/docs/promises", nil, http.StatusOK, "What taskfeed promises")
+	m.want("/sdk/taskfeed.js", nil, http.StatusOK, "")
 	stop := m.run()
 	pgtest.Exec(t, url, `INSERT INTO taskfeed.tasks (id, user_id) VALUES ('a1', 'alice'), ('b1', 'bob'), ('t1', 'team')`)
 
@@ -216,6 +221,15 @@ func TestNothingToRenew(t *testing.T) {
 	socket.Send("ping")
 	if got := socket.Text(); got != "pong" {
 		t.Errorf("got %q, want pong from an open connection", got)
+	}
+}
+
+func TestWithoutPages(t *testing.T) {
+	t.Parallel()
+	m := mount(t, pgtest.New(t), func(cfg *server.Config) { cfg.NoPages = true })
+	m.run()
+	for path, want := range map[string]int{"/": 404, "/demo": 404, "/console/": 404, "/docs/": 404, "/docs/api": 200, "/sdk/taskfeed.js": 200, "/v1/me": 200} {
+		m.want(path, as("alice"), want, "")
 	}
 }
 

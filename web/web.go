@@ -1,10 +1,11 @@
 // Package web serves the files for browsers: a welcome page at /, one user's tasks live
-// at /demo, the console at /console, and the client for other pages at /sdk/.
+// at /demo, the console at /console, the project's documents at /docs, and the client for
+// other pages at /sdk/.
 //
 // Everything is embedded, and served with a content security policy that allows nothing
 // else. The pages at / and /demo are plain files, of which /demo uses the client from
-// /sdk/. "make web" builds the console and the client; their builds are committed. All
-// pages use only what docs/PROTOCOL.md and the OpenAPI document describe, like any other
+// /sdk/. "make web" builds the console and the client, "go generate ./web" renders the
+// documents; their results are committed. All pages use only what docs/PROTOCOL.md and the OpenAPI document describe, like any other
 // client.
 //
 // All URLs in the pages are relative, so that they work below any path prefix that a
@@ -62,25 +63,31 @@ const (
 	forGood     = "public, max-age=31536000, immutable"
 )
 
-// Handler serves /, /demo, /console and the paths below it, the files of these pages
-// below /static/, and the client below /sdk/. It answers GET and HEAD, other methods
+// Handler serves /, /demo, /console and /docs with the paths below them, the files of
+// these pages below /static/, and the client below /sdk/. It answers GET and HEAD, other methods
 // with 405 and other paths with 404. It is safe for concurrent use.
 func Handler() http.Handler {
-	files, sdk := load(), loadSDK()
+	files, sdk, docs := load(), loadSDK(), loadDocs()
 	maps.Copy(files, sdk)
+	maps.Copy(files, docs)
 	app := newConsole()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
 		f, found := files[r.URL.Path]
 		inConsole := r.URL.Path == consolePath || strings.HasPrefix(r.URL.Path, consolePath+"/")
 		switch {
-		case !found && !inConsole:
+		case !found && !inConsole && r.URL.Path != docsPath:
 			notFound(w)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "this URL answers to GET and HEAD", http.StatusMethodNotAllowed)
 		case inConsole:
 			app.ServeHTTP(w, r)
+		case r.URL.Path == docsPath:
+			toDocs(w)
+		case docs[r.URL.Path] != nil:
+			w.Header().Set("Content-Security-Policy", docsPolicy)
+			f.serve(w, r)
 		case sdk[r.URL.Path] != nil:
 			forEverybody(w.Header())
 			f.serve(w, r)

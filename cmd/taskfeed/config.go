@@ -30,6 +30,7 @@ type config struct {
 	port      string
 	secret    string
 	migrate   bool
+	pages     bool
 	startWait time.Duration
 	dev       bool // private database, this machine only
 }
@@ -85,6 +86,7 @@ func (c *config) httpSettings() []*setting {
 		{"TASKFEED_HTTP_IDLE_TIMEOUT", "time that a kept-alive HTTP connection may be idle; keep it above the idle time-out of load balancers", "650s", duration(&h.IdleTimeout, time.Second, false)},
 		{"TASKFEED_DRAIN", "time over which connections are closed at shutdown", "10s", duration(&h.Drain, 0, false)},
 		{"TASKFEED_DRAIN_DELAY", "time between becoming unready and closing the port", "0s", duration(&h.DrainDelay, 0, false)},
+		{"TASKFEED_PAGES", "serve what people look at: the console, the documents at /docs, and the pages at / and /demo", "true", boolean(&c.pages)},
 		{"TASKFEED_METRICS_USERS", "users that /metrics names", "1000", number(&h.MetricsUsers, 1, true)},
 	}
 }
@@ -159,6 +161,7 @@ func (c *config) server(logger *slog.Logger) server.Config {
 		Hub:        c.hub,
 		Tokens:     c.auth,
 		HTTP:       c.http,
+		NoPages:    !c.pages,
 		Log:        logger,
 		Version:    cli.Version(),
 	}

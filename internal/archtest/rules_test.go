@@ -24,6 +24,8 @@ var mayImport = map[string][]string{
 	"server":     {root, "auth", "httpapi", "hub", "listener", "migrations", "store", "store/history", "web", "internal/dial", "internal/locks", "internal/logs", "internal/pause", "internal/service"},
 	"web":        {},
 
+	"web/docs/generate": {},
+
 	"store/history":           {root, "store/internal/eventlog", "store/internal/pg", "store/internal/walk"},
 	"store/internal/eventlog": {root, "store/internal/pg", "store/internal/walk"},
 	"store/internal/pg":       {root, "internal/dial"},
@@ -121,6 +123,7 @@ var homes = []home{
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
 	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"lab/contracttest"}},
+	{modules: []string{"github.com/yuin/goldmark"}, in: []string{"web/docs/generate"}},
 	{modules: []string{"go.yaml.in/yaml/v3"}, in: []string{"httpapi/contract/generate"}, tests: []string{"cmd/taskfeed", "deploy", "httpapi"}},
 }
 

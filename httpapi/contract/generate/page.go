@@ -176,10 +176,20 @@ func richText(s string) template.HTML {
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(s), "\n\n") {
 		escaped := template.HTMLEscapeString(paragraph)
 		escaped = codeText.ReplaceAllString(escaped, "<code>$1</code>")
-		escaped = linkText.ReplaceAllString(escaped, `<a href="$2">$1</a>`)
+		escaped = linkText.ReplaceAllStringFunc(escaped, link)
 		b.WriteString("<p>" + escaped + "</p>\n")
 	}
 	return template.HTML(b.String())
+}
+
+// link is a link as the page, which is in /docs, has it.
+func link(s string) string {
+	m := linkText.FindStringSubmatch(s)
+	target := m[2]
+	if !strings.HasPrefix(target, "#") {
+		target = "../" + target
+	}
+	return fmt.Sprintf(`<a href="%s">%s</a>`, target, m[1])
 }
 
 // typeOf describes a schema in a few words.
