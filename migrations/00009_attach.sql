@@ -86,6 +86,7 @@ REVOKE ALL ON FUNCTION taskfeed.source_fingerprint(regclass, jsonb) FROM PUBLIC;
 CREATE FUNCTION taskfeed.make_source(relation regclass, name text, m jsonb) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning -- of functions that are not there yet
 AS $$
 DECLARE
     function_name text;
@@ -386,6 +387,7 @@ REVOKE ALL ON FUNCTION taskfeed.attach(regclass, text, jsonb, boolean) FROM PUBL
 CREATE FUNCTION taskfeed.detach(name text, tasks text DEFAULT 'keep') RETURNS jsonb
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning -- of functions that are not there
 SET lock_timeout = '200ms'
 AS $$
 #variable_conflict use_column

@@ -287,6 +287,9 @@ func TestAttachAgainAndDetach(t *testing.T) {
 	if got := one[string](s, `SELECT taskfeed.detach('exports')->>'detached'`); got != "unchanged" {
 		t.Errorf("detach again: got %s, want unchanged", got)
 	}
+	if len(s.notices) > 0 {
+		t.Errorf("attach and detach have nothing to say but their reports, and said %q", s.notices)
+	}
 }
 
 // A role with TRIGGER and SELECT may attach a table, and only the table's owner may

@@ -22,6 +22,7 @@ type session struct {
 	url  string
 
 	notifications int // arrived and not counted yet
+	notices       []string
 }
 
 // newSession connects to a fresh, migrated database.
@@ -37,6 +38,7 @@ func connect(t *testing.T, url string) *session {
 	if err != nil {
 		t.Fatalf("parse URL: %v", err)
 	}
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { s.notices = append(s.notices, n.Message) }
 	cfg.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) { s.notifications++ }
 	if s.conn, err = pgx.ConnectConfig(t.Context(), cfg); err != nil {
 		t.Fatalf("connect: %v", err)

@@ -119,7 +119,7 @@ var homes = []home{
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
-	{modules: []string{"github.com/riverqueue/river"}, tests: []string{"cmd/taskfeed"}}, // a queue to attach
+	{modules: []string{"github.com/riverqueue/river"}, in: []string{"lab/bench"}, tests: []string{"cmd/taskfeed"}}, // a queue to attach
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
 	{modules: []string{"github.com/getkin/kin-openapi", "github.com/santhosh-tekuri/jsonschema/v6"}, in: []string{"lab/contracttest"}},

@@ -65,11 +65,15 @@ func measureAttached(ctx context.Context, b *bench, p *place) ([]Figure, error) 
 		}
 		figures = append(figures, f)
 	}
-	f, err := b.foldAttached(ctx, p, conn)
-	if err != nil {
-		return figures, err
+	for _, measure := range []func(context.Context, *place, *pgx.Conn) (Figure, error){b.foldAttached, b.riverAttached} {
+		f, err := measure(ctx, p, conn)
+		if err != nil {
+			return figures, err
+		}
+		figures = append(figures, f)
 	}
-	return append(figures, f), nil
+	f, err := b.attachedLatency(ctx, p, s)
+	return append(figures, f), err
 }
 
 // writeAttached runs a load on both tables in turns.
@@ -118,6 +122,41 @@ func (b *bench) foldAttached(ctx context.Context, p *place, conn *pgx.Conn) (Fig
 	}
 	f := compare(fmt.Sprintf("%d facts folded", attachedRows), "facts/s", rates).judge(atLeast(20_000))
 	b.say("attached: %s: %.0f facts/s", f.Name, f.Value)
+	return f, nil
+}
+
+// sqlAttachedTasks attaches a table that has the rows of taskfeed.tasks.
+const sqlAttachedTasks = `
+CREATE TABLE {schema}.tasks (LIKE {schema}.plain INCLUDING ALL) WITH (fillfactor = 80);
+INSERT INTO {schema}.tasks SELECT * FROM {schema}.plain;
+SELECT taskfeed.attach('{schema}.tasks', 'tasks', '{"id_prefix": "attached:", "user": "user_id", "status": "status", "progress": "progress", "message": "message"}')`
+
+// attachedLatency compares the time from an update to a client with its event, of an
+// attached table and of taskfeed.tasks.
+func (b *bench) attachedLatency(ctx context.Context, p *place, s *server) (f Figure, err error) {
+	if err := p.fillOne(ctx, 1, b.cfg.Rows); err != nil {
+		return f, err
+	}
+	if err := query.Script(ctx, at(p.url), p.named(sqlAttachedTasks)); err != nil {
+		return f, err
+	}
+	l := &latencies{bench: b, place: p, tally: b.newTally()}
+	if l.writers, err = b.openWriters(ctx, p, 1); err != nil {
+		return f, err
+	}
+	defer l.writers.close()
+	feeds, err := s.openFeeds(ctx, 1, func(int) string { return p.oneUser() }, l.tally.arrive)
+	if err != nil {
+		return f, err
+	}
+	defer feeds.close()
+	attached := p.schema + ".tasks"
+	q, err := l.compare(ctx, paces[0], []string{attached, oursTable}, b.cfg.Rounds)
+	if err != nil {
+		return f, feeds.explain(err)
+	}
+	f = compare("update of an attached table to client, at 50/s, p50", "ms", q.p50[attached]).lower().beside("update of taskfeed.tasks", q.p50[oursTable]).judge(ratioAtMost(1.3))
+	b.say("attached: %s: %.2f ms, %.2f times %s", f.Name, f.Value, f.Ratio, f.Baseline)
 	return f, nil
 }
 

@@ -452,6 +452,7 @@ CREATE OR REPLACE FUNCTION taskfeed.detach(name text, tasks text DEFAULT 'keep':
  RETURNS jsonb
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET client_min_messages TO 'warning'
  SET lock_timeout TO '200ms'
 AS $function$
 #variable_conflict use_column
@@ -702,6 +703,7 @@ CREATE OR REPLACE FUNCTION taskfeed.make_source(relation regclass, name text, m 
  RETURNS void
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET client_min_messages TO 'warning'
 AS $function$
 DECLARE
     function_name text;
