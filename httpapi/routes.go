@@ -52,6 +52,10 @@ func (s *Server) routes() (*echo.Echo, error) {
 		s.taskRoutes(e, "/v1/me", s.forUsers, rest.OwnRows)
 		e.Match(getOrHead, "/v1/stats", s.forAdmins(s.viewed(rest.AllRows, s.tasks.ServeStats)), uncached)
 	}
+	if s.deps.Marks != nil {
+		e.PUT("/v1/me/read", s.forUsers(s.handleRead))
+		e.Match(getOrHead, "/v1/me/unread", s.forUsers(s.handleUnread), uncached)
+	}
 	if s.deps.Sources != nil {
 		e.Match(getOrHead, "/v1/sources", s.forAdmins(s.handleSources), uncached)
 	}

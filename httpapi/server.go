@@ -36,6 +36,8 @@ type Deps struct {
 	Unavailable func() error
 	// History answers the URLs of tasks and events; without it they do not exist.
 	History rest.History
+	// Marks keeps read marks; without it there are none.
+	Marks feeds.ReadMarks
 	// Commands tells all servers what an admin wants; without it no connection
 	// can be closed over HTTP.
 	Commands Commands
@@ -97,7 +99,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		log:     log,
 		origins: origins,
 		guard:   guard,
-		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Log: log}, cfg.feeds()),
+		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Marks: deps.Marks, Log: log}, cfg.feeds()),
 		gate:    request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
 	}
 	own := append(s.feeds.Collectors(), &hubCollector{hub: deps.Hub, maxUsers: cfg.MetricsUsers})
@@ -149,6 +151,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stop()
 	defer s.stop()
 	wg.Go(func() { s.feeds.Sweep(background) })
+	wg.Go(func() { s.feeds.KeepMarks(background) })
 	failed := make(chan error, 1)
 	if listener != nil {
 		wg.Go(func() { failed <- server.Serve(listener) })

@@ -78,11 +78,13 @@ func (s *Server) build() (err error) {
 }
 
 func (s *Server) deps() httpapi.Deps {
+	past := history.New(s.store.Queries())
 	deps := httpapi.Deps{
 		Hub:          s.hub,
 		Authenticate: s.cfg.Authenticate,
 		Unavailable:  s.unavailable,
-		History:      history.New(s.store.Queries()),
+		History:      past,
+		Marks:        readMarks{s.store, past},
 		Commands:     s.store,
 		Sources:      attachedTables{s.store},
 		Checks:       append(checksOf(s.store, s.listener, s.hazards), s.hazards.checks()...),
@@ -99,6 +101,16 @@ func (s *Server) deps() httpapi.Deps {
 		deps.Pages = deps.SDK
 	}
 	return deps
+}
+
+// readMarks keeps the marks in the store and counts what is unread in the history.
+type readMarks struct {
+	*store.Store
+	past *history.Reader
+}
+
+func (m readMarks) Unread(ctx context.Context, reader string, f taskfeed.Filter, through taskfeed.Cursor) (taskfeed.Unread, error) {
+	return m.past.Unread(ctx, reader, f, through)
 }
 
 // errStarting refuses what needs the database before Run has prepared it.
@@ -157,6 +169,7 @@ func (s *Server) Run(ctx context.Context) error {
 		{Name: "erasures", Run: func(ctx context.Context) error {
 			return watchErasures(ctx, s.store, erasures, s.hub.ForgetFrames)
 		}},
+		{Name: "marks", Run: func(ctx context.Context) error { return s.store.WatchMarks(ctx, s.http.MarksMoved) }},
 		{Name: "hazards", Run: s.hazards.Run},
 	}
 	if s.verifier != nil {

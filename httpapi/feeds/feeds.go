@@ -36,7 +36,7 @@ type Config struct {
 	CloseTimeout    time.Duration // for a closing handshake
 }
 
-// Deps is what feeds are served with. All but Unavailable are needed.
+// Deps is what feeds are served with. All but Unavailable and Marks are needed.
 type Deps struct {
 	Hub     *hub.Hub
 	Guard   *request.Guard
@@ -44,7 +44,9 @@ type Deps struct {
 	// Unavailable, when set, says why no feed can be served at present. It is asked
 	// at each handshake and must not block.
 	Unavailable func() error
-	Log         *slog.Logger
+	// Marks, when set, keeps read marks. Without it there are none.
+	Marks ReadMarks
+	Log   *slog.Logger
 }
 
 // Feeds serves feeds by WebSocket and by server-sent events. Its methods are safe for
@@ -59,6 +61,7 @@ type Feeds struct {
 	upgrader websocket.Upgrader
 	chunks   sync.Pool
 	turns    turns // of sockets
+	marks    *marks
 
 	handshakes *request.Limiter[netip.Prefix]
 	admission  *request.Rate
@@ -78,6 +81,7 @@ func New(deps Deps, cfg Config) *Feeds {
 		upgrader:   newUpgrader(cfg, new(sync.Pool)),
 		chunks:     sync.Pool{New: newChunk},
 		turns:      turns{most: runtime.GOMAXPROCS(0)},
+		marks:      newMarks(),
 		handshakes: request.NewLimiter[netip.Prefix](cfg.HandshakesPerMinute),
 		admission:  request.NewRate(cfg.HandshakesPerSecond),
 	}

@@ -7,33 +7,38 @@ import (
 	"github.com/taskfeed/taskfeed/hub"
 )
 
-// feedFilter returns the filter that a stream of the principal asks for, and whose own feed
-// it is. Only admins may ask for another user's feed or for all of them.
-func feedFilter(p *request.Params, principal auth.Principal) (f taskfeed.Filter, owner string, err error) {
+// feedFilter returns the filter that a stream of the principal asks for, whose own feed it
+// is, and whether feed_live is to count unread events. Only admins may ask for another
+// user's feed or for all of them.
+func (fs *Feeds) feedFilter(p *request.Params, principal auth.Principal) (f taskfeed.Filter, owner string, unread bool, err error) {
 	userID, all, feeds := p.Text("user_id"), p.Flag("all"), p.IDs("feed")
 	narrow(p, &f)
+	unread = fs.wantsUnread(p, f.TaskID)
 	if userID != "" && all {
 		p.Refuse("all", "cannot stand beside user_id; choose one of them")
 	}
 	if (userID != "" || all) && len(feeds) > 0 {
 		p.Refuse("feed", "cannot stand beside user_id or all; choose one of them")
 	}
+	if (userID != "" || all) && unread {
+		p.Refuse("unread", "cannot stand beside user_id or all: read marks are of the user's own feeds")
+	}
 	if err := p.IgnoreUnread(); err != nil {
-		return f, "", err
+		return f, "", false, err
 	}
 	if (userID != "" || all) && !principal.Admin() {
-		return f, "", errAdminFeed
+		return f, "", false, errAdminFeed
 	}
 	f.All = all
 	if userID != "" {
 		f.UserID = userID
-		return f, userID, nil
+		return f, userID, false, nil
 	}
 	var ok bool
 	if f.UserID, f.Feeds, ok = principal.Choose(feeds); !ok {
-		return f, "", request.ErrFeed
+		return f, "", false, request.ErrFeed
 	}
-	return f, principal.UserID, nil
+	return f, principal.UserID, unread, nil
 }
 
 var errAdminFeed = &taskfeed.Error{Code: taskfeed.CodeForbidden,

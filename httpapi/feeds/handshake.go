@@ -45,6 +45,7 @@ type handshake struct {
 	filter taskfeed.Filter  // of the feed; its users are set once the token is verified
 	feeds  []string         // the only feeds that it asks for
 	v1     bool             // the client named our subprotocol
+	unread bool             // feed_live is to have the number of unread events
 	token  string
 }
 
@@ -129,7 +130,7 @@ func (f *Feeds) readHandshake(c echo.Context) (handshake, error) {
 	if err != nil {
 		return handshake{}, err
 	}
-	hs, err := readFeed(c)
+	hs, err := f.readFeed(c)
 	if err != nil {
 		return handshake{}, err
 	}
@@ -163,7 +164,7 @@ func checkUpgrade(header http.Header, r *http.Request) error {
 }
 
 // readFeed returns what feed a socket asks for.
-func readFeed(c echo.Context) (hs handshake, err error) {
+func (f *Feeds) readFeed(c echo.Context) (hs handshake, err error) {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return hs, err
@@ -175,6 +176,7 @@ func readFeed(c echo.Context) (hs handshake, err error) {
 	p.Know("token")
 	hs.feeds = p.IDs("feed")
 	narrow(p, &hs.filter)
+	hs.unread = f.wantsUnread(p, hs.filter.TaskID)
 	return hs, p.IgnoreUnread()
 }
 
@@ -251,7 +253,7 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 		Filter:   hs.filter,
 		Owner:    principal.UserID,
 		After:    hs.after,
-		WantLive: hs.after != nil || hs.v1,
+		WantLive: hs.after != nil || hs.v1 || hs.unread,
 		Wake:     sock.wake,
 	})
 	if err != nil {

@@ -68,7 +68,14 @@ func (c *socket) feed(t *turn, number uint32) {
 			t.yield()
 			frames, err = c.awaitNext(number)
 		}
-		if err != nil || len(frames) == 0 || c.writeEvents(t, frames) != nil {
+		if err != nil || len(frames) == 0 {
+			return
+		}
+		if c.unread && endsReplay(frames) {
+			t.yield()
+			c.feeds.countUnread(frames, c.userID, c.sub)
+		}
+		if c.writeEvents(t, frames) != nil {
 			return
 		}
 	}

@@ -41,25 +41,48 @@ const (
 	messageIgnored messageKind = iota
 	messagePing
 	messageAuth
+	messageRead
 )
 
-// parseMessage reads a text message. Whatever is not known is ignored. The
-// token is that of messageAuth; it may be empty.
-func parseMessage(b []byte) (kind messageKind, token string) {
+// message is a client's text message.
+type message struct {
+	kind    messageKind
+	token   string           // of messageAuth; it may be empty
+	through *taskfeed.Cursor // of messageRead; nil when it is no cursor
+}
+
+// parseMessage reads a text message. Whatever is not known is ignored.
+func parseMessage(b []byte) message {
 	if bytes.Equal(b, textPing) {
-		return messagePing, ""
+		return message{kind: messagePing}
 	}
 	if len(b) == 0 || b[0] != '{' {
-		return messageIgnored, ""
+		return message{}
 	}
 	var m struct {
-		Type  string `json:"type"`
-		Token string `json:"token"`
+		Type    string          `json:"type"`
+		Token   string          `json:"token"`
+		Through json.RawMessage `json:"through"`
 	}
-	if err := json.Unmarshal(b, &m); err != nil || m.Type != "auth" {
-		return messageIgnored, ""
+	if err := json.Unmarshal(b, &m); err != nil {
+		return message{}
 	}
-	return messageAuth, m.Token
+	switch m.Type {
+	case "auth":
+		return message{kind: messageAuth, token: m.Token}
+	case "read":
+		return message{kind: messageRead, through: parseMark(m.Through)}
+	}
+	return message{}
+}
+
+// parseMark reads a cursor that is a JSON number, nil for anything else.
+func parseMark(raw json.RawMessage) *taskfeed.Cursor {
+	through, err := taskfeed.ParseCursor(string(raw))
+	if err != nil {
+		return nil
+	}
+	return &through
 }
 
 // closeFor turns the refusal of a token into a close code and a reason. Any

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/taskfeed/taskfeed"
 )
 
 func TestClip(t *testing.T) {
@@ -42,8 +44,33 @@ func TestParseMessage(t *testing.T) {
 		` {"type":"auth","token":"secret"}`:           {messageIgnored, ""},
 		`{"type":"auth","type":"x","token":"secret"}`: {messageIgnored, ""},
 	} {
-		if kind, token := parseMessage([]byte(message)); kind != want.kind || token != want.token {
-			t.Errorf("%q: kind %d with token %q, want %d with %q", message, kind, token, want.kind, want.token)
+		if m := parseMessage([]byte(message)); m.kind != want.kind || m.token != want.token {
+			t.Errorf("%q: kind %d with token %q, want %d with %q", message, m.kind, m.token, want.kind, want.token)
+		}
+	}
+}
+
+func TestParseRead(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]taskfeed.Cursor{
+		`{"type":"read","through":4712}`:             4712,
+		`{"through":0,"type":"read","more":[]}`:      0,
+		`{"type":"read","through":9007199254740991}`: taskfeed.MaxID,
+		`{"type":"read"}`:                            -1,
+		`{"type":"read","through":null}`:             -1,
+		`{"type":"read","through":-1}`:               -1,
+		`{"type":"read","through":1.0}`:              -1,
+		`{"type":"read","through":1e3}`:              -1,
+		`{"type":"read","through":"4712"}`:           -1,
+		`{"type":"read","through":9007199254740992}`: -1,
+		`{"type":"read","through":{}}`:               -1,
+	} {
+		m, got := parseMessage([]byte(message)), taskfeed.Cursor(-1)
+		if m.through != nil {
+			got = *m.through
+		}
+		if m.kind != messageRead || got != want {
+			t.Errorf("%s: kind %d, through %d, want %d and %d", message, m.kind, got, messageRead, want)
 		}
 	}
 }

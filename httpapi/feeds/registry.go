@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/httpapi/request"
+	"github.com/taskfeed/taskfeed/hub"
 )
 
 // Connection describes one connection.
@@ -33,6 +34,9 @@ type Connection struct {
 type member interface {
 	// user is whose connection it is. It does not block.
 	user() string
+	// ownFeed returns the subscriber, nil where the feed is not the user's own. It does not
+	// block.
+	ownFeed() *hub.Subscriber
 	// describe returns all but ID and Until.
 	describe() Connection
 	// end closes the connection with a code and a reason. It does not block.

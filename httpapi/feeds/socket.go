@@ -55,6 +55,7 @@ type socket struct {
 	mu          sync.Mutex
 	phase       phase
 	narrowed    bool      // the client asked for the feeds that it sees; else they are all of its token
+	unread      bool      // the client asked for unread in feed_live
 	controlling bool      // a helper writes control frames
 	feedRuns    uint32    // number of the last helper that writes events
 	stopFeed    func()    // ends that helper's wait for the log; nil when it does not wait
@@ -68,7 +69,7 @@ type socket struct {
 func (f *Feeds) newSocket(hs handshake, p auth.Principal) *socket {
 	now := f.now()
 	c := &socket{feeds: f, id: hs.id, userID: p.UserID, remote: hs.remote, since: time.Now()}
-	c.narrowed = len(hs.feeds) > 0
+	c.narrowed, c.unread = len(hs.feeds) > 0, hs.unread
 	c.keep.start(now, f.cfg.PingInterval)
 	c.keep.expireAt(now, p.ExpiresAt)
 	c.nextDue.Store(int64(c.keep.due()))
@@ -86,6 +87,9 @@ func (c *socket) attach(conn net.Conn) {
 
 // user implements member.
 func (c *socket) user() string { return c.userID }
+
+// ownFeed implements member.
+func (c *socket) ownFeed() *hub.Subscriber { return c.sub }
 
 // describe implements member.
 func (c *socket) describe() Connection {
@@ -207,12 +211,14 @@ func (c *socket) handleMessage(message []byte) error {
 	if c.isClosing() {
 		return nil
 	}
-	switch kind, token := parseMessage(message); kind {
+	switch m := parseMessage(message); m.kind {
 	case messagePing:
 		c.enqueueControl(func(pending *controls) { pending.textPongs++ })
+	case messageRead:
+		c.markRead(m.through)
 	case messageAuth:
 		if c.feeds.deps.Guard.ReadsTokens() {
-			return c.renew(token)
+			return c.renew(m.token)
 		}
 		fallthrough
 	default:

@@ -63,7 +63,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	}
 	knowPosition(p)
 	p.Know("token")
-	filter, owner, err := feedFilter(p, principal)
+	filter, owner, unread, err := f.feedFilter(p, principal)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	ctx, stop := context.WithCancel(c.Request().Context())
 	defer stop()
 	st := f.newStream(c, id, principal, stop)
-	st.named, st.owner = filter.All, owner
+	st.named, st.owner, st.unread = filter.All, owner, unread
 	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake})
 	if err != nil {
 		release()
@@ -170,10 +170,16 @@ func appendEvent(dst []byte, f *hub.Frame) []byte {
 // stream broke before the data, the client's cursor would be past an event that it has
 // not seen.
 func appendEventEnd(dst []byte, f *hub.Frame) []byte {
+	if isNote(f) {
+		return append(dst, '\n', '\n')
+	}
 	dst = append(dst, "\nid: "...)
 	dst = strconv.AppendInt(dst, int64(f.ID), 10)
 	return append(dst, '\n', '\n')
 }
+
+// isNote reports whether a frame has no place in the log, and so no id.
+func isNote(f *hub.Frame) bool { return f.Type == taskfeed.TypeFeedRead }
 
 // appendComment appends a comment, which keeps a silent stream alive. If the cursor is
 // newer than the known one, it also sets the client's last id, so that a stream whose

@@ -28,6 +28,7 @@ type stream struct {
 	userID  string // of the principal, also when it watches another user
 	owner   string // whose own feed it is
 	named   bool   // the feed is that of all users, and events show their user
+	unread  bool   // the client asked for unread in feed_live
 	remote  string
 	since   time.Time
 	expires time.Duration // when the token ends, on the clock of connections
@@ -118,6 +119,9 @@ func (st *stream) feed(ctx context.Context) {
 			}
 		default:
 			retry.Reset()
+			if st.unread && endsReplay(frames) {
+				st.feeds.countUnread(frames, st.userID, st.sub)
+			}
 			if st.writeEvents(ctx, frames) != nil {
 				return
 			}
@@ -198,7 +202,9 @@ func (st *stream) writeEvents(ctx context.Context, frames []*hub.Frame) error {
 			}
 		}
 		b.buf = appendEventEnd(b.buf, f)
-		st.known = f.ID
+		if !isNote(f) {
+			st.known = f.ID
+		}
 	}
 	if err := st.flush(b); err != nil {
 		return err
@@ -286,6 +292,14 @@ func (st *stream) finish() {
 
 // user implements member.
 func (st *stream) user() string { return st.userID }
+
+// ownFeed implements member.
+func (st *stream) ownFeed() *hub.Subscriber {
+	if st.named || st.owner != st.userID {
+		return nil
+	}
+	return st.sub
+}
 
 // describe implements member.
 func (st *stream) describe() Connection {
