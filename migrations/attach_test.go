@@ -304,7 +304,8 @@ func TestAttachWithoutOwnership(t *testing.T) {
 			ALTER SCHEMA taskfeed OWNER TO ` + ours + `;
 			FOR o IN SELECT format('ALTER TABLE %s OWNER TO ', oid::regclass) FROM pg_class WHERE relnamespace = 'taskfeed'::regnamespace AND relkind IN ('r', 'p')
 				UNION ALL SELECT format('ALTER FUNCTION %s OWNER TO ', oid::regprocedure) FROM pg_proc WHERE pronamespace = 'taskfeed'::regnamespace
-				UNION ALL SELECT 'ALTER SEQUENCE taskfeed.erasures OWNER TO '
+				UNION ALL SELECT format('ALTER SEQUENCE %s OWNER TO ', oid::regclass) FROM pg_class AS c WHERE relnamespace = 'taskfeed'::regnamespace AND relkind = 'S'
+					AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype IN ('a', 'i')) -- of a column
 			LOOP EXECUTE o || '` + ours + `'; END LOOP;
 		END $$`)
 	writer := s.another()
