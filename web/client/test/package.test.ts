@@ -1,23 +1,27 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-// The shipped package: the built files, imported by the package's name.
+// The shipped package, as npm packs it, installed into a fresh project and imported by its name.
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const read = (path: string): string => readFileSync(join(root, path), "utf8");
 const manifest = JSON.parse(read("package.json"));
 
 let app: string;
+let shipped: string[];
 
 beforeAll(() => {
   execFileSync(process.execPath, [join(root, "build.mjs"), "--modules"]);
   app = mkdtempSync(join(tmpdir(), "taskfeed-app-"));
-  mkdirSync(join(app, "node_modules", "@taskfeed"), { recursive: true });
-  symlinkSync(root, join(app, "node_modules", "@taskfeed", "client"));
+  const npm = (args: string[], cwd: string): string => execFileSync("npm", [...args, "--loglevel", "error"], { cwd, encoding: "utf8" });
+  const [packed] = JSON.parse(npm(["pack", "--json", "--ignore-scripts", "--pack-destination", app], root)) as { filename: string; files: { path: string }[] }[];
+  shipped = packed!.files.map(({ path }) => path);
+  writeFileSync(join(app, "package.json"), JSON.stringify({ name: "fresh-app", private: true }));
+  npm(["install", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", `./${packed!.filename.replace(/^@/, "").replace("/", "-")}`], app);
   for (const name of ["react", "@types"]) symlinkSync(join(root, "..", "node_modules", name), join(app, "node_modules", name));
 }, 60_000);
 
@@ -49,6 +53,12 @@ describe("the package", () => {
   test("every file that it exports exists", () => {
     const files = (value: unknown): string[] => (typeof value === "string" ? [value] : Object.values(value as object).flatMap(files));
     expect([...files(manifest.exports), manifest.main, manifest.module, manifest.types].filter((file) => !existsSync(join(root, file)))).toEqual([]);
+  });
+
+  test("ships its build and sources, and nothing of its tests", () => {
+    expect(shipped.filter((path) => !/^(dist\/|src\/|README\.md$|LICENSE$|package\.json$)/.test(path))).toEqual([]);
+    expect(existsSync(join(app, "node_modules/@taskfeed/client/package.json"))).toBe(true);
+    expect(lstatSync(join(app, "node_modules/@taskfeed/client")).isSymbolicLink()).toBe(false);
   });
 
   test("can be imported", () => {
