@@ -4,7 +4,7 @@ import { inject } from "vitest";
 import { Postgres, query } from "./postgres.js";
 import { freePort, waitFor } from "./wait.js";
 
-const secret = "a secret of the browser tests, 32 bytes and more";
+export const secret = "a secret of the browser tests, 32 bytes and more";
 
 /** Signs a token, as the app's issuer would. */
 export function token(user: string, { role, seconds = 3600 }: { role?: string; seconds?: number } = {}): string {
