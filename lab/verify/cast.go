@@ -19,10 +19,15 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// activeUsers is the number of users with tasks. One more user has none and gets
-// only broadcasts. All ids have a common prefix, so that a truncated key would mix
-// them up.
-const activeUsers = 4
+// activeUsers is the number of users with tasks. Two more users have none: the idle one
+// gets only broadcasts, and the tokens of the member list the feeds of the first two
+// users, as if these were groups. All ids have a common prefix, so that a truncated key
+// would mix them up.
+const (
+	activeUsers = 4
+	idleUser    = activeUsers
+	memberUser  = activeUsers + 1
+)
 
 // The number of writers and their rate: enough that there is always a transaction in
 // progress, and little enough for two cores that run everything else too.
@@ -33,7 +38,7 @@ const (
 
 // newUsers returns users with random canaries.
 func newUsers(prefix string) ([]history.User, error) {
-	users := make([]history.User, activeUsers+1)
+	users := make([]history.User, memberUser+1)
 	for i := range users {
 		var secret [8]byte
 		if _, err := rand.Read(secret[:]); err != nil {
@@ -41,13 +46,14 @@ func newUsers(prefix string) ([]history.User, error) {
 		}
 		users[i] = history.User{ID: fmt.Sprintf("%suser-%d", prefix, i+1), Canary: "canary-" + hex.EncodeToString(secret[:])}
 	}
+	users[memberUser].Feeds = []string{users[0].ID, users[1].ID}
 	return users, nil
 }
 
 // role is one client of the cast.
 type role struct {
 	group  string // its process
-	user   int    // index of the user; the last one is idle
+	user   int    // index of the user
 	proto  string
 	traits string
 	direct bool // not through the proxies
@@ -89,11 +95,16 @@ func roles() []role {
 		role{group: "b", user: 3, proto: "v1", traits: "forgetful"},
 		role{group: "a", user: 0, proto: "rest"},
 		role{group: "a", user: 1, proto: "rest"},
-		role{group: "a", user: activeUsers, proto: "rest"},
-		role{group: "a", user: activeUsers, proto: "v1"},
-		role{group: "b", user: activeUsers, proto: "plain"},
-		role{group: "a", user: activeUsers, proto: "after", traits: "churn"},
-		role{group: "b", user: activeUsers, proto: "sse", traits: "churn"},
+		role{group: "a", user: idleUser, proto: "rest"},
+		role{group: "a", user: idleUser, proto: "v1"},
+		role{group: "b", user: idleUser, proto: "plain"},
+		role{group: "a", user: idleUser, proto: "after", traits: "churn"},
+		role{group: "b", user: idleUser, proto: "sse", traits: "churn"},
+		role{group: "a", user: memberUser, proto: "rest"},
+		role{group: "a", user: memberUser, proto: "after", traits: "churn"},
+		role{group: "b", user: memberUser, proto: "v1", traits: "fresh"},
+		role{group: "a", user: memberUser, proto: "sse", traits: "churn"},
+		role{group: "b", user: memberUser, proto: "plain", traits: "renewing"},
 	)
 }
 
@@ -214,7 +225,7 @@ func (r *round) startClients() error {
 			g = &actor.ClientsConfig{Dir: r.dir, Seed: r.seed, Secret: r.secret}
 			groups[role.group] = g
 		}
-		c := actor.ClientConfig{Name: fmt.Sprintf("%s%d", role.group, i+1), User: r.users[role.user].ID, Proto: role.proto, Traits: role.traits}
+		c := actor.ClientConfig{Name: fmt.Sprintf("%s%d", role.group, i+1), User: r.users[role.user].ID, Feeds: r.users[role.user].Feeds, Proto: role.proto, Traits: role.traits}
 		for _, s := range r.servers {
 			if s.remembers && role.traits == "away" {
 				continue // what retention drops while they are away would come from memory
@@ -244,11 +255,11 @@ func (r *round) startClients() error {
 	return nil
 }
 
-// foreign returns the shared tasks of the other users.
+// foreign returns the shared tasks of the users whom a user does not see.
 func (r *round) foreign(user int) []string {
 	var tasks []string
 	for u := range activeUsers {
-		if u != user {
+		if !r.users[user].Sees(r.users[u].ID) {
 			tasks = append(tasks, r.sharedTask(u))
 		}
 	}

@@ -127,7 +127,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	config := r.writerConfig("hand")
-	config.Users = r.users // the user without tasks gets the marker too
+	config.Users = r.users // the users without tasks get the marker too
 	if r.writer, err = actor.NewWriter(config); err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 
 // pathsOf are the paths that a round with these faults must take.
 func (r *round) pathsOf(faults []fault) []string {
-	paths := []string{"replay"}
+	paths := []string{"replay", "further feed"}
 	if r.private() { // without a slot the order of commits is not known
 		paths = append(paths, "late commit")
 	}

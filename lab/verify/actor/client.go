@@ -27,9 +27,11 @@ type ClientsConfig struct {
 
 // ClientConfig is one client.
 type ClientConfig struct {
-	Name  string `json:"name"`
-	User  string `json:"user"`
-	Proto string `json:"proto"` // plain, after, v1, sse or rest
+	Name string `json:"name"`
+	User string `json:"user"`
+	// Feeds are further feeds that the user's tokens list.
+	Feeds []string `json:"feeds,omitempty"`
+	Proto string   `json:"proto"` // plain, after, v1, sse or rest
 	// Servers are names and addresses to choose from at each connection.
 	Servers []Server `json:"servers"`
 	// Traits, separated by spaces: churn reconnects every few seconds, fresh

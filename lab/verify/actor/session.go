@@ -150,7 +150,7 @@ func (c *client) token() (string, error) {
 	if c.trait("expiring") || c.trait("renewing") {
 		ttl = shortToken
 	}
-	return auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", ttl)
+	return auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", ttl, c.cfg.Feeds...)
 }
 
 // dialTCP opens a connection whose receive buffer is small, if the client's is.
@@ -269,7 +269,7 @@ func (c *client) keep(ctx context.Context, conn *websocket.Conn) {
 }
 
 func (c *client) renewal() []byte {
-	token, err := auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", shortToken)
+	token, err := auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", shortToken, c.cfg.Feeds...)
 	if err != nil {
 		return []byte("ping")
 	}

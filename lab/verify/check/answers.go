@@ -74,7 +74,7 @@ func (s *subject) checkListed(n *session, a history.Client) {
 	for _, e := range list.Items {
 		listed := newRow(e.ID, e.User, e.Task, e.Type, e.Version, string(e.Data))
 		switch i := slices.IndexFunc(s.byID[e.ID], listed.same); {
-		case e.User != "" && e.User != n.user:
+		case e.User != "" && !s.users[n.user].Sees(e.User):
 			s.wrong(n.answered("P6", a, fmt.Sprintf("has event %d, which is for %s", e.ID, e.User)))
 		case len(s.byID[e.ID]) == 0:
 			s.wrong(n.answered("P1", a, fmt.Sprintf("has event %d, which is in no log", e.ID)))

@@ -126,6 +126,7 @@ type subject struct {
 	order    []*expected               // in commit order
 	log      []*row                    // by ascending id
 	byID     map[int64][]*row
+	users    map[string]history.User
 	byUser   map[string][]*row // rows of a user's feed that were not lost, by ascending id
 	begins   map[string]begins
 	sessions []*session
@@ -147,6 +148,7 @@ func newSubject(h *history.History) *subject {
 		deletes:    make(map[string]*history.Write),
 		expected:   make(map[string][]*expected),
 		byID:       make(map[int64][]*row),
+		users:      make(map[string]history.User),
 		byUser:     make(map[string][]*row),
 		begins:     make(map[string]begins),
 		servers:    make(map[string]bool),
@@ -155,6 +157,9 @@ func newSubject(h *history.History) *subject {
 		violations: make(map[string][]Violation),
 	}
 	slices.SortStableFunc(s.Faults, func(a, b history.Fault) int { return cmp.Compare(a.Begin, b.Begin) })
+	for _, u := range s.Header.Users {
+		s.users[u.ID] = u
+	}
 	s.indexWrites()
 	s.readTruth()
 	s.indexFeeds()

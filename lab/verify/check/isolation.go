@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/taskfeed/taskfeed/lab/verify/history"
@@ -15,11 +16,15 @@ import (
 const canaryMark = "canary-"
 
 // checkCanaries is P6 for every byte that a client received: no frame and no answer may
-// contain another user's canary.
+// contain a canary that the user does not see.
 func (s *subject) checkCanaries() {
-	own := make(map[string]string)
+	own := make(map[string][]string)
 	for _, u := range s.Header.Users {
-		own[u.ID] = u.Canary
+		for _, owner := range append([]string{u.ID}, u.Feeds...) {
+			if canary := s.users[owner].Canary; canary != "" {
+				own[u.ID] = append(own[u.ID], canary)
+			}
+		}
 	}
 	for name, records := range s.Clients {
 		user, session := "", 0
@@ -48,18 +53,18 @@ func (s *subject) knownLeak(client string, t int64) bool {
 	return false
 }
 
-// foreign returns the first canary in the text other than the user's own.
-func foreign(text, own string) string {
+// foreign returns the first canary in the text other than those that the user sees.
+func foreign(text string, own []string) string {
 	for {
 		i := strings.Index(text, canaryMark)
 		if i < 0 {
 			return ""
 		}
 		text = text[i:]
-		if own == "" || !strings.HasPrefix(text, own) {
+		if !slices.ContainsFunc(own, func(canary string) bool { return strings.HasPrefix(text, canary) }) {
 			return text[:min(len(text), len(canaryMark)+8)] + "…"
 		}
-		text = text[len(own):]
+		text = text[len(canaryMark):]
 	}
 }
 

@@ -229,7 +229,7 @@ func (b begins) firstAfter(t int64) (id int64, ok bool) {
 func (s *subject) indexFeeds() {
 	for _, u := range s.Header.Users {
 		for _, r := range s.log {
-			if !r.lost && (r.user == "" || r.user == u.ID) {
+			if !r.lost && (r.user == "" || u.Sees(r.user)) {
 				s.byUser[u.ID] = append(s.byUser[u.ID], r)
 			}
 		}

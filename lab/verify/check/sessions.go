@@ -33,9 +33,10 @@ type item struct {
 	key      string
 	typ      string
 	data     uint64
-	reason   string // of a feed_reset
-	skipped  bool   // by the client rule
-	misnamed bool   // the id line of its stream has another id
+	reason   string  // of a feed_reset
+	feed     *string // that the frame names
+	skipped  bool    // by the client rule
+	misnamed bool    // the id line of its stream has another id
 	raw      string
 }
 
@@ -117,12 +118,13 @@ func parseItem(text string) item {
 		return it
 	}
 	var head struct {
-		ID      int64  `json:"id"`
-		Type    string `json:"type"`
-		Task    string `json:"task_id"`
-		Version int64  `json:"version"`
-		Cursor  int64  `json:"cursor"`
-		Reason  string `json:"reason"`
+		ID      int64   `json:"id"`
+		Type    string  `json:"type"`
+		Task    string  `json:"task_id"`
+		Version int64   `json:"version"`
+		Cursor  int64   `json:"cursor"`
+		Reason  string  `json:"reason"`
+		Feed    *string `json:"feed"`
 	}
 	if json.Unmarshal([]byte(text), &head) != nil {
 		return it
@@ -134,7 +136,8 @@ func parseItem(text string) item {
 		it.kind, it.id, it.reason = itemReset, head.Cursor, head.Reason
 	case head.ID > 0:
 		it.kind, it.id = itemEvent, head.ID
-		for _, own := range []string{"id", "type", "timestamp", "task_id", "version"} {
+		it.feed = head.Feed
+		for _, own := range []string{"id", "type", "timestamp", "task_id", "version", "feed"} {
 			delete(fields, own)
 		}
 		it.key = keyOf(head.Task, head.Version, head.Type, fields)
@@ -177,11 +180,26 @@ func (s *subject) matchFrame(n *session, it item) {
 		return
 	}
 	r := rows[i]
-	if r.user != "" && r.user != n.user {
+	if r.user != "" && !s.users[n.user].Sees(r.user) {
 		s.wrong(n.violation("P6", it, fmt.Sprintf("%s of %s is for %s and was delivered to %s", it.typ, it.key, r.user, n.user)))
+	} else {
+		s.matchFeed(n, it, r)
 	}
 	if it.typ != r.typ || it.data != r.data {
 		s.wrong(n.violation("P7", it, fmt.Sprintf("%s of %s, id %d, was delivered with other content than the log has", it.typ, it.key, it.id)))
+	}
+}
+
+// matchFeed checks that a frame of a further feed names it, and that no other frame names
+// one.
+func (s *subject) matchFeed(n *session, it item, r *row) {
+	switch further := r.user != "" && r.user != n.user; {
+	case further && (it.feed == nil || *it.feed != r.user):
+		s.wrong(n.violation("P7", it, fmt.Sprintf("%s of %s, id %d, is of the feed %s and does not name it", it.typ, it.key, it.id, r.user)))
+	case !further && it.feed != nil:
+		s.wrong(n.violation("P7", it, fmt.Sprintf("%s of %s, id %d, names the feed %q and is not of a further feed", it.typ, it.key, it.id, *it.feed)))
+	case further:
+		s.figures["deliveries_of_further_feeds"]++
 	}
 }
 

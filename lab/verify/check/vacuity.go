@@ -76,6 +76,7 @@ var paths = map[string]func(f map[string]int64) int64{
 	"suppressed duplicate":   func(f map[string]int64) int64 { return f["suppressed"] },
 	"commits lost to a fork": func(f map[string]int64) int64 { return f["commits_lost"] },
 	"write of unknown end":   func(f map[string]int64) int64 { return f["writes_info"] },
+	"further feed":           func(f map[string]int64) int64 { return f["deliveries_of_further_feeds"] },
 	"reset: source_broken":   func(f map[string]int64) int64 { return f["reset_source_broken"] },
 	"attached: cleaned":      func(f map[string]int64) int64 { return f["attached_cleaned"] },
 	"attached: again":        func(f map[string]int64) int64 { return f["attached_inserted_again"] },

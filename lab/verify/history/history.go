@@ -21,6 +21,8 @@
 // The package does not interpret the records; package check judges them.
 package history
 
+import "slices"
+
 // Header describes a run and how to repeat it.
 type Header struct {
 	Format   int    `json:"format"` // 1
@@ -53,11 +55,16 @@ type Header struct {
 }
 
 // User is a user whose tasks are written and whose feed is read. The canary is in each
-// of the user's tasks and must not reach another user.
+// of the user's tasks and must not reach a user who does not see it.
 type User struct {
 	ID     string `json:"id"`
 	Canary string `json:"canary"`
+	// Feeds are further feeds that the user's tokens list, and so the user sees.
+	Feeds []string `json:"feeds,omitempty"`
 }
+
+// Sees reports whether what belongs to an owner is shown to the user.
+func (u User) Sees(owner string) bool { return owner == u.ID || slices.Contains(u.Feeds, owner) }
 
 // Outcome is how a write ended.
 type Outcome string
