@@ -46,3 +46,17 @@ type Stored struct {
 	ID  int64
 	Err *Error
 }
+
+// MessageQuery selects messages that were sent, newest first.
+type MessageQuery struct {
+	UserID, TaskID string // empty: of all
+	Before         int64  // only those with lower ids; 0: all
+	Limit          int
+}
+
+// SentMessage is a message as a list shows it: without its data once the app has received
+// it.
+type SentMessage struct {
+	Message
+	Waiting bool `json:"waiting"` // the app has not received it
+}

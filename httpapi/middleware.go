@@ -101,7 +101,7 @@ func withPathLimit(next echo.HandlerFunc) echo.HandlerFunc {
 func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.ContentLength == 0 || !strings.HasPrefix(r.URL.Path, prefixAPI) {
+		if r.ContentLength == 0 || !strings.HasPrefix(r.URL.Path, prefixAPI) || r.Method == http.MethodPost && c.Path() == pathMessages {
 			return next(c)
 		}
 		c.Response().Header().Set("Connection", "close") // otherwise net/http reads the body before it answers

@@ -17,6 +17,7 @@ const (
 	pathSocket       = "/ws/:user_id"
 	pathSocketQuery  = "/ws" // the same, with the user in the query
 	pathStream       = "/v1/events/stream"
+	pathMessages     = "/v1/me/messages"
 	pathHealth       = "/healthz"
 	pathReady        = "/readyz"
 	pathSocketHealth = "/health/websockets"
@@ -40,6 +41,10 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.Match(getOrHead, pathStream, s.feeds.ServeStream)
 
 	e.Match(getOrHead, "/v1/me", s.forUsers(s.handleMe), uncached)
+	e.POST(pathMessages, s.forUsers(s.handleMessage))
+	if s.deps.Messages != nil {
+		e.Match(getOrHead, "/v1/messages", s.forAdmins(s.handleMessages), uncached)
+	}
 	e.Match(getOrHead, "/v1/status", s.forUsers(s.handleStatus), uncached)
 	e.Match(getOrHead, "/v1/connections", s.forAdmins(s.handleConnections), uncached)
 	if s.deps.Commands != nil {

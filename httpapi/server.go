@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/taskfeed/taskfeed/httpapi/feeds"
+	"github.com/taskfeed/taskfeed/httpapi/inbox"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/httpapi/rest"
 	"github.com/taskfeed/taskfeed/hub"
@@ -43,6 +44,10 @@ type Deps struct {
 	Commands Commands
 	// Sources lists the attached tables; without it their URL does not exist.
 	Sources Sources
+	// Inbox takes messages of users; without it they are refused.
+	Inbox *inbox.Inbox
+	// Messages lists messages of users; without it their URL does not exist.
+	Messages Messages
 	// Samples, when set, lets whoever has a token change sample tasks of their own
 	// at /dev/sample. It is for development only.
 	Samples Samples
@@ -99,10 +104,10 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		log:     log,
 		origins: origins,
 		guard:   guard,
-		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Marks: deps.Marks, Log: log}, cfg.feeds()),
+		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Marks: deps.Marks, Inbox: deps.Inbox, Log: log}, cfg.feeds()),
 		gate:    request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
 	}
-	own := append(s.feeds.Collectors(), &hubCollector{hub: deps.Hub, maxUsers: cfg.MetricsUsers})
+	own := append(append(s.feeds.Collectors(), deps.Inbox.Collectors()...), &hubCollector{hub: deps.Hub, maxUsers: cfg.MetricsUsers})
 	if s.metrics, err = newMetrics(own, deps.Collectors); err != nil {
 		return nil, err
 	}

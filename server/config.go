@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/httpapi/inbox"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/listener"
@@ -48,6 +49,10 @@ type Config struct {
 	// Cookies are sent for pages of any site. The server accepts connections of pages of
 	// the same host and of HTTP.AllowedOrigins, so "*" is refused there.
 	Authenticate func(*http.Request) (Principal, error)
+
+	// Inbox, where it has topics, makes the server take messages of users, which the app
+	// receives with taskfeed.receive.
+	Inbox inbox.Config
 
 	// HTTP has the limits and times of requests. With Addr or Listener, Run listens;
 	// without, the program serves Handler. HTTP.ReadTimeout is that of Database.

@@ -16,8 +16,9 @@ import (
 
 // feedCollector collects the metrics of the listener and the database.
 type feedCollector struct {
-	feed *listener.Listener
-	st   *store.Store
+	feed  *listener.Listener
+	st    *store.Store
+	inbox bool // messages are taken
 }
 
 func describe(name, help string) *prometheus.Desc {
@@ -41,13 +42,15 @@ var (
 	descErrors   = describeSource("errors_total", "Rows of an attached table whose mapping failed.")
 	descUnmapped = describeSource("unmapped_total", "Changes of an attached table to a status that its map does not name.")
 	descUnowned  = describeSource("unowned_total", "Changes of an attached table without an owner.")
+	descWaiting  = describe("inbox_waiting", "Messages of users that the app has not received, counted up to 1000000; only where the server takes messages.")
+	descOldest   = describe("inbox_oldest_seconds", "How long the oldest message of a user has waited for the app.")
 	descQueue    = describe("notification_queue_usage", "Part of Postgres's notification queue in use, from 0 to 1.")
 )
 
 // Describe sends the descriptions of all metrics.
 func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue, descForeign,
-		descSourceOK, descErrors, descUnmapped, descUnowned} {
+		descSourceOK, descErrors, descUnmapped, descUnowned, descWaiting, descOldest} {
 		ch <- d
 	}
 }
@@ -79,6 +82,12 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descBuffer, float64(figures.BufferDepth))
 	gauge(descWriter, figures.OldestWriter.Seconds())
 	gauge(descQueue, figures.QueueUsage)
+	if c.inbox {
+		if f, err := c.st.InboxFigures(ctx); err == nil {
+			gauge(descWaiting, float64(f.Waiting))
+			gauge(descOldest, f.Oldest.Seconds())
+		}
+	}
 	if sources, err := c.st.Sources(ctx); err == nil {
 		collectSources(ch, sources)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/httpapi/inbox"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/service"
 	"github.com/taskfeed/taskfeed/listener"
@@ -35,6 +36,7 @@ type Server struct {
 	listener *listener.Listener
 	verifier *auth.Verifier // nil with Config.Authenticate
 	hazards  *hazardWatch
+	inbox    *inbox.Inbox // nil: off
 	http     *httpapi.Server
 	prepared atomic.Bool // the schema is there
 }
@@ -73,6 +75,11 @@ func (s *Server) build() (err error) {
 		return err
 	}
 	s.hazards = &hazardWatch{look: s.store.Hazards, logger: s.cfg.Log}
+	if len(s.cfg.Inbox.Topics) > 0 {
+		if s.inbox, err = inbox.New(s.store, s.cfg.Inbox, s.cfg.Log); err != nil {
+			return err
+		}
+	}
 	s.http, err = httpapi.New(s.deps(), s.cfg.HTTP)
 	return err
 }
@@ -87,8 +94,10 @@ func (s *Server) deps() httpapi.Deps {
 		Marks:        readMarks{s.store, past},
 		Commands:     s.store,
 		Sources:      attachedTables{s.store},
+		Inbox:        s.inbox,
+		Messages:     s.store,
 		Checks:       append(checksOf(s.store, s.listener, s.hazards), s.hazards.checks()...),
-		Collectors:   []prometheus.Collector{feedCollector{s.listener, s.store}, s.hazards, buildInfo(s.cfg.Version)},
+		Collectors:   []prometheus.Collector{feedCollector{s.listener, s.store, s.inbox != nil}, s.hazards, buildInfo(s.cfg.Version)},
 		Log:          s.cfg.Log,
 		Version:      s.cfg.Version,
 		Samples:      s.cfg.Samples,
@@ -174,6 +183,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.verifier != nil {
 		parts = append(parts, service.Service{Name: "tokens", Run: s.verifier.Run})
+	}
+	if s.inbox != nil {
+		parts = append(parts, service.Service{Name: "inbox", Run: s.inbox.Run})
 	}
 	s.prepared.Store(true)
 	return service.RunServer(ctx, s.http.Run, parts...)

@@ -247,19 +247,6 @@ func (s *Session) dropRefs(ctx context.Context) error {
 	return nil
 }
 
-// MessageQuery selects messages that were sent, newest first.
-type MessageQuery struct {
-	UserID, TaskID string // empty: of all
-	Before         int64  // only those with lower ids; 0: all
-	Limit          int
-}
-
-// SentMessage is a message as a list shows it: without its data once it was received.
-type SentMessage struct {
-	taskfeed.Message
-	Waiting bool `json:"waiting"` // the app has not received it
-}
-
 const sqlMessages = `
 SELECT r.id, r.user_id, r.ref, r.topic, coalesce(r.task_id, ''), i.data, r.created_at, i.id IS NOT NULL
 FROM taskfeed.inbox_refs AS r
@@ -268,7 +255,7 @@ WHERE r.id < @before
 {narrow}ORDER BY r.id DESC
 LIMIT @limit`
 
-func messagesStatement(q MessageQuery) string {
+func messagesStatement(q taskfeed.MessageQuery) string {
 	narrow := ""
 	if q.UserID != "" {
 		narrow += "  AND r.user_id = @user_id\n"
@@ -280,7 +267,7 @@ func messagesStatement(q MessageQuery) string {
 }
 
 // Messages lists messages that wait, and those of the last day that the app has received.
-func (s *Store) Messages(ctx context.Context, q MessageQuery) (all []SentMessage, err error) {
+func (s *Store) Messages(ctx context.Context, q taskfeed.MessageQuery) (all []taskfeed.SentMessage, err error) {
 	ctx, cancel := s.queries.Bound(ctx)
 	defer cancel()
 	args := pgx.NamedArgs{"user_id": q.UserID, "task_id": q.TaskID, "before": q.Before, "limit": q.Limit}
@@ -289,7 +276,7 @@ func (s *Store) Messages(ctx context.Context, q MessageQuery) (all []SentMessage
 	}
 	err = s.queries.Do(ctx, func(db pg.Conn) (err error) {
 		rows := pg.Query(ctx, db, messagesStatement(q), args)
-		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m SentMessage, err error) {
+		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m taskfeed.SentMessage, err error) {
 			return m, row.Scan(&m.ID, &m.UserID, &m.Ref, &m.Topic, &m.TaskID, &m.Data, &m.CreatedAt, &m.Waiting)
 		})
 		return err

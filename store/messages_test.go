@@ -249,13 +249,13 @@ func TestInboxFiguresAndList(t *testing.T) {
 	}
 	receive(t, f.app, "at_most => 2")
 	for _, tt := range []struct {
-		q    store.MessageQuery
+		q    taskfeed.MessageQuery
 		want []string
 	}{
-		{store.MessageQuery{Limit: 10}, []string{"3 true", "2 false", "1 false"}},
-		{store.MessageQuery{Limit: 1}, []string{"3 true"}},
-		{store.MessageQuery{UserID: "alice", Limit: 10}, []string{"3 true", "2 false"}},
-		{store.MessageQuery{TaskID: "t", Limit: 10}, []string{"2 false"}},
+		{taskfeed.MessageQuery{Limit: 10}, []string{"3 true", "2 false", "1 false"}},
+		{taskfeed.MessageQuery{Limit: 1}, []string{"3 true"}},
+		{taskfeed.MessageQuery{UserID: "alice", Limit: 10}, []string{"3 true", "2 false"}},
+		{taskfeed.MessageQuery{TaskID: "t", Limit: 10}, []string{"2 false"}},
 	} {
 		all, err := f.store.Messages(t.Context(), tt.q)
 		if err != nil {
@@ -272,5 +272,16 @@ func TestInboxFiguresAndList(t *testing.T) {
 				t.Errorf("%+v: got %d, %v, want the %d after the first", tt.q, len(rest), err, n-1)
 			}
 		}
+	}
+}
+
+func TestMessagesReadOnly(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	exec(t, f.app, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database()); END $$`)
+	_, err := openStore(t, store.Config{URL: f.url}).AddMessages(t.Context(), []taskfeed.Message{message("alice", "1")}, roomy)
+	wantCode(t, err, taskfeed.CodeUnavailable)
+	if !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("got %v, want it to say that the database is read-only", err)
 	}
 }

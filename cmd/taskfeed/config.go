@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
+	"github.com/taskfeed/taskfeed/httpapi/inbox"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/cli"
@@ -25,6 +26,8 @@ type config struct {
 	hub       hub.Config
 	auth      auth.Config
 	http      httpapi.Config
+	inbox     inbox.Config
+	takes     string // on or off: messages of users
 	log       logConfig
 	host      string
 	port      string
@@ -99,7 +102,7 @@ func (c *config) serveSettings() []*setting {
 		{"TASKFEED_RETENTION", "how long events are kept", "30d", duration(&c.listener.Retention, time.Minute, true)},
 		{"TASKFEED_MIGRATE", "update the schema at start; with false an old schema is refused", "true", boolean(&c.migrate)},
 		{"TASKFEED_START_WAIT", "how long to wait for the database at start", "60s", duration(&c.startWait, 0, false)},
-	}, c.httpSettings(), c.tokenSettings(), c.logSettings())
+	}, c.httpSettings(), c.inboxSettings(), c.tokenSettings(), c.logSettings())
 }
 
 func (c *config) logSettings() []*setting {
@@ -161,6 +164,7 @@ func (c *config) server(logger *slog.Logger) server.Config {
 		Hub:        c.hub,
 		Tokens:     c.auth,
 		HTTP:       c.http,
+		Inbox:      c.inbox,
 		NoPages:    !c.pages,
 		Log:        logger,
 		Version:    cli.Version(),
@@ -190,6 +194,7 @@ func (c *config) finish() error {
 	if err := request.CheckOrigins(c.http.AllowedOrigins); err != nil {
 		errs = append(errs, fmt.Errorf("TASKFEED_ALLOWED_ORIGINS: %w", err))
 	}
+	errs = append(errs, c.finishInbox())
 	if slices.Contains(c.http.AllowedOrigins, "*") && !c.dev {
 		errs = append(errs, errors.New(`TASKFEED_ALLOWED_ORIGINS: "*" lets every web page connect; list the origins of your own pages`))
 	}

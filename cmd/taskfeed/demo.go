@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -64,6 +65,22 @@ UPDATE taskfeed.tasks
 SET status = 'failed', error = 'the disk is full: free some space and start again'
 WHERE id = @id`
 
+// demoTopic is the topic of the messages with which users cancel tasks.
+const demoTopic = "cancel"
+
+// A message is taken and obeyed in one transaction: it is done once, or not at all.
+const sqlDemoCancel = `
+WITH received AS (
+    SELECT user_id, task_id
+    FROM taskfeed.receive(@topic, 100)
+)
+UPDATE taskfeed.tasks AS t
+SET status = 'canceled', message = 'canceled by ' || r.user_id
+FROM received AS r
+WHERE t.id = r.task_id
+  AND t.source IS NULL
+  AND t.status IN ('queued', 'running')`
+
 const sqlDemoTidy = `
 DELETE FROM taskfeed.tasks
 WHERE id IN (
@@ -104,7 +121,7 @@ func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error
 			attached = err == nil
 		}
 		if err == nil {
-			err = work(ctx, db, users[i%len(users)])
+			err = errors.Join(demoCancel(ctx, db), work(ctx, db, users[i%len(users)]))
 		}
 		if err != nil && ctx.Err() == nil {
 			logger.Warn("the demo waits for the database", "error", err)
@@ -156,4 +173,10 @@ func demoMessage(kind string, progress int) string {
 		}
 	}
 	return ""
+}
+
+// demoCancel obeys the messages that have come.
+func demoCancel(ctx context.Context, db *pgxpool.Pool) error {
+	_, err := db.Exec(ctx, sqlDemoCancel, pgx.NamedArgs{"topic": demoTopic})
+	return err
 }

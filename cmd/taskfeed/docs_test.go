@@ -80,8 +80,10 @@ func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
 	pgtest.Exec(t, dbURL, `CREATE TABLE public.exports (id bigint PRIMARY KEY, user_id text, status text); SELECT taskfeed.attach('public.exports', 'exports', '{}')`)
-	s := startServing(t, dbURL)
-	dialPlain(t, s, "alice")
+	s := startServing(t, dbURL, "TASKFEED_INBOX=on", "TASKFEED_INBOX_TOPICS=cancel")
+	if err := dialPlain(t, s, "alice").WriteMessage(websocket.TextMessage, []byte(`{"type":"message"}`)); err != nil {
+		t.Fatal(err)
+	}
 	url := "ws" + strings.TrimPrefix(s.base, "http") + "/ws/alice?token=forged"
 	conn, _, err := websocket.DefaultDialer.DialContext(t.Context(), url, nil)
 	if err != nil {
@@ -104,7 +106,8 @@ func TestDocumentedMetrics(t *testing.T) {
 		for _, m := range kind.FindAllStringSubmatch(body, -1) {
 			real = append(real, "`"+m[1]+"` "+m[2])
 		}
-		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ") && strings.Contains(body, "\ntaskfeed_source_ok{")
+		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ") && strings.Contains(body, "\ntaskfeed_source_ok{") &&
+			strings.Contains(body, "\ntaskfeed_inbox_messages_total{")
 	})
 	var documented []string
 	for _, cells := range doctest.Rows(doctest.Section(t, "docs/OPERATIONS.md", "Metrics")) {

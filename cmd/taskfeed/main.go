@@ -27,7 +27,7 @@ func rootCommand(in *cli.Invocation) *cobra.Command {
 			"To try it, with a private database and a demo: taskfeed dev",
 	}
 	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), doctorCommand(in), tokenCommand(in),
-		tailCommand(in), tasksCommand(in), eventsCommand(in), healthcheckCommand(in), versionCommand(in),
+		tailCommand(in), tasksCommand(in), eventsCommand(in), inboxCommand(in), healthcheckCommand(in), versionCommand(in),
 		attachCommand(in), detachCommand(in), sourcesCommand(in), forgetCommand(in), movedCommand("verify"), movedCommand("bench"))
 	return root
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/inbox"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/wsframe"
@@ -46,6 +47,8 @@ type Deps struct {
 	Unavailable func() error
 	// Marks, when set, keeps read marks. Without it there are none.
 	Marks ReadMarks
+	// Inbox takes messages of clients; nil refuses them.
+	Inbox *inbox.Inbox
 	Log   *slog.Logger
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/httpapi/inbox"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/pause"
@@ -257,9 +258,11 @@ func (c *socket) writeWithin(p []byte, within time.Duration) (int, error) {
 
 // controls is what a socket has to write besides events.
 type controls struct {
-	textPongs int    // answers to text pings
-	pong      bool   // the last ping frame is to be answered
-	payload   []byte // of that ping
+	textPongs int      // answers to text pings
+	answers   [][]byte // to messages
+	size      int      // of answers
+	pong      bool     // the last ping frame is to be answered
+	payload   []byte   // of that ping
 	ping      bool
 	close     bool // with code; nothing follows
 	code      int
@@ -274,6 +277,22 @@ func (c *socket) enqueueControl(add func(*controls)) {
 	defer c.mu.Unlock()
 	if c.phase == phaseOpen {
 		c.enqueueControlLocked(add)
+	}
+}
+
+// maxAnswers bounds the answers to messages that a client has not read, in bytes.
+const maxAnswers = 64 << 10
+
+// answer tells the client what became of a message. It does not block.
+func (c *socket) answer(a inbox.Answer) {
+	frame, slow := a.Frame(), false
+	c.enqueueControl(func(pending *controls) {
+		pending.answers = append(pending.answers, frame)
+		pending.size += len(frame)
+		slow = pending.size > maxAnswers
+	})
+	if slow {
+		c.end(taskfeed.CloseSlow, reasonSlow)
 	}
 }
 
@@ -336,6 +355,9 @@ func (o *controls) appendTo(b *chunk) {
 	}
 	for range o.textPongs {
 		frame(wsframe.OpText, textPong)
+	}
+	for _, answer := range o.answers {
+		frame(wsframe.OpText, answer)
 	}
 	if o.ping {
 		frame(wsframe.OpPing, nil)

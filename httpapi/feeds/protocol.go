@@ -42,6 +42,7 @@ const (
 	messagePing
 	messageAuth
 	messageRead
+	messageToApp
 )
 
 // message is a client's text message.
@@ -72,6 +73,8 @@ func parseMessage(b []byte) message {
 		return message{kind: messageAuth, token: m.Token}
 	case "read":
 		return message{kind: messageRead, through: parseMark(m.Through)}
+	case string(taskfeed.TypeMessage):
+		return message{kind: messageToApp}
 	}
 	return message{}
 }

@@ -216,6 +216,9 @@ func (c *socket) handleMessage(message []byte) error {
 		c.enqueueControl(func(pending *controls) { pending.textPongs++ })
 	case messageRead:
 		c.markRead(m.through)
+	case messageToApp:
+		f := c.sub.Filter()
+		c.feeds.deps.Inbox.Take(c.userID, append([]string{f.UserID}, f.Feeds...), message, c.answer)
 	case messageAuth:
 		if c.feeds.deps.Guard.ReadsTokens() {
 			return c.renew(m.token)

@@ -20,8 +20,8 @@ var mayImport = map[string][]string{
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause", "internal/presets"},
-	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
-	"server":     {root, "auth", "httpapi", "hub", "listener", "migrations", "store", "store/history", "web", "internal/dial", "internal/locks", "internal/logs", "internal/pause", "internal/service"},
+	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/inbox", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
+	"server":     {root, "auth", "httpapi", "httpapi/inbox", "hub", "listener", "migrations", "store", "store/history", "web", "internal/dial", "internal/locks", "internal/logs", "internal/pause", "internal/service"},
 	"web":        {},
 
 	"web/docs/generate": {},
@@ -33,7 +33,8 @@ var mayImport = map[string][]string{
 
 	"httpapi/contract":          {},
 	"httpapi/contract/generate": {},
-	"httpapi/feeds":             {root, "auth", "hub", "httpapi/request", "internal/logs", "internal/pause", "internal/wsframe"},
+	"httpapi/feeds":             {root, "auth", "hub", "httpapi/inbox", "httpapi/request", "internal/logs", "internal/pause", "internal/wsframe"},
+	"httpapi/inbox":             {root, "httpapi/request"},
 	"httpapi/request":           {root, "auth", "internal/fair", "internal/logs"},
 	"httpapi/rest":              {root, "auth", "store/history", "httpapi/request", "internal/cache"}, // of store/history the queries and their answers
 
@@ -110,10 +111,10 @@ type home struct {
 var homes = []home{
 	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "examples/embedded", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
-	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/request", "httpapi/rest"}},
+	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/inbox", "httpapi/request", "httpapi/rest"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi/feeds", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed", "httpapi"}},
 	{modules: []string{"github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, in: []string{"auth", "lab/bench", "lab/verify"}},
-	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "httpapi/feeds", "server"}},
+	{modules: []string{"github.com/prometheus/client_golang"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/inbox", "server"}},
 	{modules: []string{"github.com/prometheus/prometheus"}, tests: []string{"deploy"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
