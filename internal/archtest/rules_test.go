@@ -73,6 +73,7 @@ var mayImport = map[string][]string{
 	"lab/pgtest":       {"internal/devpg", "lab/checkout", "lab/leaktest", "lab/netfault", "migrations"},
 	"lab/query":        {},
 	"lab/ssetest":      {root},
+	"lab/upgrade":      {anywhere},
 	"lab/verify":       {anywhere, "lab/netfault"},
 	"lab/versions":     {"internal/devpg"},
 	"lab/wstest":       {root, "internal/wsframe"},

@@ -22,7 +22,7 @@ var Rows = []Row{
 	{Number: 7, Says: "a server is frozen", Faults: []string{"stop-leader", "stop-follower"}},
 	{Number: 8, Says: "SIGTERM under many connections", Faults: []string{"term-leader", "term-follower"}, Tests: []string{"httpapi TestDrain"}},
 	{Number: 9, Says: "SIGKILL half-way through a drain", Faults: []string{"kill-in-drain"}},
-	{Number: 10, Says: "two versions at once", NotRun: "it needs the binary of another release, and there is none yet"},
+	{Number: 10, Says: "two versions at once", Tests: []string{"lab/upgrade TestTwoVersions"}},
 	{Number: 11, Says: "a memory limit is reached", NotRun: "it needs a cgroup of its own; verify checks a bound on the memory of every server instead"},
 	{Number: 12, Says: "out of file descriptors", Faults: []string{"out-of-files"}},
 	{Number: 13, Says: "a panic of one connection", Tests: []string{"httpapi TestPanicCostsOneConnection"}},
