@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"client":     {root, "internal/pause"},
 	"hub":        {root, "internal/fair"},
 	"listener":   {root, "internal/locks", "internal/pause"},
+	"relay":      {root, "hub", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause", "internal/presets"},
 	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/inbox", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
@@ -119,6 +120,7 @@ var homes = []home{
 	{modules: []string{"github.com/prometheus/prometheus"}, tests: []string{"deploy"}},
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
+	{modules: []string{"github.com/klauspost/compress"}, in: []string{"relay"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
 	{modules: []string{"github.com/riverqueue/river"}, in: []string{"lab/bench"}, tests: []string{"cmd/taskfeed"}}, // a queue to attach

@@ -1,0 +1,33 @@
+package relay
+
+import "context"
+
+// Transport carries messages between servers. It may lose, repeat, reorder and delay
+// them; it does not change their bytes. Its methods are safe for concurrent use.
+type Transport interface {
+	// Publish sends a message to all subscribers of a subject. It does not wait.
+	Publish(subject string, message []byte) error
+	// Subscribe calls handle with each message of a subject, one at a time, until stop
+	// is called. Nobody changes the message later. handle must not block.
+	Subscribe(subject string, handle func(message []byte)) (stop func(), err error)
+	// Request sends a question to one of those who answer on a subject and returns the
+	// answer.
+	Request(ctx context.Context, subject string, question []byte) (answer []byte, err error)
+	// Answer has answer called with a share of the questions of a subject until stop is
+	// called; several calls run at the same time. stop waits for them.
+	Answer(subject string, answer func(ctx context.Context, question []byte) []byte) (stop func(), err error)
+	// Flush returns nil when all that was published since the last Flush has reached the
+	// engine. After an error, part of it may be lost.
+	Flush(ctx context.Context) error
+	// MaxPayload is the greatest size of a message, in bytes.
+	MaxPayload() int
+}
+
+// leastPayload is the least MaxPayload that will do: every event fits into one message.
+const leastPayload = 512 << 10
+
+// Subjects, below a prefix.
+const (
+	subjectLog = ".log" // batches and beacons, in the order in which a core sends them
+	subjectAsk = ".ask" // questions to cores
+)
