@@ -130,14 +130,22 @@ func (p *Publisher) Lead(ctx context.Context, l Lineage) error {
 	}
 	defer s.close()
 	retry := &pause.Backoff{Least: 20 * time.Millisecond, Most: time.Second}
+	failing := false
 	for ctx.Err() == nil {
 		rest, err := s.work(ctx, time.Now())
 		if err != nil && ctx.Err() == nil {
-			p.cfg.Logger.Warn("cannot publish to gateways; trying again", "error", err)
+			if !failing {
+				p.cfg.Logger.Warn("cannot publish to gateways; trying again", "error", err)
+			}
+			failing = true
 			pause.For(ctx, retry.Next())
 			continue
 		}
-		retry.Reset()
+		if s.pending == 0 && failing {
+			p.cfg.Logger.Info("publishing to gateways again", "after", int64(s.confirmed))
+			failing = false
+			retry.Reset()
+		}
 		timer := time.NewTimer(rest)
 		select {
 		case <-ctx.Done():

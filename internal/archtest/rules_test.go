@@ -27,6 +27,8 @@ var mayImport = map[string][]string{
 
 	"web/docs/generate": {},
 
+	"relay/natsrelay": {"internal/pause", "relay"},
+
 	"store/history":           {root, "store/internal/eventlog", "store/internal/pg", "store/internal/walk"},
 	"store/internal/eventlog": {root, "store/internal/pg", "store/internal/walk"},
 	"store/internal/pg":       {root, "internal/dial"},
@@ -72,7 +74,10 @@ var mayImport = map[string][]string{
 	"lab/netfault":     {"internal/pause"},
 	"lab/plans":        {},
 	"lab/pgtest":       {"internal/devpg", "lab/checkout", "lab/leaktest", "lab/netfault", "migrations"},
+	"lab/natsd":        {},
+	"lab/natstest":     {"internal/proc", "lab/checkout"},
 	"lab/query":        {},
+	"lab/relaytest":    {root, "hub", "relay"},
 	"lab/ssetest":      {root},
 	"lab/upgrade":      {anywhere},
 	"lab/verify":       {anywhere, "lab/netfault"},
@@ -100,7 +105,7 @@ var testsMayImport = map[string][]string{
 
 // testHelpers are for tests: other code does not import them unless mayImport names
 // one.
-var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/locked", "lab/netfault", "lab/pgtest", "lab/plans", "lab/ssetest", "lab/wstest"}
+var testHelpers = []string{"lab/contracttest", "lab/doctest", "lab/leaktest", "lab/locked", "lab/natstest", "lab/netfault", "lab/pgtest", "lab/plans", "lab/relaytest", "lab/ssetest", "lab/wstest"}
 
 // home says which packages may import an outside module and its subpackages.
 type home struct {
@@ -121,6 +126,8 @@ var homes = []home{
 	{modules: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"}, in: []string{"cmd/taskfeed", "cmd/taskfeed-lab", "internal/cli"}},
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/klauspost/compress"}, in: []string{"relay"}},
+	{modules: []string{"github.com/nats-io/nats.go"}, in: []string{"relay/natsrelay"}},
+	{modules: []string{"github.com/nats-io/nats-server/v2"}, in: []string{"lab/natsd"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
 	{modules: []string{"github.com/riverqueue/river"}, in: []string{"lab/bench"}, tests: []string{"cmd/taskfeed"}}, // a queue to attach
