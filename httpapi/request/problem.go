@@ -46,7 +46,7 @@ var answers = map[taskfeed.Code]answer{
 	taskfeed.CodeInboxOff:             {status: http.StatusNotFound, title: "No messages taken"},
 	taskfeed.CodeTopicNotAllowed:      {status: http.StatusForbidden, title: "Topic not allowed"},
 	taskfeed.CodeRefReused:            {status: http.StatusConflict, title: "Ref in use"},
-	taskfeed.CodeInboxFull:            {status: http.StatusTooManyRequests, title: "Inbox full", retry: 10 * time.Second},
+	taskfeed.CodeInboxFull:            {status: http.StatusConflict, title: "Inbox full"},
 }
 
 // Refusals with a fixed message.

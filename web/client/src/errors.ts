@@ -24,6 +24,8 @@ export interface ErrorDetails {
   closeCode?: number;
   /** The HTTP status of an answer that was not a feed. */
   status?: number;
+  /** The code of the refusal in such an answer, such as `topic_not_allowed`. */
+  reason?: string;
   /** The wait that the server asks for, in milliseconds. */
   retryAfter?: number;
 }
@@ -33,6 +35,7 @@ export class TaskFeedError extends Error {
   override name = "TaskFeedError";
   declare readonly closeCode?: number;
   declare readonly status?: number;
+  declare readonly reason?: string;
   declare readonly retryAfter?: number;
 
   constructor(readonly code: ErrorCode, message: string, details?: ErrorDetails) {

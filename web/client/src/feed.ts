@@ -5,11 +5,12 @@ import { loadShare } from "./load.js";
 import { settle, type Settings } from "./options.js";
 import { newRetry, type Retry } from "./retry.js";
 import { newSession, type Session, type SessionOptions } from "./session.js";
+import { send } from "./send.js";
 import type { Share } from "./share.js";
 import { openStream } from "./sse.js";
 import { newTokens, type Tokens } from "./token.js";
 import type {
-  CustomEvents, FeedEvent, FeedOptions, Handler, HandlerMap, ResetReason, Snapshot, SnapshotReason, State, StateChange,
+  CustomEvents, FeedEvent, FeedOptions, Handler, HandlerMap, MessageOptions, ResetReason, Snapshot, SnapshotReason, State, StateChange,
   UnknownEvent,
 } from "./types.js";
 import { openSocket } from "./websocket.js";
@@ -125,6 +126,16 @@ export class TaskFeed<C extends CustomEvents = {}> {
     this.#cancel();
     this.#session?.end();
     if (!this.#handling) await this.#done;
+  }
+
+  /**
+   * Sends the app a message and resolves with its id when the server has stored it. It is
+   * sent again until the server answers, whether the feed is connected or not, and the app
+   * gets it once. Rejects when the server refuses it; the error's `reason` says why.
+   */
+  send(topic: string, { taskId, data, signal }: MessageOptions = {}): Promise<number> {
+    const tokens = (this.#tokens ??= newTokens(this.#o.getToken, new AbortController().signal));
+    return send(this.#o, tokens, { topic, task_id: taskId, data }, signal);
   }
 
   /**

@@ -14,6 +14,8 @@ export interface Settings extends FeedOptions {
   random: () => number;
   /** Returns the URL to connect to, with the cursor. */
   address(transport: Transport, cursor?: number): string;
+  /** The URL that takes messages to the app. */
+  messages: string;
 }
 
 /** Checks the options; throws one `config` error that names all invalid ones. */
@@ -34,6 +36,7 @@ export function settle(o: FeedOptions): Settings {
   if (wrong.length) throw new TaskFeedError("config", wrong.join("; "));
   return {
     ...o, WebSocket, fetch: fetch!, transports, min, max, random,
+    messages: base + "/v1/me/messages",
     cursorStore: o.cursorStore ?? memoryCursor(),
     address(transport, cursor) {
       const query = new URLSearchParams();

@@ -37,16 +37,16 @@ export function openStream(fetcher: typeof fetch, url: string, token: string, si
 const is = (answer: Response, type: RegExp): boolean => type.test(answer.headers.get("Content-Type")!); // null, as text, does not match
 
 /** Returns the error for an answer that is not a stream. It uses the body only if that is a problem document (RFC 9457): a proxy may have sent another. */
-async function statusError(answer: Response, token: string): Promise<TaskFeedError> {
+export async function statusError(answer: Response, token: string): Promise<TaskFeedError> {
   const { status } = answer;
-  const { detail, title } = Object(is(answer, /^application\/problem\+json/i) && await answer.json().catch(() => 0));
+  const { detail, title, code: reason } = Object(is(answer, /^application\/problem\+json/i) && await answer.json().catch(() => 0));
   const why = (because(detail) || because(title)).replaceAll(token, "[token]");
   const code = status === 401 ? "rejected" : status === 403 ? "forbidden"
     : status < 400 || status > 499 || [408, 425, 429].includes(status) ? "connection" : "refused";
   const after = answer.headers.get("Retry-After")!; // seconds or a date; null is neither
   const wait = +after * 1000 || Date.parse(after) - Date.now() || 0;
   return new TaskFeedError(code, `the server answered ${status}${why}`,
-    { status, retryAfter: Math.min(Math.max(wait, 0), 600_000) });
+    { status, reason, retryAfter: Math.min(Math.max(wait, 0), 600_000) });
 }
 
 /**

@@ -143,6 +143,16 @@ export type HandlerMap<C extends CustomEvents> = EventsOf<C> & FeedSignals<C>;
 /** The feed waits for the returned promise before the next event. */
 export type Handler<E> = (value: E) => unknown;
 
+/** What a message to the app may have besides its topic. */
+export interface MessageOptions {
+  /** The task that it is about; the user must see it. */
+  taskId?: string;
+  /** Up to 16 KiB of JSON. */
+  data?: object;
+  /** Stops trying; the message may be stored all the same. */
+  signal?: AbortSignal;
+}
+
 export type Transport = "websocket" | "sse";
 
 export interface FeedOptions {
