@@ -26,8 +26,8 @@ func (t Type) Valid() bool {
 	return t != "" && len(t) <= maxType
 }
 
-// Types of events that belong to a task. All but TypeTaskProgress and
-// TypeTaskDeleted carry the whole visible state of the task: kind, progress,
+// Types of events that belong to a task. All but TypeTaskProgress, TypeTaskDeleted and
+// TypeTaskStalled carry the whole visible state of the task: kind, progress,
 // message, and result or error where there is one.
 const (
 	// TypeTaskQueued: the row appeared as queued or went back to queued.
@@ -45,11 +45,15 @@ const (
 	TypeTaskCanceled Type = "task_canceled"
 	// TypeTaskDeleted: the row is gone, or belongs to another user now.
 	TypeTaskDeleted Type = "task_deleted"
+	// TypeTaskStalled: the task runs and has not changed for as long as the server was
+	// told to wait. It carries kind, progress, and since, the time of the last change,
+	// and has the version of that change.
+	TypeTaskStalled Type = "task_stalled"
 )
 
 // TaskTypes lists every type that a task's events may have.
 var TaskTypes = []Type{TypeTaskQueued, TypeTaskStarted, TypeTaskProgress,
-	TypeTaskCompleted, TypeTaskFailed, TypeTaskCanceled, TypeTaskDeleted}
+	TypeTaskCompleted, TypeTaskFailed, TypeTaskCanceled, TypeTaskDeleted, TypeTaskStalled}
 
 // MaxDataBytes is the most that an event's data may hold as JSON text. Capture
 // replaces larger fields of a task's event by null and names them in the field

@@ -220,6 +220,8 @@ func TestFrameSchemas(t *testing.T) {
 		`{` + task + `,"type":"task_progress","progress":101}`:                                       false,
 		`{` + task + `,"type":"task_deleted"}`:                                                       true,
 		`{` + task + `,"type":"task_deleted","result":1}`:                                            false,
+		`{` + task + `,"type":"task_stalled","since":"2026-11-22T10:00:00.123456Z","progress":40}`:   true,
+		`{` + task + `,"type":"task_stalled","progress":40}`:                                         false,
 		`{` + task + `,"type":"task_unheard_of","progress":0}`:                                       false,
 		`{"id":7,"timestamp":"2026-11-22T10:00:00.000000Z","type":"mail","from":"bob","progress":1}`: true,
 		`{"id":0,"timestamp":"2026-11-22T10:00:00.000000Z","type":"mail"}`:                           false,

@@ -20,6 +20,10 @@ type Config struct {
 	// forever.
 	Retention time.Duration
 
+	// StalledAfter is after how long without a change a running task makes an event for
+	// its owners, up to a tenth later. Default: never.
+	StalledAfter time.Duration
+
 	// MaintainInterval is how often the leader creates and drops partitions. Default 1 min.
 	MaintainInterval time.Duration
 

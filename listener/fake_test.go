@@ -158,8 +158,9 @@ func (b *fakeBell) Wait(ctx context.Context, d time.Duration) (rang bool, err er
 // fakeMover is a Mover and a Maintainer.
 type fakeMover struct {
 	*calls
-	move      func() (taskfeed.Moved, error)
-	afterLook func() error
+	move        func() (taskfeed.Moved, error)
+	afterLook   func() error
+	tellStalled func() (int, bool, error)
 }
 
 func (f *fakeMover) Move(context.Context) (taskfeed.Moved, error) {
@@ -186,6 +187,14 @@ func (f *fakeMover) AfterLook(context.Context) error {
 func (f *fakeMover) Maintain(context.Context, time.Duration) error {
 	f.add("maintain")
 	return nil
+}
+
+func (f *fakeMover) TellStalled(context.Context, time.Duration) (told int, more bool, err error) {
+	f.add("tell stalled")
+	if f.tellStalled != nil {
+		return f.tellStalled()
+	}
+	return 0, false, nil
 }
 
 // fakeLog is a Log.

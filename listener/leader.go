@@ -34,6 +34,9 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 			return err
 		}
 		l.maintain(ctx, s)
+		if l.tellStalled(ctx, s) {
+			continue
+		}
 		if err := l.checkLocksOfLeader(ctx, s); err != nil {
 			return err
 		}
@@ -114,6 +117,24 @@ func (l *Listener) publishMoved(ctx context.Context, log Log, m taskfeed.Moved) 
 	}
 	_, err := l.catchUp(ctx, log)
 	return err
+}
+
+// tellStalled makes changes for tasks that have stalled, and reports whether there is
+// more to do at once: changes to move, or more such tasks.
+func (l *Listener) tellStalled(ctx context.Context, m Maintainer) bool {
+	after := l.cfg.StalledAfter
+	if after <= 0 || time.Since(l.toldStalls) < min(max(after/10, l.cfg.FallbackInterval), time.Minute) {
+		return false
+	}
+	told, more, err := m.TellStalled(ctx, after)
+	if err != nil && ctx.Err() == nil {
+		l.cfg.Logger.Warn("cannot look for stalled tasks; trying again later", "error", err)
+	}
+	if !more {
+		l.toldStalls = time.Now()
+	}
+	l.stats.stalled.Add(uint64(told))
+	return told > 0 || more
 }
 
 func (l *Listener) maintain(ctx context.Context, m Maintainer) {

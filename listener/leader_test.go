@@ -44,6 +44,44 @@ func TestIdleLeader(t *testing.T) {
 	})
 }
 
+// A leader looks for stalled tasks so often that they are told a tenth late, at once
+// where there are more, and not at all unless it was asked to.
+func TestLeaderLooksForStalledTasks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, pages := newFakeSession(), 3
+		s.tellStalled = func() (int, bool, error) {
+			pages--
+			switch {
+			case pages > 0:
+				return 1000, true, nil
+			case pages == 0:
+				return 7, false, nil
+			}
+			return 0, false, errors.New("not now")
+		}
+		l, stop := runFake(t, s, newFeed(), listener.Config{StalledAfter: 100 * time.Second})
+		pass(time.Second)
+		if got := s.count("tell stalled"); got != 3 || l.Stats().Stalled != 2007 {
+			t.Errorf("looked %d times and told of %d, want 3 and 2007", got, l.Stats().Stalled)
+		}
+		pass(100 * time.Second)
+		if got := s.count("tell stalled"); got != 13 || !l.Stats().Leader {
+			t.Errorf("looked %d times after 100 s, want one more each 10 s; leader: %t", got, l.Stats().Leader)
+		}
+		stop()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSession()
+		_, stop := runFake(t, s, newFeed(), listener.Config{})
+		pass(time.Minute)
+		if got := s.count("tell stalled"); got != 0 {
+			t.Errorf("looked %d times without being asked to", got)
+		}
+		stop()
+	})
+}
+
 func events(from, to taskfeed.Cursor) []taskfeed.Event {
 	var all []taskfeed.Event
 	for id := from; id <= to; id++ {

@@ -34,7 +34,8 @@ type Listener struct {
 	// Owned by Run.
 	publisher
 	maintained time.Time
-	database   string // the name of the last session's; "" when it is not known
+	toldStalls time.Time // when all stalled tasks had been told
+	database   string    // the name of the last session's; "" when it is not known
 }
 
 // New returns a listener that opens its sessions with connect.

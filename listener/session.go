@@ -71,10 +71,13 @@ type Mover interface {
 	AfterLook(ctx context.Context) error
 }
 
-// Maintainer looks after the log's partitions.
+// Maintainer does what is due from time to time.
 type Maintainer interface {
 	// Maintain creates partitions ahead of time and drops those past retention.
 	Maintain(ctx context.Context, retention time.Duration) error
+	// TellStalled makes changes for running tasks that did not change for so long, once
+	// until they change. It looks at a part of the tasks; more says that others are left.
+	TellStalled(ctx context.Context, after time.Duration) (told int, more bool, err error)
 }
 
 // LockChecker looks at the locks by which servers agree.

@@ -16,6 +16,7 @@ type Stats struct {
 	Wakeups  uint64 // times that the doorbell woke it
 	Moves    uint64 // moves, empty ones included
 	Captured uint64 // changes that this server moved into the log
+	Stalled  uint64 // changes that this server made for stalled tasks
 
 	// Intruders are sessions that hold a lock of taskfeed's without being a server.
 	// Each server knows those that it has met.
@@ -25,6 +26,7 @@ type Stats struct {
 type stats struct {
 	leader                   atomic.Bool
 	wakeups, moves, captured atomic.Uint64
+	stalled                  atomic.Uint64
 	lookedAt                 atomic.Int64 // Unix nanoseconds of the last progress
 }
 
@@ -40,6 +42,7 @@ func (l *Listener) Stats() Stats {
 		Wakeups:   l.stats.wakeups.Load(),
 		Moves:     l.stats.moves.Load(),
 		Captured:  l.stats.captured.Load(),
+		Stalled:   l.stats.stalled.Load(),
 	}
 }
 

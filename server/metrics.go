@@ -35,6 +35,7 @@ var (
 	descWakeups  = describe("wakeups_total", "Times that the doorbell woke the listener.")
 	descMoves    = describe("moves_total", "Moves from changes to the log made by this server, empty ones included.")
 	descCaptured = describe("events_captured_total", "Events that this server appended to the log.")
+	descStalled  = describe("tasks_stalled_total", "Events that this server made for tasks that run and do not change.")
 	descBuffer   = describe("buffer_depth", "Committed changes that are not in the log yet, counted up to 100000.")
 	descWriter   = describe("oldest_writer_seconds", "Age of the oldest open transaction that has written.")
 	descForeign  = prometheus.NewDesc("taskfeed_foreign_locks", "Sessions that hold a lock of taskfeed's without being a server, as far as this server has met them.", []string{"lock", "role", "pid"}, nil)
@@ -49,7 +50,7 @@ var (
 
 // Describe sends the descriptions of all metrics.
 func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descBuffer, descWriter, descQueue, descForeign,
+	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descStalled, descBuffer, descWriter, descQueue, descForeign,
 		descSourceOK, descErrors, descUnmapped, descUnowned, descWaiting, descOldest} {
 		ch <- d
 	}
@@ -70,6 +71,7 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(descWakeups, stats.Wakeups)
 	counter(descMoves, stats.Moves)
 	counter(descCaptured, stats.Captured)
+	counter(descStalled, stats.Stalled)
 
 	foreignLocks(ch, stats.Intruders)
 

@@ -35,6 +35,7 @@ type Session struct {
 	noted     note    // of it
 	search    search  // for changes that looks have missed
 	sources   sources // what is to be done for attached tables
+	stalls    stalls  // how far it has looked for stalled tasks
 	notify    bool    // the doorbell is in use
 	leads     bool    // it has the leader lock
 	follows   bool    // it has the followers' lock

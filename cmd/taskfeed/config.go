@@ -99,6 +99,7 @@ func (c *config) serveSettings() []*setting {
 		{"TASKFEED_DB_MAX_CONNS", "connections of the database pools: two for checks, half of the others for feeds, the rest for the API; one more listens", "12", number(&c.store.MaxConns, 4, false)},
 		{"TASKFEED_STALL_TIMEOUT", "how long a frozen server may keep the lead", "10s", duration(&c.store.StallTimeout, 3*time.Second, false)},
 		{"TASKFEED_RECENT_LOG", "memory for recent events of all users, in bytes, from which clients that come back are served without a read of the database; 0 is off", "67108864", memory(&c.hub.RecentLogBytes, 2<<20)},
+		{"TASKFEED_STALLED_AFTER", "after how long without a change a running task makes an event for its owners", "off", duration(&c.listener.StalledAfter, time.Second, true)},
 		{"TASKFEED_RETENTION", "how long events are kept", "30d", duration(&c.listener.Retention, time.Minute, true)},
 		{"TASKFEED_MIGRATE", "update the schema at start; with false an old schema is refused", "true", boolean(&c.migrate)},
 		{"TASKFEED_START_WAIT", "how long to wait for the database at start", "60s", duration(&c.startWait, 0, false)},

@@ -96,7 +96,7 @@ func (p *printer) table(heads []string, rows [][]string) error {
 // colours are the ANSI colours of statuses and types.
 var colours = map[string]string{
 	"queued": "36", "running": "34", "completed": "32", "failed": "31", "canceled": "33",
-	"task_queued": "36", "task_started": "34", "task_completed": "32", "task_failed": "31", "task_canceled": "33",
+	"task_queued": "36", "task_started": "34", "task_completed": "32", "task_failed": "31", "task_canceled": "33", "task_stalled": "33",
 }
 
 // paint colours a cell if the output is a colour terminal. The colour adds no

@@ -26,7 +26,7 @@ WITH told AS (
         lag(type) OVER (ORDER BY id) AS before,
         lead(created_at) OVER (ORDER BY id) AS until
     FROM told
-    WHERE type <> 'task_progress'
+    WHERE type NOT IN ('task_progress', 'task_stalled')
       AND NOT handed_over
 ), present AS (
     SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@everybody OR user_id = ANY (@users::text[]))) AS there

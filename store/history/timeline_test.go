@@ -39,6 +39,7 @@ func TestTaskSummary(t *testing.T) {
 		{"a second attempt", []step{{queued, 1, 0}, {started, 2, 5}, {failed, 3, 6}, {queued, 4, 10}, {started, 5, 13}, {completed, 6, 20}}, 2, 8, 8},
 		{"an attempt without a queue", []step{{started, 1, 0}, {failed, 2, 3}, {started, 3, 4}, {completed, 4, 5}}, 2, 0, 4},
 		{"a visible change while running is no attempt", []step{{started, 1, 0}, {started, 2, 3}, {completed, 3, 5}}, 1, 0, 5},
+		{"a stall is no step", []step{{started, 1, 0}, {taskfeed.TypeTaskStalled, 1, 3}, {completed, 2, 5}}, 1, 0, 5},
 		{"another owner is no end and no attempt", []step{{started, 1, 0}, {deleted, 2, 3}, {started, 2, 3}, {completed, 3, 5}}, 1, 0, 5},
 		{"deleted", []step{{queued, 1, 0}, {started, 2, 1}, {deleted, 3, 3}}, 1, 1, 2},
 		{"deleted and made again", []step{{started, 1, 0}, {deleted, 2, 3}, {started, 1, 10}, {completed, 2, 11}}, 2, 0, 4},

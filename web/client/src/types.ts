@@ -39,6 +39,8 @@ export interface TaskProgress extends TaskFields {
   message?: string | null;
 }
 export interface TaskDeleted extends TaskFields { type: "task_deleted" }
+/** The task runs and has not changed since the time `since`. Its version is that of the last change. */
+export interface TaskStalled extends TaskFields { type: "task_stalled"; kind?: string; progress?: number; since: string }
 
 /** The events of tasks by their type. */
 export interface TaskEvents {
@@ -49,6 +51,7 @@ export interface TaskEvents {
   task_failed: TaskFailed;
   task_canceled: TaskCanceled;
   task_deleted: TaskDeleted;
+  task_stalled: TaskStalled;
 }
 
 /** The app's own events: their fields, by their type. */

@@ -11,7 +11,7 @@ WITH told AS (
         lag(type) OVER (ORDER BY id) AS before,
         lead(created_at) OVER (ORDER BY id) AS until
     FROM told
-    WHERE type <> 'task_progress'
+    WHERE type NOT IN ('task_progress', 'task_stalled')
       AND NOT handed_over
 ), present AS (
     SELECT EXISTS (SELECT FROM taskfeed.tasks WHERE id = @task_id AND (@everybody OR user_id = ANY (@users::text[]))) AS there
@@ -53,7 +53,7 @@ FROM spent;
 --                 ->  Sort
 --                       Sort Key: told.id
 --                       ->  CTE Scan on told
---                             Filter: ((NOT handed_over) AND (type <> 'task_progress'::text))
+--                             Filter: ((NOT handed_over) AND (type <> ALL ('{task_progress,task_stalled}'::text[])))
 --           ->  CTE Scan on present
 --   InitPlan 5 (returns $4)
 --     ->  CTE Scan on present present_1

@@ -16,7 +16,7 @@ import { Field } from "./filterbar.js";
 
 const mostShown = 200;
 
-const taskTypes = ["task_queued", "task_started", "task_progress", "task_completed", "task_failed", "task_canceled", "task_deleted"];
+const taskTypes = ["task_queued", "task_started", "task_progress", "task_completed", "task_failed", "task_canceled", "task_deleted", "task_stalled"];
 
 export function Live() {
   const { query } = here.value;

@@ -21,7 +21,7 @@ export function StatusMark({ status }: { status: string }) {
 export function TypeMark({ type }: { type: string }) {
   const icons: Record<string, IconName> = {
     task_queued: "queued", task_started: "running", task_progress: "running",
-    task_completed: "completed", task_failed: "failed", task_canceled: "canceled", task_deleted: "deleted",
+    task_completed: "completed", task_failed: "failed", task_canceled: "canceled", task_deleted: "deleted", task_stalled: "running",
   };
   const icon = icons[type];
   return (
