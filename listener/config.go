@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -26,6 +27,11 @@ type Config struct {
 
 	// MaintainInterval is how often the leader creates and drops partitions. Default 1 min.
 	MaintainInterval time.Duration
+
+	// Leading, when set, is called while this server leads, beside everything else, with
+	// the name and the epoch of the log. Its context ends with the lead, and the listener
+	// waits for it. An error is logged and ends nothing.
+	Leading func(ctx context.Context, id [16]byte, epoch int64) error
 
 	// Logger. Default: slog.Default().
 	Logger *slog.Logger

@@ -108,8 +108,12 @@ func (f *fakeLeadership) CheckLocks(context.Context) (bool, []locks.Found, error
 }
 
 func (f *fakeLeadership) TakeOver(context.Context, taskfeed.Cursor) (bool, error) { return false, nil }
-func (f *fakeLeadership) Follow(context.Context) error                            { return nil }
-func (f *fakeLeadership) Unfollow(context.Context) error                          { return nil }
+func (f *fakeLeadership) Lineage(context.Context) ([16]byte, int64, error) {
+	f.add("lineage")
+	return [16]byte{1}, 7, nil
+}
+func (f *fakeLeadership) Follow(context.Context) error   { return nil }
+func (f *fakeLeadership) Unfollow(context.Context) error { return nil }
 
 // fakeBell is a doorbell that the test rings. The zero value can be armed and
 // nobody rings.

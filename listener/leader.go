@@ -2,6 +2,7 @@ package listener
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/taskfeed/taskfeed"
@@ -14,6 +15,11 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 	if err := l.takeOver(ctx, s); err != nil {
 		return err
 	}
+	stop, err := l.tellLeading(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	l.stats.leader.Store(true)
 	bell := doorbell{session: s, inUse: s.DoorbellInUse(), fallback: l.cfg.FallbackInterval, quickRing: l.quickRing, wakeups: &l.stats.wakeups}
 	retry := newBackoff()
@@ -44,6 +50,25 @@ func (l *Listener) lead(ctx context.Context, s Session) error {
 			return err
 		}
 	}
+}
+
+// tellLeading calls Config.Leading beside the caller, until stop is called.
+func (l *Listener) tellLeading(ctx context.Context, s Leader) (stop func(), err error) {
+	if l.cfg.Leading == nil {
+		return func() {}, nil
+	}
+	id, epoch, err := s.Lineage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := l.cfg.Leading(ctx, id, epoch); err != nil && ctx.Err() == nil {
+			l.cfg.Logger.Error("what runs beside the lead has failed", "error", err)
+		}
+	})
+	return func() { cancel(); wg.Wait() }, nil
 }
 
 // over reports whether a session cannot go on after an error.

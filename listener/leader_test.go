@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -79,6 +80,44 @@ func TestLeaderLooksForStalledTasks(t *testing.T) {
 			t.Errorf("looked %d times without being asked to", got)
 		}
 		stop()
+	})
+}
+
+// What runs beside the lead is told which log it is, and has ended when another server can
+// lead. Its failure ends nothing.
+func TestLeading(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSession()
+		began, ended := 0, 0
+		l, stop := runFake(t, s, newFeed(), listener.Config{Leading: func(ctx context.Context, id [16]byte, epoch int64) error {
+			began++
+			if id[0] != 1 || epoch != 7 {
+				t.Errorf("told of log %x, epoch %d, want 01 and 7", id, epoch)
+			}
+			<-ctx.Done()
+			if s.count("close") > 0 {
+				t.Error("the session was closed while it ran")
+			}
+			ended++
+			return errors.New("broken")
+		}})
+		pass(time.Second)
+		if began != 1 || ended != 0 || !l.Stats().Leader {
+			t.Errorf("while leading: began %d times, ended %d times, leader %t", began, ended, l.Stats().Leader)
+		}
+		stop()
+		if ended != 1 {
+			t.Errorf("after the end: ended %d times, want once", ended)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeSession()
+		l, _ := runFake(t, s, newFeed(), listener.Config{Leading: func(context.Context, [16]byte, int64) error { return errors.New("broken") }})
+		pass(time.Minute)
+		if !l.Stats().Leader || s.count("close") > 0 {
+			t.Errorf("leader %t, want it to lead on without what failed", l.Stats().Leader)
+		}
 	})
 }
 

@@ -53,6 +53,8 @@ type Leader interface {
 	// TakeOver prepares the log for a new leader that has seen events up to seen.
 	// It reports whether ids had to jump.
 	TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error)
+	// Lineage names the log, and its epoch, which rises when ids jump.
+	Lineage(ctx context.Context) (id [16]byte, epoch int64, err error)
 	// DoorbellInUse reports whether writers ring at all.
 	DoorbellInUse() bool
 	// Listen makes writers ring this session while it is armed.

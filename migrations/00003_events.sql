@@ -32,6 +32,9 @@ CREATE TABLE taskfeed.log_state (
     system_identifier bigint,                     -- of the cluster that the log was last written on
     timeline          bigint,                     -- of its write-ahead log
     expired_through   bigint  NOT NULL DEFAULT 0, -- retention has dropped events up to this id
+    log_id            uuid    NOT NULL DEFAULT gen_random_uuid(), -- names the log to servers without a database
+    epoch             bigint  NOT NULL DEFAULT 0, -- rises whenever ids jump, because the log may have lost its last events
+    epoch_from        bigint  NOT NULL DEFAULT 0, -- where they jumped to: no event at or below it will be added
     CONSTRAINT log_state_pkey PRIMARY KEY (only_row),
     CONSTRAINT log_state_has_one_row CHECK (only_row)
 );

@@ -40,6 +40,10 @@ func sessionSurfaces() []surface {
 	return []surface{
 		{"lead", func(ctx context.Context, w *world) (any, error) { return w.session.TryLead(ctx) }},
 		{"take over", func(ctx context.Context, w *world) (any, error) { return w.session.TakeOver(ctx, 0) }},
+		{"lineage", func(ctx context.Context, w *world) (any, error) {
+			_, epoch, err := w.session.Lineage(ctx)
+			return epoch, err
+		}},
 		{"listen and arm", func(ctx context.Context, w *world) (any, error) {
 			if err := w.session.Listen(ctx); err != nil {
 				return nil, err
@@ -95,6 +99,14 @@ func feedSurfaces() (all []surface) {
 	}
 	return append(all,
 		surface{"head", func(ctx context.Context, w *world) (any, error) { return w.store.Head(ctx) }},
+		surface{"a page with the state of the log", func(ctx context.Context, w *world) (any, error) {
+			_, events, _, _, err := w.store.AfterState(ctx, taskfeed.Filter{UserID: zoe}, 0, 100)
+			return eventsOf(events), err
+		}},
+		surface{"state of the log", func(ctx context.Context, w *world) (any, error) {
+			state, err := w.store.LogState(ctx)
+			return state.Last, err
+		}},
 		surface{"last id", func(ctx context.Context, w *world) (any, error) { return w.store.LastID(ctx) }})
 }
 

@@ -38,9 +38,12 @@ const sqlRememberCluster = `
 UPDATE taskfeed.log_state
 SET system_identifier = @system, timeline = @timeline`
 
+// The epoch is at least the time: after a restore of an old backup it is above all that
+// servers have heard of.
 const sqlJump = `
-SELECT setval('taskfeed.event_id', greatest(last_value, @seen) + @by)
-FROM taskfeed.event_id`
+UPDATE taskfeed.log_state
+SET epoch = greatest(epoch + 1, extract(epoch FROM clock_timestamp())::bigint),
+    epoch_from = (SELECT setval('taskfeed.event_id', greatest(last_value, @seen) + @by) FROM taskfeed.event_id)`
 
 // jumpBy is more events than a standby or a backup can be behind.
 const jumpBy = 1_000_000
@@ -48,7 +51,7 @@ const jumpBy = 1_000_000
 // TakeOver prepares a new leader. When the log was last written in another cluster or
 // on another timeline (a failover, a restore), or when the caller has seen events
 // beyond the head of this log, it makes ids jump, so that no id that a client may have
-// seen is used again. It reports whether they jumped. Looks continue where those of the
+// seen is used again, and raises the epoch. It reports whether they jumped. Looks continue where those of the
 // last leader ended, unless its snapshots mean nothing in this cluster.
 func (s *Session) TakeOver(ctx context.Context, seen taskfeed.Cursor) (jumped bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

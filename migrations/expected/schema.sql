@@ -102,6 +102,9 @@ TABLE log_state -- One row: the state of the log besides its events.
     system_identifier bigint
     timeline bigint
     expired_through bigint NOT NULL DEFAULT 0
+    log_id uuid NOT NULL DEFAULT gen_random_uuid()
+    epoch bigint NOT NULL DEFAULT 0
+    epoch_from bigint NOT NULL DEFAULT 0
     CONSTRAINT log_state_has_one_row CHECK (only_row)
     CONSTRAINT log_state_pkey PRIMARY KEY (only_row)
     CREATE UNIQUE INDEX log_state_pkey ON taskfeed.log_state USING btree (only_row)
