@@ -23,6 +23,9 @@
 // Both sides send pings, so a lost peer is noticed within Config.PeerTimeout. A token that is a JWT is renewed over
 // the open connection before it expires.
 //
+// [Feed.Send] sends the app a message over the same connection, and again over the next one
+// until the server has answered.
+//
 // # What is not promised
 //
 // Exactly once depends on the cursor store: if the process dies after the handler has

@@ -21,6 +21,7 @@ type Feed struct {
 	endpoint *url.URL
 	wanted   taskfeed.Filter // of Config.Types and TaskID; the server sees to the user
 	running  atomic.Bool
+	outbox   outbox
 }
 
 // New returns a feed, or an error that names every field of cfg that is wrong.
@@ -31,7 +32,7 @@ func New(cfg Config) (*Feed, error) {
 		return nil, err
 	}
 	wanted := taskfeed.Filter{All: true, Types: cfg.Types, TaskID: cfg.TaskID}
-	return &Feed{cfg: cfg, endpoint: endpoint, wanted: wanted}, nil
+	return &Feed{cfg: cfg, endpoint: endpoint, wanted: wanted, outbox: outbox{changed: make(chan struct{}, 1)}}, nil
 }
 
 // Run passes the feed's events to handle, in order and one at a time, until ctx
@@ -44,6 +45,7 @@ func (f *Feed) Run(ctx context.Context, handle func(context.Context, taskfeed.Ev
 		return ErrRunning
 	}
 	defer f.running.Store(false)
+	defer f.outbox.fail(ErrEnded)
 	r := &run{Feed: f, handle: handle, reason: TokenInitial, backoff: backoff{Backoff: f.cfg.Backoff}}
 	err := r.loop(ctx)
 	if errors.Is(err, errLeft) {

@@ -76,8 +76,8 @@ func (r *run) address() string {
 	return u.String()
 }
 
-// session is one open connection. Three goroutines work for it and end with
-// serve: read, keep and renew.
+// session is one open connection. Four goroutines work for it and end with
+// serve: read, keep, renew and deliver.
 type session struct {
 	run      *run
 	conn     *websocket.Conn
@@ -85,8 +85,9 @@ type session struct {
 	began    time.Time
 	heard    atomic.Int64 // when the server last sent anything; nanoseconds since began
 	texts    chan []byte
-	readErr  error // why texts was closed
-	accepted bool  // a text arrived; for after serve
+	readErr  error      // why texts was closed
+	accepted bool       // a text arrived; for after serve
+	writer   sync.Mutex // held while a text is written
 }
 
 func newSession(r *run, conn *websocket.Conn) *session {
@@ -102,6 +103,7 @@ func (s *session) serve(ctx context.Context) error {
 	work.Go(func() { s.read(inner) })
 	work.Go(func() { s.keep(inner) })
 	work.Go(func() { s.renew(inner, end) })
+	work.Go(func() { s.deliver(inner) })
 	for {
 		select {
 		case <-inner.Done():
@@ -143,6 +145,10 @@ func (s *session) read(ctx context.Context) {
 			return
 		}
 		s.accepted = true
+		if a := readAnswer(text); a != nil { // not after the events: the handler may wait for it
+			s.run.outbox.answer(a)
+			continue
+		}
 		select {
 		case s.texts <- text:
 		case <-ctx.Done():
@@ -229,10 +235,9 @@ func (s *session) renew(ctx context.Context, end context.CancelCauseFunc) {
 }
 
 func (s *session) sendAuth(token string) error {
-	_ = s.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	message, err := json.Marshal(map[string]string{"type": "auth", "token": token})
 	if err != nil {
 		return err
 	}
-	return s.conn.WriteMessage(websocket.TextMessage, message)
+	return s.write(message)
 }
