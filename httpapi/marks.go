@@ -60,11 +60,15 @@ func (s *Server) handleUnread(c echo.Context, principal auth.Principal) error {
 	if err := s.feeds.Available(); err != nil {
 		return err
 	}
-	unread, err := s.deps.Marks.Unread(c.Request().Context(), principal.UserID, filter, taskfeed.MaxID)
+	cursor := s.deps.Hub.Stats().Head
+	unread, err := s.deps.Marks.Unread(c.Request().Context(), principal.UserID, filter, cursor)
 	if err != nil {
 		return err
 	}
-	return request.WriteJSON(c, http.StatusOK, unread)
+	return request.WriteJSON(c, http.StatusOK, struct {
+		taskfeed.Unread
+		Cursor taskfeed.Cursor `json:"cursor"` // later events were not counted
+	}{unread, cursor})
 }
 
 // MarksMoved tells the connections of users whose marks another server has moved.

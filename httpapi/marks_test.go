@@ -323,12 +323,12 @@ func TestUnreadOverREST(t *testing.T) {
 	f, m := serveMarks(t)
 	token := f.token("alice", "team", "org")
 	for query, want := range map[string]string{
-		"":                        "alice: alice [team org] [] up to 9007199254740991",
-		"?feed=team":              "alice: team [] [] up to 9007199254740991",
-		"?types=mail,task_queued": "alice: alice [team org] [mail task_queued] up to 9007199254740991",
+		"":                        "alice: alice [team org] [] up to 100",
+		"?feed=team":              "alice: team [] [] up to 100",
+		"?types=mail,task_queued": "alice: alice [team org] [mail task_queued] up to 100",
 	} {
 		resp, body := f.getAs(token, "/v1/me/unread"+query)
-		if resp.StatusCode != http.StatusOK || body != `{"through":0,"total":2,"more":true,"types":{"mail":2}}`+"\n" || resp.Header.Get("Cache-Control") != "no-store" {
+		if resp.StatusCode != http.StatusOK || body != `{"through":0,"total":2,"more":true,"types":{"mail":2},"cursor":100}`+"\n" || resp.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %s, want the counts", query, resp.StatusCode, body)
 		}
 		if got := m.countedLast(); got != want {

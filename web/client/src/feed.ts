@@ -7,16 +7,17 @@ import { newRetry, type Retry } from "./retry.js";
 import { newSession, type Session, type SessionOptions } from "./session.js";
 import { send } from "./send.js";
 import type { Share } from "./share.js";
-import { openStream } from "./sse.js";
+import { openStream, statusError } from "./sse.js";
 import { newTokens, type Tokens } from "./token.js";
+import { newCounter, type Counter } from "./unread.js";
 import type {
   CustomEvents, FeedEvent, FeedOptions, Handler, HandlerMap, MessageOptions, ResetReason, Snapshot, SnapshotReason, State, StateChange,
-  UnknownEvent,
+  UnknownEvent, Unread,
 } from "./types.js";
 import { openSocket } from "./websocket.js";
 
 /** Names for `on` that are not types of events. An event whose type has such a name goes only to `event`. */
-const signals = ["event", "state", "reset", "gap", "snapshot"];
+const signals = ["event", "state", "reset", "gap", "snapshot", "unread"];
 
 /** Thrown within a handler, it ends the feed without an error. */
 const left = {};
@@ -55,9 +56,15 @@ export class TaskFeed<C extends CustomEvents = {}> {
   #due = false; // a snapshot must be loaded
   #share: Share | undefined;
 
+  readonly #counter: Counter;
+  #mark = 0; // how far the app has marked
+  #written = 0; // and the server has written
+  #marking: Promise<void> | undefined;
+
   /** Throws a `config` error that names every invalid option. Does not connect yet. */
   constructor(options: FeedOptions) {
     this.#o = settle(options);
+    this.#counter = newCounter(options.types);
     this.#abort.abort();
     if (options.onState) this.on("state", options.onState);
   }
@@ -82,6 +89,57 @@ export class TaskFeed<C extends CustomEvents = {}> {
 
   off(type: string, handler: Handler<any>): void {
     this.#handlers.get(type)?.delete(handler);
+  }
+
+  /** How many events are unread. Undefined without the option `unread`, and until the server has counted. */
+  get unread(): Unread | undefined { return this.#counter.view(); }
+
+  /**
+   * Marks everything up to an event as read, by default all that was handled. Resolves when the server has written
+   * that, at most once a second. After a failure the feed tries again when it is live.
+   */
+  markRead(through = this.#cursor ?? 0): Promise<void> {
+    this.#mark = Math.max(this.#mark, through);
+    this.#seen(through);
+    return (this.#marking ??= this.#writeMark().finally(() => { this.#marking = undefined; }));
+  }
+
+  async #writeMark(): Promise<void> {
+    while (this.#written < this.#mark) {
+      const through = this.#mark;
+      await this.#ask(through);
+      this.#written = through;
+    }
+  }
+
+  /** Whether the feed is connected or not. */
+  #anyTokens(): Tokens { return (this.#tokens ??= newTokens(this.#o.getToken, new AbortController().signal)); }
+
+  /** Asks how much is unread, or moves the mark. */
+  async #ask(through?: number): Promise<any> {
+    const { fetch, marks } = this.#o;
+    const { token } = await this.#anyTokens().get();
+    const answer = await fetch(marks(through), { method: through === undefined ? "GET" : "PUT", headers: { Authorization: "Bearer " + token } });
+    if (!answer.ok) throw await statusError(answer, token);
+    return answer.json();
+  }
+
+  #seen(through: number): void {
+    const again = this.#counter.read(through);
+    if (again) this.#count();
+    if (again !== undefined) this.#bell();
+  }
+
+  #count(): void {
+    if (this.#o.unread) this.#ask().then((counted) => {
+      this.#counter.counted(counted);
+      this.#bell();
+    }).catch(() => {}); // when the feed is live again it asks again
+  }
+
+  #bell(): void {
+    const unread = this.unread;
+    if (unread) this.#tell("unread", unread);
   }
 
   /** Starts the feed, unless it is running. A feed that has ended resumes from its cursor. */
@@ -134,8 +192,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
    * gets it once. Rejects when the server refuses it; the error's `reason` says why.
    */
   send(topic: string, { taskId, data, signal }: MessageOptions = {}): Promise<number> {
-    const tokens = (this.#tokens ??= newTokens(this.#o.getToken, new AbortController().signal));
-    return send(this.#o, tokens, { topic, task_id: taskId, data }, signal);
+    return send(this.#o, this.#anyTokens(), { topic, task_id: taskId, data }, signal);
   }
 
   /**
@@ -308,6 +365,8 @@ export class TaskFeed<C extends CustomEvents = {}> {
     } else if (f.type === "feed_reset") {
       await this.#reset(f as { cursor: number; reason: ResetReason });
       this.#to("live");
+    } else if (f.type === "feed_read") {
+      this.#seen((f as { through: number }).through);
     } else {
       await this.#event(f as FeedEvent);
     }
@@ -315,6 +374,7 @@ export class TaskFeed<C extends CustomEvents = {}> {
 
   async #event(e: FeedEvent): Promise<void> {
     if (e.id <= this.#cursor!) return; // the client rule
+    if (this.#o.unread && this.#counter.add(e)) this.#bell();
     const { types, taskId } = this.#o;
     if ((!types?.length || types.includes(e.type)) && (!taskId || e.task_id === taskId)) {
       await this.#emit("event", e);
@@ -412,14 +472,23 @@ export class TaskFeed<C extends CustomEvents = {}> {
     if (state === this.#state) return;
     this.#state = state;
     this.#share?.tell(state);
-    const handlers = [...this.#handlers.get("state") ?? []];
+    if (state === "live") {
+      this.#count();
+      if (this.#written < this.#mark) this.markRead(this.#mark).catch(() => {});
+    }
+    if (!this.#tell("state", { state, ...more }) && state === "closed" && more?.error) report(more.error);
+  }
+
+  /** Calls the handlers without waiting for them, and returns how many there are. */
+  #tell(type: string, value: object): number {
+    const handlers = [...this.#handlers.get(type) ?? []];
     for (const handler of handlers) {
       try {
-        handler({ state, ...more });
+        handler(value);
       } catch (error) {
         report(error);
       }
     }
-    if (state === "closed" && more?.error && !handlers.length) report(more.error);
+    return handlers.length;
   }
 }

@@ -5,6 +5,7 @@ import type { FeedEvent, ResetReason } from "./types.js";
 export type Frame =
   | FeedEvent
   | { type: "feed_live"; cursor: number }
+  | { type: "feed_read"; through: number }
   | { type: "feed_reset"; cursor: number; reason: ResetReason };
 
 export const bad = (why: string): TaskFeedError =>
@@ -34,6 +35,7 @@ export function readFrame(text: string): Frame | undefined {
     return f;
   }
   if (type === "feed_closed") throw closed(+f.code || 1006, f.reason); // over SSE, in place of a close frame
+  if (type === "feed_read" && isID(f.through, 0)) return f;
   if (id === undefined || String(type).startsWith("feed_")) return;
   if (!isID(id, 1)) throw bad("an id is no integer from 1 to 9007199254740991");
   if (!type || typeof type !== "string" || isNaN(Date.parse(f.timestamp))) throw bad(`event ${id} has no type or no time`);

@@ -16,6 +16,8 @@ export interface Settings extends FeedOptions {
   address(transport: Transport, cursor?: number): string;
   /** The URL that takes messages to the app. */
   messages: string;
+  /** Returns the URL of the number of unread events, or that which moves the mark. */
+  marks(through?: number): string;
 }
 
 /** Checks the options; throws one `config` error that names all invalid ones. */
@@ -33,20 +35,26 @@ export function settle(o: FeedOptions): Settings {
   check(!o.types?.some((t) => !t || t.includes(",")), "types has an empty name or a comma");
   check(min >= 0 && max >= min, "backoff.max is below min");
   check(transports.length, "transports: none works here");
+  check(!o.unread || !o.taskId, "unread cannot stand beside taskId");
   if (wrong.length) throw new TaskFeedError("config", wrong.join("; "));
+  const narrow = (): URLSearchParams => {
+    const query = new URLSearchParams();
+    if (o.types?.length) query.set("types", o.types.join());
+    o.feeds?.forEach((id) => query.append("feed", id));
+    return query;
+  };
   return {
     ...o, WebSocket, fetch: fetch!, transports, min, max, random,
     messages: base + "/v1/me/messages",
     cursorStore: o.cursorStore ?? memoryCursor(),
     address(transport, cursor) {
-      const query = new URLSearchParams();
-      if (o.types?.length) query.set("types", o.types.join());
+      const query = narrow();
       if (o.taskId) query.set("task_id", o.taskId);
-      o.feeds?.forEach((id) => query.append("feed", id));
       if (cursor !== undefined) query.set("after", String(cursor));
       const path = transport === "sse" ? base + "/v1/events/stream" : base.replace("http", "ws") + "/ws/" + encodeURIComponent(o.userId);
       return `${path}?${query}`;
     },
+    marks: (through) => base + "/v1/me/" + (through === undefined ? "unread?" + narrow() : "read?through=" + through),
   };
 }
 

@@ -3,7 +3,7 @@
  * feed's tasks.
  */
 import { createContext, createElement, useContext, useEffect, useSyncExternalStore, type ReactElement, type ReactNode } from "react";
-import { applyEvent, type State, type Task, type TaskFeed, type TaskFeedError, type Tasks } from "./index.js";
+import { applyEvent, type State, type Task, type TaskFeed, type TaskFeedError, type Tasks, type Unread } from "./index.js";
 
 /** What useTaskFeed returns. */
 export interface FeedView {
@@ -17,6 +17,7 @@ interface Store {
   tasks: Tasks;
   list: readonly Task[];
   view: FeedView;
+  unread?: Unread;
   subscribe(listener: () => void): () => void;
 }
 
@@ -35,6 +36,7 @@ function newStore(feed: TaskFeed<any>): Store {
     tasks: new Map(),
     list: [],
     view: { feed, state: feed.state },
+    unread: feed.unread,
     subscribe(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
@@ -52,6 +54,10 @@ function newStore(feed: TaskFeed<any>): Store {
   feed.on("reset", () => set(new Map()));
   feed.on("snapshot", ({ tasks }) => set(new Map(tasks.map((task) => [task.id, task]))));
   feed.on("event", (event) => set(applyEvent(store.tasks, event)));
+  feed.on("unread", (unread) => {
+    store.unread = unread;
+    tell();
+  });
   feed.on("state", ({ state, error }) => {
     store.view = { feed, state, error };
     tell();
@@ -81,6 +87,9 @@ export const useTaskFeed = (): FeedView => useStore((store) => store.view);
 
 /** Returns all known tasks, in the order in which they became known. */
 export const useTasks = (): readonly Task[] => useStore((store) => store.list);
+
+/** Returns how many events are unread, for a bell; undefined without the feed's option `unread`, and until the server has counted. */
+export const useUnread = (): Unread | undefined => useStore((store) => store.unread);
 
 /** Returns one task, or undefined while it is not known. */
 export const useTask = (id: string): Task | undefined => useStore((store) => store.tasks.get(id));

@@ -127,6 +127,7 @@ export class Share {
 
   /** Puts a frame that came over the leader's connection on the channel. */
   publish(frame: Frame, text: string): void {
+    if (frame.type === "feed_read") return this.#send(text);
     const event = "id" in frame;
     const at = event ? frame.id : frame.cursor;
     const check = frame.type === "feed_reset";

@@ -120,6 +120,17 @@ export interface Snapshot { tasks: Task[]; cursor?: number | null }
 /** Why a snapshot is loaded: at the start, or after a reset. */
 export type SnapshotReason = "start" | ResetReason;
 
+/** How many events lie beyond the user's read mark. */
+export interface Unread {
+  /** The mark: every event up to it is read. */
+  through: number;
+  /** At most 1000. */
+  total: number;
+  /** There may be more than total. */
+  more: boolean;
+  types: Record<string, number>;
+}
+
 export type TokenReason = "initial" | "expired" | "rejected";
 
 export interface CursorStore {
@@ -137,6 +148,8 @@ export interface FeedSignals<C extends CustomEvents> {
   state: StateChange;
   reset: Reset;
   gap: Gap;
+  /** Each change of `feed.unread`. Not waited for. */
+  unread: Unread;
   /** What loadSnapshot returned. */
   snapshot: Snapshot & { reason: SnapshotReason };
 }
@@ -174,6 +187,8 @@ export interface FeedOptions {
   taskId?: string;
   /** Only these feeds: the user's own id, or those of groups that the token lists; default: all of them. */
   feeds?: readonly string[];
+  /** Keep `feed.unread`. It counts the ends of tasks and the app's own events, or `types`. */
+  unread?: boolean;
   /** Tried in this order; the feed keeps the one that worked. Default ["websocket", "sse"]. */
   transports?: readonly Transport[];
   /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */

@@ -89,6 +89,20 @@ describe.each(kinds)("%s", (kind) => {
     expect(target.textContent).toBe("true closed forbidden");
   });
 
+  test("useUnread shows what is unread", async () => {
+    const Bell = (): any => api.h("p", null, api.useUnread()?.total ?? "?");
+    const fetch: any = async () => ({ ok: true, json: async () => ({ through: 0, total: 2, more: false, types: { mail: 2 }, cursor: 1 }) });
+    show(Bell, { unread: true, fetch });
+    await step(() => {});
+    expect(target.textContent).toBe("?");
+    await step(() => net.last.open().say(live(1)));
+    expect(target.textContent).toBe("2");
+    await step(() => net.last.say(event(2, { type: "mail" })));
+    expect(target.textContent).toBe("3");
+    await step(() => net.last.say({ type: "feed_read", through: 2 }));
+    expect(target.textContent).toBe("0");
+  });
+
   test("a reset forgets the tasks and shows the snapshot", async () => {
     const Ids = (): any => api.h("p", null, api.useTasks().map((t: any) => t.id).join());
     let n = 0;

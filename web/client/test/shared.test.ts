@@ -88,6 +88,17 @@ describe("tabs", () => {
     expect(log.sockets).toHaveLength(1);
   });
 
+  test("hear of a read mark, each of them", async () => {
+    log.append(3);
+    const fetch: any = async () => ({ ok: true, json: async () => ({ through: 0, total: 2, more: false, types: { mail: 2 }, cursor: 3 }) });
+    const tabs = [await open({ unread: true, fetch }), await open({ unread: true, fetch })];
+    await until(() => expect(tabs.map(({ feed }) => feed.unread?.total)).toEqual([2, 2]));
+    log.open[0]!.say({ type: "feed_read", through: 3 });
+    await until(() => expect(tabs.map(({ feed }) => feed.unread?.total)).toEqual([0, 0]));
+    log.append(1);
+    await until(() => expect(tabs.map(({ ids }) => ids)).toEqual([upTo(4), upTo(4)]));
+  });
+
   test("of another user, or with other filters, do not", async () => {
     const tabs = [await open(), await open({ userId: "bob" }), await open({ types: ["task_progress"] })];
     await until(() => expect(tabs.every(({ feed }) => feed.state === "live")).toBe(true));
