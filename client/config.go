@@ -46,6 +46,10 @@ type Config struct {
 	// the token lists. An event of a group has its id as UserID. Empty means all of them.
 	Feeds []string
 
+	// Unread asks the server to count the user's unread events in feed_live, for OnFrame.
+	// It cannot stand beside TaskID.
+	Unread bool
+
 	// Backoff spaces the attempts to connect.
 	Backoff Backoff
 
@@ -62,7 +66,7 @@ type Config struct {
 
 	// OnState is called for each change of state. OnFrame is called for each frame that
 	// the feed accepts, before the handler or OnReset: events that pass the client rule,
-	// feed_live and feed_reset. raw is the unchanged frame, valid during the call. Both
+	// feed_live, feed_reset, feed_read and feed_read_refused. raw is the unchanged frame, valid during the call. Both
 	// run in Run's goroutine and should not block.
 	OnState func(StateChange)
 	OnFrame func(frame taskfeed.Frame, raw []byte)
@@ -126,6 +130,7 @@ func (c *Config) validate() error {
 	refuse(c.Backoff.Min < 0, "Backoff.Min", "is negative")
 	refuse(c.Backoff.Max < c.Backoff.Min, "Backoff.Max", "is less than Backoff.Min")
 	refuse(c.PeerTimeout < 0, "PeerTimeout", "is negative")
+	refuse(c.Unread && c.TaskID != "", "Unread", "cannot stand beside TaskID")
 	for _, t := range c.Types {
 		refuse(!t.Valid(), "Types", "has one that no event can have")
 	}
@@ -165,6 +170,9 @@ func (c *Config) endpoint() (*url.URL, error) {
 	}
 	if c.TaskID != "" {
 		query.Set("task_id", c.TaskID)
+	}
+	if c.Unread {
+		query.Set("unread", "true")
 	}
 	if len(c.Feeds) > 0 {
 		query["feed"] = c.Feeds

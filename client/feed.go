@@ -22,6 +22,7 @@ type Feed struct {
 	wanted   taskfeed.Filter // of Config.Types and TaskID; the server sees to the user
 	running  atomic.Bool
 	outbox   outbox
+	reading  reading
 }
 
 // New returns a feed, or an error that names every field of cfg that is wrong.
@@ -218,6 +219,13 @@ func (r *run) take(ctx context.Context, text []byte) error {
 		return r.takeLive(ctx, frame, text)
 	case taskfeed.TypeFeedReset:
 		return r.takeReset(ctx, frame, text)
+	case taskfeed.TypeFeedRead:
+		r.cfg.OnFrame(frame, text)
+		return nil
+	case taskfeed.TypeFeedReadRefused:
+		r.cfg.Logger.WarnContext(ctx, "read mark refused", "code", frame.Code)
+		r.cfg.OnFrame(frame, text)
+		return nil
 	default:
 		return r.takeEvent(ctx, frame, text)
 	}

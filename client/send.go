@@ -206,7 +206,8 @@ func readAnswer(text []byte) *serverAnswer {
 	return &a
 }
 
-// deliver sends the messages that are not answered, over and again on each connection.
+// deliver sends the messages that are not answered, over and again on each connection, and
+// the read mark.
 func (s *session) deliver(ctx context.Context) {
 	box := &s.run.outbox
 	timer := time.NewTimer(0)
@@ -219,6 +220,14 @@ func (s *session) deliver(ctx context.Context) {
 			}
 			continue
 		}
+		mark, later := s.run.reading.next(s)
+		if mark != nil {
+			if s.write(mark) != nil {
+				return
+			}
+			continue
+		}
+		wait = sooner(wait, later)
 		timer.Stop()
 		if wait > 0 {
 			timer.Reset(wait)
