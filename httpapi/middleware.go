@@ -37,6 +37,22 @@ func acceptableID(id string) bool {
 	return len(id) > 0 && len(id) <= 64 && !logs.HasToken(id)
 }
 
+// withObserver tells Deps.Observe of each request but those of probes.
+func (s *Server) withObserver(next echo.HandlerFunc) echo.HandlerFunc {
+	if s.deps.Observe == nil {
+		return next
+	}
+	return func(c echo.Context) error {
+		if quietPaths[c.Path()] {
+			return next(c)
+		}
+		ctx, end := s.deps.Observe(c.Request())
+		c.SetRequest(c.Request().WithContext(ctx))
+		defer func() { end(c.Path(), c.Response().Status) }() // also when a handler panics to cut the connection
+		return next(c)
+	}
+}
+
 // withRecover turns a panic of a handler into an internal error.
 func withRecover(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {

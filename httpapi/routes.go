@@ -32,7 +32,7 @@ var getOrHead = []string{http.MethodGet, http.MethodHead}
 func (s *Server) routes() (*echo.Echo, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = s.handleError
-	e.Use(withRequestID, request.WithReply(s.cfg.pace()), s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
+	e.Use(withRequestID, s.withObserver, request.WithReply(s.cfg.pace()), s.withAccessLog, withRecover, withHTTP1, withPathLimit, s.withBodyLimit, withoutBody, s.withCORS, s.withReadableQuery)
 
 	// Each URL with an id in its path also exists with the id in the query, for proxies
 	// that decode paths: an id may contain slashes and dots.

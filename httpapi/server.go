@@ -58,6 +58,11 @@ type Deps struct {
 	Pages http.Handler
 	// SDK, when set, serves the client for other pages below /sdk/.
 	SDK http.Handler
+	// Observe, when set, is called at the beginning of each request but those of probes,
+	// which gets the context that it returns. The function that it returns is called with
+	// the route, as /v1/tasks/:id, and the status at the end: for a stream when it ends,
+	// for a WebSocket after the handshake.
+	Observe func(*http.Request) (context.Context, func(route string, status int))
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger
 	// Version is what /healthz shows; nothing when empty.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/httpapi/inbox"
@@ -60,6 +62,10 @@ type Config struct {
 	// NoPages leaves out what people look at: the console, the documents at /docs, and
 	// the pages at / and /demo.
 	NoPages bool
+
+	// TracerProvider, when set, gets spans of requests, moves and replays. A request is in
+	// the trace of its header traceparent.
+	TracerProvider trace.TracerProvider
 
 	// Log is where the server logs, without tokens. Default: slog.Default().
 	Log *slog.Logger

@@ -36,6 +36,7 @@ type Server struct {
 	listener *listener.Listener
 	verifier *auth.Verifier // nil with Config.Authenticate
 	hazards  *hazardWatch
+	tracer   *tracer      // nil: no traces
 	inbox    *inbox.Inbox // nil: off
 	http     *httpapi.Server
 	prepared atomic.Bool // the schema is there
@@ -49,6 +50,9 @@ func New(cfg Config) (*Server, error) {
 	var err error
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if cfg.TracerProvider != nil {
+		s.tracer = &tracer{cfg.TracerProvider.Tracer(scope)}
 	}
 	if cfg.Authenticate == nil {
 		if s.verifier, err = auth.New(cfg.Tokens); err != nil {
@@ -67,11 +71,10 @@ func New(cfg Config) (*Server, error) {
 
 // build makes the parts that need the store.
 func (s *Server) build() (err error) {
-	if s.hub, err = hub.New(s.store, s.cfg.Hub); err != nil {
+	if s.hub, err = hub.New(s.log(), s.cfg.Hub); err != nil {
 		return err
 	}
-	session := func(ctx context.Context) (listener.Session, error) { return s.store.OpenSession(ctx) }
-	if s.listener, err = listener.New(session, s.hub, s.cfg.Listener); err != nil {
+	if s.listener, err = listener.New(s.session, s.hub, s.cfg.Listener); err != nil {
 		return err
 	}
 	s.hazards = &hazardWatch{look: s.store.Hazards, logger: s.cfg.Log}
@@ -82,6 +85,22 @@ func (s *Server) build() (err error) {
 	}
 	s.http, err = httpapi.New(s.deps(), s.cfg.HTTP)
 	return err
+}
+
+// log is what subscribers read.
+func (s *Server) log() hub.Log {
+	if s.tracer == nil {
+		return s.store
+	}
+	return tracedLog{s.store, *s.tracer}
+}
+
+func (s *Server) session(ctx context.Context) (listener.Session, error) {
+	session, err := s.store.OpenSession(ctx)
+	if err != nil || s.tracer == nil {
+		return session, err
+	}
+	return tracedSession{session, *s.tracer}, nil
 }
 
 func (s *Server) deps() httpapi.Deps {
@@ -104,6 +123,9 @@ func (s *Server) deps() httpapi.Deps {
 	}
 	if s.verifier != nil {
 		deps.Verifier = s.verifier
+	}
+	if s.tracer != nil {
+		deps.Observe = s.tracer.request
 	}
 	deps.SDK = web.Handler()
 	if !s.cfg.NoPages {

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi"
 	"github.com/taskfeed/taskfeed/httpapi/inbox"
@@ -35,7 +37,8 @@ type config struct {
 	migrate   bool
 	pages     bool
 	startWait time.Duration
-	dev       bool // private database, this machine only
+	traces    trace.TracerProvider // nil: none
+	dev       bool                 // private database, this machine only
 }
 
 type logConfig struct{ level, format string }
@@ -170,6 +173,7 @@ func (c *config) server(logger *slog.Logger) server.Config {
 		Log:        logger,
 		Version:    cli.Version(),
 	}
+	cfg.TracerProvider = c.traces
 	if c.dev {
 		cfg.Samples = samples{c.store.URL}
 	}

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/internal/service"
+	"github.com/taskfeed/taskfeed/internal/tracing"
 	"github.com/taskfeed/taskfeed/server"
 )
 
@@ -23,7 +26,7 @@ func serveCommand(in *cli.Invocation) *cobra.Command {
 			"servers can serve one database: one of them moves changes, all of them serve.\n\n" +
 			"Every flag can be set by the environment variable after it, or by that name with\n" +
 			"_FILE and the path of a file, for secrets.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := errors.Join(ss.read(in.Env), cfg.finish()); err != nil {
 				return cli.Usage(err)
 			}
@@ -36,6 +39,14 @@ func serveCommand(in *cli.Invocation) *cobra.Command {
 			}
 			for _, line := range cfg.warnings() {
 				logger.Warn("unusual settings", "why", line)
+			}
+			traces, err := tracing.Open(cmd.Context(), in.Env, cli.Version(), logger)
+			if err != nil {
+				return cli.Usage(err)
+			}
+			if traces != nil {
+				cfg.traces = traces
+				defer func() { err = errors.Join(err, shutDown(cmd.Context(), traces)) }()
 			}
 			return serve(cmd.Context(), cfg, logger)
 		},
@@ -59,4 +70,14 @@ func serve(ctx context.Context, cfg config, logger *slog.Logger) error {
 		others = append(others, service.Service{Name: "systemd", Run: func(running context.Context) error { return systemd.run(running, ctx) }})
 	}
 	return service.RunServer(ctx, srv.Run, others...)
+}
+
+// shutDown sends the last spans, for at most a few seconds.
+func shutDown(ctx context.Context, traces interface{ Shutdown(context.Context) error }) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := traces.Shutdown(ctx); err != nil {
+		return fmt.Errorf("send the last traces: %w", err)
+	}
+	return nil
 }

@@ -62,6 +62,7 @@ var mayImport = map[string][]string{
 	"internal/proc":     {},
 	"internal/service":  {},
 	"internal/terminal": {},
+	"internal/tracing":  {},
 	"internal/wsframe":  {},
 
 	"lab/bench":        {anywhere},
@@ -130,6 +131,7 @@ var homes = []home{
 	{modules: []string{"github.com/nats-io/nats-server/v2"}, in: []string{"lab/natsd"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
+	{modules: []string{"go.opentelemetry.io/otel"}, in: []string{"internal/tracing", "server", "cmd/taskfeed"}},
 	{modules: []string{"github.com/riverqueue/river"}, in: []string{"lab/bench"}, tests: []string{"cmd/taskfeed"}}, // a queue to attach
 	{modules: []string{"go.uber.org/goleak"}, in: []string{"lab/leaktest", "lab/pgtest"}, tests: []string{"lab/leaktest"}},
 	{modules: []string{"pgregory.net/rapid"}, tests: []string{anywhere}},
