@@ -81,7 +81,9 @@ func TestTraces(t *testing.T) {
 		t.Fatalf("got %s, want task_queued", f.Type)
 	}
 	m.eventually("a replay has a span", func() bool {
-		return got.find(func(s sdktrace.ReadOnlySpan) bool { return s.Name() == "replay" && attributeOf(s, "taskfeed.events").AsInt64() == 1 }) != nil
+		return got.find(func(s sdktrace.ReadOnlySpan) bool {
+			return s.Name() == "replay" && attributeOf(s, "taskfeed.events").AsInt64() == 1
+		}) != nil
 	})
 	if s := got.find(func(s sdktrace.ReadOnlySpan) bool { return s.Name() == "GET /readyz" || s.Name() == "GET /healthz" }); s != nil {
 		t.Errorf("a probe has the span %s, want none", s.Name())

@@ -161,7 +161,7 @@ func encodeAttributes(list []attribute.KeyValue) (encoded []keyValue) {
 		case attribute.FLOAT64:
 			value = map[string]any{"doubleValue": a.Value.AsFloat64()}
 		default:
-			value = map[string]any{"stringValue": a.Value.Emit()}
+			value = map[string]any{"stringValue": a.Value.String()}
 		}
 		encoded = append(encoded, keyValue{string(a.Key), value})
 	}
