@@ -140,6 +140,7 @@ var measurements = []measurement{
 	{"fanout", "", measureFanout},
 	{"idle", "", measureIdle},
 	{"replay", "", measureReplay},
+	{"groups", "it sends broadcasts", measureGroups},
 	{"growth", "it fills the log with millions of events", measureGrowth},
 	{"attached", "it attaches a table of its own", measureAttached},
 	{"drain", "it lets changes pile up while no server runs", measureDrain},

@@ -39,7 +39,7 @@ func (s *server) dial(ctx context.Context, user, query string) (*feed, error) {
 }
 
 func (s *server) tryDial(ctx context.Context, user, query string) (*feed, error) {
-	token, err := auth.Issue(auth.Config{Secret: []byte(benchSecret)}, user, "", time.Hour)
+	token, err := auth.Issue(auth.Config{Secret: []byte(benchSecret)}, user, "", time.Hour, s.feeds...)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,7 @@ type server struct {
 	proc  *proc.Process
 	addr  string // host:port
 	bare  bool
+	feeds []string // further feeds of every token
 
 	// Of a program that is not ours: where a user connects, and the statement that
 	// sends one event to all connections of the place's crowd.
