@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/taskfeed/taskfeed"
 	"github.com/taskfeed/taskfeed/auth"
 	"github.com/taskfeed/taskfeed/httpapi/request"
 	"github.com/taskfeed/taskfeed/httpapi/rest"
@@ -88,6 +89,11 @@ func (s *Server) routes() (*echo.Echo, error) {
 	}
 	if s.deps.SDK != nil {
 		e.Match(getOrHead, "/sdk/*", echo.WrapHandler(s.deps.SDK))
+	}
+	if s.deps.Elsewhere != "" {
+		e.RouteNotFound("/*", func(echo.Context) error {
+			return &taskfeed.Error{Code: taskfeed.CodeNotFound, Message: s.deps.Elsewhere}
+		})
 	}
 	return e, nil
 }

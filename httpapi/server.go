@@ -63,6 +63,9 @@ type Deps struct {
 	// the route, as /v1/tasks/:id, and the status at the end: for a stream when it ends,
 	// for a WebSocket after the handshake.
 	Observe func(*http.Request) (context.Context, func(route string, status int))
+	// Elsewhere, when set, is what a caller is told of a URL that this server does not
+	// have and another one has.
+	Elsewhere string
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger
 	// Version is what /healthz shows; nothing when empty.

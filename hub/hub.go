@@ -90,6 +90,7 @@ type Hub struct {
 
 	reserved  int // reservations in all
 	connected int // users with a subscriber
+	unowned   int // subscribers of no user
 	stats     Stats
 }
 

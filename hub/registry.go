@@ -83,6 +83,7 @@ func (h *Hub) leave(f *feed) {
 // admit counts a new subscriber as a connection of its owner, whosever feeds it reads.
 func (h *Hub) admit(s *Subscriber, owner string) {
 	if owner == "" {
+		h.unowned++
 		return
 	}
 	s.owner = h.enter(owner)
@@ -95,6 +96,7 @@ func (h *Hub) admit(s *Subscriber, owner string) {
 // dismiss undoes admit.
 func (h *Hub) dismiss(s *Subscriber) {
 	if s.owner == nil {
+		h.unowned--
 		return
 	}
 	s.owner.conns--
@@ -108,7 +110,7 @@ func (h *Hub) dismiss(s *Subscriber) {
 type Stats struct {
 	Head        taskfeed.Cursor // the last event announced
 	Users       int             // users with a subscriber
-	Subscribers int             // subscribers, also those of no user
+	Subscribers int             // subscribers with an owner, so those of clients
 	Reserved    int             // reservations not released
 	RecentBytes int             // what the recent frames cost now
 	Replaying   int             // reads of the log that run now
@@ -131,7 +133,7 @@ func (h *Hub) Stats() Stats {
 	s := h.stats
 	s.Head = h.head
 	s.Users = h.connected
-	s.Subscribers = len(h.cast.subs) + len(h.all.subs)
+	s.Subscribers = len(h.cast.subs) + len(h.all.subs) - h.unowned
 	s.Reserved = h.reserved
 	s.RecentBytes = h.recentBytes
 	s.Replaying = int(h.turns.Used())

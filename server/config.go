@@ -16,6 +16,7 @@ import (
 	"github.com/taskfeed/taskfeed/hub"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/listener"
+	"github.com/taskfeed/taskfeed/relay/natsrelay"
 	"github.com/taskfeed/taskfeed/store"
 )
 
@@ -59,6 +60,8 @@ type Config struct {
 	// HTTP has the limits and times of requests. With Addr or Listener, Run listens;
 	// without, the program serves Handler. HTTP.ReadTimeout is that of Database.
 	HTTP httpapi.Config
+	// Relay names the engine over which gateways get the log. Without there are none.
+	Relay RelayConfig
 	// NoPages leaves out what people look at: the console, the documents at /docs, and
 	// the pages at / and /demo.
 	NoPages bool
@@ -107,6 +110,11 @@ func (c Config) withDefaults() Config {
 func (c Config) validate() error {
 	if c.Authenticate != nil && slices.Contains(c.HTTP.AllowedOrigins, "*") {
 		return errors.New(`server config: HTTP.AllowedOrigins has "*" beside Authenticate: then every web page could read the feed of whoever visits it; list the origins of your own pages`)
+	}
+	if urls := c.Relay.Engine.URLs; urls != "" {
+		if err := natsrelay.Check(urls); err != nil {
+			return errors.New("server config: Relay.Engine.URLs " + err.Error())
+		}
 	}
 	return nil
 }

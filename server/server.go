@@ -38,6 +38,7 @@ type Server struct {
 	hazards  *hazardWatch
 	tracer   *tracer      // nil: no traces
 	inbox    *inbox.Inbox // nil: off
+	core     *core        // nil without gateways
 	http     *httpapi.Server
 	prepared atomic.Bool // the schema is there
 }
@@ -73,6 +74,10 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) build() (err error) {
 	if s.hub, err = hub.New(s.log(), s.cfg.Hub); err != nil {
 		return err
+	}
+	if s.cfg.Relay.Engine.URLs != "" {
+		s.core = newCore(s.cfg, s.hub, s.store)
+		s.cfg.Listener.Leading = s.core.lead
 	}
 	if s.listener, err = listener.New(s.session, s.hub, s.cfg.Listener); err != nil {
 		return err
@@ -126,6 +131,10 @@ func (s *Server) deps() httpapi.Deps {
 	}
 	if s.tracer != nil {
 		deps.Observe = s.tracer.request
+	}
+	if s.core != nil {
+		deps.Checks = append(deps.Checks, s.core.check())
+		deps.Collectors = append(deps.Collectors, s.core)
 	}
 	deps.SDK = web.Handler()
 	if !s.cfg.NoPages {
@@ -209,6 +218,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.inbox != nil {
 		parts = append(parts, service.Service{Name: "inbox", Run: s.inbox.Run})
 	}
+	parts = append(parts, s.core.parts()...)
 	s.prepared.Store(true)
 	return service.RunServer(ctx, s.http.Run, parts...)
 }

@@ -29,6 +29,7 @@ type config struct {
 	auth      auth.Config
 	http      httpapi.Config
 	inbox     inbox.Config
+	relay     server.RelayConfig
 	takes     string // on or off: messages of users
 	log       logConfig
 	host      string
@@ -106,7 +107,7 @@ func (c *config) serveSettings() []*setting {
 		{"TASKFEED_RETENTION", "how long events are kept", "30d", duration(&c.listener.Retention, time.Minute, true)},
 		{"TASKFEED_MIGRATE", "update the schema at start; with false an old schema is refused", "true", boolean(&c.migrate)},
 		{"TASKFEED_START_WAIT", "how long to wait for the database at start", "60s", duration(&c.startWait, 0, false)},
-	}, c.httpSettings(), c.inboxSettings(), c.tokenSettings(), c.logSettings())
+	}, c.httpSettings(), c.inboxSettings(), c.engineSettings(), c.compressionSettings(), c.tokenSettings(), c.logSettings())
 }
 
 func (c *config) logSettings() []*setting {
@@ -169,6 +170,7 @@ func (c *config) server(logger *slog.Logger) server.Config {
 		Tokens:     c.auth,
 		HTTP:       c.http,
 		Inbox:      c.inbox,
+		Relay:      c.relay,
 		NoPages:    !c.pages,
 		Log:        logger,
 		Version:    cli.Version(),
@@ -188,6 +190,8 @@ func orNegative(d time.Duration) time.Duration {
 	return d
 }
 
+var errAnyOrigin = errors.New(`TASKFEED_ALLOWED_ORIGINS: "*" lets every web page connect; list the origins of your own pages`)
+
 // finish completes and validates the configuration of serve and dev.
 func (c *config) finish() error {
 	c.auth.Secret = []byte(c.secret)
@@ -199,9 +203,9 @@ func (c *config) finish() error {
 	if err := request.CheckOrigins(c.http.AllowedOrigins); err != nil {
 		errs = append(errs, fmt.Errorf("TASKFEED_ALLOWED_ORIGINS: %w", err))
 	}
-	errs = append(errs, c.finishInbox())
+	errs = append(errs, c.finishInbox(), c.checkEngine())
 	if slices.Contains(c.http.AllowedOrigins, "*") && !c.dev {
-		errs = append(errs, errors.New(`TASKFEED_ALLOWED_ORIGINS: "*" lets every web page connect; list the origins of your own pages`))
+		errs = append(errs, errAnyOrigin)
 	}
 	if _, err := auth.New(c.auth); err != nil {
 		errs = append(errs, inSettings(err))

@@ -26,7 +26,7 @@ func rootCommand(in *cli.Invocation) *cobra.Command {
 			"that no user misses: live over WebSocket, or on reconnect, exactly once and in order.\n\n" +
 			"To try it, with a private database and a demo: taskfeed dev",
 	}
-	root.AddCommand(serveCommand(in), devCommand(in), migrateCommand(in), doctorCommand(in), tokenCommand(in),
+	root.AddCommand(serveCommand(in), gatewayCommand(in), devCommand(in), migrateCommand(in), doctorCommand(in), tokenCommand(in),
 		tailCommand(in), tasksCommand(in), eventsCommand(in), inboxCommand(in), healthcheckCommand(in), versionCommand(in),
 		attachCommand(in), detachCommand(in), sourcesCommand(in), forgetCommand(in), movedCommand("verify"), movedCommand("bench"))
 	return root

@@ -30,6 +30,8 @@ type setting struct {
 // machine can read them.
 var private = map[string]func(value string) bool{
 	"TASKFEED_JWT_SECRET":          func(string) bool { return true },
+	"TASKFEED_ENGINE_PASSWORD":     func(string) bool { return true },
+	"TASKFEED_ENGINE_URL":          engineSecret,
 	"DATABASE_URL":                 dial.HasPassword,
 	"TASKFEED_LISTEN_DATABASE_URL": dial.HasPassword,
 }

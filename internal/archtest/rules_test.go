@@ -22,7 +22,7 @@ var mayImport = map[string][]string{
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
 	"store":      {root, "migrations", "store/internal/eventlog", "store/internal/pg", "store/internal/walk", "internal/dial", "internal/locks", "internal/pause", "internal/presets"},
 	"httpapi":    {root, "hub", "auth", "httpapi/contract", "httpapi/feeds", "httpapi/inbox", "httpapi/request", "httpapi/rest", "internal/cache", "internal/logs"},
-	"server":     {root, "auth", "httpapi", "httpapi/inbox", "hub", "listener", "migrations", "store", "store/history", "web", "internal/dial", "internal/locks", "internal/logs", "internal/pause", "internal/service"},
+	"server":     {root, "auth", "httpapi", "httpapi/inbox", "hub", "listener", "migrations", "relay", "relay/natsrelay", "store", "store/history", "web", "internal/dial", "internal/locks", "internal/logs", "internal/pause", "internal/service"},
 	"web":        {},
 
 	"web/docs/generate": {},

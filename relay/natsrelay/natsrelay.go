@@ -162,11 +162,11 @@ func (t *Transport) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 func explain(err error) string {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return "the engine refuses the user or the password: check TASKFEED_ENGINE_USER and TASKFEED_ENGINE_PASSWORD, or the credentials file"
+		return "the engine refuses the user or the password: check both, or the file of credentials"
 	case errors.Is(err, nats.ErrPermissionViolation):
 		return "the engine's user lacks a permission: " + err.Error() + "; see the permissions of cores and gateways in docs/SCALING.md"
 	case errors.Is(err, nats.ErrNoServers):
-		return "no server of TASKFEED_ENGINE_URL can be reached: check that it runs and that a firewall lets this server through"
+		return "no server of its URLs can be reached: check that it runs and that a firewall lets this server through"
 	}
 	return err.Error()
 }

@@ -84,7 +84,7 @@ func TestFaultsAreExplained(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, `authorization { user: core, password: hidden }`)
 	for urls, want := range map[string]string{
-		s.URL():              "TASKFEED_ENGINE_USER",
+		s.URL():              "refuses the user or the password",
 		"nats://127.0.0.1:1": "can be reached",
 	} {
 		var log locked.Buffer
