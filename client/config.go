@@ -50,6 +50,11 @@ type Config struct {
 	// It cannot stand beside TaskID.
 	Unread bool
 
+	// ProgressInterval is the least time between two events task_progress of one task; of
+	// those that come faster only the last counts. Events of other types are not delayed.
+	// From 50 ms to a minute; 0 means all.
+	ProgressInterval time.Duration
+
 	// Backoff spaces the attempts to connect.
 	Backoff Backoff
 
@@ -131,6 +136,7 @@ func (c *Config) validate() error {
 	refuse(c.Backoff.Max < c.Backoff.Min, "Backoff.Max", "is less than Backoff.Min")
 	refuse(c.PeerTimeout < 0, "PeerTimeout", "is negative")
 	refuse(c.Unread && c.TaskID != "", "Unread", "cannot stand beside TaskID")
+	refuse(c.ProgressInterval != 0 && (c.ProgressInterval < 50*time.Millisecond || c.ProgressInterval > time.Minute), "ProgressInterval", "is not between 50 ms and a minute")
 	for _, t := range c.Types {
 		refuse(!t.Valid(), "Types", "has one that no event can have")
 	}
@@ -176,6 +182,9 @@ func (c *Config) endpoint() (*url.URL, error) {
 	}
 	if len(c.Feeds) > 0 {
 		query["feed"] = c.Feeds
+	}
+	if c.ProgressInterval > 0 {
+		query.Set("progress_interval", c.ProgressInterval.String())
 	}
 	u.RawQuery = query.Encode()
 	return u, nil

@@ -125,7 +125,7 @@ func (h *Hub) SetHead(head taskfeed.Cursor) {
 	if head > h.head {
 		for _, f := range []*feed{&h.cast, &h.all} { // every subscriber reads one of them
 			for _, s := range f.subs {
-				s.unpark(head)
+				s.unpark(head, false)
 			}
 		}
 		h.head, h.floor = head, head

@@ -31,6 +31,7 @@ func TestHubAgainstAModel(t *testing.T) {
 			"next":      m.next,
 			"drain":     m.drain,
 			"renew":     m.renew,
+			"rouse":     m.rouse,
 			"close":     m.close,
 		})
 		m.finish(t)
@@ -53,9 +54,12 @@ type modelSub struct {
 	forgiven  taskfeed.Cursor   // so is everything up to it: it was lost before s came
 	told      bool              // a frame has come
 	live      bool              // feed_live has come
+	dozes     int               // calls of Doze
+	page      []taskfeed.Cursor // what Next is returning
 	parked    bool              // the last Next returned nothing
 	jumped    bool              // the head has jumped since, or the feeds were replaced
 	wakesThen int               // wakes at that time
+	dozesThen int               // dozes at that time
 	busy      bool              // Next runs
 	reads     []taskfeed.Filter // the filters it has had since it began
 	closed    bool
@@ -89,6 +93,7 @@ func (m *model) commit(t *rapid.T) {
 		if user != "" {
 			e = progress(m.nextID, user)
 			e.TaskID = rapid.SampledFrom([]string{"t1", "t2"}).Draw(t, "task")
+			e.Type = rapid.SampledFrom([]taskfeed.Type{taskfeed.TypeTaskProgress, taskfeed.TypeTaskProgress, taskfeed.TypeTaskCompleted}).Draw(t, "type")
 		}
 		m.log.commit(e)
 		m.nextID += rapid.SampledFrom([]taskfeed.Cursor{1, 1, 1, 5}).Draw(t, "gap")
@@ -182,6 +187,10 @@ func (m *model) subscribe(t *rapid.T) {
 		s.pos = *opts.After
 	}
 	opts.Wake = func() { s.wakes++ }
+	if rapid.IntRange(0, 2).Draw(t, "dozes") == 0 {
+		opts.Doze = func() { s.dozes++ }
+		s.opts.Doze = opts.Doze
+	}
 	var err error
 	if s.Subscriber, err = m.Subscribe(opts); err != nil {
 		t.Fatalf("Subscribe: %v", err)
@@ -239,6 +248,18 @@ func (m *model) renewOne(t *rapid.T, s *modelSub) {
 	s.jumped = true
 	s.opts.Filter = filter
 	s.reads = append(s.reads, filter)
+}
+
+// rouse has a subscriber woken, perhaps one that does not doze.
+func (m *model) rouse(t *rapid.T) {
+	if len(m.subs) == 0 {
+		return
+	}
+	s := rapid.SampledFrom(m.subs).Draw(t, "roused")
+	wakes, due := s.wakes, s.parked && s.dozes > s.dozesThen && s.wakes == s.wakesThen
+	if s.Rouse(); due && s.wakes != wakes+1 || !due && s.wakes != wakes {
+		t.Fatalf("woken %d times when roused; dozing: %t", s.wakes-wakes, due)
+	}
 }
 
 func (m *model) close(t *rapid.T) {
@@ -350,7 +371,11 @@ func (m *model) accept(t *rapid.T, s *modelSub, frames []*Frame, err error) {
 		return
 	case len(frames) == 0:
 		m.account(t, s, m.Stats().Head, "parked")
-		s.parked, s.jumped, s.wakesThen = true, false, s.wakes
+		s.parked, s.jumped, s.wakesThen, s.dozesThen = true, false, s.wakes, s.dozes
+	}
+	s.page = s.page[:0]
+	for _, f := range frames {
+		s.page = append(s.page, f.ID)
 	}
 	for _, f := range frames {
 		parsed, err := taskfeed.ParseFrame(f.Bytes)
@@ -410,11 +435,20 @@ func (m *model) acceptReset(t *rapid.T, s *modelSub, f taskfeed.Frame) {
 // account moves the position of s and fails if that skips an event it should get.
 func (m *model) account(t *rapid.T, s *modelSub, to taskfeed.Cursor, what string) {
 	for i := range m.log.events {
-		if e := &m.log.events[i]; e.ID > max(s.pos, s.forgiven) && e.ID <= to && s.opts.Filter.Match(e) {
+		if e := &m.log.events[i]; e.ID > max(s.pos, s.forgiven) && e.ID <= to && s.opts.Filter.Match(e) && !m.thinned(s, e) {
 			t.Fatalf("%s: %d is missing between %d and %d for %+v", what, e.ID, s.pos, to, s.opts.Filter)
 		}
 	}
 	s.pos = max(s.pos, to)
+}
+
+// thinned reports whether s may be spared an event: it is progress of a task that comes
+// further in the page that Next is returning.
+func (m *model) thinned(s *modelSub, e *taskfeed.Event) bool {
+	return s.opts.Doze != nil && e.Type == taskfeed.TypeTaskProgress && slices.ContainsFunc(m.log.events, func(later taskfeed.Event) bool {
+		return later.ID > e.ID && slices.Contains(s.page, later.ID) &&
+			later.UserID == e.UserID && later.TaskID == e.TaskID && later.Type == e.Type
+	})
 }
 
 func (m *model) check(t *rapid.T) {
@@ -436,14 +470,17 @@ func (m *model) checkOne(t *rapid.T, s *modelSub) {
 	if !s.parked {
 		return
 	}
-	switch woken := s.wakes - s.wakesThen; {
-	case woken > 1:
-		t.Fatalf("woken %d times since it parked", woken)
-	case woken == 0:
-		m.account(t, s, head, "still parked")
-	case !s.jumped && !slices.ContainsFunc(m.log.events, func(e taskfeed.Event) bool {
-		return e.ID > s.pos && e.ID <= head && s.opts.Filter.Match(&e)
+	wants := func(e taskfeed.Event) bool { return e.ID > s.pos && e.ID <= head && s.opts.Filter.Match(&e) }
+	switch woken, dozed := s.wakes-s.wakesThen, s.dozes-s.dozesThen; {
+	case woken > 1 || dozed > 1:
+		t.Fatalf("woken %d times since it parked, and told to doze %d times", woken, dozed)
+	case woken == 0 && dozed > 0 && !s.jumped && slices.ContainsFunc(m.log.events, func(e taskfeed.Event) bool {
+		return wants(e) && e.Type != taskfeed.TypeTaskProgress
 	}):
+		t.Fatalf("dozes at %d with head %d although there is more than progress", s.pos, head)
+	case woken+dozed == 0:
+		m.account(t, s, head, "still parked")
+	case !s.jumped && !slices.ContainsFunc(m.log.events, wants):
 		t.Fatalf("woken at %d with head %d for nothing", s.pos, head)
 	}
 }

@@ -48,7 +48,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 	if s.closed {
 		return nil, false, ErrClosed
 	}
-	s.parked = false
+	s.parked, s.dozing = false, false
 	s.keep(nil) // a caller that asks again has written the last page
 	if s.told {
 		return s.takeNotes(), true, nil
@@ -58,6 +58,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 		return nil, false, nil
 	}
 	frames, drained := s.collect()
+	frames = s.thinned(frames)
 	h.stats.Delivered += uint64(len(frames))
 	if drained && s.owesLive {
 		s.owesLive = false
@@ -155,7 +156,7 @@ func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err 
 // read has ended, the result is dropped.
 type spot struct {
 	cursor     taskfeed.Cursor
-	own        *taskfeed.Filter // the subscriber's variable; each SetFeeds changes it
+	own        *terms // the subscriber's variable; each SetFeeds changes it
 	filter     taskfeed.Filter
 	unverified bool // only the log can say that the cursor exists
 }
@@ -170,7 +171,7 @@ func (s *Subscriber) whereLocked() (spot, error) {
 	if s.closed {
 		return spot{}, ErrClosed
 	}
-	return spot{s.cursor, s.filter, s.selects(), s.unverified}, nil
+	return spot{s.cursor, s.terms, s.selects(), s.unverified}, nil
 }
 
 // readLog returns a page of the log, or a feed_reset frame. If it returns neither, the
@@ -326,5 +327,5 @@ func (s *Subscriber) stillAt(at spot) (bool, error) {
 	if s.closed {
 		return false, ErrClosed
 	}
-	return s.cursor == at.cursor && s.filter == at.own && !s.parked, nil
+	return s.cursor == at.cursor && s.terms == at.own && !s.parked, nil
 }

@@ -37,6 +37,11 @@ type SubscribeOptions struct {
 	// the subscriber's methods. It can be called before that Next has returned, and
 	// once after Close. The subscriber keeps what it refers to alive.
 	Wake func()
+	// Doze is called in place of Wake while all that there is is progress of tasks; Wake
+	// follows, once, when there is more or the subscriber's owner calls Rouse. Recent
+	// progress that a later one of the same task follows within what Next returns is left
+	// out then. The rules of Wake hold. Nil: Wake is called for each event.
+	Doze func()
 }
 
 func (o *SubscribeOptions) validate() error {
@@ -60,10 +65,11 @@ type Subscriber struct {
 
 	// Guarded by the hub's mutex. Everything up to the cursor has been returned by
 	// Next; while parked, so has everything up to the head.
-	filter     *taskfeed.Filter // replaced, never changed; nil: all of its user's feed
-	seats      []seat           // in the feeds that it reads from; the user's own is the first
+	terms      *terms // replaced, never changed; nil: all of its user's feed
+	seats      []seat // in the feeds that it reads from; the user's own is the first
 	cursor     taskfeed.Cursor
-	parked     bool // at the head; Wake is due
+	parked     bool // at the head; Wake or Doze is due
+	dozing     bool // Doze was called, and Wake is due
 	closed     bool
 	owesLive   bool
 	plain      bool // it gets no frames that are no events
@@ -102,8 +108,8 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 		s.unverified = s.cursor > h.head
 	}
 	h.admit(s, cmp.Or(opts.Owner, filter.UserID))
-	if filter = s.takeSeats(filter); filter.All || filter.TaskID != "" || len(filter.Types) > 0 || len(filter.Feeds) > 0 {
-		s.narrow(filter)
+	if filter = s.takeSeats(filter); filter.All || filter.TaskID != "" || len(filter.Types) > 0 || len(filter.Feeds) > 0 || opts.Doze != nil {
+		s.terms = &terms{filter, opts.Doze}
 	}
 	return s, nil
 }
@@ -132,7 +138,7 @@ func (s *Subscriber) Close() {
 	if s.closed {
 		return
 	}
-	s.cursor, s.parked, s.closed = s.position(), false, true
+	s.cursor, s.parked, s.dozing, s.closed = s.position(), false, false, true
 	s.narrow(s.selects()) // the seats will be gone
 	s.keep(nil)
 	delete(h.notes, s)
@@ -157,14 +163,20 @@ func (s *Subscriber) Filter() taskfeed.Filter {
 
 // selects is the filter as a value. The caller holds the mutex, as for all methods below.
 func (s *Subscriber) selects() taskfeed.Filter {
-	if s.filter == nil {
+	if s.terms == nil {
 		return taskfeed.Filter{UserID: s.seats[0].feed.user}
 	}
-	return *s.filter
+	return s.terms.Filter
 }
 
-// narrow gives s a filter of its own. Nearly all subscribers do without.
-func (s *Subscriber) narrow(filter taskfeed.Filter) { s.filter = &filter }
+// narrow replaces the filter.
+func (s *Subscriber) narrow(filter taskfeed.Filter) {
+	next := &terms{Filter: filter}
+	if s.terms != nil {
+		next.doze = s.terms.doze
+	}
+	s.terms = next
+}
 
 // position is the up-to-date cursor.
 func (s *Subscriber) position() taskfeed.Cursor {
@@ -195,28 +207,34 @@ func (s *Subscriber) advance(to taskfeed.Cursor) {
 // has to pass it. A parked subscriber passes events that it does not want at once.
 func (s *Subscriber) arrive(e *taskfeed.Event) bool {
 	if s.parked && e.ID > s.cursor {
-		if s.filter != nil && !s.filter.Match(e) {
+		if s.terms != nil && !s.terms.Match(e) {
 			s.cursor = e.ID
 			return false
 		}
-		s.unpark(e.ID)
+		s.unpark(e.ID, s.dozes(e.Type))
+	} else if s.dozing && !s.dozes(e.Type) && s.terms.Match(e) {
+		s.rouse()
 	}
 	return e.ID > s.cursor
 }
 
-// unpark wakes a parked subscriber because the head is about to move beyond its
-// cursor, to head.
-func (s *Subscriber) unpark(head taskfeed.Cursor) {
+// unpark wakes a parked subscriber, or has it doze, because the head is about to move
+// beyond its cursor, to head.
+func (s *Subscriber) unpark(head taskfeed.Cursor, dozing bool) {
 	if !s.parked || s.cursor >= head {
 		return
 	}
-	s.cursor, s.parked = s.position(), false
-	s.hub.wakes = append(s.hub.wakes, s.wake)
+	s.cursor, s.parked, s.dozing = s.position(), false, dozing
+	wake := s.wake
+	if dozing {
+		wake = s.terms.doze
+	}
+	s.hub.wakes = append(s.hub.wakes, wake)
 }
 
 // wants reports whether the filter selects a frame of one of the subscriber's feeds.
 func (s *Subscriber) wants(f *Frame) bool {
-	return s.filter == nil || s.filter.Match(&taskfeed.Event{UserID: s.filter.UserID, TaskID: f.TaskID, Type: f.Type})
+	return s.terms == nil || s.terms.Match(&taskfeed.Event{UserID: s.terms.UserID, TaskID: f.TaskID, Type: f.Type})
 }
 
 // takeSeats has s read from the feeds of the filter, and returns the filter with names

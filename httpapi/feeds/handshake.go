@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/labstack/echo/v4"
@@ -38,15 +39,16 @@ var (
 
 // handshake is what a request asks for, apart from the request.
 type handshake struct {
-	id     uint64 // of the connection to be
-	userID string
-	remote string
-	after  *taskfeed.Cursor // nil: live only
-	filter taskfeed.Filter  // of the feed; its users are set once the token is verified
-	feeds  []string         // the only feeds that it asks for
-	v1     bool             // the client named our subprotocol
-	unread bool             // feed_live is to have the number of unread events
-	token  string
+	id       uint64 // of the connection to be
+	userID   string
+	remote   string
+	after    *taskfeed.Cursor // nil: live only
+	filter   taskfeed.Filter  // of the feed; its users are set once the token is verified
+	feeds    []string         // the only feeds that it asks for
+	v1       bool             // the client named our subprotocol
+	unread   bool             // feed_live is to have the number of unread events
+	progress time.Duration    // least time between two frames of progress of one task
+	token    string
 }
 
 // ServeSocket checks a handshake, upgrades the connection and returns; the socket keeps
@@ -177,6 +179,7 @@ func (f *Feeds) readFeed(c echo.Context) (hs handshake, err error) {
 	hs.feeds = p.IDs("feed")
 	narrow(p, &hs.filter)
 	hs.unread = f.wantsUnread(p, hs.filter.TaskID)
+	hs.progress = progressInterval(p)
 	return hs, p.IgnoreUnread()
 }
 
@@ -249,13 +252,13 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 		return err
 	}
 	sock := f.newSocket(hs, principal)
-	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{
+	sub, err := f.subscribe(hub.SubscribeOptions{
 		Filter:   hs.filter,
 		Owner:    principal.UserID,
 		After:    hs.after,
 		WantLive: hs.after != nil || hs.v1 || hs.unread,
 		Wake:     sock.wake,
-	})
+	}, hs.progress)
 	if err != nil {
 		release()
 		return err

@@ -63,6 +63,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	}
 	knowPosition(p)
 	p.Know("token")
+	progress := progressInterval(p)
 	filter, owner, unread, err := f.feedFilter(p, principal)
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	defer stop()
 	st := f.newStream(c, id, principal, stop)
 	st.named, st.owner, st.unread = filter.All, owner, unread
-	sub, err := f.deps.Hub.Subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake})
+	sub, err := f.subscribe(hub.SubscribeOptions{Filter: filter, Owner: principal.UserID, After: after, WantLive: true, Wake: st.wake}, progress)
 	if err != nil {
 		release()
 		return err

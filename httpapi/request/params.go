@@ -302,13 +302,22 @@ func (p *Params) time(name string) time.Time {
 
 // Duration returns a span of time from one second to a year.
 func (p *Params) Duration(name string, byDefault time.Duration) time.Duration {
+	return p.duration(name, byDefault, time.Second, 365*24*time.Hour, "such as 90s, 15m or 12h, from one second to a year")
+}
+
+// DurationWithin returns a span of time within bounds.
+func (p *Params) DurationWithin(name string, byDefault, least, most time.Duration) time.Duration {
+	return p.duration(name, byDefault, least, most, fmt.Sprintf("from %v to %v", least, most))
+}
+
+func (p *Params) duration(name string, byDefault, least, most time.Duration, hint string) time.Duration {
 	value, ok := p.One(name)
 	if !ok {
 		return byDefault
 	}
 	d, err := time.ParseDuration(value)
-	if err != nil || d < time.Second || d > 365*24*time.Hour {
-		p.Refuse(name, "must be a duration with a unit, such as 90s, 15m or 12h, from one second to a year")
+	if err != nil || d < least || d > most {
+		p.Refuse(name, "must be a duration with a unit, %s", hint)
 	}
 	return d
 }

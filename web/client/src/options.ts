@@ -50,6 +50,7 @@ export function settle(o: FeedOptions): Settings {
     address(transport, cursor) {
       const query = narrow();
       if (o.taskId) query.set("task_id", o.taskId);
+      if (o.progressInterval) query.set("progress_interval", o.progressInterval + "ms");
       if (cursor !== undefined) query.set("after", String(cursor));
       const path = transport === "sse" ? base + "/v1/events/stream" : base.replace("http", "ws") + "/ws/" + encodeURIComponent(o.userId);
       return `${path}?${query}`;

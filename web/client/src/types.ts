@@ -189,6 +189,8 @@ export interface FeedOptions {
   feeds?: readonly string[];
   /** Keep `feed.unread`. It counts the ends of tasks and the app's own events, or `types`. */
   unread?: boolean;
+  /** The least time between two `task_progress` of one task, 50 to 60,000 ms; events of other types are not delayed. Default: all come. */
+  progressInterval?: number;
   /** Tried in this order; the feed keeps the one that worked. Default ["websocket", "sse"]. */
   transports?: readonly Transport[];
   /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */

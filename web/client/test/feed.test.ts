@@ -360,3 +360,11 @@ describe("options", () => {
     expect(net.sockets).toEqual([]);
   });
 });
+
+test("the server is asked for what the options narrow the feed to", async () => {
+  const { net, feed } = start({ types: ["a", "b"], taskId: "t&1", feeds: ["team"], progressInterval: 500 });
+  await opened(feed, net);
+  const { searchParams } = new URL(net.last.url);
+  searchParams.delete("after");
+  expect([...searchParams]).toEqual([["types", "a,b"], ["feed", "team"], ["task_id", "t&1"], ["progress_interval", "500ms"]]);
+});
