@@ -47,7 +47,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs, taskfeed.forward_failures IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks
@@ -70,7 +70,7 @@ REVOKE ALL ON FUNCTION taskfeed.refuse_bound(boolean) FROM PUBLIC;
 
 -- +goose StatementBegin
 CREATE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL)
-RETURNS TABLE (tasks bigint, events bigint, changes bigint, commands bigint, marks bigint, messages bigint)
+RETURNS TABLE (tasks bigint, events bigint, changes bigint, commands bigint, marks bigint, messages bigint, failures bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET row_security = off -- an error in place of a part of the rows
@@ -123,6 +123,9 @@ BEGIN
     WHERE r.user_id = forget.user_id;
     GET DIAGNOSTICS more = ROW_COUNT;
     messages := greatest(messages, more);
+    DELETE FROM taskfeed.forward_failures AS f
+    WHERE f.user_id = forget.user_id;
+    GET DIAGNOSTICS failures = ROW_COUNT;
     -- These rows come last because the sequencer moves them too: one of the two waits
     -- for the other's transaction. Both lock the rows in the order of their place, so
     -- there is no deadlock. Changes that this call made by deleting tasks are not
@@ -150,7 +153,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, commands, read mark and messages; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
+COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, commands, read mark, messages and events that could not be forwarded; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
 REVOKE ALL ON FUNCTION taskfeed.forget(text, bigint) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

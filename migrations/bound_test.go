@@ -108,8 +108,8 @@ func TestForgetBesideForeignKeysOfTheOwner(t *testing.T) {
 	_, owner := newApp(t)
 	owner.exec(`CREATE TABLE app.notes (task text REFERENCES taskfeed.tasks);
 		INSERT INTO taskfeed.tasks (id, user_id) VALUES ('a', 'alice'), ('b', 'bob'); INSERT INTO app.notes VALUES ('b')`)
-	if got, want := one[string](owner, sqlForget, "alice"), "1 0 1 0 0 0"; got != want {
-		t.Errorf("forgot (tasks, events, changes, commands, marks, messages) %s, want %s", got, want)
+	if got, want := one[string](owner, sqlForget, "alice"), "1 0 1 0 0 0 0"; got != want {
+		t.Errorf("forgot (tasks, events, changes, commands, marks, messages, failures) %s, want %s", got, want)
 	}
 	owner.refused("23503", `SELECT taskfeed.forget('bob')`)
 	owner.exec(`DROP TABLE app.notes; CREATE TABLE app.files (task text REFERENCES taskfeed.tasks ON DELETE CASCADE)`)

@@ -9,11 +9,11 @@ import (
 )
 
 // Forgotten counts the rows of a user that were erased.
-type Forgotten struct{ Tasks, Events, Changes, Commands, Marks, Messages int64 }
+type Forgotten struct{ Tasks, Events, Changes, Commands, Marks, Messages, Failures int64 }
 
 // Total is the sum of the counts.
 func (f Forgotten) Total() int64 {
-	return f.Tasks + f.Events + f.Changes + f.Commands + f.Marks + f.Messages
+	return f.Tasks + f.Events + f.Changes + f.Commands + f.Marks + f.Messages + f.Failures
 }
 
 const sqlErasures = `
@@ -29,7 +29,7 @@ func (s *Store) Erasures(ctx context.Context) (n int64, err error) {
 }
 
 const sqlForget = `
-SELECT tasks, events, changes, commands, marks, messages
+SELECT tasks, events, changes, commands, marks, messages, failures
 FROM taskfeed.forget(@user_id, @at_most)`
 
 // Forget erases at most so many tasks and so many events of a user, and all other rows
@@ -44,7 +44,7 @@ func (s *Store) Forget(ctx context.Context, userID string, atMost int) (f Forgot
 	ctx, cancel := s.queries.Bound(ctx)
 	defer cancel()
 	err = s.queries.Do(ctx, func(db pg.Conn) error {
-		return db.QueryRow(ctx, sqlForget, pgx.NamedArgs{"user_id": userID, "at_most": atMost}).Scan(&f.Tasks, &f.Events, &f.Changes, &f.Commands, &f.Marks, &f.Messages)
+		return db.QueryRow(ctx, sqlForget, pgx.NamedArgs{"user_id": userID, "at_most": atMost}).Scan(&f.Tasks, &f.Events, &f.Changes, &f.Commands, &f.Marks, &f.Messages, &f.Failures)
 	})
 	return f, pg.Wrap("forget a user", err)
 }

@@ -28,9 +28,10 @@ func forgetCommand(in *cli.Invocation) *cobra.Command {
 		Use:   "forget USER",
 		Short: "Erase everything that names a user: tasks, events, waiting changes, messages",
 		Long: "forget closes the user's connections on every server, deletes the user's tasks, and\n" +
-			"erases all of the user's events from the log, and messages to the app. It works in batches while servers run,\n" +
-			"makes no events, and can be run again. Before you run it, stop making tokens for the\n" +
-			"user, and stop the app from writing tasks of the user.",
+			"erases all of the user's events from the log, messages to the app, and events that could\n" +
+			"not be forwarded. It works in batches while servers run, makes no events, and can be run\n" +
+			"again. Before you run it, stop making tokens for the user, and stop the app from writing\n" +
+			"tasks of the user.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := ss.read(in.Env); err != nil {
@@ -80,7 +81,9 @@ func forget(ctx context.Context, st *store.Store, userID string, batch int, out 
 		total.Events += erased.Events
 		total.Changes += erased.Changes
 		total.Messages += erased.Messages
+		total.Failures += erased.Failures
 	}
-	_, err := fmt.Fprintf(out, "erased: %d tasks, %d events, %d waiting changes, %d messages\n", total.Tasks, total.Events, total.Changes, total.Messages)
+	_, err := fmt.Fprintf(out, "erased: %d tasks, %d events, %d waiting changes, %d messages, %d failures of forward\n",
+		total.Tasks, total.Events, total.Changes, total.Messages, total.Failures)
 	return err
 }

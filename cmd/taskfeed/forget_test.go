@@ -31,7 +31,7 @@ func TestBadInput113Forget(t *testing.T) {
 	}
 	env := []string{"DATABASE_URL=" + dbURL}
 	got, stdout, stderr := try(t, env, "forget", "alice", "--yes", "--batch", "1")
-	if want := "erased: 2 tasks, 2 events, 0 waiting changes, 0 messages\n"; got != 0 || stdout != want {
+	if want := "erased: 2 tasks, 2 events, 0 waiting changes, 0 messages, 0 failures of forward\n"; got != 0 || stdout != want {
 		t.Fatalf("forget: got status %d, %q, %q, want 0 and %q", got, stdout, stderr, want)
 	}
 	for {

@@ -71,6 +71,30 @@ TABLE events_default PARTITION OF taskfeed.events DEFAULT -- Receives events who
     CREATE UNIQUE INDEX events_default_pkey ON taskfeed.events_default USING btree (id)
     CREATE INDEX events_default_task_id_user_id_id_idx ON taskfeed.events_default USING btree (task_id, user_id, id)
     CREATE INDEX events_default_user_id_id_idx ON taskfeed.events_default USING btree (user_id, id)
+TABLE forward_failures -- Events that an endpoint did not take in time, until they are sent again or deleted.
+    name text NOT NULL
+    event_id bigint NOT NULL
+    user_id text
+    type text NOT NULL
+    body text NOT NULL
+    tries bigint NOT NULL
+    reason text NOT NULL
+    failed_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    CONSTRAINT forward_failures_pkey PRIMARY KEY (name, event_id)
+    CREATE UNIQUE INDEX forward_failures_pkey ON taskfeed.forward_failures USING btree (name, event_id)
+    CREATE INDEX forward_failures_user_id ON taskfeed.forward_failures USING btree (user_id) WHERE (user_id IS NOT NULL) -- Erases the failures of a user.
+TABLE forwards -- How far the log was sent to each endpoint, by the name that "taskfeed forward" was given, and which process does so.
+    WITH (fillfactor=50)
+    name text NOT NULL
+    cursor bigint NOT NULL
+    holder text
+    held_until timestamp with time zone NOT NULL DEFAULT '-infinity'::timestamp with time zone
+    lost bigint NOT NULL DEFAULT 0 -- How many ids retention had dropped before they were forwarded; some may have had no event.
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    CONSTRAINT cursor_is_an_id CHECK (((cursor >= 0) AND (cursor <= '9007199254740991'::bigint)))
+    CONSTRAINT forwards_pkey PRIMARY KEY (name)
+    CONSTRAINT name_is_1_to_64_bytes CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 64)))
+    CREATE UNIQUE INDEX forwards_pkey ON taskfeed.forwards USING btree (name)
 TABLE inbox -- Messages of users to the app that it has not received yet. Servers add them; taskfeed.receive takes them out.
     WITH (vacuum_truncate=false, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=5000, autovacuum_vacuum_insert_threshold=-1, autovacuum_analyze_threshold=2000000000)
     id bigint NOT NULL
@@ -547,7 +571,7 @@ END
 $function$
 -- Everything that a user can see of a task, limited to 256 KB: the largest fields become null and "truncated" names them.
 CREATE OR REPLACE FUNCTION taskfeed.forget(user_id text, at_most bigint DEFAULT NULL::bigint)
- RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint, marks bigint, messages bigint)
+ RETURNS TABLE(tasks bigint, events bigint, changes bigint, commands bigint, marks bigint, messages bigint, failures bigint)
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET row_security TO 'off'
@@ -600,6 +624,9 @@ BEGIN
     WHERE r.user_id = forget.user_id;
     GET DIAGNOSTICS more = ROW_COUNT;
     messages := greatest(messages, more);
+    DELETE FROM taskfeed.forward_failures AS f
+    WHERE f.user_id = forget.user_id;
+    GET DIAGNOSTICS failures = ROW_COUNT;
     -- These rows come last because the sequencer moves them too: one of the two waits
     -- for the other's transaction. Both lock the rows in the order of their place, so
     -- there is no deadlock. Changes that this call made by deleting tasks are not
@@ -626,7 +653,7 @@ BEGIN
     RETURN NEXT;
 END
 $function$
--- Erases a user's tasks, events, changes on their way, commands, read mark and messages; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
+-- Erases a user's tasks, events, changes on their way, commands, read mark, messages and events that could not be forwarded; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
 CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
@@ -849,7 +876,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs, taskfeed.forward_failures IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks
