@@ -65,6 +65,9 @@ UPDATE taskfeed.tasks
 SET status = 'failed', error = 'the disk is full: free some space and start again'
 WHERE id = @id`
 
+// demoTeam is a group: whose token lists it sees its tasks besides their own.
+const demoTeam = "team:demo"
+
 // demoTopic is the topic of the messages with which users cancel tasks.
 const demoTopic = "cancel"
 
@@ -92,7 +95,7 @@ WHERE id IN (
     ORDER BY created_at DESC
     OFFSET @kept)`
 
-// runDemo creates and progresses tasks of alice and bob until ctx is done. While the
+// runDemo creates and progresses tasks of alice, bob and their team until ctx is done. While the
 // database is down it waits.
 func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error {
 	cfg, err := dial.Config{URL: databaseURL, Name: "taskfeed demo"}.Pool()
@@ -104,7 +107,7 @@ func runDemo(ctx context.Context, databaseURL string, logger *slog.Logger) error
 		return fmt.Errorf("open database: %w", err)
 	}
 	defer db.Close()
-	users := []string{"alice", "bob"}
+	users := []string{"alice", "bob", demoTeam}
 	wait, attached := demoStep, false
 	for i := 0; ; i++ {
 		if !pause.For(ctx, wait) {

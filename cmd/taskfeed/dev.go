@@ -189,7 +189,7 @@ func printBanner(w io.Writer, cfg config, private bool) error {
 		if err != nil {
 			return err
 		}
-		alice, err := issueToken(cfg.auth, "alice", "", devTokenTTL)
+		alice, err := issueToken(cfg.auth, "alice", "", devTokenTTL, demoTeam)
 		if err != nil {
 			return err
 		}

@@ -69,9 +69,10 @@ func TestDev(t *testing.T) {
 		t.Errorf("the page answers %d", status)
 	}
 	alice := watchToken(t, base, "alice", bannerToken(t, out))
-	eventually(t, "the demo moves alice's tasks, and those of the attached table", 30*time.Second, func() bool {
+	eventually(t, "the demo moves tasks of alice, of her team and of the attached table", 30*time.Second, func() bool {
 		events := alice.snapshot()
-		return len(events) > 3 && slices.ContainsFunc(events, func(e taskfeed.Event) bool { return strings.HasPrefix(e.TaskID, "exports:") })
+		return len(events) > 3 && slices.ContainsFunc(events, func(e taskfeed.Event) bool { return strings.HasPrefix(e.TaskID, "exports:") }) &&
+			slices.ContainsFunc(events, func(e taskfeed.Event) bool { return e.UserID == demoTeam })
 	})
 
 	second := start(t, []string{"PORT=" + freePort(t)}, "dev", "--dir", dir)

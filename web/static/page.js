@@ -97,12 +97,13 @@ function follow(token) {
     url: ".", // where the page is, without its name
     userId: link.user,
     getToken: () => token,
+    unread: true,
     cursorStore: { load: () => mine.cursor, save: (cursor) => { mine.cursor = cursor; } },
   });
   feed.on("event", takeEvent);
   feed.on("reset", takeReset);
   feed.on("state", (change) => feed === link.feed && stateChanged(change));
-  for (const type of ["event", "reset"]) feed.on(type, draw);
+  for (const type of ["event", "reset", "unread"]) feed.on(type, draw);
   link.feed = feed;
   feed.connect();
 }
@@ -250,7 +251,14 @@ function drawState() {
   write(view.cut, isConnected() ? "Cut the connection" : "Connect now");
   view.login.hidden = !idle;
   view.feed.hidden = view.actions.hidden = idle;
+  drawBell();
   document.title = link.user === "" ? "taskfeed" : `${link.user} · taskfeed`;
+}
+
+function drawBell() {
+  const unread = link.feed?.unread;
+  view.bell.hidden = !unread;
+  if (unread) write(view.bell, `${count(unread.total)}${unread.more ? "+" : ""} unread`);
 }
 
 function stateDetail() {
@@ -306,14 +314,14 @@ function place(list, entries) {
 
 function newRow(id) {
   const row = {
-    icon: make("span", "icon"), status: make("span", "status"), kind: make("span", "kind"), id: make("code", "id"),
+    icon: make("span", "icon"), status: make("span", "status"), kind: make("span", "kind"), group: make("span", "group"), id: make("code", "id"),
     time: make("time", "time"), bar: make("progress", "bar"), percent: make("span", "percent"),
     message: make("p", "message"), outcome: make("p", "outcome"),
   };
   row.icon.ariaHidden = "true";
   row.bar.max = 100;
   row.li = make("li", "row",
-    make("div", "head", row.icon, row.kind, row.id, row.status, row.time),
+    make("div", "head", row.icon, row.kind, row.group, row.id, row.status, row.time),
     make("div", "track", row.bar, row.percent),
     row.message, row.outcome);
   rows.set(id, row);
@@ -325,6 +333,7 @@ function fill(row, { task, time, outcome }) {
   write(row.icon, icons[task.status]);
   write(row.status, task.status);
   write(row.kind, task.kind || "task");
+  write(row.group, task.user_id ?? ""); // events of the user's own feed do not name it
   write(row.id, task.id);
   write(row.time, ago(time));
   row.time.dateTime = row.time.title = new Date(time).toISOString();
@@ -391,6 +400,7 @@ function make(tag, className, ...children) {
 // --- The start ---------------------------------------------------------------
 
 view.cut.addEventListener("click", cutOrConnect);
+view.bell.addEventListener("click", () => link.feed.markRead().catch(() => {})); // the feed tries again
 view.forget.addEventListener("click", () => askForToken());
 view.login.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,4 +1,4 @@
-import type { BrowserContext, Page } from "playwright-core";
+import type { BrowserContext, Locator, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { complaints, newContext } from "../support/page.js";
 import { Server, token } from "../support/server.js";
@@ -35,6 +35,22 @@ describe("the demo page", () => {
     await page.locator(".row").waitFor({ state: "detached" });
     expect(await counter("events")).toBe("5");
     expect(bad).toEqual([]);
+  });
+
+  it("shows the same bell on every device", async () => {
+    const bell = (on: Page): Locator => on.locator("#bell");
+    await page.goto(`${server.base}/demo#token=${token("carol")}`);
+    await inState("live");
+    await bell(page).getByText("0 unread").waitFor();
+    await server.sql("INSERT INTO taskfeed.tasks (id, user_id, status) VALUES ('c1', 'carol', 'completed'), ('c2', 'carol', 'running')");
+    await bell(page).getByText("1 unread").waitFor();
+    const other = await context.newPage();
+    await other.goto(`${server.base}/demo#token=${token("carol")}`);
+    await bell(other).getByText("1 unread").waitFor();
+    await bell(other).click();
+    for (const on of [page, other]) await bell(on).getByText("0 unread").waitFor();
+    await page.reload();
+    await bell(page).getByText("0 unread").waitFor();
   });
 
   it("catches up after a cut and after a restart, without duplicates", async () => {
