@@ -24,7 +24,7 @@ func tiny(t *testing.T) bench.Config {
 	return bench.Config{
 		Binary: binary,
 		Env:    []string{asProgram + "=1", "GORACE=" + os.Getenv("GORACE")},
-		Sizes: bench.Sizes{Step: 20 * time.Millisecond, Rounds: 1, Writers: []int{1, 16}, Rows: 20, Audience: []int{20}, Idle: 20, IdleTime: 40 * time.Millisecond,
+		Sizes: bench.Sizes{Step: 20 * time.Millisecond, Rounds: 1, Writers: []int{1, 16}, Rows: 20, Audience: []int{20}, Senders: 20, Idle: 20, IdleTime: 40 * time.Millisecond,
 			Missed: []int{30}, Returning: 5, MissedEach: 3, Logs: []int{100}, Backlog: 500, StreamUsers: 20},
 	}
 }

@@ -71,6 +71,7 @@ type Sizes struct {
 	MissedEach  int           // events that each of them has missed; default 100
 	Logs        []int         // events in the log; default 10,000 and 1,000,000
 	Backlog     int           // changes to drain; default 400,000
+	Senders     int           // connections that send messages to the app; default 1,000
 	StreamUsers int           // users that get ten events a second each; default 1,000
 }
 
@@ -108,7 +109,7 @@ func (c Config) withDefaults() (Config, error) {
 		s.Logs = append(slices.Clone(s.Logs), fullLog)
 	}
 	s.Idle, s.Returning, s.MissedEach = cmp.Or(s.Idle, 10_000), cmp.Or(s.Returning, 2000), cmp.Or(s.MissedEach, 100)
-	s.Backlog, s.StreamUsers = cmp.Or(s.Backlog, 400_000), cmp.Or(s.StreamUsers, 1000)
+	s.Backlog, s.StreamUsers, s.Senders = cmp.Or(s.Backlog, 400_000), cmp.Or(s.StreamUsers, 1000), cmp.Or(s.Senders, 1000)
 	return c, c.validate()
 }
 
@@ -141,6 +142,7 @@ var measurements = []measurement{
 	{"idle", "", measureIdle},
 	{"replay", "", measureReplay},
 	{"groups", "it sends broadcasts", measureGroups},
+	{"inbox", "an app of the database could receive its messages", measureInbox},
 	{"growth", "it fills the log with millions of events", measureGrowth},
 	{"attached", "it attaches a table of its own", measureAttached},
 	{"drain", "it lets changes pile up while no server runs", measureDrain},

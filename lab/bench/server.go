@@ -37,11 +37,14 @@ type server struct {
 }
 
 // serve starts "taskfeed serve" in the place and waits until it is ready.
-func (b *bench) serve(ctx context.Context, p *place) (*server, error) {
+func (b *bench) serve(ctx context.Context, p *place) (*server, error) { return b.serveWith(ctx, p) }
+
+// serveWith is serve with further settings.
+func (b *bench) serveWith(ctx context.Context, p *place, settings ...string) (*server, error) {
 	s, err := b.start(ctx, b.cfg.Binary, []string{"serve"}, "/readyz", func(host, port string) []string {
-		return []string{"DATABASE_URL=" + p.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
+		return append([]string{"DATABASE_URL=" + p.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
 			"TASKFEED_LOG_LEVEL=error", "TASKFEED_DRAIN=0s", "TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false",
-			"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}
+			"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}, settings...)
 	})
 	if err != nil {
 		return nil, err

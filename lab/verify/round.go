@@ -56,6 +56,7 @@ type round struct {
 	jobWriters []*actorProcess // of them, those that write the attached table
 	detached   atomic.Int64    // times that it was detached
 	clients    []*actorProcess
+	mail       *mailbox // nil on a database of the user's own
 	groups     map[string]*actorProcess
 	names      map[string][]string // of clients, by their traits
 
@@ -300,6 +301,7 @@ func (r *round) perform(ctx, background context.Context) error {
 	if err := r.startClients(); err != nil {
 		return err
 	}
+	r.startMail(background)
 	r.now("warming up")
 	pause.For(ctx, 3*time.Second)
 	r.runAlone(ctx)
@@ -323,6 +325,9 @@ func (r *round) drain(ctx context.Context) error {
 		if err := w.quit(); err != nil {
 			return err
 		}
+	}
+	if err := r.endMail(ctx); err != nil {
+		return err
 	}
 	limited, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

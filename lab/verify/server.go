@@ -75,6 +75,7 @@ func newServer(number int, dir, binary, secret string, d *database) (*server, er
 		"TASKFEED_PING_INTERVAL=" + pingInterval.String(), "TASKFEED_PONG_TIMEOUT=" + pongTimeout.String(),
 		"TASKFEED_WRITE_TIMEOUT=" + writeTimeout.String(), "TASKFEED_JWT_LEEWAY=off", "TASKFEED_MESSAGES_PER_MINUTE=off",
 		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_REQUESTS_PER_MINUTE=off", "TASKFEED_COMMENT_INTERVAL=" + commentInterval.String(),
+		"TASKFEED_INBOX=on", "TASKFEED_INBOX_TOPICS=" + inboxTopic, "TASKFEED_INBOX_PER_MINUTE=off",
 		"TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
 	if !s.remembers { // else what clients have missed is rarely read from the log
 		s.env = append(s.env, "TASKFEED_RECENT_LOG=off")

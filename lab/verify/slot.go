@@ -21,11 +21,14 @@ import (
 const (
 	opsSchema = "taskfeed_verify"
 	opsTable  = opsSchema + ".ops"
+
+	receivedTable = opsSchema + ".received" // what the app of the mailbox has received
 )
 
 const sqlOps = `
 CREATE SCHEMA ` + opsSchema + `;
-CREATE TABLE ` + opsTable + ` (op text PRIMARY KEY, user_id text, type text NOT NULL, data jsonb NOT NULL)`
+CREATE TABLE ` + opsTable + ` (op text PRIMARY KEY, user_id text, type text NOT NULL, data jsonb NOT NULL);
+CREATE TABLE ` + receivedTable + ` (ref text NOT NULL)`
 
 const slotName = "taskfeed_verify"
 

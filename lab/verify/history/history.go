@@ -11,6 +11,7 @@
 //	client-*.jsonl    what a client sent and received (Client)
 //	truth.jsonl       the commits, as the write-ahead log shows them (Truth)
 //	log.jsonl         the log of events at the end (Event)
+//	messages.jsonl    the messages of users to the app, and how often it got them (Message)
 //	faults.jsonl      the faults, and when they happened (Fault)
 //	resources.jsonl   the resources that the servers used (Resource)
 //	*.log             the logs of servers and Postgres, unchanged
@@ -162,6 +163,19 @@ type Event struct {
 	Type    string `json:"type"`
 	Version int64  `json:"version,omitempty"`
 	Data    string `json:"data"`
+}
+
+// Message is a message of a user to the app, sent until it was answered.
+type Message struct {
+	Ref      string `json:"ref"`
+	User     string `json:"user,omitempty"`
+	T        int64  `json:"t,omitempty"`       // when it was sent first; 0: nobody sent it
+	Acked    int64  `json:"acked,omitempty"`   // when it was acknowledged; 0: it was not
+	Tries    int    `json:"tries,omitempty"`   // times that it was sent until then
+	Again    bool   `json:"again,omitempty"`   // it was sent once more after that, as if the answer were lost
+	Differs  string `json:"differs,omitempty"` // the answer to that, where it was another one
+	Refused  string `json:"refused,omitempty"` // the code with which it was refused for good
+	Received int    `json:"received"`          // times that the app has received it, by the database at the end
 }
 
 // Fault is one injection of a fault.

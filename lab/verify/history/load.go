@@ -18,6 +18,7 @@ type History struct {
 	Clients   map[string][]Client // by name, in chronological order
 	Truth     []Truth
 	Events    []Event
+	Messages  []Message
 	Faults    []Fault
 	Resources []Resource
 	Logs      map[string]string // paths of the raw logs, by name
@@ -76,6 +77,8 @@ func (h *History) read(name string) error {
 		return readLines(path, func(r Truth) { h.Truth = append(h.Truth, r) })
 	case base == "log":
 		return readLines(path, func(r Event) { h.Events = append(h.Events, r) })
+	case base == "messages":
+		return readLines(path, func(r Message) { h.Messages = append(h.Messages, r) })
 	case base == "faults":
 		return readLines(path, func(r Fault) { h.Faults = append(h.Faults, r) })
 	case base == "resources":
