@@ -19,9 +19,8 @@ func TestTypeScriptConstants(t *testing.T) {
 		t.Parallel()
 		source := typeScript(t, "web/client/src")
 		wantSubprotocol(t, source)
-		wantQuoted(t, source, `"(feed_\w+)"`, taskfeed.TypeFeedLive, taskfeed.TypeFeedReset, taskfeed.TypeFeedClosed)
-		wantQuoted(t, source, `\btype: "(task_\w+)"`, taskfeed.TypeTaskQueued, taskfeed.TypeTaskStarted, taskfeed.TypeTaskProgress,
-			taskfeed.TypeTaskCompleted, taskfeed.TypeTaskFailed, taskfeed.TypeTaskCanceled, taskfeed.TypeTaskDeleted)
+		wantQuoted(t, source, `"(feed_\w+)"`, taskfeed.TypeFeedLive, taskfeed.TypeFeedReset, taskfeed.TypeFeedClosed, taskfeed.TypeFeedRead)
+		wantQuoted(t, source, `\btype: "(task_\w+)"`, slices.Clone(taskfeed.TaskTypes)...)
 		wantQuoted(t, source, `\btask_\w+: "(\w+)"`, slices.Clone(taskfeed.Statuses)...)
 		reasons := regexp.MustCompile(`type ResetReason = (.*);`).FindString(source)
 		wantQuoted(t, reasons, `"(\w+)"`, taskfeed.ResetExpired, taskfeed.ResetAhead, taskfeed.ResetSourceBroken)
