@@ -157,12 +157,16 @@ func (h *Hub) Skip(last taskfeed.Cursor, count int) bool {
 func (h *Hub) ForgetFrames() { h.ring.forget() }
 
 // ForgetLog drops all that the hub knows of the log, because it may be another log now:
-// that of a standby or of a backup. Only its ids go on from the head.
+// that of a standby or of a backup. Only its ids go on from the head. Subscribers that are
+// behind read the log.
 func (h *Hub) ForgetLog() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ring.forget()
 	h.last.jump(h.head)
+	for f := h.recent.oldest(); f != nil; f = h.recent.oldest() {
+		h.shed(f, len(f.entries))
+	}
 }
 
 // Publish announces events of the log by ascending id. Above the head there must be

@@ -28,3 +28,18 @@ func TestPublishFramesUpToAnId(t *testing.T) {
 		t.Errorf("recent frames after %d, want 10", got)
 	}
 }
+
+// After a fork, nobody gets an event that the log has lost, although another connection
+// has still to read it from the shared frames.
+func TestForgetLogDropsSharedFrames(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, withRing())
+	behind := r.live(t, "alice")
+	r.announce(progress(11, "alice"))
+	r.log.events = nil
+	r.ForgetLog()
+	expect(t, r.back(t, of("alice"), 10), "live@11")
+	expect(t, behind)
+	r.announce(progress(12, "alice"))
+	expect(t, behind, "12")
+}
