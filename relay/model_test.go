@@ -178,9 +178,11 @@ func (c *core) Page(ctx context.Context, f taskfeed.Filter, after taskfeed.Curso
 	c.w.meanwhile()
 	db := c.db
 	if !c.w.quiet && c.w.pick(8) == 0 { // a standby that lags behind
-		behind := *db
-		behind.events = db.events[:len(db.events)-c.w.pick(min(4, len(db.events)+1))]
-		behind.epochFrom = min(behind.epochFrom, state.Last)
+		behind := *db // it shows a beginning of what was written, so all that was before its epoch
+		late := slices.IndexFunc(db.events, func(e taskfeed.Event) bool { return e.ID > db.epochFrom })
+		if late >= 0 {
+			behind.events = db.events[:len(db.events)-c.w.pick(min(4, len(db.events)-late+1))]
+		}
 		state.Last = behind.last()
 		if c.w.mistake == "believe answers that are behind" {
 			state.Last = taskfeed.Cursor(1 << 40)

@@ -201,10 +201,10 @@ func (e Engine) flushed(t *testing.T) {
 // whole has a core publish while the engine breaks, and a gateway receive.
 func (e Engine) whole(t *testing.T) {
 	lineage := relay.Lineage{ID: [16]byte{1}, Epoch: 1}
-	log := &memoryLog{lineage: lineage}
-	log.commit(1)
+	log := NewLog(lineage)
+	log.Commit(1)
 	h := newHub(t, log)
-	h.SetHead(log.last())
+	h.SetHead(log.Last())
 	core := e.Connect(t)
 	publisher, err := relay.NewPublisher(core, h, relay.PublisherConfig{Server: "core"})
 	if err != nil {
@@ -237,7 +237,7 @@ func (e Engine) whole(t *testing.T) {
 	}
 	t.Cleanup(sub.Close)
 	for round := range 40 {
-		h.Publish(log.commit(5))
+		h.Publish(log.Commit(5))
 		if round == 15 || round == 30 {
 			e.Break(t)
 		}
@@ -248,12 +248,12 @@ func (e Engine) whole(t *testing.T) {
 		for _, f := range frames {
 			got = append(got, f.ID)
 		}
-		return err == nil && sub.Cursor() >= log.last()
+		return err == nil && sub.Cursor() >= log.Last()
 	})
-	if want := log.idsOf("alice", start); !slices.Equal(got, want) {
+	if want := log.IDs("alice", start); !slices.Equal(got, want) {
 		t.Errorf("alice got %v, want %v", got, want)
 	}
-	await(t, "the publisher is confirmed", func() bool { return publisher.Counts().Confirmed.Load() == int64(log.last()) })
+	await(t, "the publisher is confirmed", func() bool { return publisher.Counts().Confirmed.Load() == int64(log.Last()) })
 	await(t, "a beacon comes", func() bool { return receiver.Fresh() == nil && receiver.Stats().Sender == "core" })
 }
 
@@ -265,67 +265,3 @@ func newHub(t *testing.T, log hub.Log) *hub.Hub {
 	}
 	return h
 }
-
-// memoryLog is a log in memory.
-type memoryLog struct {
-	lineage relay.Lineage
-
-	mu     sync.Mutex
-	events []taskfeed.Event
-}
-
-func (l *memoryLog) commit(n int) []taskfeed.Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for range n {
-		id := taskfeed.Cursor(len(l.events) + 1)
-		user := []string{"alice", "bob", ""}[id%3]
-		l.events = append(l.events, taskfeed.Event{ID: id, UserID: user, Type: "note", Data: []byte(`{"a":1}`), Timestamp: time.UnixMicro(int64(id))})
-	}
-	return slices.Clone(l.events[len(l.events)-n:])
-}
-
-func (l *memoryLog) last() taskfeed.Cursor {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return taskfeed.Cursor(len(l.events))
-}
-
-func (l *memoryLog) idsOf(user string, after taskfeed.Cursor) (ids []taskfeed.Cursor) {
-	events, _, _, _ := l.After(context.Background(), taskfeed.Filter{UserID: user}, after, 1<<20)
-	for _, e := range events {
-		ids = append(ids, e.ID)
-	}
-	return ids
-}
-
-func (l *memoryLog) After(_ context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (page []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range l.events[after:] {
-		if f.Match(&e) {
-			if page = append(page, e); len(page) == limit {
-				return page, e.ID, true, nil
-			}
-		}
-	}
-	return page, 0, false, nil
-}
-
-func (l *memoryLog) Head(context.Context) (taskfeed.Cursor, error) { return l.last(), nil }
-
-func (l *memoryLog) State(context.Context) (relay.State, error) {
-	return relay.State{Lineage: l.lineage, Last: l.last(), Head: l.last()}, nil
-}
-
-func (l *memoryLog) Page(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (relay.State, relay.Page, error) {
-	state, _ := l.State(ctx)
-	events, through, more, err := l.After(ctx, f, after, limit)
-	return state, relay.Page{Events: events, Through: through, More: more}, err
-}
-
-func (l *memoryLog) CommandsAfter(context.Context, int64) ([]taskfeed.Command, error) {
-	return nil, nil
-}
-func (l *memoryLog) LastCommand(context.Context) (int64, error) { return 0, nil }
-func (l *memoryLog) Erasures(context.Context) (int64, error)    { return 0, nil }
