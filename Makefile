@@ -11,6 +11,11 @@ run: ## start a server with a private Postgres and a demo; Ctrl-C ends both
 	$(GO) build -o bin/taskfeed ./cmd/taskfeed
 	exec bin/taskfeed dev
 
+.PHONY: run-fleet
+run-fleet: build ## start two servers, three gateways, NATS and a private Postgres; Ctrl-C ends all
+	cd lab/natsd && $(GO) build -o ../../bin/natsd .
+	exec bin/taskfeed-lab fleet
+
 .PHONY: test
 test: ## run all tests: Go's, and those of client and console
 	@$(MAKE) --no-print-directory --jobs=2 test-go test-web-setup

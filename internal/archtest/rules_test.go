@@ -69,6 +69,7 @@ var mayImport = map[string][]string{
 	"lab/checkout":     {},
 	"lab/contracttest": {},
 	"lab/doctest":      {"lab/checkout"},
+	"lab/fleet":        {"auth", "internal/devpg", "internal/pause", "internal/proc"},
 	"lab/leaktest":     {},
 	"lab/locked":       {},
 	"lab/mutations":    {},

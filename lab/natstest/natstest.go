@@ -34,14 +34,16 @@ type Server struct {
 	child   *proc.Process
 }
 
-// Build builds the server into the directory, unless the tests of this process have.
-func build(t testing.TB, dir string) string {
+// Build builds the server and returns its path.
+func Build(t testing.TB) string {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	root, err := checkout.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(dir, "natsd")
+	bin := filepath.Join(t.TempDir(), "natsd")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".")
 	cmd.Dir = filepath.Join(root, "lab", "natsd")
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
@@ -62,9 +64,7 @@ func Start(t testing.TB, conf string) *Server {
 func start(t testing.TB, s *Server) *Server {
 	t.Helper()
 	s.dir, s.port, s.route = t.TempDir(), "-1", "-1"
-	building.Lock()
-	s.bin = build(t, s.dir)
-	building.Unlock()
+	s.bin = Build(t)
 	t.Cleanup(s.Stop)
 	s.Start(t)
 	return s
