@@ -3,6 +3,7 @@ package server_test
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -50,8 +51,11 @@ func attributeOf(s sdktrace.ReadOnlySpan, key string) attribute.Value {
 	return attribute.Value{}
 }
 
-// traceID is of the traces that callers name in their header.
-const traceID = "0af7651916cd43dd8448eb211c80319c"
+// The traces that a caller names in its header, and an app in its transaction.
+const (
+	traceID    = "0af7651916cd43dd8448eb211c80319c"
+	appTraceID = "4bf92f3577b34da6a3ce929d0e0e4736"
+)
 
 // Requests, moves and replays have spans; a request is in its caller's trace.
 func TestTraces(t *testing.T) {
@@ -76,13 +80,26 @@ func TestTraces(t *testing.T) {
 		s := got.find(named("move"))
 		return s != nil && attributeOf(s, "taskfeed.events").AsInt64() == 1 && s.EndTime().After(s.StartTime())
 	})
+	pgtest.Exec(t, url, `DO $$ BEGIN
+		PERFORM set_config('taskfeed.traceparent', '00-`+appTraceID+`-00f067aa0ba902b7-01', true);
+		UPDATE taskfeed.tasks SET progress = 5 WHERE id = 'a1'; END $$`)
+	m.eventually("an event has a span in the trace of the app, linked with its move", func() bool {
+		s := got.find(named("taskfeed task_progress"))
+		return s != nil && s.SpanContext().TraceID().String() == appTraceID && s.Parent().SpanID().String() == "00f067aa0ba902b7" && len(s.Links()) == 1 &&
+			got.find(func(move sdktrace.ReadOnlySpan) bool {
+				return move.Name() == "move" && move.SpanContext().Equal(s.Links()[0].SpanContext)
+			}) != nil
+	})
 	stream := ssetest.Open(t, m.url+"/v1/events/stream?after=0", as("alice"))
 	if f := stream.Frame(); f.Type != taskfeed.TypeTaskQueued {
 		t.Fatalf("got %s, want task_queued", f.Type)
 	}
+	if f := stream.Frame(); f.Type != taskfeed.TypeTaskProgress || !strings.Contains(string(f.Event.Data), `"traceparent":"00-`+appTraceID) {
+		t.Errorf("got %s with %s, want task_progress with the app's trace", f.Type, f.Event.Data)
+	}
 	m.eventually("a replay has a span", func() bool {
 		return got.find(func(s sdktrace.ReadOnlySpan) bool {
-			return s.Name() == "replay" && attributeOf(s, "taskfeed.events").AsInt64() == 1
+			return s.Name() == "replay" && attributeOf(s, "taskfeed.events").AsInt64() == 2
 		}) != nil
 	})
 	if s := got.find(func(s sdktrace.ReadOnlySpan) bool { return s.Name() == "GET /readyz" || s.Name() == "GET /healthz" }); s != nil {

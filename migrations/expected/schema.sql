@@ -345,7 +345,7 @@ BEGIN
         PERFORM taskfeed.refuse_table();
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
-    SELECT o.user_id, o.id, 'task_deleted', taskfeed.next_version(o.version), '{}'
+    SELECT o.user_id, o.id, 'task_deleted', taskfeed.next_version(o.version), taskfeed.traced('{}')
     FROM old_rows AS o
     WHERE o.source IS NULL
        OR taskfeed.refuse_source(o.source);
@@ -369,7 +369,7 @@ BEGIN
     END IF;
     INSERT INTO taskfeed.changes (user_id, task_id, type, version, data)
     VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
-            taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error));
+            taskfeed.traced(taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error)));
     IF taskfeed.must_ring() THEN
         PERFORM pg_catalog.pg_notify('taskfeed', '');
     END IF;
@@ -397,7 +397,7 @@ BEGIN
         new.kind, old.kind, new.error, old.error, new.result, old.result);
     new.updated_at := pg_catalog.clock_timestamp();
     new.updated_hour := taskfeed.hour_of(new.updated_at);
-    IF same AND taskfeed.moved_on(new.progress, old.progress, new.message, old.message, new.created_at, old.created_at) THEN
+    IF same AND taskfeed.moved_on(new.progress, old.progress, new.message, old.message, new.created_at, old.created_at) AND NOT taskfeed.is_traced() THEN
         new.version := taskfeed.next_version(old.version);
         INSERT INTO taskfeed.changes (user_id, task_id, type, version, progress, message, created_at)
         VALUES (new.user_id, new.id, 'task_progress', new.version, new.progress, new.message, new.updated_at);
@@ -418,15 +418,15 @@ BEGIN
         IF same THEN
             INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
             VALUES (new.user_id, new.id, 'task_progress', new.version,
-                    taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL), new.updated_at);
+                    taskfeed.traced(taskfeed.fit_data(NULL, NULL, new.progress, new.message, NULL, NULL)), new.updated_at);
         ELSE
             IF pg_catalog.textne(new.id, old.id) OR pg_catalog.textne(new.user_id, old.user_id) THEN
                 INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
-                VALUES (old.user_id, old.id, 'task_deleted', new.version, '{}', new.updated_at);
+                VALUES (old.user_id, old.id, 'task_deleted', new.version, taskfeed.traced('{}'), new.updated_at);
             END IF;
             INSERT INTO taskfeed.changes (user_id, task_id, type, version, data, created_at)
             VALUES (new.user_id, new.id, taskfeed.status_type(new.status), new.version,
-                    taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error), new.updated_at);
+                    taskfeed.traced(taskfeed.task_data(new.status, new.kind, new.progress, new.message, new.result, new.error)), new.updated_at);
         END IF;
     END IF;
     IF taskfeed.must_ring() THEN
@@ -701,6 +701,12 @@ CREATE OR REPLACE FUNCTION taskfeed.is_tasks(relation oid)
  IMMUTABLE
 RETURN (relation = ('taskfeed.tasks'::regclass)::oid)
 -- Whether this is taskfeed.tasks, the only table that our triggers work on.
+CREATE OR REPLACE FUNCTION taskfeed.is_traced()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+RETURN ((current_setting('taskfeed.traceparent'::text, true) ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'::text) IS TRUE)
+-- Whether the setting taskfeed.traceparent names a trace, as W3C Trace Context writes it.
 CREATE OR REPLACE FUNCTION taskfeed.json_bytes(value jsonb)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -821,7 +827,7 @@ BEGIN
         RAISE invalid_parameter_value USING
             MESSAGE = format('taskfeed: data must not have the key "%s": events have a field of that name', taken);
     END IF;
-    INSERT INTO taskfeed.changes (user_id, type, data) VALUES (recipient, type, data);
+    INSERT INTO taskfeed.changes (user_id, type, data) VALUES (recipient, type, taskfeed.traced(data));
     IF taskfeed.must_ring() THEN
         PERFORM pg_notify('taskfeed', '');
     END IF;
@@ -2330,3 +2336,9 @@ CREATE OR REPLACE FUNCTION taskfeed.text_bytes(value text)
  STABLE
 RETURN CASE WHEN (octet_length(value) > 262144) THEN octet_length(value) ELSE octet_length((to_jsonb(value))::text) END
 -- The length of the text as JSON; beyond 256 KB a lower bound of it.
+CREATE OR REPLACE FUNCTION taskfeed.traced(data jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+RETURN (CASE WHEN taskfeed.is_traced() THEN jsonb_build_object('traceparent', current_setting('taskfeed.traceparent'::text)) ELSE '{}'::jsonb END || data)
+-- The data of a change with the trace of the transaction, unless an app's event has a field of that name.

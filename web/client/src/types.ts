@@ -14,6 +14,8 @@ interface TaskFields extends EventFields {
   task_id: string;
   /** Grows with each change of the task. */
   version: number;
+  /** The trace of the app's transaction, where the app names one. */
+  traceparent?: string;
   /** The names of fields that were too large for the feed and are null. */
   truncated?: string[];
 }
