@@ -80,6 +80,9 @@ func serve(t *testing.T, with setup) *fixture {
 	if cfg.CloseTimeout == 0 {
 		cfg.CloseTimeout = 2 * time.Second
 	}
+	if cfg.ReadHeaderTimeout == 0 {
+		cfg.ReadHeaderTimeout = time.Minute // a crowd on a busy machine
+	}
 	f.Server = must(New(deps, cfg))
 	f.url = "http://" + cfg.Listener.Addr().String()
 

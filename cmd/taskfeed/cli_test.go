@@ -246,7 +246,7 @@ func TestCompletion(t *testing.T) {
 		"tasks list --status ": {"queued", "running", "completed", "failed", "canceled"},
 		"tasks list --sort ":   {"-created", "created", "-updated", "updated"},
 		"tasks show --output ": {"table", "json", "ndjson"},
-		"events --type ":       {"task_queued", "task_started", "task_progress", "task_completed", "task_failed", "task_canceled", "task_deleted"},
+		"events --type ":       {"task_queued", "task_started", "task_progress", "task_completed", "task_failed", "task_canceled", "task_deleted", "task_stalled"},
 	} {
 		r := runCLI(t, nil, append([]string{"__complete"}, strings.Split(args, " ")...)...)
 		var got []string
