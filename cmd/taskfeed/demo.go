@@ -76,6 +76,12 @@ const sqlDemoCancel = `
 WITH received AS (
     SELECT user_id, task_id
     FROM taskfeed.receive(@topic, 100)
+), exports AS (
+    UPDATE demo.exports AS e
+    SET state = 'stopped'
+    FROM received AS r
+    WHERE 'exports:' || e.id = r.task_id
+      AND e.state IN ('pending', 'working')
 )
 UPDATE taskfeed.tasks AS t
 SET status = 'canceled', message = 'canceled by ' || r.user_id

@@ -16,7 +16,7 @@ CREATE SCHEMA IF NOT EXISTS demo;
 CREATE TABLE IF NOT EXISTS demo.exports (
     id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id    text        NOT NULL,
-    state      text        NOT NULL DEFAULT 'pending', -- pending, working, done or broken
+    state      text        NOT NULL DEFAULT 'pending', -- pending, working, done, broken or stopped
     rows_done  integer     NOT NULL DEFAULT 0,
     rows_total integer     NOT NULL,
     file       text,
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS demo.exports (
 
 const sqlDemoAttach = `
 SELECT taskfeed.attach('demo.exports', 'exports', '{
-    "map": {"pending": "queued", "working": "running", "done": "completed", "broken": "failed"},
+    "map": {"pending": "queued", "working": "running", "done": "completed", "broken": "failed", "stopped": "canceled"},
     "progress": {"done": "rows_done", "total": "rows_total"},
     "message": "r.rows_done || '' of '' || r.rows_total || '' rows''",
     "result": "jsonb_build_object(''file'', r.file)", "error": "error",
@@ -58,7 +58,7 @@ WHERE id IN (
     SELECT id
     FROM demo.exports
     WHERE user_id = @user
-      AND state IN ('done', 'broken')
+      AND state IN ('done', 'broken', 'stopped')
     ORDER BY id DESC
     OFFSET @kept)`
 

@@ -124,6 +124,23 @@ function stateChanged({ state, error, delay = 0 }) {
   enter(state, error?.message);
 }
 
+let cannotCancel = false; // the server takes no such messages
+const canceling = new Set(); // ids of tasks
+
+// cancel asks the app to cancel a task, by a message that it receives. What the app makes
+// of it, the feed tells.
+async function cancel(id) {
+  canceling.add(id);
+  draw();
+  try {
+    await link.feed.send("cancel", { taskId: id });
+  } catch (error) {
+    canceling.delete(id);
+    cannotCancel ||= ["inbox_off", "topic_not_allowed"].includes(error.reason) || error.status === 404 && error.reason !== "not_found";
+  }
+  draw();
+}
+
 // cutOrConnect is what the button does: it cuts the connection for a while, or
 // ends the wait for the next one.
 function cutOrConnect() {
@@ -316,13 +333,15 @@ function newRow(id) {
   const row = {
     icon: make("span", "icon"), status: make("span", "status"), kind: make("span", "kind"), group: make("span", "group"), id: make("code", "id"),
     time: make("time", "time"), bar: make("progress", "bar"), percent: make("span", "percent"),
-    message: make("p", "message"), outcome: make("p", "outcome"),
+    message: make("p", "message"), outcome: make("p", "outcome"), cancel: make("button", "plain cancel"),
   };
+  row.cancel.type = "button";
+  row.cancel.addEventListener("click", () => cancel(id));
   row.icon.ariaHidden = "true";
   row.bar.max = 100;
   row.li = make("li", "row",
     make("div", "head", row.icon, row.kind, row.group, row.id, row.status, row.time),
-    make("div", "track", row.bar, row.percent),
+    make("div", "track", row.bar, row.percent, row.cancel),
     row.message, row.outcome);
   rows.set(id, row);
   return row;
@@ -341,6 +360,10 @@ function fill(row, { task, time, outcome }) {
   row.bar.ariaLabel = `Progress of ${task.kind || "task"} ${task.id}`;
   write(row.percent, `${task.progress} %`);
   write(row.message, task.message ?? "");
+  row.cancel.hidden = cannotCancel || !["queued", "running"].includes(task.status);
+  row.cancel.disabled = canceling.has(task.id);
+  row.cancel.ariaLabel = `Cancel ${task.kind || "task"} ${task.id}`;
+  write(row.cancel, canceling.has(task.id) ? "Canceling…" : "Cancel");
   write(row.outcome, outcome);
 }
 

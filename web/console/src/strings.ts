@@ -157,6 +157,10 @@ export const text = {
   },
 
   task: {
+    messages: "Messages about it",
+    from: (user: string) => `from ${user},`,
+    waits: "waits for the app",
+    received: "received by the app",
     missing: "There is no such task, and the log has no event of it.",
     timeline: "Timeline",
     noEvents: "The log has no event of this task any more.",

@@ -55,6 +55,15 @@ export interface FeedEvent {
   [field: string]: unknown;
 }
 
+/** What a user tells the app; with data while it waits. */
+export interface Message {
+  id: number;
+  user_id: string;
+  topic: string;
+  created_at: string;
+  waiting: boolean;
+}
+
 export interface Page<T> {
   items: T[];
   next?: string;

@@ -11,7 +11,7 @@ import { text } from "../strings.js";
 import { readHistory, tasksPath, type History } from "../tasks.js";
 import { afterLook, since, type Stay } from "../stays.js";
 import { timelineOf } from "../timeline.js";
-import type { Connection, FeedEvent, Page, Task as TaskItem } from "../types.js";
+import type { Connection, FeedEvent, Message, Page, Task as TaskItem } from "../types.js";
 import { CopyButton, Empty, Heading, Loading, Payload, ProblemNote, ProgressBar, StatusMark, Time } from "../ui/basic.js";
 import { Icon } from "../ui/icons.js";
 import { Json } from "../ui/json.js";
@@ -51,6 +51,7 @@ export function Task({ id }: { id: string }) {
             </section>
             <div class="stack">
               {history.task && <Outcome task={history.task} />}
+              {admin.value && <Messages id={id} />}
               <Take id={id} history={history} />
               {stays && <Watchers user={stays.user} list={watched} last={history.events.at(-1)?.id ?? 0} />}
             </div>
@@ -155,6 +156,29 @@ function Take({ id, history }: { id: string; history: History }) {
 }
 
 const lookEvery = 3000; // ms
+
+/** Messages of users to the app about the task; nothing while there are none. */
+function Messages({ id }: { id: string }) {
+  const { task: t } = text;
+  const { data } = useLoad("messages about " + id, (signal) => get<Page<Message>>("v1/messages", { query: { task_id: id, limit: "20" }, signal }), lookEvery);
+  if (!data?.items.length) return null;
+  return (
+    <section class="panel" aria-labelledby="h-messages">
+      <h2 id="h-messages">{t.messages}</h2>
+      <ul class="plain stays">
+        {data.items.map((m) => (
+          <li key={m.id} data-open={m.waiting}>
+            <Icon name={m.waiting ? "away" : "ok"} />
+            <span>
+              <Payload>{m.topic}</Payload> {t.from(m.user_id)} <Time at={m.created_at} />
+              <span class="small"> {m.waiting ? t.waits : t.received}</span>
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
 
 /** All connections of a user that the server knows of, ended or not. */
 async function connectionsOf(user: string, signal: AbortSignal): Promise<Connection[]> {
