@@ -28,6 +28,6 @@ func rootCommand(in *cli.Invocation) *cobra.Command {
 	}
 	root.AddCommand(serveCommand(in), gatewayCommand(in), devCommand(in), migrateCommand(in), doctorCommand(in), tokenCommand(in),
 		tailCommand(in), tasksCommand(in), eventsCommand(in), inboxCommand(in), healthcheckCommand(in), versionCommand(in),
-		attachCommand(in), detachCommand(in), sourcesCommand(in), forgetCommand(in), movedCommand("verify"), movedCommand("bench"))
+		attachCommand(in), detachCommand(in), sourcesCommand(in), forwardCommand(in), forgetCommand(in), movedCommand("verify"), movedCommand("bench"))
 	return root
 }

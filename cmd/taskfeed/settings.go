@@ -32,13 +32,14 @@ var private = map[string]func(value string) bool{
 	"TASKFEED_JWT_SECRET":          func(string) bool { return true },
 	"TASKFEED_ENGINE_PASSWORD":     func(string) bool { return true },
 	"TASKFEED_ENGINE_URL":          engineSecret,
+	"TASKFEED_FORWARD_SECRET":      func(string) bool { return true },
 	"DATABASE_URL":                 dial.HasPassword,
 	"TASKFEED_LISTEN_DATABASE_URL": dial.HasPassword,
 }
 
 // flag is the setting's name on the command line.
 func (s *setting) flag() string {
-	name := strings.TrimPrefix(s.env, "TASKFEED_")
+	name := strings.TrimPrefix(strings.TrimPrefix(s.env, "TASKFEED_"), "FORWARD_") // that is a command of its own
 	return strings.ToLower(strings.ReplaceAll(name, "_", "-"))
 }
 
@@ -111,7 +112,7 @@ func (ss *settings) lookup(s *setting, env func(string) string) (text, source st
 // unknown returns the variables with our prefix that are not settings.
 func unknown(environ []string, known []*setting) []string {
 	ours := map[string]bool{"TASKFEED_PG_BIN": true, "TASKFEED_PG_USER": true, "TASKFEED_TOKEN": true, "TASKFEED_URL": true}
-	for _, s := range known {
+	for _, s := range append((&forwardOptions{}).settings(), known...) { // one environment may be that of several commands
 		ours[s.env], ours[s.env+"_FILE"] = true, true
 	}
 	var names []string

@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"auth":       {root, "internal/pause"},
 	"client":     {root, "internal/pause"},
 	"hub":        {root, "internal/fair"},
+	"forward":    {root, "store", "internal/pause"},
 	"listener":   {root, "internal/locks", "internal/pause"},
 	"relay":      {root, "hub", "internal/pause"},
 	"migrations": {"internal/dial", "internal/locks", "internal/pause"},
@@ -118,7 +119,7 @@ type home struct {
 
 // homes lists every outside module in use.
 var homes = []home{
-	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "examples/embedded", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"internal/devpg"}},
+	{modules: []string{"github.com/jackc/pgx/v5"}, in: []string{"internal/dial", "store", "store/history", "store/internal/eventlog", "store/internal/pg", "listener", "migrations", "cmd/taskfeed", "examples/embedded", "lab/pgtest", "lab/plans", "lab/query", "lab/bench", "lab/verify", "lab/verify/actor"}, tests: []string{"forward", "internal/devpg"}},
 	{modules: []string{"github.com/pressly/goose/v3"}, in: []string{"migrations"}},
 	{modules: []string{"github.com/labstack/echo/v4"}, in: []string{"httpapi", "httpapi/feeds", "httpapi/inbox", "httpapi/request", "httpapi/rest"}},
 	{modules: []string{"github.com/gorilla/websocket"}, in: []string{"httpapi/feeds", "client", "lab/wstest", "lab/bench", "lab/verify/actor"}, tests: []string{"cmd/taskfeed", "httpapi"}},
