@@ -62,7 +62,7 @@ const (
 type Transport struct {
 	live, asks *nats.Conn
 	log        *slog.Logger
-	lost       atomic.Bool // the connection was lost since the last Flush
+	flushed    atomic.Uint64 // how often the connection had been made again at the last Flush
 	stats      Stats
 }
 
@@ -100,16 +100,16 @@ func Connect(ctx context.Context, cfg Config) (*Transport, error) {
 }
 
 func (t *Transport) connect(cfg Config) (err error) {
-	if t.live, err = nats.Connect(cfg.URLs, t.options(cfg, "live", &t.lost)...); err != nil {
+	if t.live, err = nats.Connect(cfg.URLs, t.options(cfg, "live")...); err != nil {
 		return err
 	}
-	if t.asks, err = nats.Connect(cfg.URLs, t.options(cfg, "questions", nil)...); err != nil {
+	if t.asks, err = nats.Connect(cfg.URLs, t.options(cfg, "questions")...); err != nil {
 		t.live.Close()
 	}
 	return err
 }
 
-func (t *Transport) options(cfg Config, what string, lost *atomic.Bool) []nats.Option {
+func (t *Transport) options(cfg Config, what string) []nats.Option {
 	opts := []nats.Option{
 		nats.Name(strings.TrimSpace(cfg.Name + " " + what)),
 		nats.DontRandomize(),
@@ -119,9 +119,6 @@ func (t *Transport) options(cfg Config, what string, lost *atomic.Bool) []nats.O
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		nats.Timeout(5 * time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if lost != nil {
-				lost.Store(true)
-			}
 			if err != nil {
 				t.log.Warn("connection to the engine lost", "of", what, "error", err)
 			}
@@ -261,13 +258,11 @@ var errLost = errors.New("the connection to the engine was lost")
 
 // Flush implements relay.Transport.
 func (t *Transport) Flush(ctx context.Context) error {
-	if t.lost.Swap(false) {
-		return errLost
-	}
 	if err := t.live.FlushWithContext(ctx); err != nil {
 		return err
 	}
-	if t.lost.Swap(false) {
+	// The library counts before it sends on a new connection; its callbacks come later.
+	if made := t.live.Stats().Reconnects; t.flushed.Swap(made) != made {
 		return errLost
 	}
 	return nil
