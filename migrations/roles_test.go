@@ -127,7 +127,7 @@ func TestAppRoleDoesNothingElse(t *testing.T) {
 			WHEN o.kind = 'function' AND p.privilege = 'EXECUTE' THEN has_function_privilege($1::name, o.oid, p.privilege)
 		END
 		ORDER BY 1`
-	want := []string{"DELETE taskfeed.tasks", "EXECUTE taskfeed.broadcast", "EXECUTE taskfeed.notify",
+	want := []string{"DELETE taskfeed.tasks", "EXECUTE taskfeed.broadcast", "EXECUTE taskfeed.notify", "EXECUTE taskfeed.receive",
 		"INSERT taskfeed.tasks", "SELECT taskfeed.tasks", "UPDATE taskfeed.tasks"}
 	if got := list[string](owner, sqlOpen, one[string](app, `SELECT current_user::text`)); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("open to the app: %q, want %q", got, want)
