@@ -7,10 +7,10 @@ import { freePort, waitFor } from "./wait.js";
 export const secret = "a secret of the browser tests, 32 bytes and more";
 
 /** Signs a token, as the app's issuer would. */
-export function token(user: string, { role, seconds = 3600 }: { role?: string; seconds?: number } = {}): string {
+export function token(user: string, { role, feeds, seconds = 3600 }: { role?: string; feeds?: string[]; seconds?: number } = {}): string {
   const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
   const now = Math.floor(Date.now() / 1000);
-  const head = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, role, iat: now, exp: now + seconds })}`;
+  const head = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, role, feeds, iat: now, exp: now + seconds })}`;
   return `${head}.${createHmac("sha256", secret).update(head).digest("base64url")}`;
 }
 

@@ -208,6 +208,21 @@ describe("the login", () => {
   });
 });
 
+describe("a user with groups", () => {
+  it("sees the groups' tasks, and may choose one feed", async () => {
+    const context = await newContext();
+    const page = await context.newPage();
+    await open(page, server.base, "", token("alice", { feeds: ["bob"] }));
+    await rows(page).nth(5).waitFor();
+    expect(await page.locator(".who .groups").innerText()).toBe("bob");
+    expect(await rows(page).locator(".cell-user").allInnerTexts()).toEqual(expect.arrayContaining(["alice", "bob"]));
+    await page.goto(`${server.base}/console/tasks?user=bob`);
+    await page.locator("[data-task=export-invoices]").waitFor();
+    expect(await rows(page).locator(".cell-user").allInnerTexts()).toEqual(["bob", "bob", "bob"]);
+    await context.close();
+  });
+});
+
 describe("by keyboard alone", () => {
   let context: BrowserContext;
   let page: Page;

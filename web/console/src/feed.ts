@@ -55,7 +55,7 @@ export function follow(session: Session): () => void {
       return session.token;
     },
   });
-  feed.on("event", (event) => take(event as FeedEvent));
+  feed.on("event", (event) => take(session.admin ? event as FeedEvent : { user_id: event.feed ?? ("task_id" in event ? session.user : undefined), ...event }));
   feed.on("reset", () => {
     seen.value = { ...seen.value, resets: seen.value.resets + 1 };
     gap.value++;

@@ -51,7 +51,7 @@ export function filterQuery(f: TaskFilter): URLSearchParams {
 export function apiQuery(f: TaskFilter, asAdmin: boolean): URLSearchParams {
   const query = new URLSearchParams();
   if (f.status.length > 0) query.set("status", f.status.join());
-  if (f.user && asAdmin) query.set("user_id", f.user);
+  if (f.user) query.set(asAdmin ? "user_id" : "feed", f.user);
   if (f.kind) query.set("kind", f.kind);
   if (f.source) query.set("source", f.source);
   if (f.text) query.set("q", f.text);

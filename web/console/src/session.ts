@@ -6,6 +6,8 @@ export interface Session {
   token: string;
   user: string;
   admin: boolean;
+  /** Groups whose feeds the user sees too, where the claim has its usual name. */
+  groups: string[];
   expires: number; // ms since 1970; Infinity: unknown
 }
 
@@ -13,6 +15,8 @@ const key = "taskfeed.console.token";
 
 export const session = signal<Session | null>(null);
 export const admin = computed(() => session.value?.admin ?? false);
+/** Whether tasks and events of several users are shown. */
+export const mixed = computed(() => admin.value || (session.value?.groups.length ?? 0) > 0);
 
 /** Why the login is shown again. */
 export const loginReason = signal("");
@@ -37,8 +41,10 @@ export function sessionOf(token: string): Session | null {
   const user = claims?.["sub"];
   if (!claims || typeof user !== "string" || user === "") return null;
   const exp = claims["exp"];
+  const feeds = claims["feeds"];
   return {
     token: token.trim(), user, admin: claims["role"] === "admin",
+    groups: Array.isArray(feeds) ? feeds.filter((id) => typeof id === "string" && id !== user) : [],
     expires: typeof exp === "number" ? exp * 1000 : Infinity,
   };
 }

@@ -15,6 +15,7 @@ export const text = {
   covered: "covered",
   close: "Close",
   cancel: "Cancel",
+  groups: "Groups whose feeds are shown too",
   progressOf: (name: string) => `Progress of ${name}`,
   menu: "Menu",
   navigation: "Main",
@@ -141,6 +142,7 @@ export const text = {
 
   filter: {
     label: "Filter",
+    feed: "Feed",
     status: "Status",
     text: "Search",
     textHint: "id, message or error",

@@ -74,6 +74,7 @@ export interface Page<T> {
 export interface Connection {
   id: string;
   user_id: string;
+  feeds?: string[]; // of groups
   transport: string;
   since: string;
   until?: string; // set when it has ended

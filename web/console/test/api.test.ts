@@ -68,7 +68,7 @@ test("an answer that is cut off fails", async () => {
 });
 
 describe("the health of the server", () => {
-  const as = (admin: boolean): void => { session.session.value = { token: "t", user: "alice", admin, expires: Infinity }; };
+  const as = (admin: boolean): void => { session.session.value = { token: "t", user: "alice", admin, groups: [], expires: Infinity }; };
   const states: [what: string, body: string | null, init: object, want: object][] = [
     ["is ready", `{"status":"ready"}`, {}, { kind: "ok", failing: [] }],
     ["is not ready", `{"status":"not ready"}`, {}, { kind: "unready", failing: [] }],

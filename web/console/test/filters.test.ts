@@ -44,7 +44,7 @@ describe("the filter as the query of the API", () => {
   });
 
   it("names no user where only the user's own tasks are listed", () => {
-    expect(apiQuery(filter({ user: "bob" }), false).has("user_id")).toBe(false);
+    expect(apiQuery(filter({ user: "team:blue" }), false).toString()).toBe("feed=team%3Ablue");
   });
 });
 

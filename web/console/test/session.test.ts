@@ -13,6 +13,10 @@ describe("a token", () => {
   it("names the user of the session", () => {
     expect(sessionOf(` ${token({ sub: "jürgen ✓", role: "admin", exp: 2e9 })}\n`)).toMatchObject({ user: "jürgen ✓", admin: true, expires: 2e12 });
   });
+  it("has the groups that the token lists", () => {
+    expect(sessionOf(token({ sub: "a", feeds: ["team", "a", 7] }))!.groups).toEqual(["team"]);
+    for (const feeds of [undefined, "team", {}]) expect(sessionOf(token({ sub: "a", feeds }))!.groups).toEqual([]);
+  });
   it("does not make an admin by any other role", () => {
     for (const role of ["Admin", ["admin"], true, undefined]) expect(sessionOf(token({ sub: "a", role }))!.admin).toBe(false);
   });

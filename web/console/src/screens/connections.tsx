@@ -7,7 +7,7 @@ import { useLoad } from "../load.js";
 import { here, setQuery } from "../router.js";
 import { text } from "../strings.js";
 import type { Connection, Page } from "../types.js";
-import { Dialog, Empty, Heading, Loading, ProblemNote, Time } from "../ui/basic.js";
+import { Dialog, Empty, Groups, Heading, Loading, ProblemNote, Time } from "../ui/basic.js";
 import { Field } from "./filterbar.js";
 
 const every = 3000; // ms between two requests
@@ -98,7 +98,7 @@ function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) 
       <tbody>
         {items.map((c) => (
           <tr key={c.id} data-connection={c.id} data-left={closing.has(c.id) || undefined}>
-            <td class="cell-user"><button type="button" class="quiet" title={t.onlyUser} onClick={() => onUser(c.user_id)}>{c.user_id}</button></td>
+            <td class="cell-user"><button type="button" class="quiet" title={t.onlyUser} onClick={() => onUser(c.user_id)}>{c.user_id}</button><Groups ids={c.feeds} /></td>
             <td data-label={t.transport}>{c.transport}</td>
             <td class="cell-time" data-label={t.since}><Time at={c.since} /></td>
             <td class="number" data-label={t.lag}>{t.behind(head - c.cursor)}</td>

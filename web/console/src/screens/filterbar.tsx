@@ -2,7 +2,7 @@ import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Problem } from "../api.js";
 import { save } from "../copy.js";
 import { isFiltered, noFilter, type SortOrder, type TaskFilter } from "../filters.js";
-import { admin } from "../session.js";
+import { admin, mixed, session } from "../session.js";
 import { text } from "../strings.js";
 import { exportTasks } from "../tasks.js";
 import { statuses, type Task } from "../types.js";
@@ -45,7 +45,8 @@ export function FilterBar({ filter, tasks, onChange }: { filter: TaskFilter; tas
       <details class="fields" open={more} onToggle={(e) => setMore(e.currentTarget.open)}>
         <summary>{t.more}</summary>
         <div>
-          {admin.value && <Field label={t.user} value={filter.user} onChange={(v) => typed({ user: v })} suggest={tasks.map((task) => task.user_id)} />}
+          {mixed.value && <Field label={admin.value ? t.user : t.feed} value={filter.user} onChange={(v) => typed({ user: v })}
+            suggest={admin.value ? tasks.map((task) => task.user_id) : [session.value!.user, ...session.value!.groups]} />}
           <Field label={t.kind} value={filter.kind} onChange={(v) => typed({ kind: v })} suggest={tasks.map((task) => task.kind ?? "")} />
           <Field label={t.source} value={filter.source} onChange={(v) => typed({ source: v })} suggest={tasks.map((task) => task.source ?? "")} />
           <Field label={t.from} value={filter.from} onChange={(v) => typed({ from: v })} type="datetime-local" />

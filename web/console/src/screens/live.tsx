@@ -5,7 +5,7 @@ import { eventFilterQuery, eventMatches, readEventFilter, type EventFilter } fro
 import { count, rate } from "../format.js";
 import { useEvents } from "../load.js";
 import { here, path, setQuery } from "../router.js";
-import { admin } from "../session.js";
+import { admin, mixed } from "../session.js";
 import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
 import type { FeedEvent } from "../types.js";
@@ -105,7 +105,7 @@ function LiveFilter({ filter, events }: { filter: EventFilter; events: readonly 
       </div>
       <Field label={text.filter.text} value={filter.text} onChange={(v) => change({ text: v }, "replace")} type="search" search placeholder={t.textHint} />
       <div class="fields"><div>
-        {admin.value && <Field label={text.filter.user} value={filter.user} onChange={(v) => change({ user: v }, "replace")} suggest={events.map((e) => e.user_id ?? "")} />}
+        {mixed.value && <Field label={admin.value ? text.filter.user : text.filter.feed} value={filter.user} onChange={(v) => change({ user: v }, "replace")} suggest={events.map((e) => e.user_id ?? "")} />}
         <Field label={t.custom} value={custom.join(", ")} placeholder={t.customHint}
           onChange={(v) => change({ types: [...known, ...v.split(",").map((s) => s.trim()).filter(Boolean)] }, "replace")} />
       </div></div>
@@ -114,7 +114,7 @@ function LiveFilter({ filter, events }: { filter: EventFilter; events: readonly 
 }
 
 function Line({ event }: { event: FeedEvent }) {
-  const { id, type, timestamp, user_id, task_id, version: _, ...data } = event;
+  const { id, type, timestamp, user_id, task_id, version: _, feed: __, ...data } = event;
   const said = event.error ?? event.message ?? (task_id === undefined ? data : event.result);
   return (
     <li data-event={id}>
@@ -124,7 +124,7 @@ function Line({ event }: { event: FeedEvent }) {
         {task_id !== undefined && <span class="number event-percent">{event.progress !== undefined && `${event.progress} %`}</span>}
         {task_id !== undefined && <a href={path("tasks", task_id)}><code>{task_id}</code></a>}
         <span class="event-brief"><Payload>{said === undefined || said === null ? "" : brief(said)}</Payload></span>
-        {admin.value && user_id && <span class="event-user">{user_id}</span>}
+        {mixed.value && user_id && <span class="event-user">{user_id}</span>}
         <span class="event-time"><Time at={timestamp} /></span>
       </>}>
         {() => <Json value={event} open={1} />}

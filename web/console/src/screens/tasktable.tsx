@@ -1,6 +1,6 @@
 import type { Row } from "../rows.js";
 import { path } from "../router.js";
-import { admin } from "../session.js";
+import { mixed } from "../session.js";
 import { text } from "../strings.js";
 import { Payload, ProgressBar, StatusMark, Time } from "../ui/basic.js";
 
@@ -14,7 +14,7 @@ export function TaskTable({ rows, caption }: { rows: readonly Row[]; caption: st
         <tr>
           <th scope="col">{t.status}</th>
           <th scope="col">{t.task}</th>
-          {admin.value && <th scope="col">{t.user}</th>}
+          {mixed.value && <th scope="col">{t.user}</th>}
           <th scope="col">{t.progress}</th>
           <th scope="col">{t.created}</th>
           <th scope="col">{t.changed}</th>
@@ -39,7 +39,7 @@ function TaskRow({ row: { task, deleted, left } }: { row: Row }) {
         <span class="kind">{task.kind}</span>
         {said && <span class="said" data-error={task.error ? "" : undefined}><Payload>{said}</Payload></span>}
       </td>
-      {admin.value && <td class="cell-user" data-label={t.user}>{task.user_id}</td>}
+      {mixed.value && <td class="cell-user" data-label={t.user}>{task.user_id}</td>}
       <td class="cell-progress"><ProgressBar value={task.progress} name={task.id} /></td>
       <td class="cell-time" data-label={t.created}><Time at={task.created_at} /></td>
       <td class="cell-time" data-label={t.changed}><Time at={task.updated_at} /></td>

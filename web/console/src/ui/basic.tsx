@@ -156,3 +156,8 @@ export function Choice<T extends string>({ label, value, options, onChange }: {
     </label>
   );
 }
+
+/** The groups whose feeds a user sees besides their own. */
+export function Groups({ ids }: { ids: readonly string[] | undefined }) {
+  return ids?.length ? <span class="small groups" title={text.groups}>{ids.join(", ")}</span> : null;
+}

@@ -8,7 +8,7 @@ import { here, path } from "../router.js";
 import { admin, logout, session } from "../session.js";
 import { clock, paused, payloads, shortcuts, theme, themes, timeModes, times } from "../settings.js";
 import { text } from "../strings.js";
-import { Choice, Dialog } from "./basic.js";
+import { Choice, Dialog, Groups } from "./basic.js";
 import { Icon, Mark, type IconName } from "./icons.js";
 
 interface Entry { name: keyof typeof text.screens & IconName; to: string; admins?: boolean }
@@ -121,7 +121,8 @@ function WhoAmI() {
   if (!who) return null;
   return (
     <div class="who">
-      <p><strong>{who.user}</strong><span class="small">{admin.value ? text.login.admin : text.login.user}</span></p>
+      <p><strong>{who.user}</strong><span class="small">{admin.value ? text.login.admin : text.login.user}</span>
+        <Groups ids={who.groups} /></p>
       <button type="button" class="quiet" onClick={() => logout()}>{text.login.logout}</button>
     </div>
   );
