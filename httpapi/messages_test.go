@@ -90,7 +90,7 @@ func wantAnswer(t *testing.T, c *wstest.Client, want string) {
 	t.Helper()
 	got := c.Text()
 	if err := theContract(t).Frame([]byte(got)); err != nil || !strings.HasPrefix(got, want) {
-		t.Errorf("got the answer %s (%v), want it to begin with %s", got, err, want)
+		t.Errorf("bad input 158: got the answer %s (%v), want it to begin with %s", got, err, want)
 	}
 }
 
@@ -115,7 +115,7 @@ func TestMessagesOverWebSocket(t *testing.T) {
 	store.mu.Lock()
 	defer store.mu.Unlock()
 	if len(store.messages) != 1 {
-		t.Fatalf("stored %+v, want one message", store.messages)
+		t.Fatalf("bad input 158: stored %+v, want one message", store.messages)
 	}
 	m := store.messages[0]
 	if got, want := fmt.Sprintf("%s %s %s %s", m.UserID, m.Ref, m.TaskID, m.Data), `alice 1 team {"a":1}`; got != want {
@@ -169,7 +169,7 @@ func TestMessagesOverHTTP(t *testing.T) {
 		store.fail(tt.err)
 		resp, body := f.post(token, tt.kind, tt.body)
 		if resp.StatusCode != tt.status || wstest.ProblemCode([]byte(body)) != tt.code {
-			t.Errorf("%s: %d %s, want %d %s", tt.name, resp.StatusCode, body, tt.status, tt.code)
+			t.Errorf("bad input 158: %s: %d %s, want %d %s", tt.name, resp.StatusCode, body, tt.status, tt.code)
 		}
 		if tt.status == 200 && !strings.HasPrefix(body, `{"ref":"1","id":`) {
 			t.Errorf("%s: got %s, want the ref and the id", tt.name, body)
@@ -193,7 +193,7 @@ func TestInboxOff(t *testing.T) {
 	f := serve(t, setup{})
 	resp, body := f.post(f.token("alice"), "application/json", `{"ref":"1","topic":"cancel"}`)
 	if resp.StatusCode != 404 || wstest.ProblemCode([]byte(body)) != taskfeed.CodeInboxOff {
-		t.Errorf("got %d %s, want 404 inbox_off", resp.StatusCode, body)
+		t.Errorf("bad input 159: got %d %s, want 404 inbox_off", resp.StatusCode, body)
 	}
 	c := f.dial("alice")
 	c.Send(`{"type":"message","ref":"1","topic":"cancel"}`)

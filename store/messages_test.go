@@ -139,10 +139,11 @@ func TestMessageRefusals(t *testing.T) {
 		{"of a user", taskfeed.InboxLimits{PerUser: 4, Room: 100}, []taskfeed.Message{message("alice", "7"), message("alice", "8"), message("bob", "8"), message("alice", "1")}, []string{"", "inbox_full", "", ""}},
 		{"of all", taskfeed.InboxLimits{PerUser: 100, Room: 1}, []taskfeed.Message{message("eve", "1"), message("joe", "1"), message("bob", "8")}, []string{"", "inbox_full", ""}},
 	} {
-		wantEqual(t, tt.name, codes(addMessages(t, f.store, tt.limits, tt.batch...)), tt.want)
+		wantEqual(t, "bad input 158, 159: "+tt.name, codes(addMessages(t, f.store, tt.limits, tt.batch...)), tt.want)
 	}
 	exec(t, f.app, `DELETE FROM taskfeed.tasks`)
-	wantEqual(t, "again, without the task", codes(addMessages(t, f.store, roomy, about("t1", "hers"))), []string{""})
+	wantEqual(t, "bad input 159: again, without the task", codes(addMessages(t, f.store, roomy, about("t1", "hers"))), []string{""})
+	// bad input 160: Postgres may refuse these.
 	for _, data := range []string{`{"a": "\u0000"}`, `{"a": 1e999999}`, `{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`} {
 		m := message("alice", "bad")
 		m.Data = json.RawMessage(data)
@@ -282,6 +283,6 @@ func TestMessagesReadOnly(t *testing.T) {
 	_, err := openStore(t, store.Config{URL: f.url}).AddMessages(t.Context(), []taskfeed.Message{message("alice", "1")}, roomy)
 	wantCode(t, err, taskfeed.CodeUnavailable)
 	if !strings.Contains(err.Error(), "read-only") {
-		t.Errorf("got %v, want it to say that the database is read-only", err)
+		t.Errorf("bad input 159: got %v, want it to say that the database is read-only", err)
 	}
 }

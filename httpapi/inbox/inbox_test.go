@@ -107,7 +107,7 @@ func TestRefusals(t *testing.T) {
 			got = a.Err.Code
 		}
 		if got != want || (a.ID != 0) != (want == "") || a.Retry != 0 {
-			t.Errorf("%.80s: got %+v, want the code %q", raw, a, want)
+			t.Errorf("bad input 158: %.80s: got %+v, want the code %q", raw, a, want)
 		}
 	}
 	var off *Inbox
@@ -121,7 +121,7 @@ func TestRateOfAUser(t *testing.T) {
 	in, _ := run(t, fakeStore{add: storedAll}, Config{PerMinute: 2})
 	for i, want := range []*taskfeed.Error{nil, nil, errRate} {
 		if a := send(in, good); a.Err != want || (a.Retry > 0) != (want != nil) {
-			t.Errorf("message %d: got %+v, want the refusal %v", i+1, a, want)
+			t.Errorf("bad input 159: message %d: got %+v, want the refusal %v", i+1, a, want)
 		}
 	}
 }
@@ -191,7 +191,7 @@ func TestOneBadMessageAmongMany(t *testing.T) {
 	in.storeAll(t.Context(), batch)
 	for ref, a := range answers {
 		if (a.Err != nil) != (ref == "bad") {
-			t.Errorf("message %s: got %+v", ref, a)
+			t.Errorf("bad input 160: message %s: got %+v", ref, a)
 		}
 	}
 	if len(answers) != 100 || statements > 16 {
@@ -205,7 +205,7 @@ func TestDatabaseAway(t *testing.T) {
 	failure := errors.New("the disk is on fire")
 	in, stop := run(t, fakeStore{add: func([]taskfeed.Message, taskfeed.InboxLimits) ([]taskfeed.Stored, error) { return nil, failure }}, Config{})
 	if a := send(in, good); a.Err != errBusy || a.Retry == 0 {
-		t.Errorf("got %+v, want the client to send it again later", a)
+		t.Errorf("bad input 159: got %+v, want the client to send it again later", a)
 	}
 	failure = readOnly
 	if a := send(in, good); a.Err != readOnly || a.Retry == 0 {
@@ -234,7 +234,7 @@ func TestTotal(t *testing.T) {
 	}
 	stop()
 	if got, want := fmt.Sprint(rooms), "[1 0 0]"; got != want {
-		t.Errorf("got room for %s new messages, want %s", got, want)
+		t.Errorf("bad input 159: got room for %s new messages, want %s", got, want)
 	}
 }
 
@@ -255,7 +255,7 @@ func TestQueueIsBounded(t *testing.T) {
 		})
 	}
 	if refused != 3 {
-		t.Errorf("%d messages refused, want 3: those over %d bytes", refused, maxQueuedBytes)
+		t.Errorf("bad input 159: %d messages refused, want 3: those over %d bytes", refused, maxQueuedBytes)
 	}
 }
 
