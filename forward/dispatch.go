@@ -27,7 +27,7 @@ type entry struct {
 type lane struct {
 	queue   []*entry
 	failing time.Time // since when the endpoint takes none; zero: it takes them
-	failed  time.Time // when it did not take the last one
+	tried   time.Time // when the last try began
 	due     time.Time // of the next try
 	place   int       // in the heap of those that wait; -1: it is ready or under way
 }
@@ -135,8 +135,8 @@ func (d *dispatcher) start(work context.Context) {
 			}()
 			continue
 		}
-		if e.first.IsZero() {
-			e.first = time.Now()
+		if l.tried = time.Now(); e.first.IsZero() {
+			e.first = l.tried
 		}
 		go func() {
 			o := d.post.post(work, e.message)
@@ -178,7 +178,7 @@ func (d *dispatcher) done(r result) {
 func (d *dispatcher) failed(r result, e *entry, now time.Time) {
 	e.tries++
 	e.reason = r.reason
-	if r.lane.failed = now; r.lane.failing.IsZero() {
+	if r.lane.failing.IsZero() {
 		r.lane.failing = now
 	}
 	last := e.first.Add(d.cfg.GiveUpAfter)
@@ -217,12 +217,12 @@ func (d *dispatcher) advance() {
 }
 
 // unblock gives up the oldest event of a full window if it alone is in the way: the
-// endpoint has taken events of others since it takes none of this user, and again not
-// this one after that.
+// endpoint has taken events of others since it takes none of this user, and has refused
+// this one again after that.
 func (d *dispatcher) unblock() {
 	e := d.window[0]
 	l := d.lanes[e.message.userID]
-	if e.tries == 0 || e.doomed || l.place < 0 || !d.accepted.After(l.failing) || !l.failed.After(d.accepted) {
+	if e.tries == 0 || e.doomed || l.place < 0 || !d.accepted.After(l.failing) || !l.tried.After(d.accepted) {
 		return
 	}
 	e.doomed = true
