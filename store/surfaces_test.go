@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/store"
 	"github.com/taskfeed/taskfeed/store/history"
 )
 
@@ -229,8 +230,37 @@ func checkSurfaces() []surface {
 			commands, err := w.store.CommandsAfter(ctx, last)
 			return fmt.Sprint(len(commands) == 1 && commands[0].Argument == zoe), err
 		}},
+		{"forward", func(ctx context.Context, w *world) (any, error) { return forwardOnce(ctx, w) }},
 		{"check of listening", func(ctx context.Context, w *world) (any, error) { return nil, w.store.CheckListen(ctx) }},
 	}
+}
+
+// forwardOnce takes a forward, moves it, and has a failure.
+func forwardOnce(ctx context.Context, w *world) (any, error) {
+	const name, holder = "surface", "a"
+	start, taken, err := w.store.TakeForward(ctx, name, holder, 1, time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	moved, err := w.store.MoveForward(ctx, name, holder, 2, 0, time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.store.AddForwardFailure(ctx, name, holder, store.ForwardFailure{EventID: 2, UserID: zoe, Type: "x", Body: "{}", Tries: 1, Reason: zoe}); err != nil {
+		return nil, err
+	}
+	if err := w.store.RetriedForwardFailure(ctx, name, 2, zoe); err != nil {
+		return nil, err
+	}
+	failures, err := w.store.ForwardFailures(ctx, name, 0, 10)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.store.DropForwardFailure(ctx, name, 2); err != nil {
+		return nil, err
+	}
+	got := fmt.Sprint(start > 0, taken, moved, len(failures), failures[0].UserID, failures[0].Tries, failures[0].Reason)
+	return got, w.store.ReleaseForward(ctx, name, holder)
 }
 
 func drained[T any](items iter.Seq2[T, error]) (n int, err error) {
