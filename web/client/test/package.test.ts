@@ -34,7 +34,7 @@ function run(file: string, source: string): string {
 }
 
 const names = "TaskFeed,TaskFeedError,TaskWebSocket,TokenRejected,applyEvent,localStorageCursor";
-const hooks = "TaskFeedProvider,useTask,useTaskFeed,useTasks";
+const hooks = "TaskFeedProvider,useTask,useTaskFeed,useTasks,useUnread";
 const print = "const show = (m) => console.log(Object.keys(m).filter((k) => k !== 'default' && k !== 'module.exports').sort().join());";
 
 describe("the package", () => {
