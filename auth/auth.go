@@ -71,12 +71,16 @@ func (p Principal) Choose(ids []string) (userID string, feeds []string, ok bool)
 	if len(ids) == 0 {
 		return p.UserID, p.Feeds, true
 	}
+	var chosen []string
 	for _, id := range ids {
 		if id != p.UserID && !slices.Contains(p.Feeds, id) {
 			return "", nil, false
 		}
+		if !slices.Contains(chosen, id) {
+			chosen = append(chosen, id)
+		}
 	}
-	return ids[0], ids[1:], true
+	return chosen[0], chosen[1:], true
 }
 
 // LogValue names the principal in a log line.

@@ -189,6 +189,7 @@ type serverAnswer struct {
 	Code       taskfeed.Code `json:"code"`
 	Detail     string        `json:"detail"`
 	RetryAfter int           `json:"retry_after"` // seconds
+	Timestamp  string        `json:"timestamp"`   // events of an app have it, answers do not
 }
 
 // answerMark is in every answer to a message and in few other frames.
@@ -200,7 +201,7 @@ func readAnswer(text []byte) *serverAnswer {
 		return nil
 	}
 	var a serverAnswer
-	if json.Unmarshal(text, &a) != nil || a.Type != taskfeed.TypeMessageAck && a.Type != taskfeed.TypeMessageNack {
+	if json.Unmarshal(text, &a) != nil || a.Type != taskfeed.TypeMessageAck && a.Type != taskfeed.TypeMessageNack || a.Timestamp != "" {
 		return nil
 	}
 	return &a

@@ -159,3 +159,23 @@ func TestSendEnds(t *testing.T) {
 		}
 	})
 }
+
+// An app's own event may be called like an answer. It is an event.
+func TestEventsNamedLikeAnswers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := play(t, func(p *peer) {
+			ref, _ := p.upgrade().send(live(1)).messageOf()
+			p.send(fmt.Sprintf(`{"id":2,"type":"message_ack","timestamp":"2026-11-22T10:00:00.000000Z","ref":%q}`, ref), ack(ref, 18)).hold()
+		})
+		came := make(chan taskfeed.Event, 1)
+		f, end := running(t, s.config(), func(_ *client.Feed, e taskfeed.Event) { came <- e })
+		if id, err := f.Send(t.Context(), client.Message{Topic: "x"}); id != 18 || err != nil {
+			t.Errorf("got %d, %v, want 18", id, err)
+		}
+		if e := <-came; e.ID != 2 || e.Type != "message_ack" {
+			t.Errorf("got %+v, want the event 2", e)
+		}
+		_ = end()
+	})
+}

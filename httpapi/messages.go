@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -23,10 +25,16 @@ type Messages interface {
 }
 
 // maxMessages is the most messages on one page.
-const maxMessages = 500
+const maxMessages = 100
 
 // maxBody is what a message may hold besides its data, escaped.
 const maxBody = taskfeed.MaxMessageDataBytes + 8<<10
+
+var (
+	errBodyTooLarge = &taskfeed.Error{Code: taskfeed.CodeTooLarge,
+		Message: fmt.Sprintf("the message is longer than %d bytes, %d of them data; send a reference instead", maxBody, taskfeed.MaxMessageDataBytes)}
+	errIncomplete = &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: "the request's body did not come completely, or not in time"}
+)
 
 var errNotJSON = &taskfeed.Error{Code: taskfeed.CodeUnsupportedMedia,
 	Message: "a message is sent as application/json"}
@@ -41,8 +49,11 @@ func (s *Server) handleMessage(c echo.Context, p auth.Principal) error {
 		return errNotJSON
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return errBodyTooLarge
+	}
 	if err != nil {
-		return err
+		return errIncomplete
 	}
 	answered := make(chan inbox.Answer, 1)
 	s.deps.Inbox.Take(p.UserID, p.Feeds, body, func(a inbox.Answer) { answered <- a })

@@ -27,7 +27,7 @@ var (
 		"GET /v1/connections", "GET /v1/sources", "DELETE /v1/connections/aaaaaaaa-1", "DELETE /v1/users/bob/connections",
 		"GET /v1/task-by-id?id=t1", "GET /v1/task-by-id/events?id=t1", "DELETE /v1/user-by-id/connections?id=bob"}
 	userRoutes = []string{"GET /v1/me", "GET /v1/status", "GET /v1/me/tasks", "GET /v1/me/tasks/t1", "GET /v1/me/tasks/t1/events", "GET /v1/me/events",
-		"GET /v1/me/task-by-id?id=t1", "GET /v1/me/task-by-id/events?id=t1"}
+		"POST /v1/me/messages", "GET /v1/me/task-by-id?id=t1", "GET /v1/me/task-by-id/events?id=t1"}
 )
 
 // access is a server with a task of alice and one of bob.

@@ -32,6 +32,8 @@ const maxReason = wsframe.MaxControl - 2
 var (
 	textPing = []byte("ping")
 	textPong = []byte("pong")
+
+	messageMark = []byte(`"message"`) // in every message to the app
 )
 
 // messageKind says what a client's text message asks for.
@@ -57,20 +59,27 @@ func parseMessage(b []byte) message {
 	if bytes.Equal(b, textPing) {
 		return message{kind: messagePing}
 	}
-	if len(b) == 0 || b[0] != '{' {
+	if b = bytes.TrimLeft(b, " \t\r\n"); len(b) == 0 || b[0] != '{' {
 		return message{}
 	}
 	var m struct {
 		Type    string          `json:"type"`
-		Token   string          `json:"token"`
+		Token   json.RawMessage `json:"token"`
 		Through json.RawMessage `json:"through"`
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
+		if bytes.Contains(b, messageMark) {
+			return message{kind: messageToApp} // it gets an answer that says what is wrong
+		}
 		return message{}
 	}
 	switch m.Type {
 	case "auth":
-		return message{kind: messageAuth, token: m.Token}
+		var token string
+		if len(m.Token) > 0 && json.Unmarshal(m.Token, &token) != nil {
+			return message{}
+		}
+		return message{kind: messageAuth, token: token}
 	case "read":
 		return message{kind: messageRead, through: parseMark(m.Through)}
 	case string(taskfeed.TypeMessage):

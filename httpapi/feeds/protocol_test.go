@@ -29,20 +29,23 @@ func TestParseMessage(t *testing.T) {
 		kind  messageKind
 		token string
 	}{
-		`{"type":"auth","token":"secret"}`:            {messageAuth, "secret"},
-		`{"type":"auth"}`:                             {messageAuth, ""},
-		`ping`:                                        {messagePing, ""},
-		``:                                            {messageIgnored, ""},
-		`secret`:                                      {messageIgnored, ""},
-		`{"token":"secret"}`:                          {messageIgnored, ""},
-		`{"type":"ping","token":"secret"}`:            {messageIgnored, ""},
-		`{"type":"Auth","token":"secret"}`:            {messageIgnored, ""},
-		`{"type":"auth","token":"secret"`:             {messageIgnored, ""},
-		`{"type":"auth","token":["secret"]}`:          {messageIgnored, ""},
-		`{"token":"secret","type":7}`:                 {messageIgnored, ""},
-		`[{"type":"auth","token":"secret"}]`:          {messageIgnored, ""},
-		` {"type":"auth","token":"secret"}`:           {messageIgnored, ""},
-		`{"type":"auth","type":"x","token":"secret"}`: {messageIgnored, ""},
+		`{"type":"auth","token":"secret"}`:     {messageAuth, "secret"},
+		`{"type":"auth"}`:                      {messageAuth, ""},
+		`ping`:                                 {messagePing, ""},
+		``:                                     {messageIgnored, ""},
+		`secret`:                               {messageIgnored, ""},
+		`{"token":"secret"}`:                   {messageIgnored, ""},
+		`{"type":"ping","token":"secret"}`:     {messageIgnored, ""},
+		`{"type":"Auth","token":"secret"}`:     {messageIgnored, ""},
+		`{"type":"auth","token":"secret"`:      {messageIgnored, ""},
+		`{"type":"auth","token":["secret"]}`:   {messageIgnored, ""},
+		`{"token":"secret","type":7}`:          {messageIgnored, ""},
+		`[{"type":"auth","token":"secret"}]`:   {messageIgnored, ""},
+		` {"type":"auth","token":"secret"}`:    {messageAuth, "secret"},
+		"\n{\"type\":\"message\",\"token\":7}": {messageToApp, ""},
+		`{"type":"message","data":{"a":`:       {messageToApp, ""}, // to be told what is wrong
+		`{"type":"message","data":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`: {messageToApp, ""},
+		`{"type":"auth","type":"x","token":"secret"}`:                                                 {messageIgnored, ""},
 	} {
 		if m := parseMessage([]byte(message)); m.kind != want.kind || m.token != want.token {
 			t.Errorf("%q: kind %d with token %q, want %d with %q", message, m.kind, m.token, want.kind, want.token)

@@ -99,7 +99,22 @@ func TestRefusals(t *testing.T) {
 		``:                                                                                   taskfeed.CodeBadRequest,
 		`  `:                                                                                 taskfeed.CodeBadRequest,
 		`{"ref":"1","topic":"cancel"`:                                                        taskfeed.CodeBadRequest,
-		"{\"ref\":\"\xff\",\"topic\":\"cancel\"}":                                            taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}}`:     "",
+		`{"ref":"1","topic":"cancel","data":{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + `}}`:     taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":` + strings.Repeat("[", 6000) + strings.Repeat("]", 6000) + `}}`: taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":[1e300,-2.5e-300,0,0.0,123456789012345678901234567890]}}`:        "",
+		`{"ref":"1","topic":"cancel","data":{"a":1e309}}`:                                                         taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":1e131071}}`:                                                      taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":1e-131071}}`:                                                     taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":` + strings.Repeat("9", 65) + `}}`:                               taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","data":{"a":[` + strings.Repeat("1e300,", 200) + `1]}}`:                      taskfeed.CodeBadRequest,
+		`{"ref":"m\ud800","topic":"cancel"}`:                                                                      taskfeed.CodeBadRequest,
+		`{"ref":"1","topic":"cancel","task_id":"w\udfff"}`:                                                        taskfeed.CodeBadRequest,
+		`{"ref":"1","ref":"2","topic":"cancel"}`:                                                                  taskfeed.CodeBadRequest,
+		`{"ref":"1","Ref":"2","topic":"cancel","TOPIC":"other"}`:                                                  "",
+		`{"Ref":"1","topic":"cancel"}`:                                                                            taskfeed.CodeBadRequest,
+		good + good:                                                                                               taskfeed.CodeBadRequest,
+		"{\"ref\":\"\xff\",\"topic\":\"cancel\"}":                                                                 taskfeed.CodeBadRequest,
 	} {
 		a := send(in, raw)
 		got := taskfeed.Code("")

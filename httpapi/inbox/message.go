@@ -33,16 +33,21 @@ func bad(problem string) *taskfeed.Error {
 
 // parse reads a message. It returns what it could read of the ref with an error too.
 func parse(raw []byte) (m taskfeed.Message, err *taskfeed.Error) {
-	var body struct {
-		Ref    string          `json:"ref"`
-		Topic  string          `json:"topic"`
-		TaskID string          `json:"task_id"`
-		Data   json.RawMessage `json:"data"`
+	fields, problem := fieldsOf(raw)
+	if !utf8.Valid(raw) || problem != nil {
+		return m, bad("a message is a JSON object with the texts ref, topic and task_id, and the object data, each once")
 	}
-	if !utf8.Valid(raw) || !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) || json.Unmarshal(raw, &body) != nil {
-		return m, bad("a message is a JSON object with the texts ref, topic and task_id, and the object data")
+	var ok [3]bool
+	m.Ref, ok[0] = textOf(fields["ref"])
+	m.Topic, ok[1] = textOf(fields["topic"])
+	m.TaskID, ok[2] = textOf(fields["task_id"])
+	m.Data = fields["data"]
+	if ok != [3]bool{true, true, true} {
+		if !ok[0] {
+			m.Ref = ""
+		}
+		return m, bad("ref, topic and task_id are texts, without halves of surrogate pairs")
 	}
-	m = taskfeed.Message{Ref: body.Ref, Topic: body.Topic, TaskID: body.TaskID, Data: body.Data}
 	if len(m.Data) == 0 || string(m.Data) == "null" {
 		m.Data = json.RawMessage("{}")
 	}
@@ -56,6 +61,10 @@ func parse(raw []byte) (m taskfeed.Message, err *taskfeed.Error) {
 		err = bad("data must be a JSON object")
 	case len(m.Data) > taskfeed.MaxMessageDataBytes:
 		err = errTooLarge
+	default:
+		if problem := objection(m.Data); problem != "" {
+			err = bad(problem)
+		}
 	}
 	return m, err
 }

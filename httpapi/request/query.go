@@ -94,7 +94,8 @@ func (p *Params) IgnoreUnread() error {
 }
 
 // looksLike reports whether a name, or a part of it that stands by itself, is a
-// known one but for its case and its signs: After, after[], x[after], after%3D0.
+// known one but for its case, its number and its signs: After, feeds, after[], x[after],
+// after%3D0.
 func looksLike(name, known string) bool {
 	for range maxEscaped {
 		if plain, err := url.QueryUnescape(name); err == nil {
@@ -110,12 +111,14 @@ func looksLike(name, known string) bool {
 	return slices.ContainsFunc(parts, func(part string) bool { return letters(part) == letters(known) })
 }
 
-// letters is what remains of a name when only its letters count.
+// letters is what remains of a name when only its letters count, and one and many are
+// the same.
 func letters(name string) string {
-	return strings.Map(func(r rune) rune {
+	only := strings.Map(func(r rune) rune {
 		if r < 'a' || r > 'z' {
 			return -1
 		}
 		return r
 	}, strings.ToLower(name))
+	return strings.TrimSuffix(only, "s")
 }
