@@ -98,11 +98,16 @@ func TestBadInput96NamesThatLookLikeOurs(t *testing.T) {
 	f := serve(t, setup{})
 	alice := f.token("alice")
 	for _, query := range []string{"After=0", "AFTER=0", "after[]=0", "+after=0", "after+=0", "%20after=0", "after%3D0", "after%3D=0", "after.=0",
-		"after%C2%A0=0", "%EF%BB%BFafter=0", "taskId=t1", "task-id=t1", "Types=x", "feeds=team", "type=x", "types[]=x", "Token=x", "last%20event%20id=1",
+		"after%C2%A0=0", "%EF%BB%BFafter=0", "taskId=t1", "task-id=t1", "Types=x", "types[]=x", "Token=x", "last%20event%20id=1",
 		"x[after]=0", "stream.after=0", "after%253D0", "after%25253D=0", "[\"after\"]=0", "x/after=0", "after%2520=0"} {
 		expectProblem(t, wstest.Refused(t, f.feedURL("alice", query), wstest.Options{}), 400, taskfeed.CodeBadRequest)
 		resp, body := f.getAs(alice, "/v1/events/stream?"+query)
 		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, "")
+	}
+	for name, query := range map[string]string{"feeds": "feeds=team", "type": "type=x"} {
+		expectProblem(t, wstest.Refused(t, f.feedURL("alice", query), wstest.Options{}), 400, taskfeed.CodeBadRequest)
+		resp, body := f.getAs(alice, "/v1/events/stream?"+query)
+		f.expectRefusal(resp, body, 400, taskfeed.CodeBadRequest, name)
 	}
 	f.dial("alice", "utm_source=x", "t=1").ExpectQuiet()
 	f.stream(alice, "utm_source=x", "t=1", "_=1").ExpectLive(0)
