@@ -2,10 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -42,21 +38,5 @@ func fleetCommand(in *cli.Invocation) *cobra.Command {
 
 // findEngine returns the NATS server to start.
 func findEngine(named string) (string, error) {
-	if named != "" {
-		path, err := exec.LookPath(named)
-		if err != nil {
-			return "", cli.Usage(fmt.Errorf("--engine: %w", err))
-		}
-		return filepath.Abs(path)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find this program: %w", err)
-	}
-	for _, name := range []string{filepath.Join(filepath.Dir(self), "natsd"), "nats-server"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return filepath.Abs(path)
-		}
-	}
-	return "", cli.Usage(errors.New("found no NATS server beside this program or in PATH: build it with make run-fleet, or name one with --engine"))
+	return findProgram("--engine", named, "found no NATS server beside this program or in PATH: build it with make run-fleet, or name one with --engine", "natsd", "nats-server")
 }

@@ -36,10 +36,16 @@ func taskfeedFlag(cmd *cobra.Command, into *string) {
 
 // findTaskfeed returns the program to start servers from.
 func findTaskfeed(named string) (string, error) {
+	return findProgram("--taskfeed", named, "found no taskfeed beside this program or in PATH: name it with --taskfeed, or build both with make build", "taskfeed", "taskfeed")
+}
+
+// findProgram returns the path of the program that the flag names, or else of the one
+// that is beside this program, or of the one in PATH.
+func findProgram(flag, named, missing, beside, inPath string) (string, error) {
 	if named != "" {
 		path, err := exec.LookPath(named)
 		if err != nil {
-			return "", cli.Usage(fmt.Errorf("--taskfeed: %w", err))
+			return "", cli.Usage(fmt.Errorf("%s: %w", flag, err))
 		}
 		return filepath.Abs(path)
 	}
@@ -47,11 +53,10 @@ func findTaskfeed(named string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find this program: %w", err)
 	}
-	if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), "taskfeed")); err == nil {
-		return path, nil
+	for _, name := range []string{filepath.Join(filepath.Dir(self), beside), inPath} {
+		if path, err := exec.LookPath(name); err == nil {
+			return filepath.Abs(path)
+		}
 	}
-	if path, err := exec.LookPath("taskfeed"); err == nil {
-		return filepath.Abs(path)
-	}
-	return "", cli.Usage(errors.New("found no taskfeed beside this program or in PATH: name it with --taskfeed, or build both with make build"))
+	return "", cli.Usage(errors.New(missing))
 }

@@ -61,7 +61,10 @@ func textOf(raw json.RawMessage) (text string, ok bool) {
 	}
 	// The replacement character stands for half of a surrogate pair: two texts with
 	// different halves would be the same.
-	return text, json.Unmarshal(raw, &text) == nil && !strings.ContainsRune(text, '\ufffd')
+	if json.Unmarshal(raw, &text) != nil || strings.ContainsRune(text, '\ufffd') {
+		return "", false
+	}
+	return text, true
 }
 
 // objection says why data cannot be stored, "" if it can.

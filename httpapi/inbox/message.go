@@ -37,17 +37,16 @@ func parse(raw []byte) (m taskfeed.Message, err *taskfeed.Error) {
 	if !utf8.Valid(raw) || problem != nil {
 		return m, bad("a message is a JSON object with the texts ref, topic and task_id, and the object data, each once")
 	}
-	var ok [3]bool
-	m.Ref, ok[0] = textOf(fields["ref"])
-	m.Topic, ok[1] = textOf(fields["topic"])
-	m.TaskID, ok[2] = textOf(fields["task_id"])
-	m.Data = fields["data"]
-	if ok != [3]bool{true, true, true} {
-		if !ok[0] {
-			m.Ref = ""
+	for _, field := range []struct {
+		name string
+		into *string
+	}{{"ref", &m.Ref}, {"topic", &m.Topic}, {"task_id", &m.TaskID}} {
+		var ok bool
+		if *field.into, ok = textOf(fields[field.name]); !ok {
+			return m, bad("ref, topic and task_id are texts, without halves of surrogate pairs")
 		}
-		return m, bad("ref, topic and task_id are texts, without halves of surrogate pairs")
 	}
+	m.Data = fields["data"]
 	if len(m.Data) == 0 || string(m.Data) == "null" {
 		m.Data = json.RawMessage("{}")
 	}
