@@ -25,6 +25,9 @@ const (
 	kindBeacon
 	kindQuestion
 	kindAnswer
+
+	// kindProbe is only sent to see whether it may be: nobody acts on it.
+	kindProbe kind = 15
 )
 
 // maxBody bounds what the body of one message takes when it is not compressed. A

@@ -53,6 +53,7 @@ func (p *placer) hear(message []byte, now time.Time) error {
 		err = p.hearBatch(d, now)
 	case k == kindBeacon:
 		err = p.hearBeacon(d, now)
+	case k == kindProbe:
 	default:
 		err = errMalformed
 	}

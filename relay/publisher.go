@@ -55,8 +55,8 @@ type PublisherCounts struct {
 // NewPublisher returns a publisher of the hub's events. It returns an error when the
 // transport does not take messages that are large enough.
 func NewPublisher(t Transport, h *hub.Hub, cfg PublisherConfig) (*Publisher, error) {
-	if most := t.MaxPayload(); most < leastPayload {
-		return nil, fmt.Errorf("the engine takes messages of %d bytes at most and events need %d: raise its max_payload", most, leastPayload)
+	if err := CheckPayload(t.MaxPayload()); err != nil {
+		return nil, err
 	}
 	if cfg.MessageBytes == 0 {
 		cfg.MessageBytes = min(t.MaxPayload(), 1<<20) - 64<<10
@@ -86,6 +86,8 @@ func (p *Publisher) hear(message []byte) {
 		said = beacon{lineage: b.lineage, sent: b.to}
 	case k == kindBeacon:
 		said, err = decodeBeacon(d)
+	case k == kindProbe:
+		return
 	}
 	if err != nil || d.failed {
 		p.counts.Refused.Add(1)

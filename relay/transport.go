@@ -1,6 +1,9 @@
 package relay
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // Transport carries messages between servers. It may lose, repeat, reorder and delay
 // them; it does not change their bytes. Its methods are safe for concurrent use.
@@ -25,6 +28,15 @@ type Transport interface {
 
 // leastPayload is the least MaxPayload that will do: every event fits into one message.
 const leastPayload = 512 << 10
+
+// CheckPayload returns an error when a transport whose messages are at most that large
+// will not do.
+func CheckPayload(most int) error {
+	if most < leastPayload {
+		return fmt.Errorf("the engine takes messages of %d bytes at most and events need %d: raise its max_payload", most, leastPayload)
+	}
+	return nil
+}
 
 // Subjects, below a prefix.
 const (

@@ -20,51 +20,68 @@ import (
 
 func doctorCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
-	var reconcile bool
-	ss := newSettings(cfg.databaseSettings())
+	var what checkup
+	ss := newSettings(slices.Concat(cfg.databaseSettings(), cfg.engineSettings()))
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Compare the database with what this binary needs",
+		Short: "Compare the database, and the engine of gateways, with what this binary needs",
 		Long: "doctor checks the server, the role, the version of the schema, its tables, indexes,\n" +
-			"triggers and functions and who may use them, and whether notifications arrive. It\n" +
-			"prints a line for each finding and changes nothing. It exits with status 1 when there\n" +
-			"are problems.",
+			"triggers and functions and who may use them, and whether notifications arrive. With\n" +
+			"TASKFEED_ENGINE_URL it also checks the engine: each of its servers, the permissions,\n" +
+			"and which cores publish there. It prints a line for each finding and changes nothing.\n" +
+			"It exits with status 1 when there are problems.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := ss.read(in.Env); err != nil {
+			if err := errors.Join(ss.read(in.Env), what.finish(&cfg, in.Env)); err != nil {
 				return cli.Usage(err)
 			}
-			if cfg.store.URL == "" {
-				return cli.Usage(errors.New("DATABASE_URL: it is missing"))
-			}
-			return doctor(cmd.Context(), in.Stdout, cfg.store, reconcile)
+			return doctor(cmd.Context(), in.Stdout, &cfg, what)
 		},
 	}
-	cmd.Flags().BoolVar(&reconcile, "reconcile", false, "compare every row of the attached tables with its task, too")
+	cmd.Flags().BoolVar(&what.reconcile, "reconcile", false, "compare every row of the attached tables with its task, too")
+	cmd.Flags().BoolVar(&what.engine, "engine", false, "check the engine alone, as a core needs it")
+	cmd.Flags().BoolVar(&what.gateway, "gateway", false, "check the engine alone, as a gateway needs it")
 	ss.register(cmd.Flags())
 	return cmd
 }
 
-// doctor prints what it finds in the database, and returns an error when there are
-// problems.
-func doctor(ctx context.Context, out io.Writer, cfg store.Config, reconcile bool) error {
-	url := cfg.URL
-	if cfg.ListenURL != "" {
-		url = cfg.ListenURL
+// checkup says what doctor looks at.
+type checkup struct{ reconcile, engine, gateway bool }
+
+// finish validates the settings that the checkup needs.
+func (c *checkup) finish(cfg *config, env func(string) string) error {
+	errs := []error{cfg.checkEngine()}
+	c.engine = c.engine || c.gateway
+	switch {
+	case c.engine && cfg.relay.Engine.URLs == "":
+		errs = append(errs, errors.New("TASKFEED_ENGINE_URL: it is missing"))
+	case !c.engine && cfg.store.URL == "":
+		errs = append(errs, errors.New("DATABASE_URL: it is missing; to check the engine alone: --engine, or --gateway on a gateway"))
 	}
-	found, err := migrations.Inspect(ctx, url)
-	if err != nil {
-		return err
+	if c.engine && c.reconcile {
+		errs = append(errs, errors.New("--reconcile needs the database: leave out --engine and --gateway"))
 	}
-	more, err := inspectUse(ctx, cfg, !slices.ContainsFunc(found, func(f migrations.Finding) bool { return f.Problem }))
-	if err != nil {
-		return err
+	if c.gateway {
+		errs = append(errs, withoutDatabase(env))
 	}
-	found = append(found, more...)
-	if reconcile {
-		if more, err = reconcileSources(ctx, cfg); err != nil {
+	return errors.Join(errs...)
+}
+
+// doctor prints what it finds, and returns an error when there are problems.
+func doctor(ctx context.Context, out io.Writer, cfg *config, what checkup) error {
+	var found []migrations.Finding
+	well := "ok: the engine is as a core needs it"
+	switch {
+	case what.gateway:
+		well = "ok: the engine is as a gateway needs it, and a core answers"
+	case !what.engine:
+		well = "ok: the database is as this binary needs it, and notifications arrive"
+		var err error
+		if found, err = inspectDatabase(ctx, cfg.store, what.reconcile); err != nil {
 			return err
 		}
-		found = append(found, more...)
+	}
+	if cfg.relay.Engine.URLs != "" {
+		found = append(found, inspectEngine(ctx, cfg, what)...)
 	}
 	problems := 0
 	for _, f := range found {
@@ -78,8 +95,32 @@ func doctor(ctx context.Context, out io.Writer, cfg store.Config, reconcile bool
 	if problems > 0 {
 		return fmt.Errorf("problems found: %d", problems)
 	}
-	_, err = fmt.Fprintln(out, "ok: the database is as this binary needs it, and notifications arrive")
+	_, err := fmt.Fprintln(out, well)
 	return err
+}
+
+// inspectDatabase returns what is found in the database.
+func inspectDatabase(ctx context.Context, cfg store.Config, reconcile bool) ([]migrations.Finding, error) {
+	url := cfg.URL
+	if cfg.ListenURL != "" {
+		url = cfg.ListenURL
+	}
+	found, err := migrations.Inspect(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	more, err := inspectUse(ctx, cfg, !slices.ContainsFunc(found, func(f migrations.Finding) bool { return f.Problem }))
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, more...)
+	if reconcile {
+		if more, err = reconcileSources(ctx, cfg); err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
 }
 
 // quoted matches names as SQL quotes them.

@@ -49,9 +49,7 @@ func (s *serving) metric(t *testing.T, name string) string {
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	nats := natstest.Start(t, permissions(t))
-	as := func(user string) []string {
-		return []string{"TASKFEED_ENGINE_URL=" + nats.URL(), "TASKFEED_ENGINE_USER=" + user, "TASKFEED_ENGINE_PASSWORD=" + user + "-password"}
-	}
+	as := func(user string) []string { return asEngine(nats, user) }
 	db := pgtest.New(t)
 	first, second := startServing(t, db, as("core")...), startServing(t, db, as("core")...)
 	one, two := startGateway(t, as("gateway")...), startGateway(t, as("gateway")...)
