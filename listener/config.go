@@ -33,6 +33,12 @@ type Config struct {
 	// waits for it. An error is logged and ends nothing.
 	Leading func(ctx context.Context, id [16]byte, epoch int64) error
 
+	// EngineAway, when set, returns for how long this server has not reached the engine
+	// over which gateways get the log, and 0 while it does. It must not block. A leader
+	// that has not reached it for ten seconds gives the lead to a server that does, and
+	// does not seek it while there is one.
+	EngineAway func() time.Duration
+
 	// Logger. Default: slog.Default().
 	Logger *slog.Logger
 }

@@ -84,6 +84,8 @@ type fakeLeadership struct {
 	*calls
 	tryLead    func() (bool, error)
 	checkLocks func() (bool, []locks.Found, error)
+	engine     func() bool // another server reaches it
+	led        func() bool // a server leads
 }
 
 func (f *fakeLeadership) TryLead(context.Context) (bool, error) {
@@ -99,12 +101,19 @@ func (f *fakeLeadership) EndStalledLeader(context.Context) (bool, error) {
 	return false, nil
 }
 
-func (f *fakeLeadership) CheckLocks(context.Context) (bool, []locks.Found, error) {
+func (f *fakeLeadership) CheckLocks(context.Context) (seen locks.Seen, err error) {
 	f.add("check locks")
+	seen.Led = f.led == nil || f.led()
 	if f.checkLocks != nil {
-		return f.checkLocks()
+		seen.Led, seen.Intruders, err = f.checkLocks()
 	}
-	return true, nil, nil
+	seen.Engine = f.engine != nil && f.engine()
+	return seen, err
+}
+
+func (f *fakeLeadership) TellEngine(_ context.Context, reached bool) error {
+	f.add(fmt.Sprint("engine reached: ", reached))
+	return nil
 }
 
 func (f *fakeLeadership) TakeOver(context.Context, taskfeed.Cursor) (bool, error) { return false, nil }

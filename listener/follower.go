@@ -10,7 +10,7 @@ import (
 
 // follow publishes what the leader appends until this server leads.
 func (l *Listener) follow(ctx context.Context, s Session) error {
-	if leads, err := s.TryLead(ctx); err != nil || leads {
+	if leads, err := l.seek(ctx, s); err != nil || leads {
 		return err
 	}
 	// The locks are checked before this server is ready: there may be no leader.
@@ -43,7 +43,7 @@ func (l *Listener) follow(ctx context.Context, s Session) error {
 			}
 		}
 		tried = time.Now()
-		if leads, err := s.TryLead(ctx); err != nil {
+		if leads, err := l.seek(ctx, s); err != nil {
 			return err
 		} else if leads {
 			return s.Unfollow(ctx)

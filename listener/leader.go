@@ -12,6 +12,7 @@ import (
 // lead moves changes until the session fails.
 func (l *Listener) lead(ctx context.Context, s Session) error {
 	l.locks.led(true)
+	l.engine.led = time.Now()
 	if err := l.takeOver(ctx, s); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ package listener
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +36,8 @@ type Listener struct {
 	publisher
 	maintained time.Time
 	toldStalls time.Time // when all stalled tasks had been told
-	database   string    // the name of the last session's; "" when it is not known
+	engine     engine
+	database   string // the name of the last session's; "" when it is not known
 }
 
 // New returns a listener that opens its sessions with connect.
@@ -59,6 +61,9 @@ func (l *Listener) Run(ctx context.Context) error {
 		l.stats.leader.Store(false)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, errYielded) {
+			continue
 		}
 		l.failed(err)
 		if time.Since(began) > 2*maxBackoff {

@@ -81,16 +81,17 @@ func (w *lockWatch) leaderless() (since time.Duration, fault bool) {
 // error only when the session cannot go on: without the privilege to look, nobody
 // can tell that there is no leader.
 func (l *Listener) checkLocks(ctx context.Context, s Session) error {
-	led, found, err := s.CheckLocks(ctx)
+	seen, err := s.CheckLocks(ctx)
 	if err != nil && over(ctx, s) {
 		return err
 	}
-	l.locks.led(led || err != nil)
-	for _, f := range l.locks.set(found) {
+	l.locks.led(seen.Led || err != nil)
+	l.engine.others = seen.Engine
+	for _, f := range l.locks.set(seen.Intruders) {
 		l.cfg.Logger.Error("a session that is not a taskfeed server holds one of taskfeed's locks", "lock", f.Lock, "pid", f.PID, "role", f.Role,
 			"application_name", f.Application, "has", f.Has, "since", f.Since, "fix", f.String())
 	}
-	return nil
+	return l.tellEngine(ctx, s)
 }
 
 // checkLocksOfLeader calls checkLocks every checkLocksEvery, and more often while
@@ -105,7 +106,10 @@ func (l *Listener) checkLocksOfLeader(ctx context.Context, s Session) error {
 		return nil
 	}
 	l.locks.checked = now
-	return l.checkLocks(ctx, s)
+	if err := l.checkLocks(ctx, s); err != nil {
+		return err
+	}
+	return l.yield()
 }
 
 // leaderless returns an error when no server leads.

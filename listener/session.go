@@ -84,9 +84,11 @@ type Maintainer interface {
 
 // LockChecker looks at the locks by which servers agree.
 type LockChecker interface {
-	// CheckLocks reports whether a server leads, and the sessions that hold a lock
-	// of taskfeed's without being a server. It ends those that it may end.
-	CheckLocks(ctx context.Context) (led bool, found []locks.Found, err error)
+	// CheckLocks looks who holds the locks, and ends the sessions that hold one without
+	// being a server where it may.
+	CheckLocks(ctx context.Context) (locks.Seen, error)
+	// TellEngine tells other servers whether this one reaches the engine.
+	TellEngine(ctx context.Context, reached bool) error
 }
 
 // Log is the part of the event log that a listener reads.

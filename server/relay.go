@@ -40,11 +40,13 @@ type core struct {
 	transport *natsrelay.Transport
 	publisher *relay.Publisher
 	answerer  *relay.Answerer
-	up        atomic.Bool // it is linked
+	up        atomic.Bool  // it is linked
+	reached   atomic.Int64 // when the engine answered last, or the core was made, in nanoseconds after began
+	began     time.Time
 }
 
 func newCore(cfg Config, h *hub.Hub, st *store.Store) *core {
-	return &core{cfg: cfg, hub: h, store: st, linked: make(chan struct{})}
+	return &core{cfg: cfg, hub: h, store: st, linked: make(chan struct{}), began: time.Now()}
 }
 
 // Run answers gateways until ctx is done. Users of this server do without it.
@@ -73,7 +75,40 @@ func (c *core) Run(ctx context.Context) error {
 		Parallel: c.cfg.Hub.MaxReplays, Recent: c.hub.RecentFloor, Uncompressed: c.cfg.Relay.Uncompressed, Logger: c.cfg.Log})
 	c.up.Store(true)
 	close(c.linked)
-	return c.answerer.Run(ctx)
+	return service.RunAll(ctx, service.Service{Name: "answers", Run: c.answerer.Run}, service.Service{Name: "pings", Run: c.ping})
+}
+
+const (
+	engineInterval = time.Second                       // between two pings of the engine
+	enginePatience = 2 * time.Second                   // for the answer to one
+	engineSilence  = 2*engineInterval + enginePatience // then the engine is away
+)
+
+// ping notes when the engine answers, until ctx is done.
+func (c *core) ping(ctx context.Context) error {
+	tick := time.NewTicker(engineInterval)
+	defer tick.Stop()
+	for {
+		bounded, cancel := context.WithTimeout(ctx, enginePatience)
+		if err := c.transport.Ping(bounded); err == nil {
+			c.reached.Store(int64(time.Since(c.began)))
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// away is listener.Config.EngineAway.
+func (c *core) away() time.Duration {
+	silence := time.Since(c.began) - time.Duration(c.reached.Load())
+	if c.up.Load() && silence < engineSilence {
+		return 0
+	}
+	return max(silence, 1)
 }
 
 // lead publishes the log while this server leads; see listener.Config.Leading.

@@ -77,7 +77,7 @@ func (s *Server) build() (err error) {
 	}
 	if s.cfg.Relay.Engine.URLs != "" {
 		s.core = newCore(s.cfg, s.hub, s.store)
-		s.cfg.Listener.Leading = s.core.lead
+		s.cfg.Listener.Leading, s.cfg.Listener.EngineAway = s.core.lead, s.core.away
 	}
 	if s.listener, err = listener.New(s.session, s.hub, s.cfg.Listener); err != nil {
 		return err

@@ -11,21 +11,35 @@ import (
 	"github.com/taskfeed/taskfeed/store/internal/pg"
 )
 
-// CheckLocks looks who holds the advisory locks of servers. It reports whether a server
-// leads, and the sessions of others that two looks in a row have found; it ends those
-// that it may end. It reads all locks of the cluster: call it from time to time.
-func (s *Session) CheckLocks(ctx context.Context) (led bool, found []locks.Found, err error) {
+// CheckLocks looks who holds the advisory locks of servers. It ends the sessions of
+// others that two looks in a row have found, where it may. It reads all locks of the
+// cluster: call it from time to time.
+func (s *Session) CheckLocks(ctx context.Context) (seen locks.Seen, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	all, err := holders(ctx, s.conn)
 	if err != nil {
-		return false, nil, pg.Wrap("look who has the locks", err)
+		return locks.Seen{}, pg.Wrap("look who has the locks", err)
 	}
-	found = s.intruders.Note(all, time.Now())
-	for _, f := range found {
+	seen = locks.Seen{Led: locks.Led(all) || s.leads, Engine: locks.ReachEngine(all), Intruders: s.intruders.Note(all, time.Now())}
+	for _, f := range seen.Intruders {
 		s.end(ctx, f)
 	}
-	return locks.Led(all) || s.leads, found, nil
+	return seen, nil
+}
+
+// TellEngine tells other servers whether this one reaches the engine, until the session
+// ends. It costs nothing unless that has changed.
+func (s *Session) TellEngine(ctx context.Context, reached bool) (err error) {
+	switch {
+	case reached && !s.engine:
+		// Only an intruder can keep it from sharing the lock: then it tries again.
+		s.engine, err = s.ask(ctx, "tell that the engine is reached", "SELECT pg_try_advisory_lock_shared("+locks.Engine+")")
+	case !reached && s.engine:
+		s.engine = false
+		err = s.do(ctx, "tell that the engine is not reached", "SELECT pg_advisory_unlock_shared("+locks.Engine+")")
+	}
+	return err
 }
 
 // end ends an intruder's session. If it may not, that is no error: an operator must do

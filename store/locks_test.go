@@ -52,10 +52,11 @@ func urlOf(t *testing.T, raw, role, database string) string {
 func checkLocks(t *testing.T, s *store.Session) (led bool, found []locks.Found) {
 	t.Helper()
 	for range 2 {
-		var err error
-		if led, found, err = s.CheckLocks(t.Context()); err != nil {
+		seen, err := s.CheckLocks(t.Context())
+		if err != nil {
 			t.Fatalf("check locks: %v", err)
 		}
+		led, found = seen.Led, seen.Intruders
 	}
 	return led, found
 }
@@ -75,6 +76,8 @@ func TestIntruders(t *testing.T) {
 		"migration":                   {"SELECT pg_advisory_lock(1952543595, 4)", "migration"},
 		"migration, under a name":     {"SET application_name = 'taskfeed migrations'; SELECT pg_advisory_lock(1952543595, 4)", "migration"},
 		"doorbell":                    {"SELECT pg_advisory_lock(1952543595, 1)", "doorbell"},
+		"engine":                      {"SELECT pg_advisory_lock(1952543595, 5)", "engine"},
+		"engine, shared":              {"SELECT pg_advisory_lock_shared(1952543595, 5)", "engine"},
 		"doorbell, shared":            {"SELECT pg_advisory_lock_shared(1952543595, 1)", "doorbell"},
 		"doorbell, for a transaction": {"BEGIN; SELECT pg_advisory_xact_lock_shared(1952543595, 1)", "doorbell"},
 	}
@@ -173,8 +176,8 @@ func TestBusyWritersAreNoIntruders(t *testing.T) {
 		})
 	}
 	for look := range 300 {
-		if _, found, err := f.session.CheckLocks(t.Context()); err != nil || len(found) > 0 {
-			t.Errorf("look %d: found %v (%v), want none", look, found, err)
+		if seen, err := f.session.CheckLocks(t.Context()); err != nil || len(seen.Intruders) > 0 {
+			t.Errorf("look %d: found %v (%v), want none", look, seen.Intruders, err)
 			break
 		}
 	}

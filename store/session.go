@@ -39,6 +39,7 @@ type Session struct {
 	notify    bool    // the doorbell is in use
 	leads     bool    // it has the leader lock
 	follows   bool    // it has the followers' lock
+	engine    bool    // it shares the lock of those that reach the engine
 	intruders locks.Watch
 	worked    func() // see Watch
 	log       *slog.Logger

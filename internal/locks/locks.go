@@ -10,6 +10,7 @@ package locks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -23,6 +24,7 @@ const (
 	Leader    = "1952543595, 2" // held by the sequencer's session
 	Followers = "1952543595, 3" // shared by the sessions that follow the log
 	Migration = "1952543595, 4" // held while the database is migrated
+	Engine    = "1952543595, 5" // shared by the sessions of servers that reach the engine of gateways
 )
 
 // Names (application_name) of the sessions that may hold the locks.
@@ -31,17 +33,17 @@ const (
 	Migrating = "taskfeed migrations"
 )
 
-var names = map[int]string{1: "doorbell", 2: "leader", 3: "followers", 4: "migration"}
+var names = map[int]string{1: "doorbell", 2: "leader", 3: "followers", 4: "migration", 5: "engine"}
 
 // Names returns the names of the locks in the order of their numbers.
-func Names() []string { return []string{names[1], names[2], names[3], names[4]} }
+func Names() []string { return []string{names[1], names[2], names[3], names[4], names[5]} }
 
 // Query selects the sessions that hold or wait for one of the locks in this database,
 // except the session that asks; see Holder.Targets. A writer shares the doorbell's
 // lock until the end of its transaction, which has a transaction id by then. There may
-// be any number of writers, so they come last, after the leader and after intruders. A
-// prepared transaction has no session. All of it comes from one look at pg_locks: in a
-// second one, the transaction of a busy writer would have ended.
+// be any number of writers, so they come last, after the leader, those that reach the
+// engine, and intruders. A prepared transaction has no session. All of it comes from one
+// look at pg_locks: in a second one, the transaction of a busy writer would have ended.
 const Query = `
 WITH held AS MATERIALIZED (
     SELECT *
@@ -73,9 +75,9 @@ WHERE l.locktype = 'advisory'
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())
   AND l.classid = 1952543595
   AND l.objsubid = 2
-  AND l.objid BETWEEN 1 AND 4
+  AND l.objid BETWEEN 1 AND 5
   AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-ORDER BY l.objid = 2 AND l.granted DESC, 8, l.objid, l.pid
+ORDER BY l.objid IN (2, 5) AND l.granted DESC, 8, l.objid, l.pid
 LIMIT 1000`
 
 // End ends the session of the process $1. That needs the privileges of the session's
@@ -84,7 +86,7 @@ const End = `SELECT pg_catalog.pg_terminate_backend($1::int)`
 
 // Holder is a session or prepared transaction that holds a lock or waits for it.
 type Holder struct {
-	Lock        string // doorbell, leader, followers or migration
+	Lock        string // doorbell, leader, followers, migration or engine
 	PID         int    // 0: a prepared transaction
 	Role        string
 	Application string // application_name
@@ -119,14 +121,22 @@ func Intruders(all []Holder) []Holder {
 	return found
 }
 
+// Seen is what a look at the locks, or two in a row, have shown.
+type Seen struct {
+	Led       bool    // a server leads
+	Engine    bool    // another server than the one that looks reaches the engine
+	Intruders []Found // of two looks in a row
+}
+
 // Led reports whether a server leads.
-func Led(all []Holder) bool {
-	for _, h := range all {
-		if h.Lock == "leader" && h.Has && h.Ours {
-			return true
-		}
-	}
-	return false
+func Led(all []Holder) bool { return held(all, "leader") }
+
+// ReachEngine reports whether a server reaches the engine.
+func ReachEngine(all []Holder) bool { return held(all, "engine") }
+
+// held reports whether a server holds a lock.
+func held(all []Holder, lock string) bool {
+	return slices.ContainsFunc(all, func(h Holder) bool { return h.Lock == lock && h.Has && h.Ours })
 }
 
 // String says who the holder is and how to end it.

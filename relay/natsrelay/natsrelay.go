@@ -55,6 +55,7 @@ func Check(urls string) error {
 const (
 	pendingBytes = 32 << 20 // messages that wait for the receiver
 	pingInterval = 2 * time.Second
+	writeTimeout = 5 * time.Second
 	queue        = "core" // the cores share the questions
 )
 
@@ -117,6 +118,7 @@ func (t *Transport) options(cfg Config, what string) []nats.Option {
 		nats.CustomReconnectDelay(func(int) time.Duration { return 50*time.Millisecond + rand.N(450*time.Millisecond) }),
 		nats.ReconnectBufSize(-1), // what cannot be sent is published again by the publisher
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(writeTimeout), // a blocked write keeps every call waiting
 		nats.Timeout(5 * time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -179,6 +181,12 @@ func (t *Transport) Stats() *Stats { return &t.stats }
 
 // Up reports whether both connections are there.
 func (t *Transport) Up() bool { return t.live.IsConnected() && t.asks.IsConnected() }
+
+// Ping returns nil when the engine answers on both connections. It says nothing about
+// what was published; Flush does.
+func (t *Transport) Ping(ctx context.Context) error {
+	return errors.Join(t.live.FlushWithContext(ctx), t.asks.FlushWithContext(ctx))
+}
 
 // RTT measures the way to the engine and back.
 func (t *Transport) RTT() (time.Duration, error) { return t.live.RTT() }
