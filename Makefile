@@ -107,7 +107,7 @@ test-web-setup: web/node_modules
 	web/browser/setup
 
 .PHONY: pictures
-pictures: test-web-setup ## take the README's screenshots of the console
+pictures: test-web-setup ## take the README's screenshots of the console, and its film, again
 	$(GO) build -o bin/taskfeed ./cmd/taskfeed
 	cd web && TASKFEED_BIN=$(CURDIR)/bin/taskfeed npm run pictures -w browser
 
