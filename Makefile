@@ -12,8 +12,7 @@ run: ## start a server with a private Postgres and a demo; Ctrl-C ends both
 	exec bin/taskfeed dev
 
 .PHONY: run-fleet
-run-fleet: build ## start two servers, three gateways, NATS and a private Postgres; Ctrl-C ends all
-	cd lab/natsd && $(GO) build -o ../../bin/natsd .
+run-fleet: build bin/natsd ## start two servers, three gateways, NATS and a private Postgres; Ctrl-C ends all
 	exec bin/taskfeed-lab fleet
 
 .PHONY: test
@@ -60,18 +59,26 @@ fuzz: ## run every fuzz target for FUZZTIME, 30s by default; failing inputs are 
 build: ## build bin/taskfeed and bin/taskfeed-lab
 	$(GO) build -o bin/ ./cmd/taskfeed ./cmd/taskfeed-lab
 
+.PHONY: bin/natsd
+bin/natsd: # the NATS server for gateways on this machine
+	cd lab/natsd && $(GO) build -o ../../bin/natsd .
+
 VERIFY_SEED ?= 1
 
 .PHONY: verify
-verify: build ## check that nothing is lost: one round of every fault, about five minutes
+verify: build bin/natsd ## check that nothing is lost: one round of every fault, about seven minutes
 	bin/taskfeed-lab verify --seed $(VERIFY_SEED) --duration 10s
 
 .PHONY: verify-long
-verify-long: build ## the same all night: 40 rounds of 8 minutes, seeded by the clock
-	bin/taskfeed-lab verify --rounds 40 --duration 8m
+verify-long: build bin/natsd ## the same all night with three NATS servers: 40 rounds of 8 minutes, seeded by the clock
+	bin/taskfeed-lab verify --rounds 40 --duration 8m --engine-servers 3
+
+.PHONY: verify-fleet
+verify-fleet: build bin/natsd ## the same with three NATS servers, whose faults are more, about ten minutes
+	bin/taskfeed-lab verify --seed $(VERIFY_SEED) --duration 2m --engine-servers 3
 
 .PHONY: verify-planted
-verify-planted: build ## check that verify catches every mistake of lab/mutations, about eleven minutes
+verify-planted: build bin/natsd ## check that verify catches every mistake of lab/mutations, about eleven minutes
 	bin/taskfeed-lab verify --planted all --quiet
 
 .PHONY: bench

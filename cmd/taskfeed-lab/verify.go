@@ -30,7 +30,8 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 		Short: "Check on this machine that nothing is lost, whatever fails",
 		Long: "verify starts a private Postgres, servers, writers and clients, injects faults, one\n" +
 			"at a time and then several at once, and checks what every client saw against what\n" +
-			"the database says was committed.\n\n" +
+			"the database says was committed. Beside the servers run two gateways and NATS, unless\n" +
+			"no NATS server is found.\n\n" +
 			"With --database-url it runs on that database instead, with its own users, ids and\n" +
 			"servers, and removes its data afterwards. It then runs only faults that disturb\n" +
 			"others no longer than the crash of one server would.\n\n" +
@@ -51,6 +52,12 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 				cfg.Progress = in.Stderr
 			}
 			cfg.Version = cli.Version()
+			if engine, err := findEngine(cfg.Engine); err == nil || cfg.Engine != "" {
+				if err != nil {
+					return err
+				}
+				cfg.Engine = engine
+			}
 			if len(planted) > 0 {
 				return runMutations(cmd.Context(), in.Stdout, cfg, planted)
 			}
@@ -64,6 +71,8 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 	flags.DurationVar(&cfg.Duration, "duration", 0, "how long each round runs several faults at once; negative: not at all (default 20s)")
 	flags.StringSliceVar(&cfg.Faults, "faults", nil, "faults to run (default: all that can be run)")
 	flags.IntVar(&cfg.Servers, "servers", 0, "servers that share the database (default 2)")
+	flags.StringVar(&cfg.Engine, "engine", "", "the NATS server for gateways (default: natsd beside this program, or nats-server in PATH; without it there are no gateways)")
+	flags.IntVar(&cfg.EngineServers, "engine-servers", 0, "NATS servers that share the work; some faults need 3 (default 1)")
 	flags.StringVar(&cfg.Keep, "keep", "", "directory for the histories of all rounds (default: a temporary one, for those that did not pass)")
 	flags.StringVar(&cfg.DatabaseURL, "database-url", "", "run on this database instead of a private one")
 	flags.StringVar(&checkDir, "check", "", "judge a kept history, and run nothing")

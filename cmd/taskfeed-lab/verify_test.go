@@ -46,6 +46,8 @@ func TestVerifyUsage(t *testing.T) {
 		"an unknown fault":       {[]string{"--faults", "kill-cat"}, "kill-cat"},
 		"an unknown output":      {[]string{"--output", "xml"}, "--output"},
 		"one server":             {[]string{"--servers", "1"}, "servers"},
+		"negative engines":       {[]string{"--engine-servers", "-1"}, "engine servers"},
+		"no such engine":         {[]string{"--engine", "/nowhere/natsd"}, "--engine"},
 		"a negative round":       {[]string{"--rounds", "-1"}, "rounds"},
 		"an unknown mistake":     {[]string{"--planted", "sloth"}, "sloth"},
 		"a directory without it": {[]string{"--check", t.TempDir()}, "run.json"},

@@ -43,8 +43,8 @@ var errEffectUnchecked = errors.New("it does not check its effect")
 
 // inject runs a fault, tries it again while it has no effect, waits until the
 // servers are ready afterwards, and records each try. It reports whether they are
-// ready. A fault that runs together with others is not tried again: another one may
-// prevent its effect.
+// ready. A fault of a mixture is not tried again: another one may prevent its effect.
+// One that runs beside another does not wait for the servers: the other does.
 func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
 	for try := 1; ; try++ {
 		record := history.Fault{Name: f.name, Begin: history.Now(), Phase: phase, Try: try}
@@ -64,7 +64,7 @@ func (r *round) inject(ctx context.Context, f fault, phase string) (well bool) {
 			r.sampleAll(ctx, "run", 0) // before the next fault hides its consequences
 			return well
 		}
-		if !well || phase != "alone" || try == tries || ctx.Err() != nil {
+		if !well || phase == "mixed" || try == tries || ctx.Err() != nil {
 			return well
 		}
 		r.say("%s had no effect, trying again: %s", f.name, record.Detail)

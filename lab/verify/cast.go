@@ -19,14 +19,15 @@ import (
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
-// activeUsers is the number of users with tasks. Two more users have none: the idle one
-// gets only broadcasts, and the tokens of the member list the feeds of the first two
-// users, as if these were groups. All ids have a common prefix, so that a truncated key
+// activeUsers is the number of users with tasks. Three more users have none: the idle one
+// gets only broadcasts, the tokens of the member list the feeds of the first two users,
+// as if these were groups, and the admin reads the events of all. All ids have a common prefix, so that a truncated key
 // would mix them up.
 const (
 	activeUsers = 4
 	idleUser    = activeUsers
 	memberUser  = activeUsers + 1
+	adminUser   = activeUsers + 2
 )
 
 // The number of writers and their rate: enough that there is always a transaction in
@@ -38,7 +39,7 @@ const (
 
 // newUsers returns users with random canaries.
 func newUsers(prefix string) ([]history.User, error) {
-	users := make([]history.User, memberUser+1)
+	users := make([]history.User, adminUser+1)
 	for i := range users {
 		var secret [8]byte
 		if _, err := rand.Read(secret[:]); err != nil {
@@ -47,6 +48,7 @@ func newUsers(prefix string) ([]history.User, error) {
 		users[i] = history.User{ID: fmt.Sprintf("%suser-%d", prefix, i+1), Canary: "canary-" + hex.EncodeToString(secret[:])}
 	}
 	users[memberUser].Feeds = []string{users[0].ID, users[1].ID}
+	users[adminUser].All = true
 	return users, nil
 }
 
@@ -105,6 +107,8 @@ func roles() []role {
 		role{group: "b", user: memberUser, proto: "v1", traits: "fresh"},
 		role{group: "a", user: memberUser, proto: "sse", traits: "churn"},
 		role{group: "b", user: memberUser, proto: "plain", traits: "renewing"},
+		role{group: "a", user: adminUser, proto: "sse"},
+		role{group: "a", user: adminUser, proto: "sse", traits: "churn"},
 	)
 }
 
@@ -225,10 +229,14 @@ func (r *round) startClients() error {
 			g = &actor.ClientsConfig{Dir: r.dir, Seed: r.seed, Secret: r.secret}
 			groups[role.group] = g
 		}
-		c := actor.ClientConfig{Name: fmt.Sprintf("%s%d", role.group, i+1), User: r.users[role.user].ID, Feeds: r.users[role.user].Feeds, Proto: role.proto, Traits: role.traits}
-		for _, s := range r.servers {
+		user := r.users[role.user]
+		c := actor.ClientConfig{Name: fmt.Sprintf("%s%d", role.group, i+1), User: user.ID, Feeds: user.Feeds, All: user.All, Proto: role.proto, Traits: role.traits}
+		for _, s := range r.all() {
 			if s.remembers && role.traits == "away" {
 				continue // what retention drops while they are away would come from memory
+			}
+			if s.gateway() && role.proto == "rest" {
+				continue // it has no API
 			}
 			addr := s.net.Addr()
 			if role.direct {

@@ -21,6 +21,8 @@ type fault struct {
 	// safe: on a database of the user's own, it disturbs others no longer than the
 	// crash of one server would.
 	safe bool
+	// companion: it may run beside faults of clients or of their network.
+	companion bool
 	// needs returns why the fault cannot run here, "" when it can; nil: it always can.
 	needs func(*round) string
 	// paths must have been taken by the end of a round with the fault.
@@ -43,11 +45,13 @@ const (
 	kindData     kind = "data"   // transactions, locks
 	kindSource   kind = "source" // attached tables
 	kindClient   kind = "client"
+	kindEngine   kind = "engine"
+	kindGateway  kind = "gateway"
 	kindCluster  kind = "cluster" // runs alone
 )
 
 // catalogue lists the faults in the order of verify --list.
-var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, sourceFaults, netFaults, clientFaults, deadFaults, clusterFaults)
+var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, sourceFaults, netFaults, clientFaults, engineFaults, deadFaults, clusterFaults)
 
 // Fault describes a fault for people.
 type Fault struct {
@@ -87,20 +91,36 @@ func (r *round) ordered() []fault {
 // runAlone runs the faults one at a time. It stops after a fault from which the
 // servers do not recover.
 func (r *round) runAlone(ctx context.Context) {
-	faults := r.ordered()
-	for i, f := range faults {
+	faults, companions := r.split(r.ordered())
+	for i := 0; i < len(faults); i++ {
+		f := faults[i]
 		if ctx.Err() != nil || !r.removeDeadBefore(ctx, f) {
 			return
 		}
-		r.now("alone %d/%d: %s", i+1, len(faults), f.name)
+		beside := companions.take(f)
+		r.now("alone %d/%d: %s", i+1, len(faults), names(append([]fault{f}, beside...)))
 		r.stirJobs(f.kind == kindSource || r.rand.IntN(2) == 0)
-		if !r.inject(ctx, f, "alone") {
+		if !r.injectBeside(ctx, f, beside) {
 			return
 		}
 		pause.For(ctx, 300*time.Millisecond)
+		if i == len(faults)-1 { // nothing is left to run them beside
+			faults, companions = append(faults, companions...), nil
+		}
 	}
 	r.removeDeadBefore(ctx, fault{kind: kindCluster}) // any fault may come next
 	r.stirJobs(true)
+}
+
+// injectBeside runs a fault, and at the same time those beside it.
+func (r *round) injectBeside(ctx context.Context, f fault, beside []fault) (well bool) {
+	var others sync.WaitGroup
+	for _, o := range beside {
+		others.Go(func() { r.inject(ctx, o, "beside") })
+	}
+	well = r.inject(ctx, f, "alone")
+	others.Wait()
+	return well
 }
 
 // window is how long one mixture of faults lasts.

@@ -98,10 +98,10 @@ func flap(_ context.Context, r *round, _ *history.Fault) (injection, error) {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer %s\r\n\r\n", r.users[0].ID, token)
 	halfFrame := "\x81\xfe\x10\x00" // of a text of 4096 bytes
 	texts := []string{"", handshake[:40], handshake, handshake + halfFrame}
-	began, n := time.Now(), 0
+	servers, began, n := r.all(), time.Now(), 0
 	return injection{effect: func(ctx context.Context) (string, error) {
 		for time.Since(began) < 2*time.Second || n < leastFlaps {
-			conn, err := net.DialTimeout("tcp", r.servers[n%len(r.servers)].addr, time.Second)
+			conn, err := net.DialTimeout("tcp", servers[n%len(servers)].addr, time.Second)
 			if err != nil {
 				return "", err // a server may be down
 			}

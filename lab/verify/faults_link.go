@@ -70,7 +70,7 @@ func (r *round) dbLinks() (all []*netfault.Proxy) {
 }
 
 func (r *round) netLinks() (all []*netfault.Proxy) {
-	for _, s := range r.servers {
+	for _, s := range r.all() {
 		all = append(all, s.net)
 	}
 	return all
@@ -159,9 +159,10 @@ func shapingNet(m netfault.Mode, d time.Duration, one bool, paths ...string) fun
 	return func(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 		links := r.netLinks()
 		if one {
-			s := r.servers[r.seed%uint64(len(r.servers))]
+			servers := r.all()
+			s := servers[r.seed%uint64(len(servers))]
 			if s.net.Open() < fewClients { // most have gone elsewhere
-				s = slices.MaxFunc(r.servers, func(a, b *server) int { return cmp.Compare(a.net.Open(), b.net.Open()) })
+				s = slices.MaxFunc(servers, func(a, b *server) int { return cmp.Compare(a.net.Open(), b.net.Open()) })
 			}
 			if err := r.connected(ctx, s, 1); err != nil {
 				return injection{}, err

@@ -19,8 +19,8 @@ var serverFaults = []fault{
 	{name: "kill-leader", says: "kill -9 of the server that leads", kind: kindServer, safe: true, paths: []string{"takeover"}, begin: killing((*round).leader)},
 	{name: "kill-follower", says: "kill -9 of a server that follows", kind: kindServer, safe: true, begin: killing((*round).follower)},
 	{name: "kill-in-drain", says: "SIGTERM of the leader, and kill -9 while it drains", kind: kindServer, safe: true, begin: killInDrain},
-	{name: "stop-leader", says: "SIGSTOP of the leader until another has taken over, then SIGCONT", kind: kindServer, safe: true, paths: []string{"takeover"}, begin: stopLeader},
-	{name: "stop-follower", says: "SIGSTOP of a follower for 3 s, then SIGCONT", kind: kindServer, safe: true, begin: stopFollower},
+	{name: "stop-leader", says: "SIGSTOP of the leader until another has taken over, then SIGCONT", kind: kindServer, safe: true, needs: unlessBeforePublish, paths: []string{"takeover"}, begin: stopLeader},
+	{name: "stop-follower", says: "SIGSTOP of a follower for 3 s, then SIGCONT", kind: kindServer, safe: true, begin: freezing((*round).follower)},
 	{name: "starve-leader", says: "the leader runs only a fifth of the time, in slices, for 4 s", kind: kindServer, safe: true, begin: starveLeader},
 	{name: "term-leader", says: "SIGTERM of the leader: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining", "takeover"}, begin: terminating((*round).leader)},
 	{name: "term-follower", says: "SIGTERM of a follower: 1012 to everybody and exit status 0", kind: kindServer, safe: true, paths: []string{"close: draining"}, begin: terminating((*round).follower)},
@@ -98,6 +98,15 @@ func terminating(find finder) func(context.Context, *round, *history.Fault) (inj
 	}
 }
 
+// unlessBeforePublish leaves the fault out of a round of all faults in which another one
+// does the same and more.
+func unlessBeforePublish(r *round) string {
+	if len(r.cfg.Faults) == 0 && needsEngine(1)(r) == "" {
+		return "leader-freeze-before-publish does the same and more"
+	}
+	return ""
+}
+
 func stopLeader(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	s, err := r.leader(ctx)
 	if err != nil {
@@ -116,13 +125,15 @@ func freeze(p *proc.Process) func(context.Context) error {
 	}
 }
 
-func stopFollower(ctx context.Context, r *round, f *history.Fault) (injection, error) {
-	s, err := r.follower(ctx)
-	if err != nil {
-		return injection{}, err
+func freezing(find finder) func(context.Context, *round, *history.Fault) (injection, error) {
+	return func(ctx context.Context, r *round, f *history.Fault) (injection, error) {
+		s, err := find(r, ctx)
+		if err != nil {
+			return injection{}, err
+		}
+		f.Target = s.name
+		return injection{effect: silent(s), lasts: 3 * time.Second, undo: freeze(s.current())}, nil
 	}
-	f.Target = s.name
-	return injection{effect: silent(s), lasts: 3 * time.Second, undo: freeze(s.current())}, nil
 }
 
 // silent is the effect that a server does not answer a request.

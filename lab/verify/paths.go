@@ -46,7 +46,7 @@ func (r *round) serversCount(ctx context.Context, path string) map[*proc.Process
 	if name == "" {
 		return counts
 	}
-	for _, s := range r.servers {
+	for _, s := range r.all() {
 		p := s.current()
 		if figures, err := s.metrics(ctx); err == nil {
 			counts[p] = figures[name]

@@ -19,7 +19,7 @@ var errEnded = errors.New("its log says why")
 // allReady waits until every server is ready.
 func (r *round) allReady(ctx context.Context) error {
 	return await(ctx, r.readyWithin, func() error {
-		for _, s := range r.servers {
+		for _, s := range r.all() {
 			if s.current().Ended() {
 				return fmt.Errorf("%s has ended: %s; %w", s.name, s.current().Exit(), errEnded)
 			}

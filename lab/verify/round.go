@@ -48,6 +48,9 @@ type round struct {
 	truth      *slot     // nil on a database of the user's own
 	dead       *deadRows // nil without dead rows
 	servers    []*server
+	engine     *engine       // nil without gateways
+	gateways   []*server     // two, or none
+	picked     atomic.Uint64 // times that one of them was
 	writersNet *netfault.Proxy
 	writersURL string
 	writer     *actor.Writer   // of the harness itself, for the writes of faults
@@ -136,17 +139,7 @@ func (r *round) setUp(ctx context.Context) (err error) {
 	if err := history.WriteHeader(r.dir, r.header); err != nil {
 		return err
 	}
-	for i := range r.cfg.Servers {
-		s, err := newServer(i, r.dir, r.cfg.Binary, r.secret, r.db)
-		if err != nil {
-			return err
-		}
-		r.servers = append(r.servers, s)
-		if err := s.start(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.startServers(ctx)
 }
 
 func (r *round) openFiles() (err error) {
@@ -247,6 +240,9 @@ func (r *round) pathsOf(faults []fault) []string {
 	}
 	if r.private() && len(r.cfg.Faults) == 0 {
 		paths = append(paths, "replay of many pages", "suppressed duplicate")
+		if r.hasFleet() {
+			paths = append(paths, fleetPaths...)
+		}
 	}
 	for _, f := range faults {
 		paths = append(paths, f.paths...)
@@ -292,7 +288,7 @@ func (r *round) perform(ctx, background context.Context) error {
 	r.sampleOnce(ctx, "baseline")
 	phase := "run"
 	r.sampling.Store(&phase)
-	for _, s := range r.servers {
+	for _, s := range r.all() {
 		r.work.Go(func() { r.sampleUntil(background, s) })
 	}
 	if err := r.startWriters(); err != nil {
@@ -370,7 +366,7 @@ func (r *round) conclude(ctx context.Context) error {
 // beginning, and takes their last samples.
 func (r *round) settle(ctx context.Context) {
 	_ = await(ctx, 10*time.Second, func() error {
-		for _, s := range r.servers {
+		for _, s := range r.all() {
 			sample, err := s.sample(ctx, "", 0)
 			if err == nil && (sample.Connections > 0 || sample.Goroutines > 40) {
 				err = fmt.Errorf("%s has %d connections and %d goroutines", s.name, sample.Connections, sample.Goroutines)
@@ -397,7 +393,7 @@ func (r *round) sampleOnce(ctx context.Context, phase string) {
 }
 
 func (r *round) sampleAll(ctx context.Context, phase string, backends int64) {
-	for _, s := range r.servers {
+	for _, s := range r.all() {
 		if sample, err := s.sample(ctx, phase, backends); err == nil {
 			r.resources.Append(sample)
 		}
@@ -416,7 +412,7 @@ func (r *round) sampleUntil(ctx context.Context, s *server) {
 
 // endServers stops the servers, which is also a last test of an orderly stop.
 func (r *round) endServers() error {
-	for _, s := range r.servers {
+	for _, s := range r.all() {
 		begin := history.Now()
 		p := s.current()
 		p.Signal(syscall.SIGTERM)
@@ -468,9 +464,10 @@ func (r *round) close() error {
 	for _, w := range r.bells {
 		errs = append(errs, w.Close())
 	}
-	for _, s := range r.servers {
+	for _, s := range r.all() {
 		errs = append(errs, s.close())
 	}
+	errs = append(errs, r.engine.close())
 	if r.borrowed {
 		errs = append(errs, r.cleanUp())
 	}

@@ -31,13 +31,16 @@ const (
 	writeTimeout    = 2 * time.Second
 )
 
-// server is one "taskfeed serve" under test, over all its processes.
+// server is one "taskfeed serve" or "taskfeed gateway" under test, over all its
+// processes.
 type server struct {
 	name      string
-	remembers bool   // it keeps recent events in memory
-	addr      string // direct
-	db        *netfault.Proxy
-	net       *netfault.Proxy // from clients
+	command   string
+	remembers bool              // it keeps recent events in memory
+	addr      string            // direct
+	db        *netfault.Proxy   // nil for a gateway
+	net       *netfault.Proxy   // from clients
+	engine    []*netfault.Proxy // to each NATS server
 	env       []string
 	binary    string
 	log       *os.File
@@ -52,33 +55,54 @@ type server struct {
 
 // newServer prepares a server; start starts it. secret signs tokens. Every other server
 // keeps no recent events in memory, the first among them.
-func newServer(number int, dir, binary, secret string, d *database) (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func newServer(number int, dir, binary, secret string, d *database, e *engine) (*server, error) {
+	s, err := prepareServer(fmt.Sprintf("s%d", number+1), "serve", dir, binary, secret, e)
 	if err != nil {
-		return nil, fmt.Errorf("find a free port: %w", err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	s := &server{name: fmt.Sprintf("s%d", number+1), remembers: number%2 == 1, addr: addr, binary: binary}
 	var url string
 	if s.db, url, err = d.proxied(); err != nil {
-		return nil, err
-	}
-	if s.net, err = netfault.New("tcp", addr); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	host, port, _ := net.SplitHostPort(addr)
-	s.env = []string{"DATABASE_URL=" + url, "TASKFEED_JWT_SECRET=" + secret, "TASKFEED_ADDR=" + host, "PORT=" + port,
-		"TASKFEED_STALL_TIMEOUT=" + stallTimeout.String(), "TASKFEED_DRAIN=" + drain.String(),
+	s.remembers = number%2 == 1
+	if !s.remembers { // else what clients have missed is rarely read from the log
+		s.env = append(s.env, "TASKFEED_RECENT_LOG=off")
+	}
+	s.env = append(s.env, "DATABASE_URL="+url, "TASKFEED_STALL_TIMEOUT="+stallTimeout.String(), "TASKFEED_MIGRATE=false", "TASKFEED_RETENTION=off",
+		"TASKFEED_INBOX=on", "TASKFEED_INBOX_TOPICS="+inboxTopic, "TASKFEED_INBOX_PER_MINUTE=off")
+	return s, nil
+}
+
+// newGateway prepares a gateway; start starts it.
+func newGateway(number int, dir, binary, secret string, e *engine) (*server, error) {
+	s, err := prepareServer(fmt.Sprintf("g%d", number+1), "gateway", dir, binary, secret, e)
+	if err == nil {
+		s.remembers = true
+	}
+	return s, err
+}
+
+// prepareServer prepares what servers and gateways have in common.
+func prepareServer(name, command, dir, binary, secret string, e *engine) (s *server, err error) {
+	s = &server{name: name, command: command, binary: binary}
+	if s.addr, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	if s.net, err = netfault.New("tcp", s.addr); err != nil {
+		return nil, err
+	}
+	host, port, _ := net.SplitHostPort(s.addr)
+	s.env = []string{"TASKFEED_JWT_SECRET=" + secret, "TASKFEED_ADDR=" + host, "PORT=" + port, "TASKFEED_DRAIN=" + drain.String(),
 		"TASKFEED_PING_INTERVAL=" + pingInterval.String(), "TASKFEED_PONG_TIMEOUT=" + pongTimeout.String(),
 		"TASKFEED_WRITE_TIMEOUT=" + writeTimeout.String(), "TASKFEED_JWT_LEEWAY=off", "TASKFEED_MESSAGES_PER_MINUTE=off",
 		"TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_REQUESTS_PER_MINUTE=off", "TASKFEED_COMMENT_INTERVAL=" + commentInterval.String(),
-		"TASKFEED_INBOX=on", "TASKFEED_INBOX_TOPICS=" + inboxTopic, "TASKFEED_INBOX_PER_MINUTE=off",
-		"TASKFEED_RETENTION=off", "TASKFEED_MIGRATE=false", "TASKFEED_LOG_FORMAT=json"}
-	if !s.remembers { // else what clients have missed is rarely read from the log
-		s.env = append(s.env, "TASKFEED_RECENT_LOG=off")
+		"TASKFEED_LOG_FORMAT=json"}
+	if e != nil {
+		var url string
+		if s.engine, url, err = e.proxied(); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		s.env = append(s.env, "TASKFEED_ENGINE_URL="+url)
 	}
 	if s.log, err = os.OpenFile(filepath.Join(dir, "server-"+s.name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -86,12 +110,21 @@ func newServer(number int, dir, binary, secret string, d *database) (*server, er
 	return s, nil
 }
 
+// freeAddress returns an address of 127.0.0.1 on which nothing listens.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
 // close ends the server and its proxies.
 func (s *server) close() error {
 	if p := s.current(); p != nil {
 		p.Kill()
 	}
-	for _, p := range []*netfault.Proxy{s.net, s.db} {
+	for _, p := range append(s.engine, s.net, s.db) {
 		if p != nil {
 			p.Close()
 		}
@@ -102,6 +135,8 @@ func (s *server) close() error {
 	}
 	return nil
 }
+
+func (s *server) gateway() bool { return s.command == "gateway" }
 
 func (s *server) current() *proc.Process {
 	s.mu.Lock()
@@ -117,7 +152,7 @@ func (s *server) start() error {
 	}
 	defer write.Close()
 	shrinkPipe(write)
-	p, err := startChild(s.name, s.binary, []string{"serve"}, s.env, nil, nil, write)
+	p, err := startChild(s.name, s.binary, []string{s.command}, s.env, nil, nil, write)
 	if err != nil {
 		return errors.Join(err, read.Close())
 	}
@@ -229,5 +264,7 @@ func (s *server) sample(ctx context.Context, phase string, backends int64) (hist
 		Connections: n("taskfeed_connections"), Leader: n("taskfeed_is_leader") == 1,
 		Replayed: n("taskfeed_frames_replayed_total"), Resets: n("taskfeed_resets_total"),
 		Slow: n("taskfeed_slow_closes_total"), NoPong: n(`taskfeed_closes_total{code="4009"}`), Shed: n("taskfeed_recent_shed_total"),
+		Gateway: s.gateway(), Gaps: n("taskfeed_relay_gaps_total"), Reads: n("taskfeed_log_reads_total"),
+		Recalled: n("taskfeed_frames_recalled_total"), Republished: n("taskfeed_relay_republished_total"),
 	}, nil
 }

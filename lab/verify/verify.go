@@ -15,6 +15,7 @@
 //	cast.go      writers and clients
 //	attached.go  the table of an app that is attached
 //	server.go    the servers under test
+//	fleet.go     gateways beside them; engine.go the NATS that connects them
 //	database.go  the private Postgres; cluster.go a copy of it; slot.go what committed
 //	faults*.go   the faults, by name; attempt.go injects one until it has its effect
 //	ready.go     waits until the servers are ready
@@ -68,6 +69,10 @@ type Config struct {
 	Faults []string
 	// Servers is how many servers share the database. Default 2.
 	Servers int
+	// Engine is the NATS server to start for gateways. Default: none, and no gateways.
+	Engine string
+	// EngineServers is how many of them share the work. Default 1.
+	EngineServers int
 	// Keep is a directory for the histories of all rounds. Default: only those of
 	// rounds that did not pass are kept, in a temporary directory.
 	Keep string
@@ -97,6 +102,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	set(&c.Rounds, 1)
 	set(&c.Servers, 2)
+	set(&c.EngineServers, 1)
 	if c.Duration == 0 {
 		c.Duration = 20 * time.Second
 	}
@@ -116,6 +122,9 @@ func (c Config) Validate() error {
 	}
 	if c.Servers != 0 && c.Servers < 2 {
 		errs = append(errs, fmt.Errorf("servers: %d are too few: a takeover needs two", c.Servers))
+	}
+	if c.EngineServers < 0 {
+		errs = append(errs, fmt.Errorf("engine servers: %d is negative", c.EngineServers))
 	}
 	if c.Rounds < 0 {
 		errs = append(errs, fmt.Errorf("rounds: %d is negative", c.Rounds))

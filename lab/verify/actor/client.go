@@ -31,7 +31,9 @@ type ClientConfig struct {
 	User string `json:"user"`
 	// Feeds are further feeds that the user's tokens list.
 	Feeds []string `json:"feeds,omitempty"`
-	Proto string   `json:"proto"` // plain, after, v1, sse or rest
+	// All means that the user is an admin and reads the events of all users.
+	All   bool   `json:"all,omitempty"`
+	Proto string `json:"proto"` // plain, after, v1, sse or rest
 	// Servers are names and addresses to choose from at each connection.
 	Servers []Server `json:"servers"`
 	// Traits, separated by spaces: churn reconnects every few seconds, fresh

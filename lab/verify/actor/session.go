@@ -150,7 +150,11 @@ func (c *client) token() (string, error) {
 	if c.trait("expiring") || c.trait("renewing") {
 		ttl = shortToken
 	}
-	return auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, "", ttl, c.cfg.Feeds...)
+	role := ""
+	if c.cfg.All {
+		role = auth.RoleAdmin
+	}
+	return auth.Issue(auth.Config{Secret: []byte(c.secret)}, c.cfg.User, role, ttl, c.cfg.Feeds...)
 }
 
 // dialTCP opens a connection whose receive buffer is small, if the client's is.

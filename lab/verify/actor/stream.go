@@ -62,7 +62,11 @@ func (c *client) stream(ctx context.Context, server Server, after *int64) bool {
 	if after != nil {
 		header.Set("Last-Event-ID", strconv.FormatInt(*after, 10))
 	}
-	res, done, err := c.get(ctx, server, "/v1/events/stream", header)
+	path := "/v1/events/stream"
+	if c.cfg.All {
+		path += "?all=true"
+	}
+	res, done, err := c.get(ctx, server, path, header)
 	if err != nil {
 		c.note(refusal(ctx, nil, err))
 		return false

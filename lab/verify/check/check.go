@@ -108,7 +108,7 @@ var Properties = []struct{ Name, Says string }{
 func Run(h *history.History) Report {
 	s := newSubject(h)
 	for _, property := range []func(){
-		s.checkLog, s.checkFrames, s.checkAnswers, s.checkComplete, s.checkSessions, s.checkOrder,
+		s.checkLog, s.checkFrames, s.checkUndone, s.checkAnswers, s.checkComplete, s.checkSessions, s.checkOrder,
 		s.checkCanaries, s.checkLogs, s.checkResets, s.checkCaughtUp, s.checkResources,
 		s.checkEndings, s.checkMessages, s.checkVacuity,
 	} {
@@ -131,6 +131,7 @@ type subject struct {
 	begins   map[string]begins
 	sessions []*session
 	servers  map[string]bool
+	gateways map[string]bool // those of servers that are gateways
 	figures  map[string]int64
 
 	jobSteps []jobStep
@@ -152,6 +153,7 @@ func newSubject(h *history.History) *subject {
 		byUser:     make(map[string][]*row),
 		begins:     make(map[string]begins),
 		servers:    make(map[string]bool),
+		gateways:   make(map[string]bool),
 		figures:    make(map[string]int64),
 		attached:   make(map[string]task),
 		violations: make(map[string][]Violation),
@@ -166,6 +168,9 @@ func newSubject(h *history.History) *subject {
 	s.readSessions()
 	for _, r := range s.Resources {
 		s.servers[r.Server] = true
+		if r.Gateway {
+			s.gateways[r.Server] = true
+		}
 	}
 	return s
 }

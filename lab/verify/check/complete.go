@@ -168,16 +168,15 @@ func (h heads) by(t int64) int64 {
 
 // knownHeads collects when ids were first delivered, except those that a fork has
 // undone.
-func (s *subject) knownHeads() (h heads) {
-	type delivery struct{ t, id int64 }
+func (s *subject) knownHeads() heads {
 	var all []delivery
-	for _, n := range s.sessions {
-		for _, it := range n.items {
-			if rows := s.byID[it.id]; it.kind == itemEvent && len(rows) > 0 && !rows[0].lost {
-				all = append(all, delivery{it.t, it.id})
-			}
-		}
+	for _, ofServer := range s.deliveries() {
+		all = append(all, ofServer...)
 	}
+	return headsOf(all)
+}
+
+func headsOf(all []delivery) (h heads) {
 	slices.SortFunc(all, func(a, b delivery) int { return cmp.Compare(a.t, b.t) })
 	for _, d := range all {
 		if len(h.head) == 0 || d.id > h.head[len(h.head)-1] {

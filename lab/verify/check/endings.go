@@ -18,7 +18,7 @@ const aftermath = 10 * time.Second
 // Groups of faults with the same consequences for a client. A name that ends in * is a
 // prefix.
 var (
-	killing  = []string{"kill-*", "stop-*", "out-of-files", "old-snapshot"}
+	killing  = []string{"kill-*", "stop-*", "out-of-files", "old-snapshot", "leader-freeze-before-publish", "gateway-*"}
 	ending   = []string{"term-*"}
 	network  = []string{"net-*"}
 	database = []string{"pg-*", "db-*", "failover", "restore", "events-lock", "read-only", "vacuum-full", "retention", "disk-full", "notify-off"}
@@ -140,7 +140,7 @@ func (s *subject) checkResources() {
 			{"goroutines", r.Goroutines, base.Goroutines + slackGoroutines},
 			{"file descriptors", r.FDs, base.FDs + slackFDs},
 			{"MB of memory", r.Memory >> 20, base.Memory>>20 + slackMegabytes},
-			{"backends in Postgres, of all servers,", r.Backends, int64(len(last)) * backendsEach},
+			{"backends in Postgres, of all servers,", r.Backends, int64(len(last)-len(s.gateways)) * backendsEach},
 		} {
 			if m.is > m.limit {
 				s.wrong(Violation{Property: "P12", T: r.T, What: fmt.Sprintf("%s still had %d %s after everybody had left, want %d at most", name, m.is, m.what, m.limit)})

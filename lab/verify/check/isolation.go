@@ -20,9 +20,9 @@ const canaryMark = "canary-"
 func (s *subject) checkCanaries() {
 	own := make(map[string][]string)
 	for _, u := range s.Header.Users {
-		for _, owner := range append([]string{u.ID}, u.Feeds...) {
-			if canary := s.users[owner].Canary; canary != "" {
-				own[u.ID] = append(own[u.ID], canary)
+		for _, owner := range s.Header.Users {
+			if owner.Canary != "" && u.Sees(owner.ID) {
+				own[u.ID] = append(own[u.ID], owner.Canary)
 			}
 		}
 	}

@@ -12,6 +12,7 @@ import (
 type session struct {
 	client  string
 	user    string
+	all     bool // it has the events of all users
 	traits  string
 	number  int
 	server  string
@@ -35,6 +36,7 @@ type item struct {
 	data     uint64
 	reason   string  // of a feed_reset
 	feed     *string // that the frame names
+	owner    *string // that the frame names, for admins
 	skipped  bool    // by the client rule
 	misnamed bool    // the id line of its stream has another id
 	raw      string
@@ -53,7 +55,7 @@ const (
 
 // readSessions splits the records of clients into sessions.
 func (s *subject) readSessions() {
-	parsed := make(map[string]item) // clients of one user get the same bytes
+	parsed := make(map[frame]item) // clients of one user get the same bytes
 	for name, records := range s.Clients {
 		client, user, traits := name, "", ""
 		var now *session
@@ -62,7 +64,7 @@ func (s *subject) readSessions() {
 			case history.Start:
 				user, traits = r.User, r.Traits
 			case history.Dial:
-				now = &session{client: client, user: user, traits: traits, number: r.Session, server: r.Server,
+				now = &session{client: client, user: user, all: s.users[user].All, traits: traits, number: r.Session, server: r.Server,
 					proto: r.Proto, after: -1, dialed: r.T}
 				if r.After != nil {
 					now.after = *r.After
@@ -79,15 +81,22 @@ func (s *subject) readSessions() {
 	s.countSessions()
 }
 
-func (n *session) take(r history.Client, parsed map[string]item) {
+// frame is a message of a session.
+type frame struct {
+	text string
+	all  bool // the session has the events of all users, and its frames name them
+}
+
+func (n *session) take(r history.Client, parsed map[frame]item) {
 	switch r.Kind {
 	case history.Open:
 		n.opened = r.T
 	case history.Frame:
-		it, ok := parsed[r.Text]
+		f := frame{r.Text, n.all}
+		it, ok := parsed[f]
 		if !ok {
-			it = parseItem(r.Text)
-			parsed[r.Text] = it
+			it = parseItem(f)
+			parsed[f] = it
 		}
 		it.t, it.skipped = r.T, r.Skipped
 		if r.After != nil && *r.After != it.id {
@@ -107,7 +116,8 @@ func (n *session) take(r history.Client, parsed map[string]item) {
 
 // parseItem parses a message without taskfeed's own parser, whose mistakes it would
 // share.
-func parseItem(text string) item {
+func parseItem(f frame) item {
+	text := f.text
 	it := item{raw: text, kind: itemJunk}
 	if text == "pong" {
 		it.kind = itemText
@@ -125,6 +135,7 @@ func parseItem(text string) item {
 		Cursor  int64   `json:"cursor"`
 		Reason  string  `json:"reason"`
 		Feed    *string `json:"feed"`
+		User    *string `json:"user_id"`
 	}
 	if json.Unmarshal([]byte(text), &head) != nil {
 		return it
@@ -139,6 +150,10 @@ func parseItem(text string) item {
 		it.feed = head.Feed
 		for _, own := range []string{"id", "type", "timestamp", "task_id", "version", "feed"} {
 			delete(fields, own)
+		}
+		if f.all {
+			it.owner = head.User
+			delete(fields, "user_id")
 		}
 		it.key = keyOf(head.Task, head.Version, head.Type, fields)
 		data, err := json.Marshal(fields)
@@ -191,8 +206,14 @@ func (s *subject) matchFrame(n *session, it item) {
 }
 
 // matchFeed checks that a frame of a further feed names it, and that no other frame names
-// one.
+// one; and that a frame for an admin who reads all events names its user.
 func (s *subject) matchFeed(n *session, it item, r *row) {
+	if n.all {
+		if (r.user != "") != (it.owner != nil) || it.owner != nil && *it.owner != r.user {
+			s.wrong(n.violation("P7", it, fmt.Sprintf("%s of %s, id %d, is of %q and does not name that user", it.typ, it.key, it.id, r.user)))
+		}
+		return
+	}
 	switch further := r.user != "" && r.user != n.user; {
 	case further && (it.feed == nil || *it.feed != r.user):
 		s.wrong(n.violation("P7", it, fmt.Sprintf("%s of %s, id %d, is of the feed %s and does not name it", it.typ, it.key, it.id, r.user)))

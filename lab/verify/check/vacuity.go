@@ -81,12 +81,19 @@ var paths = map[string]func(f map[string]int64) int64{
 	"attached: cleaned":      func(f map[string]int64) int64 { return f["attached_cleaned"] },
 	"attached: again":        func(f map[string]int64) int64 { return f["attached_inserted_again"] },
 	"attached: new owner":    func(f map[string]int64) int64 { return f["attached_owners"] },
+	"gateway: deliveries":    func(f map[string]int64) int64 { return f["gateway_deliveries"] },
+	"gateway: session moved": func(f map[string]int64) int64 { return f["gateway_moves"] },
+	"gateway: gap filled":    func(f map[string]int64) int64 { return f["gateway_gaps"] },
+	"gateway: log read":      func(f map[string]int64) int64 { return f["gateway_reads"] },
+	"gateway: memory read":   func(f map[string]int64) int64 { return f["gateway_recalled"] },
+	"core: published again":  func(f map[string]int64) int64 { return f["republished"] },
 }
 
 // checkVacuity is P14.
 func (s *subject) checkVacuity() {
 	s.countTakeovers()
 	s.countCloses()
+	s.countMoves()
 	if s.Header.Marker == "" {
 		s.lacks(lackingEnd, "the run did not come to its end")
 	}
@@ -155,7 +162,7 @@ func Unfinished(h history.Header, why error) Report {
 }
 
 // countCloses counts closes from the metrics of the servers: a peer that is gone or
-// does not read never gets the code.
+// does not read never gets the code. It counts what only servers know of gateways, too.
 func (s *subject) countCloses() {
 	type process struct {
 		server string
@@ -168,6 +175,32 @@ func (s *subject) countCloses() {
 	for _, r := range last {
 		s.figures["slow_closes"] += r.Slow
 		s.figures["dead_peers"] += r.NoPong
+		s.figures["republished"] += r.Republished
+		if r.Gateway {
+			s.figures["gateway_gaps"] += r.Gaps
+			s.figures["gateway_reads"] += r.Reads
+			s.figures["gateway_recalled"] += r.Recalled
+		}
+	}
+}
+
+// countMoves counts deliveries of gateways, and sessions that went on with their cursor
+// between a gateway and a server with a database.
+func (s *subject) countMoves() {
+	before := make(map[string]*session) // by client
+	for _, n := range s.sessions {
+		if n.opened == 0 {
+			continue
+		}
+		if last := before[n.client]; last != nil && n.after > 0 && s.gateways[n.server] != s.gateways[last.server] {
+			s.figures["gateway_moves"]++
+		}
+		before[n.client] = n
+		for _, it := range n.items {
+			if it.kind == itemEvent && s.gateways[n.server] {
+				s.figures["gateway_deliveries"]++
+			}
+		}
 	}
 }
 

@@ -62,10 +62,14 @@ type User struct {
 	Canary string `json:"canary"`
 	// Feeds are further feeds that the user's tokens list, and so the user sees.
 	Feeds []string `json:"feeds,omitempty"`
+	// All means that the user is an admin who reads the events of all users.
+	All bool `json:"all,omitempty"`
 }
 
 // Sees reports whether what belongs to an owner is shown to the user.
-func (u User) Sees(owner string) bool { return owner == u.ID || slices.Contains(u.Feeds, owner) }
+func (u User) Sees(owner string) bool {
+	return u.All || owner == u.ID || slices.Contains(u.Feeds, owner)
+}
 
 // Outcome is how a write ended.
 type Outcome string
@@ -196,7 +200,8 @@ type Fault struct {
 	Expired int64 `json:"expired,omitempty"`
 	// Try counts its injections, from 1.
 	Try int `json:"try,omitempty"`
-	// Phase is "alone" or "mixed".
+	// Phase is "alone", "beside" when it ran beside a fault of another part of the
+	// system, or "mixed".
 	Phase string `json:"phase,omitempty"`
 }
 
@@ -218,4 +223,11 @@ type Resource struct {
 	Slow     int64 `json:"slow"`    // connections closed with 4008
 	NoPong   int64 `json:"no_pong"` // connections closed with 4009
 	Shed     int64 `json:"shed"`
+	// Gateway is set for a gateway. What follows shows what the way from cores to gateways
+	// has gone through.
+	Gateway     bool  `json:"gateway,omitempty"`
+	Gaps        int64 `json:"gaps,omitempty"`        // pages that filled gaps
+	Reads       int64 `json:"reads,omitempty"`       // of the log, for clients
+	Recalled    int64 `json:"recalled,omitempty"`    // events that clients got from the memory of recent ones
+	Republished int64 `json:"republished,omitempty"` // times that a core went back to what was confirmed
 }
