@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -35,6 +36,10 @@ func (s *Server) Obey(kind taskfeed.CommandKind, argument string) {
 		s.log.Info("connections closed by an admin", "kind", kind, "argument", argument, "connections", closed)
 	}
 }
+
+// Shed closes a share of the connections, spread over a time, and returns how many. Their
+// clients come back with their cursors.
+func (s *Server) Shed(share float64, spread time.Duration) int { return s.feeds.Shed(share, spread) }
 
 // connectionList is a page of the connections of one server.
 type connectionList struct {

@@ -37,6 +37,7 @@ type placer struct {
 	heard   time.Time       // when the last beacon came
 	sender  string          // and from which core
 	lag     time.Duration   // between publication and placing, of the last batch
+	made    time.Time       // when the last event that was placed was made
 	scratch []hub.Frame
 }
 
@@ -85,6 +86,9 @@ func (p *placer) hearBatch(d *decoder, now time.Time) error {
 		return err
 	}
 	p.place(b.frames, b.to)
+	if count > 0 {
+		p.made = b.frames[count-1].Timestamp
+	}
 	if p.client.Lineage() != b.lineage {
 		p.feed.ForgetLog() // the log forked meanwhile
 	}
@@ -145,13 +149,15 @@ func (p *placer) fill(ctx context.Context) error {
 	if a.page.More {
 		to = a.page.Through
 	}
+	made := p.made
 	if n := len(a.page.Events); n > 0 {
-		to = max(to, a.page.Events[n-1].ID)
+		to, made = max(to, a.page.Events[n-1].ID), a.page.Events[n-1].Timestamp
 	}
 	if to <= p.head {
 		p.wanted = 0
 		return errBehind
 	}
+	p.made = made
 	p.client.announced.Store(int64(to))
 	p.feed.Publish(a.page.Events)
 	p.place(nil, to)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -39,9 +40,11 @@ type Receiver struct {
 	inbox  inbox
 	stats  atomic.Pointer[ReceiverStats]
 	ready  atomic.Bool
+	tired  atomic.Bool // it cannot keep up
 
 	// Owned by Run.
 	placer
+	strain  strain
 	began   bool
 	refused map[string]time.Time // when a line about it was logged
 }
@@ -84,6 +87,7 @@ func (r *Receiver) Run(ctx context.Context) error {
 	looked := time.Time{}
 	for ctx.Err() == nil {
 		err := r.work(ctx, &looked)
+		r.strained(time.Now(), err)
 		r.note()
 		rest := beaconInterval
 		switch {
@@ -108,10 +112,14 @@ func (r *Receiver) work(ctx context.Context, looked *time.Time) error {
 		}
 		r.began = true
 	}
-	for message := r.inbox.take(); message != nil; message = r.inbox.take() {
+	for message, came := r.inbox.take(); message != nil; message, came = r.inbox.take() {
 		if err := r.hear(message, time.Now()); err != nil {
 			r.complain("message refused", err)
 		}
+		if r.lacks() {
+			r.strain.heard(r.wanted, came)
+		}
+		r.strained(came, nil)
 	}
 	if now := time.Now(); now.Sub(r.heard) > silentAfter && now.Sub(*looked) >= beaconInterval {
 		*looked = now
@@ -124,6 +132,23 @@ func (r *Receiver) work(ctx context.Context, looked *time.Time) error {
 		return nil
 	}
 	return r.fill(ctx)
+}
+
+// strained finds out whether the gateway keeps up. waiting is when the message came that
+// was worked on, and err why a core could not be asked: then others are no better off.
+func (r *Receiver) strained(waiting time.Time, err error) {
+	r.strain.placed(r.head, r.made)
+	switch {
+	case !r.ready.Load():
+		return
+	case errors.Is(err, errBehind):
+		r.strain.owed, r.strain.found = nil, 0
+	case err != nil:
+		r.strain.found = 0
+	default:
+		r.strain.sample(time.Now(), waiting)
+	}
+	r.tired.Store(r.strain.overloaded())
 }
 
 // rest waits until something comes or d is over. After a failure what comes does not
@@ -181,12 +206,26 @@ func (r *Receiver) Ready() error {
 	return nil
 }
 
-// Fresh returns an error while the gateway may be behind, because it hears nothing.
+// Overloaded reports whether the gateway cannot keep up: for three seconds in a row it was
+// more than five behind and did not catch up.
+func (r *Receiver) Overloaded() bool { return r.tired.Load() }
+
+// Fresh returns an error while the gateway may be behind: it hears nothing, or cannot keep
+// up.
 func (r *Receiver) Fresh() error {
+	if r.Overloaded() {
+		return unavailable("this gateway cannot keep up with the log: events come late, and it closes a part of its connections each second")
+	}
 	if s := r.Stats(); time.Since(s.Beacon) > staleAfter {
 		return unavailable("nothing is heard from the core servers: events may come late")
 	}
 	return nil
+}
+
+// letter is a message and when it came.
+type letter struct {
+	message []byte
+	came    time.Time
 }
 
 // inbox holds messages until they are placed.
@@ -196,7 +235,7 @@ type inbox struct {
 	dropped *atomic.Uint64
 
 	mu    sync.Mutex
-	queue [][]byte
+	queue []letter
 	bytes int
 }
 
@@ -204,7 +243,7 @@ func (b *inbox) put(message []byte) {
 	b.mu.Lock()
 	full := b.bytes+len(message) > b.limit
 	if !full {
-		b.queue = append(b.queue, message)
+		b.queue = append(b.queue, letter{message, time.Now()})
 		b.bytes += len(message)
 	}
 	b.mu.Unlock()
@@ -218,17 +257,17 @@ func (b *inbox) put(message []byte) {
 	}
 }
 
-// take returns the oldest message, nil when there is none.
-func (b *inbox) take() []byte {
+// take returns the oldest message and when it came, nil when there is none.
+func (b *inbox) take() (message []byte, came time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.queue) == 0 {
 		b.queue = nil
-		return nil
+		return nil, time.Time{}
 	}
-	message := b.queue[0]
-	b.queue[0] = nil
+	first := b.queue[0]
+	b.queue[0] = letter{}
 	b.queue = b.queue[1:]
-	b.bytes -= len(message)
-	return message
+	b.bytes -= len(first.message)
+	return first.message, first.came
 }

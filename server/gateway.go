@@ -47,6 +47,7 @@ type Gateway struct {
 	verifier *auth.Verifier
 	http     *httpapi.Server
 	link     atomic.Pointer[link] // nil until the engine was reached
+	shed     atomic.Uint64        // connections closed because it could not keep up
 }
 
 // link is a gateway's connection to the cores.
@@ -121,6 +122,9 @@ func (g *Gateway) receive(ctx context.Context) error {
 	g.link.Store(&link{transport, client, receiver})
 	return service.RunAll(ctx,
 		service.Service{Name: "receiver", Run: receiver.Run},
+		service.Service{Name: "shedding", Run: func(ctx context.Context) error {
+			return shedWhile(ctx, receiver.Overloaded, g.shedSome, g.cfg.Log)
+		}},
 		service.Service{Name: "commands", Run: func(ctx context.Context) error {
 			last, ok := ask(ctx, client.LastCommand) // earlier commands are for connections that no longer exist
 			if !ok {
@@ -215,6 +219,7 @@ var (
 	descGaps      = describe("relay_gaps_total", "Pages that were asked of cores to fill gaps.")
 	descGapEvents = describe("relay_gap_events_total", "Events that filled gaps.")
 	descJumps     = describe("relay_jumps_total", "Gaps that retention had reached.")
+	descShed      = describe("relay_shed_total", "Connections that this gateway closed because it could not keep up with the log.")
 	descAsked     = prometheus.NewDesc("taskfeed_relay_asked_total", "Questions to cores.", []string{"result"}, nil)
 )
 
@@ -223,7 +228,7 @@ type gatewayCollector struct{ g *Gateway }
 
 // Describe sends the descriptions of all metrics.
 func (c gatewayCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descEngineUp, descReconnects, descEngineFault, descHead, descEpoch, descBeacon, descLag, descMessages, descGaps, descGapEvents, descJumps, descAsked} {
+	for _, d := range []*prometheus.Desc{descEngineUp, descReconnects, descEngineFault, descHead, descEpoch, descBeacon, descLag, descMessages, descGaps, descGapEvents, descJumps, descShed, descAsked} {
 		ch <- d
 	}
 }
@@ -251,6 +256,7 @@ func (c gatewayCollector) Collect(ch chan<- prometheus.Metric) {
 	counter(ch, descGaps, n.Gaps.Load())
 	counter(ch, descGapEvents, n.GapEvents.Load())
 	counter(ch, descJumps, n.Jumps.Load())
+	counter(ch, descShed, c.g.shed.Load())
 	counter(ch, descAsked, n.Asked.Load(), "answered")
 	counter(ch, descAsked, n.AskErrors.Load(), "failed")
 }

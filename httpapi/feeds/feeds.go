@@ -3,6 +3,7 @@ package feeds
 import (
 	"crypto/rand"
 	"log/slog"
+	"math"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -143,14 +144,23 @@ func (f *Feeds) IsClosed() bool { return f.registry.isClosed() }
 
 // EndAll closes the open connections one after the other, spread over a time, so that
 // their clients do not come back all at once.
-func (f *Feeds) EndAll(spread time.Duration) { endEvenly(f.registry.all(), spread) }
+func (f *Feeds) EndAll(spread time.Duration) { endEvenly(f.registry.all(), spread, reasonRestart) }
 
-func endEvenly(open []member, spread time.Duration) {
+// Shed closes a share of the open connections, at least one where there are any, spread
+// over a time, and returns how many. Their clients come back, best to another server.
+func (f *Feeds) Shed(share float64, spread time.Duration) int {
+	open := f.registry.all() // in no order
+	open = open[:int(math.Ceil(share*float64(len(open))))]
+	endEvenly(open, spread, reasonShed)
+	return len(open)
+}
+
+func endEvenly(open []member, spread time.Duration, reason string) {
 	start := time.Now()
 	for i, m := range open {
 		at := spread / time.Duration(len(open)) * time.Duration(i)
 		time.Sleep(at - time.Since(start))
-		m.end(wsframe.CloseRestart, reasonRestart)
+		m.end(wsframe.CloseRestart, reason)
 	}
 }
 

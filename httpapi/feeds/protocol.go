@@ -21,6 +21,7 @@ const (
 	reasonTooBig       = "the message is too big"
 	reasonBinary       = "only text messages are read"
 	reasonRestart      = "the server is restarting: connect again with your cursor"
+	reasonShed         = "the server has too much to do: connect again with your cursor"
 	reasonRetryLater   = "the server cannot serve the feed now: connect again with your cursor"
 	reasonDisconnected = "an administrator closed this connection"
 	reasonInternal     = "internal error: connect again with your cursor"

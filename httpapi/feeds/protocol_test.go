@@ -16,7 +16,7 @@ func TestClip(t *testing.T) {
 			t.Errorf("clip(%q) = %q, want at most 123 bytes of whole characters", s, got)
 		}
 	}
-	for _, reason := range []string{reasonForbidden, reasonExpired, reasonSlow, reasonNoPong, reasonTooMany, reasonTooBig, reasonBinary, reasonRestart, reasonDisconnected, reasonInternal} {
+	for _, reason := range []string{reasonForbidden, reasonExpired, reasonSlow, reasonNoPong, reasonTooMany, reasonTooBig, reasonBinary, reasonRestart, reasonShed, reasonDisconnected, reasonInternal} {
 		if reason != clip(reason) {
 			t.Errorf("reason %q is too long for a close frame", reason)
 		}

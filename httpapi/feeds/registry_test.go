@@ -46,12 +46,12 @@ func TestEndEvenly(t *testing.T) {
 		for i := range members {
 			members[i] = fakeMember{ended: func() { got = append(got, time.Since(start)) }}
 		}
-		endEvenly(members, 10*time.Second)
+		endEvenly(members, 10*time.Second, reasonRestart)
 		want := []time.Duration{0, 2500 * time.Millisecond, 5 * time.Second, 7500 * time.Millisecond}
 		if !slices.Equal(got, want) {
 			t.Errorf("ended at %v, want %v", got, want)
 		}
-		endEvenly(nil, 10*time.Second)
+		endEvenly(nil, 10*time.Second, reasonRestart)
 		if got := time.Since(start); got != want[3] {
 			t.Errorf("with nobody to end it took until %v, want no time", got)
 		}
@@ -59,3 +59,19 @@ func TestEndEvenly(t *testing.T) {
 }
 
 func (endedMember) describe() Connection { return Connection{UserID: "alice"} }
+
+// A twentieth of the connections is shed, rounded up.
+func TestShed(t *testing.T) {
+	t.Parallel()
+	for open, want := range map[int]int{0: 0, 1: 1, 19: 1, 100: 5, 101: 6} {
+		f := &Feeds{registry: newRegistry("server")}
+		ended := 0
+		for range open {
+			id, _ := f.registry.enter()
+			f.registry.add(id, fakeMember{ended: func() { ended++ }})
+		}
+		if got := f.Shed(0.05, 0); got != want || ended != want {
+			t.Errorf("of %d: %d were shed and %d ended, want %d", open, got, ended, want)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func (l *Log) Commit(n int) []taskfeed.Event {
 	for range n {
 		id := taskfeed.Cursor(len(l.events) + 1)
 		user := []string{"alice", "bob", ""}[id%3]
-		l.events = append(l.events, taskfeed.Event{ID: id, UserID: user, Type: "note", Data: []byte(`{"a":1}`), Timestamp: time.UnixMicro(int64(id))})
+		l.events = append(l.events, taskfeed.Event{ID: id, UserID: user, Type: "note", Data: []byte(`{"a":1}`), Timestamp: time.UnixMicro(time.Now().UnixMicro())})
 	}
 	return slices.Clone(l.events[len(l.events)-n:])
 }
