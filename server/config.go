@@ -49,6 +49,9 @@ type Config struct {
 	// A connection lasts until Principal.ExpiresAt, and an hour when that is zero. Its
 	// client then connects again, and Authenticate decides anew.
 	//
+	// The console then asks for no token. It shows the tasks of its user, and everything
+	// where Principal.Role is [RoleAdmin].
+	//
 	// Cookies are sent for pages of any site. The server accepts connections of pages of
 	// the same host and of HTTP.AllowedOrigins, so "*" is refused there.
 	Authenticate func(*http.Request) (Principal, error)

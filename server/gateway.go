@@ -92,7 +92,7 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 		Unavailable: g.unavailable,
 		Checks:      g.checks(),
 		Collectors:  []prometheus.Collector{gatewayCollector{g}, buildInfo(cfg.Version)},
-		SDK:         web.Handler(),
+		SDK:         web.Handler(false),
 		Elsewhere:   elsewhere,
 		Log:         cfg.Log,
 		Version:     cfg.Version,

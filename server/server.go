@@ -136,7 +136,7 @@ func (s *Server) deps() httpapi.Deps {
 		deps.Checks = append(deps.Checks, s.core.check())
 		deps.Collectors = append(deps.Collectors, s.core)
 	}
-	deps.SDK = web.Handler()
+	deps.SDK = web.Handler(s.cfg.Authenticate != nil)
 	if !s.cfg.NoPages {
 		deps.Pages = deps.SDK
 	}

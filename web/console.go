@@ -27,9 +27,12 @@ const (
 	consolePage   = "index.html"
 	consoleAssets = "assets/" // files whose names have the hash of their content
 	baseElement   = `<base href="./">`
+	rootElement   = `<html lang="en">`
 )
 
-func newConsole() *console {
+// newConsole returns the console for servers whose callers show tokens, or of an app
+// that has sessions of its own.
+func newConsole(byApp bool) *console {
 	c := &console{files: make(map[string]*file)}
 	build, err := fs.Sub(consoleBuild, "console/dist")
 	if err != nil {
@@ -39,6 +42,9 @@ func newConsole() *console {
 		switch {
 		case name == consolePage:
 			c.page = body
+			if byApp {
+				c.page = bytes.Replace(body, []byte(rootElement), []byte(rootElement[:len(rootElement)-1]+` data-sessions="app">`), 1)
+			}
 		case strings.HasPrefix(name, consoleAssets):
 			c.files[name] = newFile(name, forGood, body)
 		default:

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -83,7 +84,7 @@ func TestConsoleWithoutSlashRedirects(t *testing.T) {
 func TestConsoleFilesAreKept(t *testing.T) {
 	t.Parallel()
 	hashed := regexp.MustCompile(`^assets/.+-[\w-]{8,}\.(js|css|svg)$`)
-	for name, f := range newConsole().files {
+	for name, f := range newConsole(false).files {
 		want := askEachTime
 		if strings.HasPrefix(name, consoleAssets) {
 			want = forGood
@@ -101,10 +102,23 @@ func TestConsoleFilesAreKept(t *testing.T) {
 	}
 }
 
+// Where the app says who the user is, the page tells the script so.
+func TestConsoleOfAnApp(t *testing.T) {
+	t.Parallel()
+	const mark = `<html lang="en" data-sessions="app">`
+	for byApp, want := range map[bool]bool{false: false, true: true} {
+		w := httptest.NewRecorder()
+		Handler(byApp).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/console/", http.NoBody))
+		if got := strings.Contains(w.Body.String(), mark); got != want {
+			t.Errorf("sessions of the app: %t: the page has %s: %t, want %t", byApp, mark, got, want)
+		}
+	}
+}
+
 // Every file to which the page refers is part of the build.
 func TestConsolePageRefersToWhatExists(t *testing.T) {
 	t.Parallel()
-	c := newConsole()
+	c := newConsole(false)
 	refs := regexp.MustCompile(`(?:src|href)="\./(.+?)"`).FindAllStringSubmatch(string(c.page), -1)
 	if len(refs) < 4 {
 		t.Fatalf("references: got %q, want two scripts, a style sheet and an icon", refs)
@@ -156,7 +170,7 @@ func TestConsoleIsSmall(t *testing.T) {
 	t.Parallel()
 	const most = 120 << 10
 	sum := 0
-	for name, f := range newConsole().files {
+	for name, f := range newConsole(false).files {
 		if name != "licenses.txt" { // loaded by who reads it
 			sum += len(compress(f.body))
 		}

@@ -65,12 +65,14 @@ const (
 
 // Handler serves /, /demo, /console and /docs with the paths below them, the files of
 // these pages below /static/, and the client below /sdk/. It answers GET and HEAD, other methods
-// with 405 and other paths with 404. It is safe for concurrent use.
-func Handler() http.Handler {
+// with 405 and other paths with 404. With byApp the console asks nobody for a token,
+// because the app that the server is part of says who sends a request. It is safe for
+// concurrent use.
+func Handler(byApp bool) http.Handler {
 	files, sdk, docs := load(), loadSDK(), loadDocs()
 	maps.Copy(files, sdk)
 	maps.Copy(files, docs)
-	app := newConsole()
+	app := newConsole(byApp)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
 		f, found := files[r.URL.Path]

@@ -24,7 +24,7 @@ func ask(method, url string, header ...string) *http.Response {
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	Handler().ServeHTTP(w, r)
+	Handler(false).ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -181,7 +181,7 @@ func TestPagesHaveNothingInline(t *testing.T) {
 	for _, name := range []string{"index.html", "demo.html"} {
 		wantNothingInline(t, name, read(t, name))
 	}
-	wantNothingInline(t, "the console", string(newConsole().page))
+	wantNothingInline(t, "the console", string(newConsole(false).page))
 }
 
 func wantNothingInline(t *testing.T, name, html string) {

@@ -1,11 +1,12 @@
 // Command embedded is an app with accounts, sessions and work in the background that
 // serves the feeds of its users itself, below /feeds. It has no tokens: its own session
-// cookie says who a request is from.
+// cookie says who a request is from, at the feeds and in the console at /feeds/console/.
 //
 //	DATABASE_URL=postgres://… go run ./examples/embedded
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -29,7 +30,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:8080")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:"+cmp.Or(os.Getenv("PORT"), "8080"))
 	if err == nil {
 		log.Print("http://", listener.Addr())
 		err = run(ctx, os.Getenv("DATABASE_URL"), listener, time.Second)
@@ -51,7 +52,6 @@ func run(ctx context.Context, databaseURL string, listener net.Listener, step ti
 	feeds, err := server.New(server.Config{
 		Database:     store.Config{URL: databaseURL},
 		Authenticate: a.principal,
-		NoPages:      true,
 	})
 	if err != nil {
 		return err

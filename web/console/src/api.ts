@@ -64,7 +64,7 @@ async function refusal(answer: Response, token: string): Promise<Problem> {
   const problem = new Problem(document.detail ?? text.problem.status(status), away ? "away" : "refused", status, document);
   if (away) for (const tell of onAway) tell();
   // Only the token of this request is refused, not a newer one.
-  if (status === 401 && token && session.value?.token === token) logout(problem.message);
+  if (status === 401 && session.value?.token === token) logout(problem.message);
   return problem;
 }
 

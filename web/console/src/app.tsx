@@ -23,7 +23,7 @@ export function App() {
   return who ? <LoggedIn key={who.token} who={who} /> : <Login />;
 }
 
-interface Me { user_id: string; role?: string; admin: boolean; expires_at?: string }
+interface Me { user_id: string; role?: string; admin: boolean; feeds?: string[]; expires_at?: string }
 
 /** Asks the server who the user of the token is, then follows the feed for as long as the token is used. */
 function LoggedIn({ who }: { who: Session }) {
@@ -34,7 +34,7 @@ function LoggedIn({ who }: { who: Session }) {
     const abort = new AbortController();
     get<Me>("v1/me", { signal: abort.signal }).then(
       (me) => {
-        session.value = { ...who, admin: me.admin };
+        session.value = { ...who, user: me.user_id, groups: me.feeds ?? who.groups, admin: me.admin };
         setProblem(null);
         setKnown(true);
       },

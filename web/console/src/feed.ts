@@ -1,9 +1,10 @@
 import { signal } from "@preact/signals";
 import { TaskFeed, TokenRejected, type TaskFeedError } from "../../client/src/index.js";
+import { get } from "./api.js";
 import { probe } from "./health.js";
 import { Rates } from "./rates.js";
 import { server } from "./router.js";
-import { logout, type Session } from "./session.js";
+import { byApp, logout, type Session } from "./session.js";
 import type { FeedEvent } from "./types.js";
 
 /** The state of the console's own connection. */
@@ -39,6 +40,9 @@ export function lastEvents(): readonly FeedEvent[] {
   return recent;
 }
 
+/** What the client sends where the app says who the user is; nobody reads it. */
+const noToken = "none";
+
 /** Follows all users' events for an admin, and the user's own for others. Returns a function that ends it. */
 export function follow(session: Session): () => void {
   let wasLive = false;
@@ -50,9 +54,11 @@ export function follow(session: Session): () => void {
     transports: session.admin ? ["sse"] : ["websocket", "sse"],
     fetch: session.admin ? fetchAll : undefined,
     backoff: { min: 500, max: 5000 },
-    getToken({ reason }) {
-      if (reason !== "initial") throw new TokenRejected();
-      return session.token;
+    async getToken({ reason }) {
+      if (reason === "initial") return session.token || noToken;
+      if (!byApp) throw new TokenRejected();
+      await get("v1/me").catch(() => { throw new TokenRejected(); }); // after the end of a session of the app there may be another
+      return noToken;
     },
   });
   feed.on("event", (event) => take(session.admin ? event as FeedEvent : { user_id: event.feed ?? ("task_id" in event ? session.user : undefined), ...event }));

@@ -13,6 +13,11 @@ export interface Session {
 
 const key = "taskfeed.console.token";
 
+/** Whether the app that this server is part of says who the user is, by sessions of its own. There are no tokens then. */
+export const byApp = globalThis.document?.documentElement.dataset["sessions"] === "app";
+/** The session of whomever the app takes the user for; the server says who that is. */
+const ofApp: Session = { token: "", user: "", admin: false, groups: [], expires: Infinity };
+
 export const session = signal<Session | null>(null);
 export const admin = computed(() => session.value?.admin ?? false);
 /** Whether tasks and events of several users are shown. */
@@ -65,8 +70,15 @@ export function logout(reason = ""): void {
   session.value = null;
 }
 
-/** Logs in with the token stored in the tab. */
+/** Logs in as whomever the app takes the user for. */
+export function loginByApp(): void {
+  loginReason.value = "";
+  session.value = ofApp;
+}
+
+/** Logs in with the token stored in the tab, or by the app. */
 export function restore(): void {
+  if (byApp) return loginByApp();
   const token = stored();
   if (token && !login(token)) logout();
 }
@@ -74,7 +86,7 @@ export function restore(): void {
 /** Logs in with the token in the fragment, if there is one, and removes it from the address bar. */
 export function loginByAddress(): void {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token === null) return;
+  if (token === null || byApp) return;
   history.replaceState(history.state, "", location.pathname + location.search);
   if (!login(token)) logout(text.login.noToken);
 }

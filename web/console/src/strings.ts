@@ -44,6 +44,8 @@ export const text = {
     enter: "Log in",
     noToken: "This is not a JWT with a subject. A token has three parts with dots between them.",
     logout: "Log out",
+    app: "The app that this server is part of says who you are. Sign in there, and come back.",
+    again: "I have signed in",
     admin: "admin",
     user: "user",
     noAnswer: "Asking the server who you are…",

@@ -5,7 +5,7 @@ import { feedReason, feedState } from "../feed.js";
 import { health, probe } from "../health.js";
 import { helpOpen } from "../keys.js";
 import { here, path } from "../router.js";
-import { admin, logout, session } from "../session.js";
+import { admin, byApp, logout, session } from "../session.js";
 import { clock, paused, payloads, shortcuts, theme, themes, timeModes, times } from "../settings.js";
 import { text } from "../strings.js";
 import { Choice, Dialog, Groups } from "./basic.js";
@@ -123,7 +123,7 @@ function WhoAmI() {
     <div class="who">
       <p><strong>{who.user}</strong><span class="small">{admin.value ? text.login.admin : text.login.user}</span>
         <Groups ids={who.groups} /></p>
-      <button type="button" class="quiet" onClick={() => logout()}>{text.login.logout}</button>
+      {!byApp && <button type="button" class="quiet" onClick={() => logout()}>{text.login.logout}</button>}
     </div>
   );
 }
