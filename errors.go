@@ -63,6 +63,9 @@ const (
 	// CodeTooManyConnections means that the user has as many connections as allowed.
 	CodeTooManyConnections Code = "too_many_connections"
 
+	// CodeTooManyClients means that the user has as many named clients as allowed.
+	CodeTooManyClients Code = "too_many_clients"
+
 	// CodeRateLimited means that the principal sends too many requests. Wait and retry.
 	CodeRateLimited Code = "rate_limited"
 

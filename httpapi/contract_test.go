@@ -40,7 +40,7 @@ var pathParameter = regexp.MustCompile(`:(\w+)`)
 func TestContractNamesEveryRoute(t *testing.T) {
 	t.Parallel()
 	f := serve(t, setup{deps: Deps{
-		History: &fakeHistory{}, Commands: &fakeCommands{}, Sources: fakeSources{}, Marks: &fakeMarks{}, Messages: &memInbox{},
+		History: &fakeHistory{}, Commands: &fakeCommands{}, Sources: fakeSources{}, Marks: &fakeMarks{}, Clients: &fakeClients{}, Messages: &memInbox{},
 	}})
 	var routed, documented []string
 	for _, r := range f.handler.Routes() {

@@ -62,6 +62,11 @@ func (s *Server) routes() (*echo.Echo, error) {
 		e.PUT("/v1/me/read", s.forUsers(s.handleRead))
 		e.Match(getOrHead, "/v1/me/unread", s.forUsers(s.handleUnread), uncached)
 	}
+	if s.deps.Clients != nil {
+		e.Match(getOrHead, "/v1/users/:id/clients", s.forAdmins(s.handleClients), uncached)
+		e.Match(getOrHead, "/v1/user-by-id/clients", s.forAdmins(s.handleClients), uncached)
+		e.Match(getOrHead, "/v1/me/clients", s.forUsers(s.handleMyClients), uncached)
+	}
 	if s.deps.Sources != nil {
 		e.Match(getOrHead, "/v1/sources", s.forAdmins(s.handleSources), uncached)
 	}

@@ -39,6 +39,8 @@ type Deps struct {
 	History rest.History
 	// Marks keeps read marks; without it there are none.
 	Marks feeds.ReadMarks
+	// Clients keeps the cursors of named clients; without it clients have no names.
+	Clients feeds.Clients
 	// Commands tells all servers what an admin wants; without it no connection
 	// can be closed over HTTP.
 	Commands Commands
@@ -112,7 +114,7 @@ func New(deps Deps, cfg Config) (*Server, error) {
 		log:     log,
 		origins: origins,
 		guard:   guard,
-		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Marks: deps.Marks, Inbox: deps.Inbox, Log: log}, cfg.feeds()),
+		feeds:   feeds.New(feeds.Deps{Hub: deps.Hub, Guard: guard, Origins: origins, Unavailable: deps.Unavailable, Marks: deps.Marks, Clients: deps.Clients, Inbox: deps.Inbox, Log: log}, cfg.feeds()),
 		gate:    request.NewGate(request.GateLimits{Memory: cfg.AnswerBytes, Parallel: cfg.ParallelRequests, Wait: cfg.waitBound(), Handle: cfg.handleBound()}),
 	}
 	own := append(append(s.feeds.Collectors(), deps.Inbox.Collectors()...), &hubCollector{hub: deps.Hub, maxUsers: cfg.MetricsUsers})
@@ -165,6 +167,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.stop()
 	wg.Go(func() { s.feeds.Sweep(background) })
 	wg.Go(func() { s.feeds.KeepMarks(background) })
+	wg.Go(func() { s.feeds.KeepClients(background) })
 	failed := make(chan error, 1)
 	if listener != nil {
 		wg.Go(func() { failed <- server.Serve(listener) })

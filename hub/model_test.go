@@ -467,6 +467,11 @@ func (m *model) checkOne(t *rapid.T, s *modelSub) {
 		t.Fatalf("cursor %d goes back from %d", cursor, s.pos)
 	}
 	m.account(t, s, cursor, "cursor")
+	if at, parked := s.Parked(); parked && !s.parked {
+		t.Fatalf("counts as parked at %d although the last Next returned something", at)
+	} else if parked {
+		m.account(t, s, at, "counts as parked")
+	}
 	if !s.parked {
 		return
 	}

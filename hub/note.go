@@ -37,6 +37,15 @@ func (s *Subscriber) takeNotes() []*Frame {
 // Plain reports whether the subscriber did not ask for frames that are no events.
 func (s *Subscriber) Plain() bool { return s.plain }
 
+// Parked returns the cursor, and whether s has nothing more to read: all up to the cursor
+// has been returned by a Next, and was written if the caller writes before it calls Next
+// again.
+func (s *Subscriber) Parked() (at taskfeed.Cursor, parked bool) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.position(), s.parked
+}
+
 // Connections returns how many subscribers a user has.
 func (h *Hub) Connections(userID string) int {
 	h.mu.Lock()

@@ -47,7 +47,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs, taskfeed.forward_failures IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.clients, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs, taskfeed.forward_failures IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks
@@ -116,6 +116,10 @@ BEGIN
     DELETE FROM taskfeed.read_marks AS r
     WHERE r.user_id = forget.user_id;
     GET DIAGNOSTICS marks = ROW_COUNT;
+    DELETE FROM taskfeed.clients AS c -- of one that is connected, too: servers change rows that exist
+    WHERE c.user_id = forget.user_id;
+    GET DIAGNOSTICS more = ROW_COUNT;
+    marks := marks + more;
     DELETE FROM taskfeed.inbox AS i -- waits for an app that is receiving one of them
     WHERE i.user_id = forget.user_id;
     GET DIAGNOSTICS messages = ROW_COUNT;
@@ -153,7 +157,7 @@ BEGIN
 END
 $$;
 -- +goose StatementEnd
-COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, commands, read mark, messages and events that could not be forwarded; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
+COMMENT ON FUNCTION taskfeed.forget(text, bigint) IS 'Erases a user''s tasks, events, changes on their way, commands, read mark, cursors of clients, messages and events that could not be forwarded; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.';
 REVOKE ALL ON FUNCTION taskfeed.forget(text, bigint) FROM PUBLIC;
 
 SELECT taskfeed.restrict_rights();

@@ -116,6 +116,7 @@ func (s *Server) deps() httpapi.Deps {
 		Unavailable:  s.unavailable,
 		History:      past,
 		Marks:        readMarks{s.store, past},
+		Clients:      s.store,
 		Commands:     s.store,
 		Sources:      attachedTables{s.store},
 		Inbox:        s.inbox,

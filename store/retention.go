@@ -26,8 +26,8 @@ const rotations = 30
 // Maintain makes partitions ahead of the head, starts a new one when the current one
 // has covered its share of the retention time, and drops those whose newest event is
 // older than retention; 0 or less keeps everything. It also drops refs of messages that
-// the app has received. Only the leader may call it,
-// between moves. It waits 0.1 s for a lock, so readers queue behind it no longer; then
+// the app has received, and clients that were not there for as long as retention. Only
+// the leader may call it, between moves. It waits 0.1 s for a lock, so readers queue behind it no longer; then
 // it returns an error, and the next call tries again.
 func (s *Session) Maintain(ctx context.Context, retention time.Duration) error {
 	return s.patiently(ctx, 10*s.timeout, func(ctx context.Context) error {
@@ -49,7 +49,8 @@ func (s *Session) maintain(ctx context.Context, retention time.Duration) error {
 	}
 	return errors.Join(s.dropExpired(ctx, partitions, current, retention),
 		s.rotate(ctx, current, max(retention/rotations, time.Minute)),
-		s.dropEnded(ctx, retention))
+		s.dropEnded(ctx, retention),
+		s.dropClients(ctx, retention))
 }
 
 func (s *Session) currentPartition(ctx context.Context) (int64, error) {

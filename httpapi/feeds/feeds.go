@@ -38,7 +38,7 @@ type Config struct {
 	CloseTimeout    time.Duration // for a closing handshake
 }
 
-// Deps is what feeds are served with. All but Unavailable and Marks are needed.
+// Deps is what feeds are served with. All but Unavailable, Marks and Clients are needed.
 type Deps struct {
 	Hub     *hub.Hub
 	Guard   *request.Guard
@@ -48,6 +48,9 @@ type Deps struct {
 	Unavailable func() error
 	// Marks, when set, keeps read marks. Without it there are none.
 	Marks ReadMarks
+	// Clients, when set, keeps the cursors of named clients. Without it clients have no
+	// names.
+	Clients Clients
 	// Inbox takes messages of clients; nil refuses them.
 	Inbox *inbox.Inbox
 	Log   *slog.Logger
@@ -66,6 +69,7 @@ type Feeds struct {
 	chunks   sync.Pool
 	turns    turns // of sockets
 	marks    *marks
+	clients  *clientMarks
 
 	handshakes *request.Limiter[netip.Prefix]
 	admission  *request.Rate
@@ -86,6 +90,7 @@ func New(deps Deps, cfg Config) *Feeds {
 		chunks:     sync.Pool{New: newChunk},
 		turns:      turns{most: runtime.GOMAXPROCS(0)},
 		marks:      newMarks(),
+		clients:    newClientMarks(),
 		handshakes: request.NewLimiter[netip.Prefix](cfg.HandshakesPerMinute),
 		admission:  request.NewRate(cfg.HandshakesPerSecond),
 	}

@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"net"
@@ -46,6 +47,7 @@ type handshake struct {
 	filter   taskfeed.Filter  // of the feed; its users are set once the token is verified
 	feeds    []string         // the only feeds that it asks for
 	v1       bool             // the client named our subprotocol
+	client   string           // its name; empty for none
 	unread   bool             // feed_live is to have the number of unread events
 	progress time.Duration    // least time between two frames of progress of one task
 	token    string
@@ -180,6 +182,7 @@ func (f *Feeds) readFeed(c echo.Context) (hs handshake, err error) {
 	narrow(p, &hs.filter)
 	hs.unread = f.wantsUnread(p, hs.filter.TaskID)
 	hs.progress = progressInterval(p)
+	hs.client = f.clientName(p)
 	return hs, p.IgnoreUnread()
 }
 
@@ -252,24 +255,41 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 		return err
 	}
 	sock := f.newSocket(hs, principal)
-	sub, err := f.subscribe(hub.SubscribeOptions{
-		Filter:   hs.filter,
-		Owner:    principal.UserID,
-		After:    hs.after,
-		WantLive: hs.after != nil || hs.v1 || hs.unread,
-		Wake:     sock.wake,
-	}, hs.progress)
-	if err != nil {
-		release()
+	sock.release = release
+	if err := f.enterHub(c.Request().Context(), sock, hs, principal); err != nil {
+		sock.release()
 		return err
 	}
-	sock.sub = sub
-	sock.release = func() { sub.Close(); release() }
 	if err := f.start(c, hs, sock); err != nil {
 		return err
 	}
 	request.SetConnectionID(c, f.registry.name(hs.id))
 	sock.wake()
+	return nil
+}
+
+// enterHub gives the socket its place in the hub, and adds to what its release does.
+func (f *Feeds) enterHub(ctx context.Context, sock *socket, hs handshake, principal auth.Principal) (err error) {
+	wantLive := hs.after != nil || hs.v1 || hs.unread
+	if hs.client != "" {
+		if sock.arrival, err = f.takeClient(ctx, &hs, principal); err != nil {
+			return err
+		}
+		reserved := sock.release
+		sock.release = func() { sock.leaveClient(); reserved() }
+	}
+	sub, err := f.subscribe(hub.SubscribeOptions{
+		Filter:   hs.filter,
+		Owner:    principal.UserID,
+		After:    hs.after,
+		WantLive: wantLive,
+		Wake:     sock.wake,
+	}, hs.progress)
+	if err != nil {
+		return err
+	}
+	entered := sock.release
+	sock.sub, sock.release = sub, func() { sub.Close(); entered() }
 	return nil
 }
 

@@ -61,6 +61,7 @@ type verdict int
 const (
 	verdictFine verdict = iota
 	verdictPing
+	verdictAsk // with a ping that need not be answered in time
 	verdictExpired
 	verdictDead
 )
@@ -93,11 +94,16 @@ func (c *socket) due() time.Duration { return time.Duration(c.nextDue.Load()) }
 func (c *socket) tick(now time.Duration) {
 	c.mu.Lock()
 	verdict := c.keep.look(now, time.Duration(c.lastRead.Load()), &c.feeds.cfg)
-	c.nextDue.Store(int64(c.keep.due()))
+	if a := c.arrival; a != nil && now >= a.askAt && verdict == verdictFine {
+		verdict, a.askAt = verdictAsk, never
+	}
+	c.nextDue.Store(int64(c.dueLocked()))
 	c.mu.Unlock()
 	switch verdict {
 	case verdictPing:
 		c.enqueueControl(func(pending *controls) { pending.ping = true })
+	case verdictAsk:
+		c.enqueueControl(func(pending *controls) { pending.ask = true })
 	case verdictExpired:
 		c.end(taskfeed.CloseBadToken, reasonExpired)
 	case verdictDead:
@@ -110,7 +116,7 @@ func (c *socket) pinged(asked time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keep.pinged(asked, c.feeds.now(), c.feeds.cfg.PongTimeout)
-	c.nextDue.Store(int64(c.keep.due()))
+	c.nextDue.Store(int64(c.dueLocked()))
 }
 
 // Sweep pings and ends connections when they are due, until ctx is done. One loop takes

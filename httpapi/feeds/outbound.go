@@ -159,6 +159,9 @@ func (c *socket) writeEvents(t *turn, frames []*hub.Frame) error {
 		return err
 	}
 	c.feeds.metrics.delivered(frames, time.Now())
+	if last := frames[len(frames)-1]; c.arrival != nil && last.ID > 0 {
+		c.wrote(last.ID)
+	}
 	return nil
 }
 
@@ -264,7 +267,9 @@ type controls struct {
 	pong      bool     // the last ping frame is to be answered
 	payload   []byte   // of that ping
 	ping      bool
-	close     bool // with code; nothing follows
+	ask       bool   // as ping, but the answer may take any time
+	question  []byte // what the ping carries
+	close     bool   // with code; nothing follows
 	code      int
 	reason    string
 }
@@ -338,6 +343,9 @@ func (c *socket) writeControls(t *turn, pending *controls) {
 		return
 	}
 	var b chunk
+	if pending.ping || pending.ask {
+		pending.question = c.question()
+	}
 	pending.appendTo(&b)
 	if c.flush(t, &b) == nil && pending.close {
 		c.closeSent = true
@@ -359,8 +367,8 @@ func (o *controls) appendTo(b *chunk) {
 	for _, answer := range o.answers {
 		frame(wsframe.OpText, answer)
 	}
-	if o.ping {
-		frame(wsframe.OpPing, nil)
+	if o.ping || o.ask {
+		frame(wsframe.OpPing, o.question)
 	}
 	if o.close {
 		b.buf = wsframe.AppendClose(b.buf, o.code, o.reason)

@@ -22,6 +22,7 @@ type Connection struct {
 	Watches    string          `json:"watches,omitempty"`     // whose feed it is, where an admin watches another's
 	WatchesAll bool            `json:"watches_all,omitempty"` // an admin watches everybody
 	Feeds      []string        `json:"feeds,omitempty"`       // of groups
+	Client     string          `json:"client,omitempty"`      // its name
 	Transport  string          `json:"transport"`             // websocket or sse
 	Since      time.Time       `json:"since"`
 	Until      time.Time       `json:"until,omitzero"` // zero while it is open

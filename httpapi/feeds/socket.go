@@ -35,6 +35,7 @@ type socket struct {
 	since   time.Time
 	conn    net.Conn
 	sub     *hub.Subscriber // nil when the token was refused
+	arrival *arrival        // nil for a client without a name
 	release func()          // gives back what the socket has reserved
 
 	// The reader's own.
@@ -93,8 +94,13 @@ func (c *socket) ownFeed() *hub.Subscriber { return c.sub }
 
 // describe implements member.
 func (c *socket) describe() Connection {
+	name := ""
+	if c.arrival != nil {
+		name = c.arrival.client.Name
+	}
 	return Connection{
 		UserID:     c.userID,
+		Client:     name,
 		Feeds:      groupsOf(c.sub, c.userID),
 		Transport:  "websocket",
 		Since:      c.since,
@@ -159,6 +165,9 @@ func (c *socket) handleControl(h wsframe.Header) error {
 	payload, err := c.frames.Control(h)
 	if err != nil {
 		return err
+	}
+	if h.Op == wsframe.OpPong && c.answered(payload) {
+		return nil // the server has asked, so it is free
 	}
 	if h.Op == wsframe.OpClose {
 		code, _, err := wsframe.ParseClose(payload)
@@ -257,7 +266,7 @@ func (c *socket) renew(token string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keep.expireAt(c.feeds.now(), p.ExpiresAt)
-	c.nextDue.Store(int64(c.keep.due()))
+	c.nextDue.Store(int64(c.dueLocked()))
 	return nil
 }
 

@@ -64,6 +64,9 @@ func (f *Feeds) openStream(c echo.Context, principal auth.Principal) error {
 	knowPosition(p)
 	p.Know("token")
 	progress := progressInterval(p)
+	if _, ok := p.One("client"); ok {
+		p.Refuse("client", "is for WebSocket: the client of a stream keeps its cursor itself, and sends it as Last-Event-ID")
+	}
 	filter, owner, unread, err := f.feedFilter(p, principal)
 	if err != nil {
 		return err

@@ -41,6 +41,7 @@ var answers = map[taskfeed.Code]answer{
 	taskfeed.CodeURITooLong:           {status: http.StatusRequestURITooLong, title: "URL too long"},
 	taskfeed.CodeUnsupportedMedia:     {status: http.StatusUnsupportedMediaType, title: "Unsupported media type"},
 	taskfeed.CodeTooManyConnections:   {status: http.StatusTooManyRequests, title: "Too many connections", retry: 10 * time.Second},
+	taskfeed.CodeTooManyClients:       {status: http.StatusConflict, title: "Too many clients"},
 	taskfeed.CodeRateLimited:          {status: http.StatusTooManyRequests, title: "Too many requests", retry: 10 * time.Second},
 	taskfeed.CodeUpgradeRequired:      {status: http.StatusUpgradeRequired, title: "WebSocket only"},
 	taskfeed.CodeInboxOff:             {status: http.StatusNotFound, title: "No messages taken"},

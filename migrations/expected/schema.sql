@@ -22,6 +22,24 @@ TABLE changes -- Changes not yet in the log; written by capture triggers, emptie
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
     source text
     CREATE INDEX changes_xid ON taskfeed.changes USING btree (xid) -- Limits each look of the sequencer to transactions that it has not seen.
+TABLE clients -- The cursors of clients that connect with a name. Servers move them once a second at most, to what the answers to pings prove to have arrived.
+    WITH (fillfactor=60)
+    user_id text NOT NULL
+    name text NOT NULL
+    through bigint NOT NULL
+    turn bigint NOT NULL DEFAULT 1
+    connected boolean NOT NULL DEFAULT true
+    seen_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
+    seen_hour timestamp with time zone NOT NULL DEFAULT taskfeed.hour_of(clock_timestamp())
+    marks bigint[] NOT NULL DEFAULT '{}'::bigint[] -- Earlier cursors, by time; the older, the fewer. With marked_at they are the delivery log.
+    marked_at timestamp with time zone[] NOT NULL DEFAULT '{}'::timestamp with time zone[]
+    CONSTRAINT clients_pkey PRIMARY KEY (user_id, name)
+    CONSTRAINT marks_have_times CHECK ((cardinality(marks) = cardinality(marked_at)))
+    CONSTRAINT name_is_1_to_64_bytes CHECK (((octet_length(name) >= 1) AND (octet_length(name) <= 64)))
+    CONSTRAINT through_is_an_id CHECK (((through >= 0) AND (through <= '9007199254740991'::bigint)))
+    CONSTRAINT user_id_is_1_to_255_bytes CHECK (((octet_length(user_id) >= 1) AND (octet_length(user_id) <= 255)))
+    CREATE UNIQUE INDEX clients_pkey ON taskfeed.clients USING btree (user_id, name)
+    CREATE INDEX clients_seen_hour ON taskfeed.clients USING btree (seen_hour) -- Forgets clients that have not come back.
 TABLE commands -- Commands of admins to all servers. Each server reads them every second and runs each once, unless it is older than an hour. The last 100,000 are kept.
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY
     created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp()
@@ -617,6 +635,10 @@ BEGIN
     DELETE FROM taskfeed.read_marks AS r
     WHERE r.user_id = forget.user_id;
     GET DIAGNOSTICS marks = ROW_COUNT;
+    DELETE FROM taskfeed.clients AS c -- of one that is connected, too: servers change rows that exist
+    WHERE c.user_id = forget.user_id;
+    GET DIAGNOSTICS more = ROW_COUNT;
+    marks := marks + more;
     DELETE FROM taskfeed.inbox AS i -- waits for an app that is receiving one of them
     WHERE i.user_id = forget.user_id;
     GET DIAGNOSTICS messages = ROW_COUNT;
@@ -653,7 +675,7 @@ BEGIN
     RETURN NEXT;
 END
 $function$
--- Erases a user's tasks, events, changes on their way, commands, read mark, messages and events that could not be forwarded; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
+-- Erases a user's tasks, events, changes on their way, commands, read mark, cursors of clients, messages and events that could not be forwarded; at most as many tasks and events as the limit says. Returns the number of rows; call it until that is 0.
 CREATE OR REPLACE FUNCTION taskfeed.grant_app(app_role regrole, foreign_keys boolean DEFAULT false)
  RETURNS void
  LANGUAGE plpgsql
@@ -882,7 +904,7 @@ BEGIN
             MESSAGE = 'taskfeed: run this in a transaction that is READ COMMITTED';
     END IF;
     -- From here to the end of the transaction nobody can bind anything to them.
-    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs, taskfeed.forward_failures IN ROW EXCLUSIVE MODE;
+    LOCK TABLE taskfeed.tasks, taskfeed.events, taskfeed.commands, taskfeed.read_marks, taskfeed.clients, taskfeed.changes, taskfeed.inbox, taskfeed.inbox_refs, taskfeed.forward_failures IN ROW EXCLUSIVE MODE;
     SELECT b.relation, b.what INTO bound
     FROM taskfeed.bound_by_others() AS b
     WHERE refuse_bound.tasks
