@@ -57,6 +57,7 @@ func (o *forwardOptions) settings() []*setting {
 		{"TASKFEED_FORWARD_PARALLEL", "requests at the same time", "16", number(&o.forward.Parallel, 1, false)},
 		{"TASKFEED_FORWARD_GIVE_UP_AFTER", "how long an event is tried before it becomes a failure", "24h", duration(&o.forward.GiveUpAfter, time.Second, false)},
 		{"TASKFEED_FORWARD_DRAIN", "time that requests under way may take to end at shutdown", "10s", duration(&o.forward.Drain, time.Second, false)},
+		{"TASKFEED_FORWARD_LEASE", "time after which another process with the same name takes over from one that has died or hears nothing from the database", "15s", duration(&o.forward.Lease, time.Second, false)},
 	}...), o.logSettings()...)
 }
 
