@@ -29,9 +29,9 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 		Use:   "verify",
 		Short: "Check on this machine that nothing is lost, whatever fails",
 		Long: "verify starts a private Postgres, servers, writers and clients, injects faults, one\n" +
-			"at a time and then several at once, and checks what every client saw against what\n" +
-			"the database says was committed. Beside the servers run two gateways and NATS, unless\n" +
-			"no NATS server is found.\n\n" +
+			"at a time and then several at once, and checks what every client saw and every\n" +
+			"webhook brought against what the database says was committed. Beside the servers run\n" +
+			"two gateways and NATS, unless no NATS server is found.\n\n" +
 			"With --database-url it runs on that database instead, with its own users, ids and\n" +
 			"servers, and removes its data afterwards. It then runs only faults that disturb\n" +
 			"others no longer than the crash of one server would.\n\n" +

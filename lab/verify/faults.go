@@ -47,11 +47,12 @@ const (
 	kindClient   kind = "client"
 	kindEngine   kind = "engine"
 	kindGateway  kind = "gateway"
+	kindForward  kind = "forward" // runs beside all others
 	kindCluster  kind = "cluster" // runs alone
 )
 
 // catalogue lists the faults in the order of verify --list.
-var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, sourceFaults, netFaults, clientFaults, engineFaults, deadFaults, clusterFaults)
+var catalogue = slices.Concat(serverFaults, postgresFaults, limitFaults, linkFaults, bellFaults, dataFaults, sourceFaults, netFaults, clientFaults, engineFaults, deadFaults, clusterFaults, forwardFaults)
 
 // Fault describes a fault for people.
 type Fault struct {
@@ -88,10 +89,45 @@ func (r *round) ordered() []fault {
 	return faults
 }
 
+// runFaults runs the faults alone and then several at once, and beside them those of
+// forwards, which servers and clients do not feel.
+func (r *round) runFaults(ctx context.Context) {
+	var apart sync.WaitGroup
+	enough := make(chan struct{})
+	apart.Go(func() { r.runApart(ctx, enough) })
+	r.runAlone(ctx)
+	r.runMixed(ctx)
+	close(enough)
+	apart.Wait()
+}
+
+// runApart runs the faults of forwards once, and then again until it is enough.
+func (r *round) runApart(ctx context.Context, enough <-chan struct{}) {
+	faults := slices.DeleteFunc(r.chosen(), func(f fault) bool { return f.kind != kindForward })
+	for first := true; len(faults) > 0; first = false {
+		for _, f := range faults {
+			if ctx.Err() != nil || !first && closed(enough) {
+				return
+			}
+			r.inject(ctx, f, "apart")
+			pause.For(ctx, time.Second)
+		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
 // runAlone runs the faults one at a time. It stops after a fault from which the
 // servers do not recover.
 func (r *round) runAlone(ctx context.Context) {
-	faults, companions := r.split(r.ordered())
+	faults, companions := r.split(slices.DeleteFunc(r.ordered(), func(f fault) bool { return f.kind == kindForward }))
 	for i := 0; i < len(faults); i++ {
 		f := faults[i]
 		if ctx.Err() != nil || !r.removeDeadBefore(ctx, f) {
@@ -129,7 +165,7 @@ const window = 10 * time.Second
 // runMixed runs several faults at a time. A quarter of the windows have none, so that
 // the system can recover.
 func (r *round) runMixed(ctx context.Context) {
-	faults := slices.DeleteFunc(r.chosen(), func(f fault) bool { return f.kind == kindCluster })
+	faults := slices.DeleteFunc(r.chosen(), func(f fault) bool { return f.kind == kindCluster || f.kind == kindForward })
 	if len(faults) == 0 {
 		return
 	}

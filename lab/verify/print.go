@@ -40,6 +40,21 @@ func (r *round) report(ctx context.Context) {
 	}
 }
 
+// command repeats this round.
+func (r *round) command() string {
+	if r.cfg.Mutation != "" {
+		return fmt.Sprintf("%s --seed %d", MutationCommand(r.cfg.Mutation), r.seed)
+	}
+	parts := []string{"taskfeed-lab verify", fmt.Sprintf("--seed %d", r.seed), "--duration " + r.cfg.Duration.String(), fmt.Sprintf("--servers %d", r.cfg.Servers)}
+	if len(r.cfg.Faults) > 0 {
+		parts = append(parts, "--faults "+strings.Join(r.cfg.Faults, ","))
+	}
+	if !r.private() {
+		parts = append(parts, "--database-url …")
+	}
+	return strings.Join(parts, " ")
+}
+
 // WriteText prints the results of a run on one page, and the stories of its failures.
 func (r *Result) WriteText(w io.Writer) error {
 	p := &printer{w: w}

@@ -59,7 +59,8 @@ type round struct {
 	jobWriters []*actorProcess // of them, those that write the attached table
 	detached   atomic.Int64    // times that it was detached
 	clients    []*actorProcess
-	mail       *mailbox // nil on a database of the user's own
+	mail       *mailbox  // nil on a database of the user's own
+	forwards   *forwards // nil where nothing is forwarded
 	groups     map[string]*actorProcess
 	names      map[string][]string // of clients, by their traits
 
@@ -135,6 +136,9 @@ func (r *round) setUp(ctx context.Context) (err error) {
 	if r.writer, err = actor.NewWriter(config); err != nil {
 		return err
 	}
+	if err := r.makeForwards(); err != nil {
+		return err
+	}
 	r.header = r.makeHeader(ctx)
 	if err := history.WriteHeader(r.dir, r.header); err != nil {
 		return err
@@ -202,6 +206,7 @@ func (r *round) makeHeader(ctx context.Context) history.Header {
 	if !r.private() {
 		h.Truth = "writers"
 	}
+	h.Secrets = append(h.Secrets, r.forwards.secrets()...)
 	h.Postgres, _ = one[string](ctx, r.db, "SELECT current_setting('server_version')") // for information only
 	if u, err := url.Parse(r.db.direct()); err == nil {
 		if password, ok := u.User.Password(); ok && len(password) >= 8 {
@@ -244,26 +249,12 @@ func (r *round) pathsOf(faults []fault) []string {
 			paths = append(paths, fleetPaths...)
 		}
 	}
+	paths = append(paths, r.forwardPaths()...)
 	for _, f := range faults {
 		paths = append(paths, f.paths...)
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths)
-}
-
-// command repeats this round.
-func (r *round) command() string {
-	if r.cfg.Mutation != "" {
-		return fmt.Sprintf("%s --seed %d", MutationCommand(r.cfg.Mutation), r.seed)
-	}
-	parts := []string{"taskfeed-lab verify", fmt.Sprintf("--seed %d", r.seed), "--duration " + r.cfg.Duration.String(), fmt.Sprintf("--servers %d", r.cfg.Servers)}
-	if len(r.cfg.Faults) > 0 {
-		parts = append(parts, "--faults "+strings.Join(r.cfg.Faults, ","))
-	}
-	if !r.private() {
-		parts = append(parts, "--database-url …")
-	}
-	return strings.Join(parts, " ")
 }
 
 // wants reports whether a fault was asked for.
@@ -298,10 +289,12 @@ func (r *round) perform(ctx, background context.Context) error {
 		return err
 	}
 	r.startMail(background)
+	if err := r.startForwards(background); err != nil {
+		return err
+	}
 	r.now("warming up")
 	pause.For(ctx, 3*time.Second)
-	r.runAlone(ctx)
-	r.runMixed(ctx)
+	r.runFaults(ctx)
 	r.drive(ctx)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -342,7 +335,7 @@ func (r *round) drain(ctx context.Context) error {
 		}
 		return nil
 	})
-	return ctx.Err()
+	return errors.Join(r.endForwards(ctx), ctx.Err())
 }
 
 // conclude ends the actors, waits until the servers are back at their baseline, ends
@@ -467,7 +460,7 @@ func (r *round) close() error {
 	for _, s := range r.all() {
 		errs = append(errs, s.close())
 	}
-	errs = append(errs, r.engine.close())
+	errs = append(errs, r.engine.close(), r.forwards.close())
 	if r.borrowed {
 		errs = append(errs, r.cleanUp())
 	}

@@ -86,4 +86,6 @@ var Rows = []Row{
 	{Number: 71, Says: "the leader stops between a commit and its publication", Faults: []string{"leader-freeze-before-publish"}, Tests: []string{"relay TestRelayAgainstAModel"}},
 	{Number: 72, Says: "a gateway is killed or frozen", Faults: []string{"gateway-kill", "gateway-freeze"}},
 	{Number: 73, Says: "a replica that answers gateways lags", NotRun: "servers read the primary alone; there are no such replicas"},
+	{Number: 74, Says: "a process that forwards events ends, or is frozen while another takes over", Faults: []string{"forward-kill", "forward-stop", "forward-term"}, Tests: []string{"forward TestAtLeastOnceInOrder"}},
+	{Number: 75, Says: "an endpoint of webhooks fails, hangs, answers late or lies", Faults: []string{"forward-refused"}, Always: "the receiver of forwards", Tests: []string{"forward TestAtLeastOnceInOrder"}},
 }

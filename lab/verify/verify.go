@@ -14,6 +14,8 @@
 //	round.go     one round from beginning to end
 //	cast.go      writers and clients
 //	attached.go  the table of an app that is attached
+//	mailbox.go   messages of users to the app
+//	forwards.go  webhooks; receiver.go their endpoint; readers.go users who read
 //	server.go    the servers under test
 //	fleet.go     gateways beside them; engine.go the NATS that connects them
 //	database.go  the private Postgres; cluster.go a copy of it; slot.go what committed

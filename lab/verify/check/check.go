@@ -110,7 +110,7 @@ func Run(h *history.History) Report {
 	for _, property := range []func(){
 		s.checkLog, s.checkFrames, s.checkUndone, s.checkAnswers, s.checkComplete, s.checkSessions, s.checkOrder,
 		s.checkCanaries, s.checkLogs, s.checkResets, s.checkCaughtUp, s.checkResources,
-		s.checkEndings, s.checkMessages, s.checkVacuity,
+		s.checkEndings, s.checkMessages, s.checkForwards, s.checkVacuity,
 	} {
 		property()
 	}

@@ -54,7 +54,7 @@ func (s *subject) latencies() []Latency {
 func (s *subject) phaseAt(t int64) string {
 	phase := NoFault
 	for _, f := range s.Faults {
-		if f.Begin <= t && t <= f.End+int64(time.Second) {
+		if f.Phase != "apart" && f.Begin <= t && t <= f.End+int64(time.Second) {
 			if phase != NoFault && phase != f.Name {
 				return "several faults"
 			}

@@ -30,7 +30,7 @@ type session struct {
 type item struct {
 	t        int64
 	kind     itemKind
-	id       int64 // of an event; the cursor of a feed frame
+	id       int64 // of an event; the cursor of a feed frame, or the read mark
 	key      string
 	typ      string
 	data     uint64
@@ -49,6 +49,7 @@ const (
 	itemLive
 	itemReset
 	itemMark // a stream moved the cursor without an event
+	itemRead // how far the user has read
 	itemText // not a frame: the answer to a ping
 	itemJunk
 )
@@ -133,6 +134,7 @@ func parseItem(f frame) item {
 		Task    string  `json:"task_id"`
 		Version int64   `json:"version"`
 		Cursor  int64   `json:"cursor"`
+		Through int64   `json:"through"`
 		Reason  string  `json:"reason"`
 		Feed    *string `json:"feed"`
 		User    *string `json:"user_id"`
@@ -143,6 +145,8 @@ func parseItem(f frame) item {
 	switch it.typ = head.Type; {
 	case head.Type == "feed_live":
 		it.kind, it.id = itemLive, head.Cursor
+	case head.Type == "feed_read":
+		it.kind, it.id = itemRead, head.Through
 	case head.Type == typeReset && head.ID == 0:
 		it.kind, it.id, it.reason = itemReset, head.Cursor, head.Reason
 	case head.ID > 0:
@@ -176,6 +180,8 @@ func (s *subject) checkFrames() {
 			switch it.kind {
 			case itemEvent:
 				s.matchFrame(n, it)
+			case itemRead:
+				s.matchRead(n, it)
 			case itemJunk:
 				s.wrong(n.violation("P7", it, fmt.Sprintf("a message that is no frame: %.200q", it.raw)))
 			}
@@ -232,6 +238,7 @@ func (n *session) violation(property string, it item, what string) Violation {
 func (s *subject) checkSessions() {
 	for _, n := range s.sessions {
 		s.checkSession(n)
+		s.checkReads(n)
 	}
 }
 

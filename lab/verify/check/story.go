@@ -53,6 +53,7 @@ func (s *subject) tell(v Violation) Story {
 	t.write(v.Op)
 	t.rows(v)
 	t.frames(v)
+	t.requests(v)
 	t.faults(v.T)
 	t.say("seed %d; to see it again: %s", s.Header.Seed, s.Header.Command)
 	return Story{Violation: v, Lines: t.lines}

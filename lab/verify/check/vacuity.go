@@ -87,6 +87,13 @@ var paths = map[string]func(f map[string]int64) int64{
 	"gateway: log read":      func(f map[string]int64) int64 { return f["gateway_reads"] },
 	"gateway: memory read":   func(f map[string]int64) int64 { return f["gateway_recalled"] },
 	"core: published again":  func(f map[string]int64) int64 { return f["republished"] },
+
+	"forward: sent again":       func(f map[string]int64) int64 { return f["forward_refused"] },
+	"forward: taken twice":      func(f map[string]int64) int64 { return f["forward_taken_twice"] },
+	"forward: given up":         func(f map[string]int64) int64 { return f["forward_given_up"] },
+	"forward: other process":    func(f map[string]int64) int64 { return f["forward_takeovers"] },
+	"forward: left out as read": func(f map[string]int64) int64 { return f["forward_left_out_as_read"] },
+	"forward: sent as unread":   func(f map[string]int64) int64 { return f["forward_sent_as_unread"] },
 }
 
 // checkVacuity is P14.

@@ -12,6 +12,9 @@
 //	truth.jsonl       the commits, as the write-ahead log shows them (Truth)
 //	log.jsonl         the log of events at the end (Event)
 //	messages.jsonl    the messages of users to the app, and how often it got them (Message)
+//	hooks.jsonl       the requests of forwards to their receiver (Hook)
+//	forwards.jsonl    the forwards, and what they had done at the end (Forward)
+//	reads.jsonl       the read marks of users (Read)
 //	faults.jsonl      the faults, and when they happened (Fault)
 //	resources.jsonl   the resources that the servers used (Resource)
 //	*.log             the logs of servers and Postgres, unchanged
@@ -182,6 +185,44 @@ type Message struct {
 	Received int    `json:"received"`          // times that the app has received it, by the database at the end
 }
 
+// Hook is one request of a forward to its receiver.
+type Hook struct {
+	T         int64  `json:"t"`
+	End       int64  `json:"end"`     // when it was answered, or the forward had hung up
+	Wall      int64  `json:"wall"`    // the time of T in nanoseconds of Unix time
+	Forward   string `json:"forward"` // its name
+	Process   string `json:"process"` // "retry" for the command of that name
+	ID        string `json:"id"`
+	Timestamp string `json:"timestamp"`
+	Signature string `json:"signature"`
+	Body      string `json:"body"`
+	Answer    string `json:"answer"`         // how it was answered
+	Took      bool   `json:"took,omitempty"` // the receiver has the event, whatever the forward knows of that
+	Clear     bool   `json:"clear"`          // the forward was told so
+}
+
+// Forward is a forward of the log to the receiver.
+type Forward struct {
+	Name       string  `json:"name"`
+	Key        string  `json:"key"`                   // signs, in base64
+	UnlessRead int64   `json:"unless_read,omitempty"` // in nanoseconds
+	Cursor     int64   `json:"cursor"`                // at the end
+	Lost       int64   `json:"lost,omitempty"`        // ids, as the database counts them
+	Failures   []int64 `json:"failures,omitempty"`    // events that were given up
+	Left       []int64 `json:"left,omitempty"`        // of them, those that are failures after they were sent again
+}
+
+// Read is an attempt to move the read mark of a user. Begin and End are in nanoseconds of
+// Unix time.
+type Read struct {
+	User    string `json:"user"`
+	Through int64  `json:"through"`
+	T       int64  `json:"t"` // of Begin, on the clock of the machine
+	Begin   int64  `json:"begin"`
+	End     int64  `json:"end"`
+	OK      bool   `json:"ok,omitempty"` // it was answered: the mark is there
+}
+
 // Fault is one injection of a fault.
 type Fault struct {
 	Name   string `json:"name"`
@@ -201,7 +242,7 @@ type Fault struct {
 	// Try counts its injections, from 1.
 	Try int `json:"try,omitempty"`
 	// Phase is "alone", "beside" when it ran beside a fault of another part of the
-	// system, or "mixed".
+	// system, "mixed", or "apart" when servers and clients do not feel it.
 	Phase string `json:"phase,omitempty"`
 }
 

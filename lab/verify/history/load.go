@@ -19,6 +19,9 @@ type History struct {
 	Truth     []Truth
 	Events    []Event
 	Messages  []Message
+	Hooks     []Hook
+	Forwards  []Forward
+	Reads     []Read
 	Faults    []Fault
 	Resources []Resource
 	Logs      map[string]string // paths of the raw logs, by name
@@ -79,6 +82,12 @@ func (h *History) read(name string) error {
 		return readLines(path, func(r Event) { h.Events = append(h.Events, r) })
 	case base == "messages":
 		return readLines(path, func(r Message) { h.Messages = append(h.Messages, r) })
+	case base == "hooks":
+		return readLines(path, func(r Hook) { h.Hooks = append(h.Hooks, r) })
+	case base == "forwards":
+		return readLines(path, func(r Forward) { h.Forwards = append(h.Forwards, r) })
+	case base == "reads":
+		return readLines(path, func(r Read) { h.Reads = append(h.Reads, r) })
 	case base == "faults":
 		return readLines(path, func(r Fault) { h.Faults = append(h.Faults, r) })
 	case base == "resources":
