@@ -82,7 +82,7 @@ verify-planted: build bin/natsd ## check that verify catches every mistake of la
 	bin/taskfeed-lab verify --planted all --quiet
 
 .PHONY: bench
-bench: build ## measure this machine and write docs/BENCHMARKS.md
+bench: build bin/natsd ## measure this machine and write docs/BENCHMARKS.md
 	bin/taskfeed-lab bench --report docs/BENCHMARKS.md
 	$(GO) generate ./web
 

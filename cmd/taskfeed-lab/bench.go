@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/lab/bench"
+	"github.com/taskfeed/taskfeed/lab/crowd"
 )
 
 func benchCommand(in *cli.Invocation) *cobra.Command {
@@ -22,13 +23,13 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 		Use:   "bench",
 		Short: "Measure taskfeed on this machine, each figure beside its baseline",
 		Long: "bench starts a private Postgres and servers, measures, and prints a table. Compare\n" +
-			"the ratios: the variants take turns in one run. It takes about eight minutes on\n" +
+			"the ratios: the variants take turns in one run. It takes about twelve minutes on\n" +
 			"two cores.\n\n" +
 			"With --database-url it measures in that database instead, with its own users and\n" +
 			"tasks, bench-…, and its own schema of tables, and removes them afterwards. It\n" +
 			"leaves out measurements that would disturb others.\n\n" +
 			"Measurements: " + strings.Join(bench.Names(), ", "),
-		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only peers --centrifugo ./centrifugo\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
+		Example: "  taskfeed-lab bench\n  taskfeed-lab bench --only peers --centrifugo ./centrifugo\n  taskfeed-lab bench --only writers,latency\n  taskfeed-lab bench --only fleet --connections 100000\n  taskfeed-lab bench --full --report docs/BENCHMARKS.md",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "table" && output != "json" {
 				return cli.Usage(errors.New("--output must be table or json"))
@@ -38,6 +39,9 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 			}
 			var err error
 			if cfg.Binary, err = findTaskfeed(cfg.Binary); err != nil {
+				return err
+			}
+			if cfg.Engine, err = engineIfAny(cfg.Engine); err != nil {
 				return err
 			}
 			if !quiet {
@@ -61,6 +65,8 @@ func benchCommand(in *cli.Invocation) *cobra.Command {
 	cli.CompleteFlag(cmd, "only", bench.Names())
 	flags.BoolVar(&cfg.Full, "full", false, "also measure with ten million events in the log: takes some minutes and 15 GB of disk more")
 	flags.StringVar(&cfg.Centrifugo, "centrifugo", "", "program of Centrifugo 6.8 or later, which peers compares with")
+	flags.StringVar(&cfg.Engine, "engine", "", "the NATS server to measure gateways with (default: natsd beside this program, or nats-server in PATH)")
+	flags.IntVar(&cfg.Connections, "connections", 0, "connections to all gateways of fleet together (default 20000)")
 	flags.DurationVar(&cfg.Step, "step", 0, "how long one variant of a measurement lasts (default 800ms)")
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "how often the variants take turns (default 5)")
 	flags.BoolVar(&quiet, "quiet", false, "no progress")
@@ -79,6 +85,9 @@ func benchLine(cfg *bench.Config) string {
 	}
 	if cfg.Full {
 		line += " --full"
+	}
+	if cfg.Connections != 0 {
+		line += fmt.Sprintf(" --connections %d", cfg.Connections)
 	}
 	if cfg.Step != 0 {
 		line += fmt.Sprintf(" --step %v", cfg.Step)
@@ -116,6 +125,23 @@ func writeReportFile(report *bench.Report, file string) error {
 		return err
 	}
 	return os.WriteFile(file, b.Bytes(), 0o644)
+}
+
+// engineIfAny returns the NATS server that is named, or else the one that is found, or "".
+func engineIfAny(named string) (string, error) {
+	engine, err := findEngine(named)
+	if err != nil && named == "" {
+		return "", nil
+	}
+	return engine, err
+}
+
+// benchCrowdCommand is the clients of gateways.
+func benchCrowdCommand(in *cli.Invocation) *cobra.Command {
+	return &cobra.Command{
+		Use: crowd.Command, Short: "Clients of taskfeed-lab bench", Hidden: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return crowd.Run(cmd.Context(), in.Env) },
+	}
 }
 
 // benchBareCommand is the baseline's server.

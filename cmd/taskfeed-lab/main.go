@@ -25,7 +25,7 @@ func rootCommand(in *cli.Invocation) *cobra.Command {
 			"judges the results, or measures. It starts the program taskfeed beside this one, or\n" +
 			"the one in PATH, or the one that --taskfeed names.",
 	}
-	root.AddCommand(verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in), benchCommand(in), benchBareCommand(in), fleetCommand(in))
+	root.AddCommand(verifyCommand(in), verifyWriterCommand(in), verifyClientCommand(in), benchCommand(in), benchBareCommand(in), benchCrowdCommand(in), fleetCommand(in))
 	return root
 }
 

@@ -69,6 +69,7 @@ var mayImport = map[string][]string{
 	"lab/bench":        {anywhere},
 	"lab/checkout":     {},
 	"lab/contracttest": {},
+	"lab/crowd":        {"auth"},
 	"lab/doctest":      {"lab/checkout"},
 	"lab/fleet":        {"auth", "internal/devpg", "internal/pause", "internal/proc"},
 	"lab/leaktest":     {},

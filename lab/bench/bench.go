@@ -46,6 +46,9 @@ type Config struct {
 	// Centrifugo is the program of that name (version 6.8 or later) to compare with.
 	// Default: none, and peers is left out.
 	Centrifugo string
+	// Engine is a NATS server, to measure gateways with. Default: none, and gateways and
+	// fleet are left out.
+	Engine string
 	// Version of taskfeed and Command that was called, for the report.
 	Version, Command string
 	// Progress gets a line for each step of the run. Default: none.
@@ -73,6 +76,7 @@ type Sizes struct {
 	Backlog     int           // changes to drain; default 400,000
 	Senders     int           // connections that send messages to the app; default 1,000
 	StreamUsers int           // users that get ten events a second each; default 1,000
+	Connections int           // connections to all gateways together; default 20,000
 }
 
 // fullLog is how many events Config.Full adds to Sizes.Logs.
@@ -110,6 +114,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	s.Idle, s.Returning, s.MissedEach = cmp.Or(s.Idle, 10_000), cmp.Or(s.Returning, 2000), cmp.Or(s.MissedEach, 100)
 	s.Backlog, s.StreamUsers, s.Senders = cmp.Or(s.Backlog, 400_000), cmp.Or(s.StreamUsers, 1000), cmp.Or(s.Senders, 1000)
+	s.Connections = cmp.Or(s.Connections, 20_000)
 	return c, c.validate()
 }
 
@@ -119,8 +124,8 @@ func (c *Config) validate() error {
 			return fmt.Errorf("there is no measurement %q; there are %s", name, strings.Join(Names(), ", "))
 		}
 	}
-	if c.Step < 0 || c.Rounds < 0 {
-		return errors.New("a step and the number of rounds cannot be negative")
+	if c.Step < 0 || c.Rounds < 0 || c.Connections < 0 {
+		return errors.New("a step, the number of rounds and that of connections cannot be negative")
 	}
 	return nil
 }
@@ -143,6 +148,8 @@ var measurements = []measurement{
 	{"replay", "", measureReplay},
 	{"groups", "it sends broadcasts", measureGroups},
 	{"inbox", "an app of the database could receive its messages", measureInbox},
+	{"gateways", engineReason, measureGateways},
+	{"fleet", engineReason, measureFleet},
 	{"growth", "it fills the log with millions of events", measureGrowth},
 	{"attached", "it attaches a table of its own", measureAttached},
 	{"drain", "it lets changes pile up while no server runs", measureDrain},

@@ -66,15 +66,21 @@ func (b *bench) serveBare(ctx context.Context, p *place) (*server, error) {
 	return s, err
 }
 
-// start starts a program as a child and waits until its path ready answers 200.
+// start starts a program as a child on a free port and waits until its path ready answers
+// 200.
 func (b *bench) start(ctx context.Context, binary string, args []string, ready string, env func(host, port string) []string) (*server, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
 	host, port, _ := net.SplitHostPort(addr)
+	return b.startAt(ctx, addr, binary, args, ready, env(host, port))
+}
+
+// startAt is start at an address that the program is told.
+func (b *bench) startAt(ctx context.Context, addr, binary string, args []string, ready string, env []string) (*server, error) {
 	cmd := exec.Command(binary, args...)
-	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}, b.cfg.Env...), env(host, port)...)
+	cmd.Env = append(append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.TempDir()}, b.cfg.Env...), env...)
 	cmd.Stderr = os.Stderr
 	proc.Attach(cmd, syscall.SIGKILL) // Ctrl-C reaches only this process, which then stops the child
 	p, err := proc.Start(cmd)

@@ -119,3 +119,9 @@ func fileLimit() (int, bool) {
 	}
 	return int(min(limit.Cur, 1<<30)), true
 }
+
+// memoryFree returns how many bytes of memory new processes can have.
+func memoryFree() (float64, bool) {
+	kb, err := strconv.ParseFloat(strings.TrimSuffix(lineOf("/proc/meminfo", "MemAvailable"), " kB"), 64)
+	return kb * 1024, err == nil
+}

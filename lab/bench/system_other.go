@@ -14,3 +14,4 @@ func hardware() []string                      { return nil }
 func othersBusy(context.Context, time.Duration) (float64, bool) { return 0, false }
 func diskFree(string) (uint64, bool)                            { return 0, false }
 func fileLimit() (int, bool)                                    { return 0, false }
+func memoryFree() (float64, bool)                               { return 0, false }
