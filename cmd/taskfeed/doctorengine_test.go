@@ -97,7 +97,7 @@ func TestDoctorEngineSurroundings(t *testing.T) {
 	pgtest.Exec(t, older, "UPDATE taskfeed.log_state SET epoch = epoch + 1")
 	startServing(t, older, "TASKFEED_ENGINE_URL="+nats.URL())
 	status, out, _ = try(t, env(), "doctor", "--gateway")
-	for _, want := range []string{"problem: two deployments publish on taskfeed.log: give each a TASKFEED_ENGINE_PREFIX of its own", "is published with the epochs 0 and 1: "} {
+	for _, want := range []string{"problem: two deployments publish on taskfeed.log: give each a prefix of its own", "is published with the epochs 0 and 1: "} {
 		if status != 1 || !strings.Contains(out, want) {
 			t.Errorf("two deployments, and one with another epoch: got status %d and\n%swant %q", status, out, want)
 		}

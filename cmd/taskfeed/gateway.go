@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/taskfeed/taskfeed/internal/cli"
 	"github.com/taskfeed/taskfeed/internal/logs"
 	"github.com/taskfeed/taskfeed/internal/service"
-	"github.com/taskfeed/taskfeed/relay/natsrelay"
 	"github.com/taskfeed/taskfeed/server"
 )
 
@@ -81,31 +78,6 @@ func withoutDatabase(env func(string) string) error {
 	return errors.Join(errs...)
 }
 
-// engineSettings are the settings of cores and gateways for what connects them.
-func (c *config) engineSettings() []*setting {
-	e := &c.relay.Engine
-	return []*setting{
-		{"TASKFEED_ENGINE_URL", "NATS servers over which gateways get the log, separated by commas, the nearest first: nats://a:4222,tls://b:4222; without, there are no gateways", "", engineURL(&e.URLs)},
-		{"TASKFEED_ENGINE_USER", "user of NATS", "", text(&e.User)},
-		{"TASKFEED_ENGINE_PASSWORD", "password of that user", "", text(&e.Password)},
-		{"TASKFEED_ENGINE_CREDENTIALS_FILE", "path of a file with credentials of NATS, in place of user and password", "", text(&e.CredentialsFile)},
-		{"TASKFEED_ENGINE_CA_FILE", "path of a file with the certificates that sign those of NATS (default: the system's)", "", text(&e.CAFile)},
-		{"TASKFEED_ENGINE_CERT_FILE", "path of a file with the certificate to show to NATS", "", text(&e.CertFile)},
-		{"TASKFEED_ENGINE_KEY_FILE", "path of a file with its key", "", text(&e.KeyFile)},
-		{"TASKFEED_ENGINE_PREFIX", "first word of all subjects on NATS; each deployment has its own", "taskfeed", subject(&c.relay.Prefix)},
-	}
-}
-
-// compressionSettings are those of a core alone: a gateway reads both.
-func (c *config) compressionSettings() []*setting {
-	return []*setting{{"TASKFEED_ENGINE_COMPRESSION", "s2, or off: how messages to gateways are compressed", "s2", func(s string) error {
-		var how string
-		err := choice(&how, "s2", "off")(s)
-		c.relay.Uncompressed = how == "off"
-		return err
-	}}}
-}
-
 func (c *config) gatewaySettings() []*setting {
 	http := slices.DeleteFunc(c.httpSettings(), func(s *setting) bool {
 		return s.env == "TASKFEED_PAGES" || s.env == "TASKFEED_ANSWER_BYTES" || s.env == "TASKFEED_ANSWER_TIME"
@@ -134,39 +106,4 @@ func (c *config) finishGateway() error {
 		errs = append(errs, inSettings(err))
 	}
 	return errors.Join(errs...)
-}
-
-// checkEngine refuses settings of the engine that contradict each other.
-func (c *config) checkEngine() error {
-	e := &c.relay.Engine
-	var errs []error
-	if e.CredentialsFile != "" && (e.User != "" || e.Password != "") {
-		errs = append(errs, errors.New("TASKFEED_ENGINE_CREDENTIALS_FILE: set it, or user and password, not both"))
-	}
-	if (e.CertFile == "") != (e.KeyFile == "") {
-		errs = append(errs, errors.New("TASKFEED_ENGINE_CERT_FILE: it needs TASKFEED_ENGINE_KEY_FILE, and that needs it"))
-	}
-	return errors.Join(errs...)
-}
-
-// engineSecret reports whether a URL of NATS names a user or a token.
-func engineSecret(urls string) bool { return strings.Contains(urls, "@") }
-
-func engineURL(into *string) func(string) error {
-	return func(s string) error {
-		*into = s
-		return natsrelay.Check(s)
-	}
-}
-
-var subjectWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-
-func subject(into *string) func(string) error {
-	return func(s string) error {
-		if !subjectWord.MatchString(s) {
-			return errors.New("must be 1 to 64 letters, digits, _ or -")
-		}
-		*into = s
-		return nil
-	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -181,12 +183,21 @@ func notHere(t *testing.T, gateway *serving) {
 func TestGatewaySettings(t *testing.T) {
 	t.Parallel()
 	const secret = "S3cretPass"
+	noKey := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(noKey, []byte(secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for want, env := range map[string][]string{
 		"TASKFEED_ENGINE_URL: it is missing":                        {},
 		"TASKFEED_ENGINE_URL: must be URLs of NATS servers":         {"TASKFEED_ENGINE_URL=http://u:" + secret + "@a:4222"},
 		"DATABASE_URL: a gateway has no database":                   {"TASKFEED_ENGINE_URL=nats://a:4222", "DATABASE_URL=postgres://u:" + secret + "@h/db"},
 		"TASKFEED_ENGINE_PREFIX: must be":                           {"TASKFEED_ENGINE_URL=nats://a:4222", "TASKFEED_ENGINE_PREFIX=a.b"},
 		"TASKFEED_ENGINE_CERT_FILE: it needs":                       {"TASKFEED_ENGINE_URL=nats://a:4222", "TASKFEED_ENGINE_CERT_FILE=/c.pem"},
+		"TASKFEED_ENGINE_CA_FILE: the file cannot be read":          {"TASKFEED_ENGINE_URL=tls://a:4222", "TASKFEED_ENGINE_CA_FILE=/nowhere"},
+		"TASKFEED_ENGINE_CA_FILE: the file has no certificates":     {"TASKFEED_ENGINE_URL=tls://a:4222", "TASKFEED_ENGINE_CA_FILE=" + noKey},
+		"TASKFEED_ENGINE_CERT_FILE: it and TASKFEED_ENGINE_KEY":     {"TASKFEED_ENGINE_URL=tls://a:4222", "TASKFEED_ENGINE_CERT_FILE=" + noKey, "TASKFEED_ENGINE_KEY_FILE=" + noKey},
+		"TASKFEED_ENGINE_CREDENTIALS_FILE: the file has no cred":    {"TASKFEED_ENGINE_URL=tls://a:4222", "TASKFEED_ENGINE_CREDENTIALS_FILE=" + noKey},
+		"TASKFEED_ENGINE_CREDENTIALS_FILE: the file cannot be read": {"TASKFEED_ENGINE_URL=tls://a:4222", "TASKFEED_ENGINE_CREDENTIALS_FILE=/nowhere"},
 		"TASKFEED_ENGINE_CREDENTIALS_FILE: set it, or user":         {"TASKFEED_ENGINE_URL=nats://a:4222", "TASKFEED_ENGINE_CREDENTIALS_FILE=/c", "TASKFEED_ENGINE_USER=u"},
 		"every user of this machine can read a secret on a command": {"--engine-url=nats://u:" + secret + "@a:4222"},
 	} {

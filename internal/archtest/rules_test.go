@@ -131,7 +131,7 @@ var homes = []home{
 	{modules: []string{"github.com/HdrHistogram/hdrhistogram-go"}, in: []string{"lab/bench", "lab/verify"}},
 	{modules: []string{"github.com/klauspost/compress"}, in: []string{"relay"}},
 	{modules: []string{"github.com/nats-io/nats.go"}, in: []string{"relay/natsrelay"}},
-	{modules: []string{"github.com/nats-io/nats-server/v2"}, in: []string{"lab/natsd"}},
+	{modules: []string{"github.com/nats-io/nats-server/v2", "github.com/nats-io/jwt/v2", "github.com/nats-io/nkeys"}, in: []string{"lab/natsd"}},
 	{modules: []string{"golang.org/x/net"}, in: []string{"httpapi/request"}},
 	{modules: []string{"golang.org/x/sync", "golang.org/x/sys"}, in: []string{anywhere}},
 	{modules: []string{"go.opentelemetry.io/otel"}, in: []string{"internal/tracing", "server", "cmd/taskfeed"}},

@@ -34,26 +34,73 @@ type Server struct {
 	child   *proc.Process
 }
 
-// Build builds the server and returns its path.
+// built is the server's binary while a test uses it.
+var built struct {
+	sync.Mutex
+	dir   string
+	users int
+}
+
+// Build builds the server and returns its path, which is good until the test ends. Tests
+// that run at the same time share it.
 func Build(t testing.TB) string {
 	t.Helper()
-	building.Lock()
-	defer building.Unlock()
+	built.Lock()
+	defer built.Unlock()
+	if built.users == 0 {
+		built.dir = build(t)
+	}
+	built.users++
+	t.Cleanup(func() {
+		built.Lock()
+		defer built.Unlock()
+		if built.users--; built.users == 0 {
+			_ = os.RemoveAll(built.dir) // the system removes what is left
+		}
+	})
+	return filepath.Join(built.dir, "natsd")
+}
+
+func build(t testing.TB) (dir string) {
+	t.Helper()
 	root, err := checkout.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin := filepath.Join(t.TempDir(), "natsd")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin, ".")
+	if dir, err = os.MkdirTemp("", "natsd-"); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "natsd"), ".") //nolint:gosec // our own binary
 	cmd.Dir = filepath.Join(root, "lab", "natsd")
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
+		_ = os.RemoveAll(dir)
 		t.Fatalf("build lab/natsd: %v\n%s", err, out)
 	}
-	return bin
+	return dir
 }
 
-var building sync.Mutex // one build at a time is enough for the machine
+// Credentials writes credentials of users into a new directory, as natsd says.
+func Credentials(t testing.TB) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	credentials(t, dir)
+	return dir
+}
+
+// BriefCredentials writes brief.creds, which expire after a while.
+func BriefCredentials(t testing.TB, dir string, after time.Duration) {
+	t.Helper()
+	credentials(t, dir, after.String())
+}
+
+func credentials(t testing.TB, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), Build(t), append([]string{"credentials"}, args...)...) //nolint:gosec // our own binary
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("write credentials: %v\n%s", err, out)
+	}
+}
 
 // Start starts a server with further lines of configuration.
 func Start(t testing.TB, conf string) *Server {

@@ -73,7 +73,7 @@ func (a *audience) silence(i *inspection) {
 	i.note(what, i.log, i.cfg.Listen)
 }
 
-const anotherEpoch = "does an old primary still run after a failover? Stop it and its servers; a copy of the database needs another TASKFEED_ENGINE_PREFIX"
+const anotherEpoch = "does an old primary still run after a failover? Stop it and its servers; a copy of the database needs another prefix"
 
 // compare finds logs that should not be there together.
 func compare(i *inspection, lineages []relay.Lineage) {
@@ -84,14 +84,14 @@ func compare(i *inspection, lineages []relay.Lineage) {
 		if last := lineages[n-1]; l.ID == last.ID {
 			i.problem("log %x is published with the epochs %d and %d: "+anotherEpoch, l.ID, last.Epoch, l.Epoch)
 		} else {
-			i.problem("two deployments publish on %s: give each a TASKFEED_ENGINE_PREFIX of its own", i.log)
+			i.problem("two deployments publish on %s: give each a prefix of its own", i.log)
 		}
 	}
 	if own := i.cfg.Own; own != nil {
 		for _, l := range lineages {
 			switch {
 			case l.ID != own.ID:
-				i.problem("another deployment publishes on %s: this database has the log %x; give each a TASKFEED_ENGINE_PREFIX of its own", i.log, own.ID)
+				i.problem("another deployment publishes on %s: this database has the log %x; give each a prefix of its own", i.log, own.ID)
 			case l.Epoch != own.Epoch:
 				i.problem("the epoch %d is published on %s and this database has %d: "+anotherEpoch, l.Epoch, i.log, own.Epoch)
 			}

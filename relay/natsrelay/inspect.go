@@ -65,7 +65,7 @@ func Inspect(ctx context.Context, cfg InspectConfig) []Finding {
 		i.question(ctx)
 	}
 	if i.lost != nil {
-		i.problem("the connection to the engine was lost meanwhile, so not everything was tried: %s", explain(i.lost))
+		i.problem("the connection to the engine was lost meanwhile, so not everything was tried: %s", i.cfg.Engine.explain(i.lost))
 	}
 	return i.found
 }
@@ -92,10 +92,10 @@ func (i *inspection) note(format string, args ...any) {
 func (i *inspection) connect() {
 	for address := range strings.SplitSeq(i.cfg.Engine.URLs, ",") {
 		address = strings.TrimSpace(address)
-		options := append((&Transport{log: i.cfg.Engine.Logger}).options(i.cfg.Engine, ""), nats.NoReconnect())
+		options := append(newTransport(i.cfg.Engine).options(""), nats.NoReconnect())
 		conn, err := nats.Connect(address, options...)
 		if err != nil {
-			i.problem("engine %s: %s", hostOf(address), explain(err))
+			i.problem("engine %s: %s", hostOf(address), i.cfg.Engine.explain(err))
 			continue
 		}
 		i.describe(address, conn)
@@ -287,7 +287,9 @@ func (i *inspection) listen(ctx context.Context) {
 // question asks a core, as gateways do.
 func (i *inspection) question(ctx context.Context) {
 	before, began := i.conn.LastError(), time.Now()
-	client := relay.NewClient(&Transport{live: i.conn, asks: i.conn, log: i.cfg.Engine.Logger}, relay.ClientConfig{Prefix: i.cfg.Prefix, Timeout: i.cfg.Listen})
+	transport := newTransport(i.cfg.Engine)
+	transport.live, transport.asks = i.conn, i.conn
+	client := relay.NewClient(transport, relay.ClientConfig{Prefix: i.cfg.Prefix, Timeout: i.cfg.Listen})
 	head, err := client.Head(ctx)
 	switch {
 	case i.refused(before):

@@ -27,7 +27,8 @@ type Config struct {
 	// URLs are the servers, separated by commas, as nats://a:4222,tls://b:4222. The first
 	// that answers is used, so that the nearest can be the first.
 	URLs string
-	// CredentialsFile has the credentials of a NATS user.
+	// CredentialsFile has the credentials of a NATS user (.creds), or the seed of a key
+	// (nkey). It is read again for each connection.
 	CredentialsFile string
 	// User and Password are used without credentials.
 	User, Password string
@@ -65,6 +66,10 @@ type Transport struct {
 	log        *slog.Logger
 	flushed    atomic.Uint64 // how often the connection had been made again at the last Flush
 	stats      Stats
+	cfg        Config
+
+	mu   sync.Mutex
+	told map[string]time.Time // when a fault was logged
 }
 
 var _ relay.Transport = (*Transport)(nil)
@@ -82,39 +87,44 @@ func Connect(ctx context.Context, cfg Config) (*Transport, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	t := &Transport{log: cfg.Logger}
+	t := newTransport(cfg)
 	retry := &pause.Backoff{Least: 100 * time.Millisecond, Most: 2 * time.Second}
 	told := ""
 	for {
-		err := t.connect(cfg)
+		err := t.connect()
 		if err == nil {
 			return t, nil
 		}
-		if why := explain(err); why != told {
+		if why := cfg.explain(err); why != told {
 			told = why
 			cfg.Logger.Warn("cannot connect to the engine; trying again", "why", why)
 		}
 		if !pause.For(ctx, retry.Next()) {
-			return nil, fmt.Errorf("connect to the engine: %w", err)
+			return nil, errors.New("connect to the engine: " + cfg.explain(err))
 		}
 	}
 }
 
-func (t *Transport) connect(cfg Config) (err error) {
-	if t.live, err = nats.Connect(cfg.URLs, t.options(cfg, "live")...); err != nil {
+func newTransport(cfg Config) *Transport {
+	return &Transport{log: cfg.Logger, cfg: cfg, told: make(map[string]time.Time)}
+}
+
+func (t *Transport) connect() (err error) {
+	if t.live, err = nats.Connect(t.cfg.URLs, t.options("live")...); err != nil {
 		return err
 	}
-	if t.asks, err = nats.Connect(cfg.URLs, t.options(cfg, "questions")...); err != nil {
+	if t.asks, err = nats.Connect(t.cfg.URLs, t.options("questions")...); err != nil {
 		t.live.Close()
 	}
 	return err
 }
 
-func (t *Transport) options(cfg Config, what string) []nats.Option {
+func (t *Transport) options(what string) []nats.Option {
+	cfg := t.cfg
 	opts := []nats.Option{
 		nats.Name(strings.TrimSpace(cfg.Name + " " + what)),
 		nats.DontRandomize(),
-		nats.MaxReconnects(-1),
+		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(), // credentials may be renewed
 		nats.CustomReconnectDelay(func(int) time.Duration { return 50*time.Millisecond + rand.N(450*time.Millisecond) }),
 		nats.ReconnectBufSize(-1), // what cannot be sent is published again by the publisher
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
@@ -122,9 +132,10 @@ func (t *Transport) options(cfg Config, what string) []nats.Option {
 		nats.Timeout(5 * time.Second),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				t.log.Warn("connection to the engine lost", "of", what, "error", err)
+				t.log.Warn("connection to the engine lost", "of", what, "why", t.cfg.explain(err))
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { t.tell("cannot connect to the engine again; trying again", err) }),
 		nats.ReconnectHandler(func(c *nats.Conn) {
 			t.stats.Reconnects.Add(1)
 			t.log.Info("connected to the engine again", "of", what, "server", c.ConnectedServerName())
@@ -132,7 +143,7 @@ func (t *Transport) options(cfg Config, what string) []nats.Option {
 		nats.ErrorHandler(t.failed),
 	}
 	if cfg.CredentialsFile != "" {
-		opts = append(opts, nats.UserCredentials(cfg.CredentialsFile))
+		opts = append(opts, signIn(cfg.CredentialsFile))
 	} else if cfg.User != "" {
 		opts = append(opts, nats.UserInfo(cfg.User, cfg.Password))
 	}
@@ -154,20 +165,24 @@ func (t *Transport) failed(_ *nats.Conn, _ *nats.Subscription, err error) {
 		return
 	}
 	t.stats.Errors.Add(1)
-	t.log.Error("the engine reports a fault", "why", explain(err))
+	t.tell("the engine reports a fault", err)
 }
 
-// explain says what to do about an error. It never names a password.
-func explain(err error) string {
-	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired):
-		return "the engine refuses the user or the password: check both, or the file of credentials"
-	case errors.Is(err, nats.ErrPermissionViolation):
-		return "the engine's user lacks a permission: " + err.Error() + "; see the permissions of cores and gateways in docs/SCALING.md"
-	case errors.Is(err, nats.ErrNoServers):
-		return "no server of its URLs can be reached: check that it runs and that a firewall lets this server through"
+// tell logs a fault, each at most once in ten seconds.
+func (t *Transport) tell(what string, err error) {
+	why := t.cfg.explain(err)
+	t.mu.Lock()
+	often := time.Since(t.told[what+why]) < 10*time.Second
+	if !often {
+		if len(t.told) > 100 {
+			clear(t.told)
+		}
+		t.told[what+why] = time.Now()
 	}
-	return err.Error()
+	t.mu.Unlock()
+	if !often {
+		t.log.Error(what, "why", why)
+	}
 }
 
 // Close ends the connections.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/taskfeed/taskfeed/lab/leaktest"
-	"github.com/taskfeed/taskfeed/lab/locked"
 	"github.com/taskfeed/taskfeed/lab/natstest"
 	"github.com/taskfeed/taskfeed/lab/relaytest"
 	"github.com/taskfeed/taskfeed/relay"
@@ -75,24 +74,6 @@ func TestCheck(t *testing.T) {
 	for _, urls := range []string{"", "a:4222", "http://a:4222", "nats://a,,", "postgres://u:secret@a/b"} {
 		if err := natsrelay.Check(urls); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: %v, want an error without the secret", urls, err)
-		}
-	}
-}
-
-// A wrong password and a server that is not there are named, with what to do.
-func TestFaultsAreExplained(t *testing.T) {
-	t.Parallel()
-	s := natstest.Start(t, `authorization { user: core, password: hidden }`)
-	for urls, want := range map[string]string{
-		s.URL():              "refuses the user or the password",
-		"nats://127.0.0.1:1": "can be reached",
-	} {
-		var log locked.Buffer
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		_, err := natsrelay.Connect(ctx, natsrelay.Config{URLs: urls, User: "core", Password: "wrong", Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		cancel()
-		if err == nil || !strings.Contains(log.String(), want) || strings.Contains(log.String(), "wrong") {
-			t.Errorf("%s: %v, logged %s, want %q", urls, err, log.String(), want)
 		}
 	}
 }
