@@ -17,6 +17,8 @@ type Source interface {
 	Page(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (State, Page, error)
 	// State returns where the log ends.
 	State(ctx context.Context) (State, error)
+	// Lineage returns the name of the log, which may be some seconds old.
+	Lineage(ctx context.Context) (Lineage, error)
 	// CommandsAfter returns the commands of admins after the one with this id.
 	CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error)
 	// LastCommand returns the id of the last command.
@@ -117,15 +119,18 @@ func (a *Answerer) serve(ctx context.Context, message []byte) []byte {
 }
 
 func (a *Answerer) answer(ctx context.Context, q question) (said answer, err error) {
-	if q.topic == askAfter {
+	switch q.topic {
+	case askAfter:
 		said.state, said.page, err = a.source.Page(ctx, q.filter, taskfeed.Cursor(q.after), q.limit)
 		return said, err
+	case askState:
+		said.state, err = a.source.State(ctx)
+		return said, err
 	}
-	if said.state, err = a.source.State(ctx); err != nil {
+	if said.state.Lineage, err = a.source.Lineage(ctx); err != nil {
 		return said, err
 	}
 	switch q.topic {
-	case askState:
 	case askCommands:
 		said.commands, err = a.source.CommandsAfter(ctx, q.after)
 	case askLastCommand:

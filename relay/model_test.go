@@ -200,6 +200,11 @@ func (c *core) Page(ctx context.Context, f taskfeed.Filter, after taskfeed.Curso
 	return state, Page{Events: slices.Clone(events), Through: through, More: more}, err
 }
 
+func (c *core) Lineage(ctx context.Context) (Lineage, error) {
+	state, err := c.State(ctx)
+	return state.Lineage, err
+}
+
 func (c *core) CommandsAfter(context.Context, int64) ([]taskfeed.Command, error) { return nil, nil }
 func (c *core) LastCommand(context.Context) (int64, error)                       { return 0, nil }
 func (c *core) Erasures(context.Context) (int64, error)                          { return 0, nil }

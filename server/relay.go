@@ -35,6 +35,7 @@ type core struct {
 	cfg   Config
 	hub   *hub.Hub
 	store *store.Store
+	looks *looks
 
 	linked    chan struct{} // closed once the rest is set
 	transport *natsrelay.Transport
@@ -45,8 +46,8 @@ type core struct {
 	began     time.Time
 }
 
-func newCore(cfg Config, h *hub.Hub, st *store.Store) *core {
-	return &core{cfg: cfg, hub: h, store: st, linked: make(chan struct{}), began: time.Now()}
+func newCore(cfg Config, h *hub.Hub, st *store.Store, l *looks) *core {
+	return &core{cfg: cfg, hub: h, store: st, looks: l, linked: make(chan struct{}), began: time.Now()}
 }
 
 // Run answers gateways until ctx is done. Users of this server do without it.
@@ -71,7 +72,7 @@ func (c *core) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	c.answerer = relay.NewAnswerer(c.transport, relaySource{c.store}, relay.AnswererConfig{Prefix: c.cfg.Relay.Prefix,
+	c.answerer = relay.NewAnswerer(c.transport, relaySource{c.store, c.looks}, relay.AnswererConfig{Prefix: c.cfg.Relay.Prefix,
 		Parallel: c.cfg.Hub.MaxReplays, Recent: c.hub.RecentFloor, Uncompressed: c.cfg.Relay.Uncompressed, Logger: c.cfg.Log})
 	c.up.Store(true)
 	close(c.linked)
@@ -133,8 +134,31 @@ func (c *core) check() httpapi.Check {
 	}}
 }
 
-// relaySource is the log as gateways ask for it.
-type relaySource struct{ *store.Store }
+// relaySource is the log as gateways ask for it. What they ask for each second comes from
+// this server's own looks.
+type relaySource struct {
+	*store.Store
+	looks *looks
+}
+
+// Lineage implements relay.Source.
+func (s relaySource) Lineage(ctx context.Context) (relay.Lineage, error) { return s.looks.lineage(ctx) }
+
+// CommandsAfter implements relay.Source.
+func (s relaySource) CommandsAfter(ctx context.Context, id int64) ([]taskfeed.Command, error) {
+	if s.looks.noCommandsAfter(id) {
+		return nil, nil
+	}
+	return s.Store.CommandsAfter(ctx, id)
+}
+
+// Erasures implements relay.Source.
+func (s relaySource) Erasures(ctx context.Context) (int64, error) {
+	if n, ok := s.looks.knownErasures(); ok {
+		return n, nil
+	}
+	return s.Store.Erasures(ctx)
+}
 
 func (s relaySource) State(ctx context.Context) (relay.State, error) {
 	state, err := s.LogState(ctx)

@@ -38,7 +38,8 @@ type Server struct {
 	hazards  *hazardWatch
 	tracer   *tracer      // nil: no traces
 	inbox    *inbox.Inbox // nil: off
-	core     *core        // nil without gateways
+	looks    *looks
+	core     *core // nil without gateways
 	http     *httpapi.Server
 	prepared atomic.Bool // the schema is there
 }
@@ -75,8 +76,9 @@ func (s *Server) build() (err error) {
 	if s.hub, err = hub.New(s.log(), s.cfg.Hub); err != nil {
 		return err
 	}
+	s.looks = &looks{log: s.store}
 	if s.cfg.Relay.Engine.URLs != "" {
-		s.core = newCore(s.cfg, s.hub, s.store)
+		s.core = newCore(s.cfg, s.hub, s.store, s.looks)
 		s.cfg.Listener.Leading, s.cfg.Listener.EngineAway = s.core.lead, s.core.away
 	}
 	if s.listener, err = listener.New(s.session, s.hub, s.cfg.Listener); err != nil {
@@ -205,10 +207,10 @@ func (s *Server) Run(ctx context.Context) error {
 	parts := []service.Service{
 		{Name: "listener", Run: s.listener.Run},
 		{Name: "commands", Run: func(ctx context.Context) error {
-			return obeyCommands(ctx, s.store, lastCommand, s.http.Obey, s.cfg.Log)
+			return obeyCommands(ctx, s.looks, lastCommand, s.http.Obey, s.cfg.Log)
 		}},
 		{Name: "erasures", Run: func(ctx context.Context) error {
-			return watchErasures(ctx, s.store, erasures, s.hub.ForgetFrames)
+			return watchErasures(ctx, s.looks, erasures, s.hub.ForgetFrames)
 		}},
 		{Name: "marks", Run: func(ctx context.Context) error { return s.store.WatchMarks(ctx, s.http.MarksMoved) }},
 		{Name: "hazards", Run: s.hazards.Run},

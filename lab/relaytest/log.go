@@ -79,6 +79,9 @@ func (l *Log) Page(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor
 	return state, relay.Page{Events: events, Through: through, More: more}, err
 }
 
+// Lineage implements relay.Source.
+func (l *Log) Lineage(context.Context) (relay.Lineage, error) { return l.lineage, nil }
+
 // CommandsAfter implements relay.Source.
 func (l *Log) CommandsAfter(context.Context, int64) ([]taskfeed.Command, error) { return nil, nil }
 
