@@ -445,7 +445,8 @@ func (m *model) account(t *rapid.T, s *modelSub, to taskfeed.Cursor, what string
 // thinned reports whether s may be spared an event: it is progress of a task that comes
 // further in the page that Next is returning.
 func (m *model) thinned(s *modelSub, e *taskfeed.Event) bool {
-	return s.opts.Doze != nil && e.Type == taskfeed.TypeTaskProgress && slices.ContainsFunc(m.log.events, func(later taskfeed.Event) bool {
+	replay := s.opts.WantLive && !s.live // has all
+	return s.opts.Doze != nil && !replay && e.Type == taskfeed.TypeTaskProgress && slices.ContainsFunc(m.log.events, func(later taskfeed.Event) bool {
 		return later.ID > e.ID && slices.Contains(s.page, later.ID) &&
 			later.UserID == e.UserID && later.TaskID == e.TaskID && later.Type == e.Type
 	})

@@ -58,7 +58,9 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 		return nil, false, nil
 	}
 	frames, drained := s.collect()
-	frames = s.thinned(frames)
+	if !s.owesLive { // a replay has all
+		frames = s.thinned(frames)
+	}
 	h.stats.Delivered += uint64(len(frames))
 	if drained && s.owesLive {
 		s.owesLive = false
