@@ -138,6 +138,42 @@ func (s *Store) ForwardFailures(ctx context.Context, name string, after taskfeed
 	return all, pg.Wrap("list the failures of the forward", err)
 }
 
+const sqlDeleteForward = `
+WITH held AS (
+    SELECT name
+    FROM taskfeed.forwards
+    WHERE name = @name
+      AND held_until >= clock_timestamp()
+), forwards AS (
+    DELETE FROM taskfeed.forwards
+    WHERE name = @name
+      AND held_until < clock_timestamp()
+    RETURNING name
+), failures AS (
+    DELETE FROM taskfeed.forward_failures
+    WHERE name = @name
+      AND NOT EXISTS (SELECT FROM held)
+    RETURNING name
+)
+SELECT EXISTS (SELECT FROM held), (SELECT count(*) FROM forwards), (SELECT count(*) FROM failures)`
+
+// DeletedForward says what DeleteForward did.
+type DeletedForward struct {
+	Held     bool  // a process holds the forward, and nothing was deleted
+	Forwards int64 // 1, or 0 where there was none of the name
+	Failures int64
+}
+
+// DeleteForward deletes the cursor and the failures of a forward that no process holds.
+func (s *Store) DeleteForward(ctx context.Context, name string) (d DeletedForward, err error) {
+	ctx, cancel := s.queries.Bound(ctx)
+	defer cancel()
+	err = s.queries.Do(ctx, func(db pg.Conn) error {
+		return db.QueryRow(ctx, sqlDeleteForward, pgx.NamedArgs{"name": name}).Scan(&d.Held, &d.Forwards, &d.Failures)
+	})
+	return d, pg.Wrap("delete the forward", err)
+}
+
 // forward runs a statement that returns one row, or none where it does not apply.
 func (s *Store) forward(ctx context.Context, doing, statement string, args pgx.NamedArgs, into *taskfeed.Cursor) (applied bool, err error) {
 	ctx, cancel := s.queries.Bound(ctx)

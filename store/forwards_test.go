@@ -108,3 +108,25 @@ func (f *fixture) wantFailures(t *testing.T, after taskfeed.Cursor, want ...stor
 	}
 	wantEqual(t, "failures", got, want)
 }
+
+// A forward is deleted with its failures, but not while a process holds it.
+func TestDeleteForward(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.taken(t, "a", 7, longLease)
+	if held, err := f.store.AddForwardFailure(t.Context(), "crm", "a", store.ForwardFailure{EventID: 1, Type: "x", Body: "{}"}); !held || err != nil {
+		t.Fatalf("add a failure: got %t, %v, want to hold the forward", held, err)
+	}
+	deletes := func(want store.DeletedForward) {
+		t.Helper()
+		if got, err := f.store.DeleteForward(t.Context(), "crm"); got != want || err != nil {
+			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+	}
+	deletes(store.DeletedForward{Held: true})
+	if err := f.store.ReleaseForward(t.Context(), "crm", "a"); err != nil {
+		t.Fatal(err)
+	}
+	deletes(store.DeletedForward{Forwards: 1, Failures: 1})
+	deletes(store.DeletedForward{})
+}

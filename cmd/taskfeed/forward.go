@@ -121,7 +121,7 @@ func forwardCommand(in *cli.Invocation) *cobra.Command {
 			"the endpoint does not take are sent again for a day and then kept as failures.\n\n" +
 			"Every flag can be set by the environment variable after it, or by that name with\n" +
 			"_FILE and the path of a file. The secret is TASKFEED_FORWARD_SECRET.",
-		Example: "  taskfeed forward --name crm --to https://example.com/hooks\n  taskfeed forward failures --name crm\n  taskfeed forward retry --name crm --to https://example.com/hooks",
+		Example: "  taskfeed forward --name crm --to https://example.com/hooks\n  taskfeed forward failures --name crm\n  taskfeed forward retry --name crm --to https://example.com/hooks\n  taskfeed forward delete --name crm --yes",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := errors.Join(ss.read(in.Env), o.completeEndpoint()); err != nil {
 				return cli.Usage(err)
@@ -130,7 +130,7 @@ func forwardCommand(in *cli.Invocation) *cobra.Command {
 		},
 	}
 	registerForward(cmd, ss)
-	cmd.AddCommand(forwardFailuresCommand(in), forwardRetryCommand(in))
+	cmd.AddCommand(forwardFailuresCommand(in), forwardRetryCommand(in), forwardDeleteCommand(in))
 	return cmd
 }
 
@@ -267,4 +267,48 @@ func retryFailures(ctx context.Context, in *cli.Invocation, st *store.Store, o *
 		return errors.New("the endpoint did not take all of them: taskfeed forward failures says why")
 	}
 	return nil
+}
+
+func forwardDeleteCommand(in *cli.Invocation) *cobra.Command {
+	var o forwardOptions
+	var sure bool
+	ss := newSettings(o.named())
+	cmd := &cobra.Command{
+		Use:   "delete",
+		Short: "Delete a name that is no longer used, with its failures",
+		Long: "delete removes how far the events of a name were sent, and its failures. The name is then\n" +
+			"a new one. It is refused while a process forwards under the name.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := errors.Join(ss.read(in.Env), o.complete())
+			if err == nil && !sure {
+				err = errors.New("this deletes the events that could not be forwarded for good; confirm with --yes")
+			}
+			if err != nil {
+				return cli.Usage(err)
+			}
+			st, err := store.Open(cmd.Context(), o.store)
+			if err != nil {
+				return err
+			}
+			defer st.Close()
+			return deleteForward(cmd.Context(), in, st, o.forward.Name)
+		},
+	}
+	cmd.Flags().BoolVar(&sure, "yes", false, "confirm that the failures are deleted")
+	registerForward(cmd, ss)
+	return cmd
+}
+
+func deleteForward(ctx context.Context, in *cli.Invocation, st *store.Store, name string) error {
+	d, err := st.DeleteForward(ctx, name)
+	switch {
+	case err != nil:
+		return err
+	case d.Held:
+		return errors.New("a process forwards under this name, or has died a moment ago: end it first, or wait")
+	case d.Forwards+d.Failures == 0:
+		return errors.New("there is no forward of this name")
+	}
+	_, err = fmt.Fprintf(in.Stdout, "deleted: how far %s was sent, %d failures\n", name, d.Failures)
+	return err
 }

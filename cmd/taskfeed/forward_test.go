@@ -96,6 +96,11 @@ func TestForwardCommand(t *testing.T) {
 	if got := runCLI(t, env, "forward", "failures"); got.status != 0 || got.stdout != "" {
 		t.Errorf("at the end: got status %d and %q, want no failure", got.status, got.stdout)
 	}
+	runCLI(t, env, "forward", "delete", "--yes").expect(t, 1, "a process forwards under this name")
+	second.Signal(syscall.SIGTERM)
+	second.wait(t, 30*time.Second)
+	runCLI(t, env, "forward", "delete", "--yes").expect(t, 0, "")
+	runCLI(t, env, "forward", "delete", "--yes").expect(t, 1, "there is no forward of this name")
 	for _, p := range []*process{first, second} {
 		if log := p.stderr.String(); strings.Contains(log, "whsec_") || strings.Contains(log, "S3cret") || strings.Contains(log, "MfKQ9r8") {
 			t.Errorf("the log has a secret:\n%s", log)
@@ -123,6 +128,7 @@ func TestForwardRefusals(t *testing.T) {
 		{env, append(good, "--types", "a b"), "is no type of events"},
 		{env, append(good, "--give-up-after", "0s"), "--give-up-after: must be a duration"},
 		{env, []string{"forward", "failures", "--name", "crm", "--output", "x"}, "--output: must be table or ndjson"},
+		{env, []string{"forward", "delete", "--name", "crm"}, "confirm with --yes"},
 	} {
 		r := runCLI(t, tt.env, tt.args...)
 		r.expect(t, 2, tt.want)
