@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,6 +108,11 @@ func roles() []role {
 		role{group: "b", user: memberUser, proto: "v1", traits: "fresh"},
 		role{group: "a", user: memberUser, proto: "sse", traits: "churn"},
 		role{group: "b", user: memberUser, proto: "plain", traits: "renewing"},
+		role{group: "a", user: 0, proto: "after", traits: "thinned"},
+		role{group: "b", user: 1, proto: "v1", traits: "thinned churn"},
+		role{group: "a", user: memberUser, proto: "sse", traits: "thinned"},
+		role{group: "a", user: 2, proto: "plain", traits: "named churn"},
+		role{group: "b", user: 3, proto: "plain", traits: "named"},
 		role{group: "a", user: adminUser, proto: "sse"},
 		role{group: "a", user: adminUser, proto: "sse", traits: "churn"},
 	)
@@ -235,8 +241,8 @@ func (r *round) startClients() error {
 			if s.remembers && role.traits == "away" {
 				continue // what retention drops while they are away would come from memory
 			}
-			if s.gateway() && role.proto == "rest" {
-				continue // it has no API
+			if s.gateway() && (role.proto == "rest" || strings.HasPrefix(role.traits, "named")) {
+				continue // it has no API, and keeps no cursors
 			}
 			addr := s.net.Addr()
 			if role.direct {

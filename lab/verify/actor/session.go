@@ -30,6 +30,8 @@ const (
 	writeTimeout     = 2 * time.Second
 	smallBuffer      = 4096
 
+	thinning = 500 * time.Millisecond // of the progress of each task
+
 	longToken  = time.Hour
 	shortToken = 4 * time.Second
 )
@@ -109,6 +111,7 @@ func (c *client) dial(ctx context.Context, server Server, after *int64) (*websoc
 	if after != nil {
 		query.Set("after", strconv.FormatInt(*after, 10))
 	}
+	c.ask(query)
 	dialer := websocket.Dialer{HandshakeTimeout: handshakeTimeout, NetDialContext: c.dialTCP}
 	if c.cfg.Proto == "v1" {
 		dialer.Subprotocols = []string{"taskfeed.v1"}
@@ -132,6 +135,16 @@ func (c *client) dial(ctx context.Context, server Server, after *int64) (*websoc
 		c.refused(res, err)
 	}
 	return nil, err
+}
+
+// ask adds what the client wants beside a cursor.
+func (c *client) ask(query url.Values) {
+	if c.trait("thinned") {
+		query.Set("progress_interval", thinning.String())
+	}
+	if c.trait("named") {
+		query.Set("client", c.cfg.Name)
+	}
 }
 
 // refused records the server's refusal with its answer.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -62,11 +63,12 @@ func (c *client) stream(ctx context.Context, server Server, after *int64) bool {
 	if after != nil {
 		header.Set("Last-Event-ID", strconv.FormatInt(*after, 10))
 	}
-	path := "/v1/events/stream"
+	query := url.Values{}
 	if c.cfg.All {
-		path += "?all=true"
+		query.Set("all", "true")
 	}
-	res, done, err := c.get(ctx, server, path, header)
+	c.ask(query)
+	res, done, err := c.get(ctx, server, "/v1/events/stream?"+query.Encode(), header)
 	if err != nil {
 		c.note(refusal(ctx, nil, err))
 		return false

@@ -30,6 +30,7 @@ func (s *subject) checkComplete() {
 			s.checkSpan(n, sp, got)
 		}
 	}
+	s.checkNamed()
 }
 
 func (s *subject) checkSpan(n *session, sp span, got map[int64]bool) {
@@ -37,7 +38,7 @@ func (s *subject) checkSpan(n *session, sp span, got map[int64]bool) {
 	i, _ := slices.BinarySearchFunc(feed, sp.from+1, func(r *row, id int64) int { return cmp.Compare(r.id, id) })
 	var missing []*row
 	for ; i < len(feed) && feed[i].id <= sp.to; i++ {
-		if !got[feed[i].id] {
+		if !got[feed[i].id] && !s.leftOut(n, sp, feed[i]) {
 			missing = append(missing, feed[i])
 		}
 	}

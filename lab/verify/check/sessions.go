@@ -24,6 +24,8 @@ type session struct {
 	end     history.Client
 	items   []item
 	answers []history.Client // of the REST API
+
+	progress map[progressOf]int64 // see lastProgress
 }
 
 // item is one message of a session.

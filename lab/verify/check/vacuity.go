@@ -88,6 +88,8 @@ var paths = map[string]func(f map[string]int64) int64{
 	"gateway: memory read":   func(f map[string]int64) int64 { return f["gateway_recalled"] },
 	"core: published again":  func(f map[string]int64) int64 { return f["republished"] },
 
+	"thinned: left out":         func(f map[string]int64) int64 { return f["left_out_as_thinned"] },
+	"named: sent again":         func(f map[string]int64) int64 { return f["named_again"] },
 	"forward: sent again":       func(f map[string]int64) int64 { return f["forward_refused"] },
 	"forward: taken twice":      func(f map[string]int64) int64 { return f["forward_taken_twice"] },
 	"forward: given up":         func(f map[string]int64) int64 { return f["forward_given_up"] },
