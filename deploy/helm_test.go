@@ -87,9 +87,18 @@ func render(t *testing.T, changes object) (map[string]object, error) {
 			continue
 		}
 		made := parse(t, name, out.String())
-		found[fmt.Sprint(made["kind"])] = made
+		found[called(made)] = made
 	}
 	return found, nil
+}
+
+// called returns the kind of an object, with "gateway " before it for those of gateways.
+func called(made object) string {
+	kind := fmt.Sprint(made["kind"])
+	if strings.HasSuffix(fmt.Sprint(at(made, "metadata.name")), "-gateway") {
+		return "gateway " + kind
+	}
+	return kind
 }
 
 // merge puts changes into values, mapping by mapping.
@@ -121,6 +130,13 @@ func chartFunctions(set *template.Template) template.FuncMap {
 			margin := "\n" + strings.Repeat(" ", n)
 			return margin + strings.ReplaceAll(text, "\n", margin)
 		},
+		"dict": func(pairs ...any) object {
+			made := make(object)
+			for i := 0; i+1 < len(pairs); i += 2 {
+				made[fmt.Sprint(pairs[i])] = pairs[i+1]
+			}
+			return made
+		},
 		"quote": func(v any) string { return strconv.Quote(fmt.Sprint(v)) },
 		"default": func(otherwise, v any) any {
 			if empty(v) {
@@ -144,6 +160,8 @@ var (
 		"database":                  object{"secretName": "db", "listenUrlKey": "direct"},
 		"tokens":                    object{"secretName": "jwt"},
 		"settings":                  object{"TASKFEED_RETENTION": "7d"},
+		"engine":                    object{"url": "tls://nats:4222", "secretName": "nats", "caSecretName": "authority"},
+		"gateway":                   object{"enabled": true, "autoscaling": object{"enabled": true}, "settings": object{"TASKFEED_RECENT_LOG": "off"}},
 		"serviceMonitor":            object{"enabled": true, "labels": object{"release": "prometheus"}},
 		"networkPolicy":             object{"enabled": true, "clients": []any{object{"podSelector": object{}}}},
 		"service":                   object{"annotations": object{"a": "b"}},
@@ -172,12 +190,16 @@ func rendered(t *testing.T, changes object) map[string]object {
 func TestChartKinds(t *testing.T) {
 	t.Parallel()
 	always := []string{"Deployment", "PodDisruptionBudget", "Service", "ServiceAccount"}
+	full := append([]string{"NetworkPolicy", "ServiceMonitor", "gateway Deployment", "gateway HorizontalPodAutoscaler", "gateway NetworkPolicy", "gateway PodDisruptionBudget",
+		"gateway Service", "gateway ServiceMonitor"}, always...)
 	for what, tt := range map[string]struct {
 		values object
 		want   []string
 	}{
 		"the least":  {least, always},
-		"everything": {everything, append([]string{"NetworkPolicy", "ServiceMonitor"}, always...)},
+		"everything": {everything, full},
+		"fixed gateways": {object{"database": least["database"], "engine": object{"url": "nats://a"}, "gateway": object{"enabled": true}},
+			append([]string{"gateway Deployment", "gateway PodDisruptionBudget", "gateway Service"}, always...)},
 	} {
 		found := rendered(t, tt.values)
 		slices.Sort(tt.want)
@@ -193,13 +215,15 @@ func TestChartKinds(t *testing.T) {
 	if _, err := render(t, object{}); err == nil || !strings.Contains(err.Error(), "database.secretName") {
 		t.Errorf("without a database: got %v, want an error that names database.secretName", err)
 	}
+	if _, err := render(t, object{"database": least["database"], "gateway": object{"enabled": true}}); err == nil || !strings.Contains(err.Error(), "engine.url") {
+		t.Errorf("gateways without NATS: got %v, want an error that names engine.url", err)
+	}
 }
 
 // Every variable of the container is a setting, and every file is there.
 func TestChartSettings(t *testing.T) {
 	t.Parallel()
-	for _, values := range []object{least, everything} {
-		pod := at(rendered(t, values)["Deployment"], "spec.template.spec")
+	for _, pod := range []any{chartPod(t, least, "Deployment"), chartPod(t, everything, "Deployment"), chartPod(t, everything, "gateway Deployment")} {
 		env := environment(pod)
 		for name, value := range env {
 			wantSetting(t, chart, name)
@@ -214,12 +238,28 @@ func TestChartSettings(t *testing.T) {
 			t.Errorf("enableServiceLinks: got %v, want false: a Service called taskfeed would set TASKFEED_PORT", got)
 		}
 	}
-	env := environment(at(rendered(t, everything)["Deployment"], "spec.template.spec"))
-	for _, name := range []string{"DATABASE_URL_FILE", "TASKFEED_LISTEN_DATABASE_URL_FILE", "TASKFEED_JWT_SECRET_FILE", "TASKFEED_RETENTION", "TASKFEED_DRAIN"} {
-		if env[name] == "" {
-			t.Errorf("chart with every option on: got no %s, want one", name)
+	engine := []string{"TASKFEED_ENGINE_URL", "TASKFEED_ENGINE_PREFIX", "TASKFEED_ENGINE_USER", "TASKFEED_ENGINE_PASSWORD_FILE", "TASKFEED_ENGINE_CA_FILE", "TASKFEED_JWT_SECRET_FILE", "TASKFEED_DRAIN"}
+	for kind, names := range map[string][]string{
+		"Deployment":         append([]string{"DATABASE_URL_FILE", "TASKFEED_LISTEN_DATABASE_URL_FILE", "TASKFEED_RETENTION"}, engine...),
+		"gateway Deployment": append([]string{"TASKFEED_RECENT_LOG"}, engine...),
+	} {
+		env := environment(chartPod(t, everything, kind))
+		for _, name := range names {
+			if env[name] == "" {
+				t.Errorf("%s of the chart with every option on: got no %s, want one", kind, name)
+			}
 		}
 	}
+	core, gateway := environment(chartPod(t, everything, "Deployment")), environment(chartPod(t, everything, "gateway Deployment"))
+	if core["TASKFEED_ENGINE_USER"] != "core" || gateway["TASKFEED_ENGINE_USER"] != "gateway" || gateway["DATABASE_URL_FILE"] != "" {
+		t.Errorf("users of NATS: got %s and %s, want core and gateway, and no database for gateways", core["TASKFEED_ENGINE_USER"], gateway["TASKFEED_ENGINE_USER"])
+	}
+}
+
+// chartPod returns the specification of the pods of a Deployment.
+func chartPod(t *testing.T, values object, kind string) any {
+	t.Helper()
+	return at(rendered(t, values)[kind], "spec.template.spec")
 }
 
 func environment(pod any) map[string]string {
@@ -283,8 +323,27 @@ func TestChartProbes(t *testing.T) {
 func TestChartSelectors(t *testing.T) {
 	t.Parallel()
 	found := rendered(t, everything)
-	pod, _ := at(found["Deployment"], "spec.template.metadata.labels").(object)
-	service, _ := at(found["Service"], "metadata.labels").(object)
+	for _, whose := range []string{"", "gateway "} {
+		wantSelectors(t, found, whose)
+	}
+	cores, _ := at(found["Service"], "spec.selector").(object)
+	gateways, _ := at(found["gateway Service"], "spec.selector").(object)
+	if maps.Equal(cores, gateways) {
+		t.Errorf("Services: got the same selector %v for cores and gateways, want two", cores)
+	}
+	if got, want := at(found["gateway HorizontalPodAutoscaler"], "spec.scaleTargetRef.name"), at(found["gateway Deployment"], "metadata.name"); got != want {
+		t.Errorf("autoscaler: got the target %v, want %v", got, want)
+	}
+	if got := at(found["gateway Deployment"], "spec.replicas"); got != nil {
+		t.Errorf("replicas beside an autoscaler: got %v, want none", got)
+	}
+}
+
+// wantSelectors checks the objects of cores, or with a word before their kind of gateways.
+func wantSelectors(t *testing.T, found map[string]object, whose string) {
+	t.Helper()
+	pod, _ := at(found[whose+"Deployment"], "spec.template.metadata.labels").(object)
+	service, _ := at(found[whose+"Service"], "metadata.labels").(object)
 	for _, tt := range []struct {
 		kind, path string
 		labels     object
@@ -295,7 +354,7 @@ func TestChartSelectors(t *testing.T) {
 		{"NetworkPolicy", "spec.podSelector.matchLabels", pod},
 		{"ServiceMonitor", "spec.selector.matchLabels", service},
 	} {
-		selector, _ := at(found[tt.kind], tt.path).(object)
+		selector, _ := at(found[whose+tt.kind], tt.path).(object)
 		if len(selector) == 0 {
 			t.Errorf("%s: got no selector at %s, want one", tt.kind, tt.path)
 		}
@@ -305,9 +364,9 @@ func TestChartSelectors(t *testing.T) {
 			}
 		}
 	}
-	port := at(found["Deployment"], "spec.template.spec.containers.0.ports.0.name")
+	port := at(found[whose+"Deployment"], "spec.template.spec.containers.0.ports.0.name")
 	for kind, path := range map[string]string{"Service": "spec.ports.0.targetPort", "NetworkPolicy": "spec.ingress.0.ports.0.port", "ServiceMonitor": "spec.endpoints.0.port"} {
-		if got := at(found[kind], path); got != port {
+		if got := at(found[whose+kind], path); got != port {
 			t.Errorf("%s: got the port %v, want %v", kind, got, port)
 		}
 	}
@@ -354,7 +413,7 @@ func TestChartByHelm(t *testing.T) {
 		}
 		got, decoder := make(map[string]object), yaml.NewDecoder(bytes.NewReader(out))
 		for made := object(nil); decoder.Decode(&made) == nil; made = nil {
-			got[fmt.Sprint(made["kind"])] = made
+			got[called(made)] = made
 		}
 		if want := rendered(t, values); !reflect.DeepEqual(got, want) {
 			t.Errorf("helm template: got\n%v\nwant\n%v", got, want)

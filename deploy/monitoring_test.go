@@ -120,6 +120,14 @@ func metrics(t *testing.T) map[string]metric {
 		}
 		known[strings.Trim(cells[0], "`")] = m
 	}
+	for _, cells := range doctest.Rows(doctest.Section(t, "docs/SCALING.md", "Metrics")) { // without kinds
+		m := metric{kind: "gauge", labels: doctest.Submatches("by `(\\w+)`", cells[2])}
+		name := strings.Trim(cells[0], "`")
+		if strings.HasSuffix(name, "_total") {
+			m.kind = "counter"
+		}
+		known[name] = m
+	}
 	return known
 }
 

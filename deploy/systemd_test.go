@@ -11,13 +11,17 @@ import (
 	"github.com/taskfeed/taskfeed/lab/doctest"
 )
 
-const unitFile = "deploy/systemd/taskfeed.service"
+// unitFiles are the units, with the sections of documents that say how to install them.
+var unitFiles = map[string][2]string{
+	"deploy/systemd/taskfeed.service":         {"docs/OPERATIONS.md", "As a service of systemd"},
+	"deploy/systemd/taskfeed-gateway.service": {"docs/SCALING.md", "Run it"},
+}
 
 // unit returns the values of each option; systemd allows most to be repeated.
-func unit(t *testing.T) map[string][]string {
+func unit(t *testing.T, file string) map[string][]string {
 	t.Helper()
 	options := make(map[string][]string)
-	for line := range strings.Lines(doctest.Read(t, unitFile)) {
+	for line := range strings.Lines(doctest.Read(t, file)) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(name, "#") {
 			options[name] = append(options[name], value)
 		}
@@ -27,7 +31,17 @@ func unit(t *testing.T) map[string][]string {
 
 func TestUnit(t *testing.T) {
 	t.Parallel()
-	options := unit(t)
+	for file, guide := range unitFiles {
+		testUnit(t, file)
+		if text := doctest.Section(t, guide[0], guide[1]); !strings.Contains(text, file) {
+			t.Errorf("%s does not name %s", guide[0], file)
+		}
+	}
+}
+
+func testUnit(t *testing.T, unitFile string) {
+	t.Helper()
+	options := unit(t, unitFile)
 	loaded := make(map[string]bool)
 	for _, credential := range options["LoadCredential"] {
 		name, _, _ := strings.Cut(credential, ":")
@@ -60,9 +74,6 @@ func TestUnit(t *testing.T) {
 	if files < connections+1000 {
 		t.Errorf("LimitNOFILE: got %d, want at least 1000 more than the %d connections", files, connections)
 	}
-	if path := doctest.Section(t, "docs/OPERATIONS.md", "As a service of systemd"); !strings.Contains(path, unitFile) {
-		t.Errorf("docs/OPERATIONS.md does not name %s", unitFile)
-	}
 }
 
 // systemd itself accepts the unit, and finds it well confined. Where there is no
@@ -73,17 +84,19 @@ func TestUnitBySystemd(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no systemd-analyze on this machine")
 	}
-	// The program need not be installed here.
-	text := strings.Replace(doctest.Read(t, unitFile), "ExecStart=/usr/local/bin/taskfeed serve", "ExecStart=/bin/sh", 1)
-	copied := filepath.Join(t.TempDir(), "taskfeed.service")
-	if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	const exposure = "15" // of 100
-	for _, args := range [][]string{{"verify", copied}, {"security", "--offline=yes", "--threshold=" + exposure, copied}} {
-		out, err := exec.Command(analyze, args...).CombinedOutput()
-		if err != nil || args[0] == "verify" && len(out) > 0 {
-			t.Errorf("systemd-analyze %s: got %v and\n%s\nwant no complaint", args[0], err, out)
+	for unitFile := range unitFiles {
+		// The program need not be installed here.
+		text := strings.Replace(doctest.Read(t, unitFile), "ExecStart=/usr/local/bin/taskfeed ", "ExecStart=/bin/sh ", 1)
+		copied := filepath.Join(t.TempDir(), filepath.Base(unitFile))
+		if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		const exposure = "15" // of 100
+		for _, args := range [][]string{{"verify", copied}, {"security", "--offline=yes", "--threshold=" + exposure, copied}} {
+			out, err := exec.Command(analyze, args...).CombinedOutput()
+			if err != nil || args[0] == "verify" && len(out) > 0 {
+				t.Errorf("systemd-analyze %s of %s: got %v and\n%s\nwant no complaint", args[0], unitFile, err, out)
+			}
 		}
 	}
 }
