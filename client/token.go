@@ -22,14 +22,21 @@ const (
 
 // TokenFunc returns a token for the feed's user. It is called by one goroutine
 // at a time, which may not be Run's, and should return when ctx is done. An
-// error that wraps ErrRejected ends Run; after any other error the feed tries
-// again later.
+// error that wraps ErrRejected ends Run; after any other error, or a text that
+// cannot be a token, the feed tries again later.
 type TokenFunc func(ctx context.Context, reason TokenReason) (string, error)
 
 // StaticToken returns a TokenFunc that always returns the token. A feed with it ends with
-// ErrRejected once the server no longer accepts the token.
+// ErrRejected once the server no longer accepts the token, and at once when the text cannot
+// be a token.
 func StaticToken(token string) TokenFunc {
-	return func(context.Context, TokenReason) (string, error) { return token, nil }
+	_, err := newCredential(token, time.Now())
+	return func(context.Context, TokenReason) (string, error) {
+		if err != nil {
+			return "", fmt.Errorf("%w: it cannot be sent: %w", ErrRejected, err)
+		}
+		return token, nil
+	}
 }
 
 // credential is a token and its expiry.
@@ -116,7 +123,7 @@ func (f *Feed) askToken(ctx context.Context, reason TokenReason) (credential, er
 	}
 	c, err := newCredential(token, time.Now())
 	if err != nil {
-		return credential{}, &fatal{fmt.Errorf("client: the token that Token returned (%s) cannot be sent: %w", reason, err)}
+		return credential{}, fmt.Errorf("client: the token that Token returned (%s) cannot be sent: %w", reason, err)
 	}
 	return c, nil
 }

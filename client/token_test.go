@@ -225,15 +225,30 @@ func TestTokenFuncError(t *testing.T) {
 			}
 		})
 	})
-	for name, token := range map[string]string{"empty": " \n", "a header of its own": "a\r\nX-Evil: 1"} {
-		t.Run("a token that is "+name+" ends the run", func(t *testing.T) {
+	for name, token := range map[string]string{"empty": " \n", "a page": "<html>502 Bad Gateway</html>", "a header of its own": "a\r\nX-Evil: 1"} {
+		t.Run("a static token that is "+name+" ends the run", func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				cfg := play(t).config()
 				cfg.Token = client.StaticToken(token)
-				if err := runErr(t, cfg); err == nil || strings.Contains(err.Error(), "Evil") {
-					t.Errorf("Run: got %v, want an error without the token", err)
+				if err := runErr(t, cfg); !errors.Is(err, client.ErrRejected) || strings.Contains(err.Error(), "Evil") {
+					t.Errorf("Run: got %v, want ErrRejected without the token", err)
 				}
+			})
+		})
+		t.Run("a token that is "+name+" is asked for again", func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := play(t, sends(event(1)))
+				cfg := s.config()
+				calls := 0
+				cfg.Token = func(context.Context, client.TokenReason) (string, error) {
+					if calls++; calls < 3 {
+						return token, nil
+					}
+					return "token", nil
+				}
+				until(t, cfg, 1)
 			})
 		})
 	}

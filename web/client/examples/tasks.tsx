@@ -1,10 +1,15 @@
 // A user's tasks, live. `/token` is a URL of the app that returns a JWT for the logged-in user.
 import { createRoot } from "react-dom/client";
-import { localStorageCursor, TaskFeed, type Snapshot } from "@taskfeed/client";
+import { localStorageCursor, TaskFeed, TokenRejected, type Snapshot } from "@taskfeed/client";
 import { TaskFeedProvider, useTask, useTaskFeed, useTasks } from "@taskfeed/client/react";
 
 const userId = "alice";
-const getToken = async (): Promise<string> => (await fetch("/token")).text();
+const getToken = async (): Promise<string> => {
+  const answer = await fetch("/token");
+  if (answer.status === 401) throw new TokenRejected("sign in again");
+  if (!answer.ok) throw new Error(`token: ${answer.status}`);
+  return answer.text();
+};
 
 async function loadSnapshot(): Promise<Snapshot> {
   const answer = await fetch("/v1/me/tasks", { headers: { Authorization: `Bearer ${await getToken()}` } });

@@ -2,21 +2,21 @@
  * Why a feed waits or ended. All except `connection` end it; `rejected` does when
  * the second token in a row is refused.
  *
- * - `connection`: the connection could not be made or was lost; the feed reconnects
+ * - `connection`: the connection could not be made or was lost, or getToken gave no token;
+ *   the feed tries again
  * - `rejected`: the token was refused
  * - `forbidden`: the token is valid but does not allow this user's feed
  * - `disconnected`: an administrator closed the connection
  * - `refused`: the server refuses the request
  * - `protocol`: the server does not speak the taskfeed protocol
  * - `reset`: events are lost, and there is neither loadSnapshot nor a handler for that
- * - `handler`, `store`, `token`: a handler threw, the cursor store failed, or
- *   getToken returned something other than a token; see `cause`
+ * - `handler`, `store`: a handler threw, or the cursor store failed; see `cause`
  * - `config`: an option is wrong
  * - `closed`: the feed was closed before it was ready
  */
 export type ErrorCode =
   | "connection" | "rejected" | "forbidden" | "disconnected" | "refused" | "protocol"
-  | "reset" | "handler" | "store" | "token" | "config" | "closed";
+  | "reset" | "handler" | "store" | "config" | "closed";
 
 export interface ErrorDetails {
   cause?: unknown;

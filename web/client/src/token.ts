@@ -1,4 +1,4 @@
-import { notGiven, TaskFeedError } from "./errors.js";
+import { lost, notGiven } from "./errors.js";
 import type { FeedOptions, TokenReason } from "./types.js";
 
 /** A token and when it expires, in ms since 1970; Infinity: unknown. */
@@ -9,12 +9,13 @@ export interface Credential {
 
 /**
  * Reads the expiry time from a JWT. A token that has expired by the local clock counts as
- * one with an unknown expiry time: only the server's clock decides.
+ * one with an unknown expiry time: only the server's clock decides. Throws `connection` when
+ * the text cannot be a token, such as a page of a proxy: the app may have one later.
  */
 export function credential(text: unknown): Credential {
   const token = typeof text === "string" ? text.trim() : "";
   if (!/^[\w!#$%&'*+.^`|~-]+$/.test(token)) {
-    throw new TaskFeedError("token", "getToken returned no token");
+    throw lost("getToken returned no token");
   }
   let expires = NaN;
   try {

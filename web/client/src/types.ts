@@ -177,7 +177,7 @@ export interface FeedOptions {
   /** Base URL of the server: http, https, ws or wss; relative to the page. Default "/". */
   url?: string;
   userId: string;
-  /** Returns a token for the user. A `TokenRejected` ends the feed; after any other error the feed tries again. */
+  /** Returns a token for the user. A `TokenRejected` ends the feed; after any other error, or an answer that is no token, the feed tries again. */
   getToken(ask: { reason: TokenReason; signal: AbortSignal }): string | Promise<string>;
   /** Where the cursor is kept; default: in memory. See `localStorageCursor`. */
   cursorStore?: CursorStore;

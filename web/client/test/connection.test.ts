@@ -190,9 +190,10 @@ describe("tokens", () => {
     clearInterval(answer);
   });
 
-  test("a renewal that fails is tried again while the old token lasts, and ends nothing", async () => {
+  test.each(["throws", "returns a proxy's page"])("a renewal that %s is tried again while the old token lasts, and ends nothing", async (how) => {
     let n = 0;
-    const { net, feed } = await start({ getToken: () => { if (n++) throw new Error("offline"); return jwt("1", Date.now() + 80_000); } });
+    const fail = (): string => { if (how === "throws") throw new Error("offline"); return "<html>502 Bad Gateway</html>"; };
+    const { net, feed } = await start({ getToken: () => (n++ ? fail() : jwt("1", Date.now() + 80_000)) });
     const answer = setInterval(() => net.last.say("pong"), 5000);
     net.last.open().say(live(1));
     await pass(79_000);

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { TaskFeed, TaskFeedError, type FeedEvent } from "../src/index.js";
+import { TaskFeed, TaskFeedError, type FeedEvent, type StateChange } from "../src/index.js";
 import { event, FakeNet, gate, live, settled } from "./support/fake.js";
 import { opened, start } from "./support/start.js";
 
@@ -352,12 +352,14 @@ describe("options", () => {
     expect(ends[0]!.error!.message).not.toContain("secret");
   });
 
-  test.each([["empty", ""], ["of two words", "a b"], ["undefined", undefined], ["with a line feed inside", "a\nb"]])("a token that is %s ends the feed", async (_, token) => {
-    const { net, feed, ends } = start({ getToken: () => token as string });
+  test.each([["empty", ""], ["of two words", "a b"], ["undefined", undefined], ["with a line feed inside", "a\nb"], ["a proxy's page", "<html>502 Bad Gateway</html>"]])("a token that is %s is asked for again", async (_, token) => {
+    const changes: StateChange[] = [];
+    const { net, feed, ends } = start({ getToken: () => token as string, onState: (change) => { changes.push(change); } });
     feed.connect();
     await settled();
-    expect(ends).toMatchObject([{ error: { code: "token" } }]);
-    expect(net.sockets).toEqual([]);
+    expect(changes.at(-1)).toMatchObject({ state: "waiting", error: { code: "connection", message: "getToken returned no token" } });
+    expect([ends, net.sockets]).toEqual([[], []]);
+    feed.close();
   });
 });
 
