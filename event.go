@@ -55,6 +55,28 @@ const (
 var TaskTypes = []Type{TypeTaskQueued, TypeTaskStarted, TypeTaskProgress,
 	TypeTaskCompleted, TypeTaskFailed, TypeTaskCanceled, TypeTaskDeleted, TypeTaskStalled}
 
+// Weights of events of tasks.
+const (
+	WeightNone     = iota // it belongs to no task
+	WeightStalled         // it changes nothing that is known of the task
+	WeightProgress        // it changes a part of the task
+	WeightState           // it says all that can be seen of the task
+)
+
+// Weight says which events of a task no longer matter once an event of the type has come:
+// all earlier ones that do not weigh more. An event of no task always matters.
+func (t Type) Weight() int {
+	switch t {
+	case TypeTaskStalled:
+		return WeightStalled
+	case TypeTaskProgress:
+		return WeightProgress
+	case TypeTaskQueued, TypeTaskStarted, TypeTaskCompleted, TypeTaskFailed, TypeTaskCanceled, TypeTaskDeleted:
+		return WeightState
+	}
+	return WeightNone
+}
+
 // MaxDataBytes is the most that an event's data may hold as JSON text. Capture
 // replaces larger fields of a task's event by null and names them in the field
 // "truncated"; taskfeed.notify and taskfeed.broadcast refuse larger data.

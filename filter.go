@@ -12,8 +12,12 @@ type Filter struct {
 	UserID string
 	Feeds  []string
 	All    bool
-	Types  []Type
-	TaskID string
+	// Compact leaves out what no longer matters of tasks where events are read late: an
+	// event of a task before one that weighs as much. It does not change which events
+	// match.
+	Compact bool
+	Types   []Type
+	TaskID  string
 }
 
 // Match reports whether the filter selects the event.

@@ -55,6 +55,15 @@ type Config struct {
 	// From 50 ms to a minute; 0 means all.
 	ProgressInterval time.Duration
 
+	// Compact leaves out of a replay what no longer matters of tasks: each comes with its
+	// last state and the last progress after it. Everything that is no task's comes.
+	Compact bool
+
+	// Client is a name under which the server keeps a cursor too: it moves it to what has
+	// arrived, shows admins when that was, and begins there where the feed has no cursor
+	// of its own. Feeds that must each miss nothing have different names.
+	Client string
+
 	// Backoff spaces the attempts to connect.
 	Backoff Backoff
 
@@ -135,6 +144,7 @@ func (c *Config) validate() error {
 	refuse(c.Backoff.Min < 0, "Backoff.Min", "is negative")
 	refuse(c.Backoff.Max < c.Backoff.Min, "Backoff.Max", "is less than Backoff.Min")
 	refuse(c.PeerTimeout < 0, "PeerTimeout", "is negative")
+	refuse(c.Client != "" && !taskfeed.ValidClientName(c.Client), "Client", "is no name: a letter or digit, then letters, digits and _ . : -, 64 at most")
 	refuse(c.Unread && c.TaskID != "", "Unread", "cannot stand beside TaskID")
 	refuse(c.ProgressInterval != 0 && (c.ProgressInterval < 50*time.Millisecond || c.ProgressInterval > time.Minute), "ProgressInterval", "is not between 50 ms and a minute")
 	for _, t := range c.Types {
@@ -185,6 +195,12 @@ func (c *Config) endpoint() (*url.URL, error) {
 	}
 	if c.ProgressInterval > 0 {
 		query.Set("progress_interval", c.ProgressInterval.String())
+	}
+	if c.Compact {
+		query.Set("compact", "true")
+	}
+	if c.Client != "" {
+		query.Set("client", c.Client)
 	}
 	u.RawQuery = query.Encode()
 	return u, nil

@@ -164,6 +164,7 @@ func TestNewRefuses(t *testing.T) {
 		"Token":                   func(c *client.Config) { c.Token = nil },
 		"After":                   func(c *client.Config) { c.After = new(taskfeed.Cursor(-1)) },
 		"Backoff.Min":             func(c *client.Config) { c.Backoff.Min = -1 },
+		"Client":                  func(c *client.Config) { c.Client = "a b" },
 		"ProgressInterval":        func(c *client.Config) { c.ProgressInterval = 1 },
 		"Backoff.Max":             func(c *client.Config) { c.Backoff.Max = 1 },
 		"PeerTimeout":             func(c *client.Config) { c.PeerTimeout = -1 },

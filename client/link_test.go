@@ -216,6 +216,7 @@ func TestRequest(t *testing.T) {
 		"odd user":        {func(c *client.Config) { c.UserID = "a/b c?é" }, "/ws/a%2Fb%20c%3F%C3%A9"},
 		"with a cursor":   {func(c *client.Config) { c.After = new(taskfeed.Cursor(taskfeed.MaxID)) }, "/ws/alice?after=9007199254740991"},
 		"with filters":    {func(c *client.Config) { c.Types, c.TaskID = []taskfeed.Type{"a", "b"}, "t&1" }, "/ws/alice?task_id=t%261&types=a%2Cb"},
+		"with a name":     {func(c *client.Config) { c.Client, c.Compact = "web", true }, "/ws/alice?client=web&compact=true"},
 		"less progress":   {func(c *client.Config) { c.ProgressInterval = 1500 * time.Millisecond }, "/ws/alice?progress_interval=1.5s"},
 		"websocket's URL": {func(c *client.Config) { c.URL = "ws://taskfeed.test" }, "/ws/alice"},
 	} {

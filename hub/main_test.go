@@ -103,6 +103,9 @@ func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) (pag
 	if l.page > 0 {
 		limit = min(limit, l.page)
 	}
+	if f.Compact {
+		return l.compacted(f, after, limit)
+	}
 	scanned := 0
 	for _, e := range l.events {
 		if e.ID <= max(after, l.lost) {
@@ -116,6 +119,39 @@ func (l *memLog) after(f taskfeed.Filter, after taskfeed.Cursor, limit int) (pag
 		}
 	}
 	return page, 0, false, nil
+}
+
+// compacted looks at no more than scan events, and leaves out each after which one of its
+// task comes that weighs as much.
+func (l *memLog) compacted(f taskfeed.Filter, after taskfeed.Cursor, limit int) (page []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
+	var passed []taskfeed.Event
+	for _, e := range l.events {
+		if e.ID <= max(after, l.lost) {
+			continue
+		}
+		if more = l.scan > 0 && len(passed) == l.scan; more {
+			break
+		}
+		passed = append(passed, e)
+		through = e.ID
+	}
+	for i, e := range passed {
+		if !f.Match(&e) || slices.ContainsFunc(passed[i+1:], func(later taskfeed.Event) bool { return f.Match(&later) && outweighs(&later, &e) }) {
+			continue
+		}
+		if page = append(page, e); len(page) == limit {
+			return page, e.ID, true, nil
+		}
+	}
+	return page, through, more, nil
+}
+
+// outweighs reports whether e does not matter any more once the later one has come.
+func outweighs(later, e *taskfeed.Event) bool {
+	rank := func(t taskfeed.Type) int {
+		return map[taskfeed.Type]int{taskfeed.TypeTaskStalled: 1, taskfeed.TypeTaskProgress: 2, taskfeed.TypeTaskQueued: 3, taskfeed.TypeTaskStarted: 3, taskfeed.TypeTaskCompleted: 3, taskfeed.TypeTaskDeleted: 3}[t]
+	}
+	return e.TaskID != "" && later.ID > e.ID && later.UserID == e.UserID && later.TaskID == e.TaskID && rank(e.Type) > 0 && rank(later.Type) >= rank(e.Type)
 }
 
 func call(ctx context.Context, hook func(context.Context) error) error {

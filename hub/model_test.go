@@ -93,7 +93,7 @@ func (m *model) commit(t *rapid.T) {
 		if user != "" {
 			e = progress(m.nextID, user)
 			e.TaskID = rapid.SampledFrom([]string{"t1", "t2"}).Draw(t, "task")
-			e.Type = rapid.SampledFrom([]taskfeed.Type{taskfeed.TypeTaskProgress, taskfeed.TypeTaskProgress, taskfeed.TypeTaskCompleted}).Draw(t, "type")
+			e.Type = rapid.SampledFrom([]taskfeed.Type{taskfeed.TypeTaskProgress, taskfeed.TypeTaskProgress, taskfeed.TypeTaskCompleted, taskfeed.TypeTaskStalled}).Draw(t, "type")
 		}
 		m.log.commit(e)
 		m.nextID += rapid.SampledFrom([]taskfeed.Cursor{1, 1, 1, 5}).Draw(t, "gap")
@@ -167,6 +167,8 @@ func (m *model) subscribe(t *rapid.T) {
 			Feeds:  drawFeeds(t),
 			All:    rapid.IntRange(0, 4).Draw(t, "all") == 0,
 			TaskID: rapid.SampledFrom([]string{"", "", "t1"}).Draw(t, "task"),
+
+			Compact: rapid.IntRange(0, 2).Draw(t, "compact") == 0,
 		},
 		WantLive: rapid.Bool().Draw(t, "live"),
 	}
@@ -377,6 +379,9 @@ func (m *model) accept(t *rapid.T, s *modelSub, frames []*Frame, err error) {
 	for _, f := range frames {
 		s.page = append(s.page, f.ID)
 	}
+	if s.opts.Filter.Compact {
+		checkCompact(t, frames)
+	}
 	for _, f := range frames {
 		parsed, err := taskfeed.ParseFrame(f.Bytes)
 		if err != nil {
@@ -435,7 +440,7 @@ func (m *model) acceptReset(t *rapid.T, s *modelSub, f taskfeed.Frame) {
 // account moves the position of s and fails if that skips an event it should get.
 func (m *model) account(t *rapid.T, s *modelSub, to taskfeed.Cursor, what string) {
 	for i := range m.log.events {
-		if e := &m.log.events[i]; e.ID > max(s.pos, s.forgiven) && e.ID <= to && s.opts.Filter.Match(e) && !m.thinned(s, e) {
+		if e := &m.log.events[i]; e.ID > max(s.pos, s.forgiven) && e.ID <= to && s.opts.Filter.Match(e) && !m.thinned(s, e) && !m.needless(s, e) {
 			t.Fatalf("%s: %d is missing between %d and %d for %+v", what, e.ID, s.pos, to, s.opts.Filter)
 		}
 	}

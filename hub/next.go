@@ -62,6 +62,7 @@ func (s *Subscriber) take() (frames []*Frame, done bool, err error) {
 		frames = s.thinned(frames)
 	}
 	h.stats.Delivered += uint64(len(frames))
+	s.replays = s.replays && !drained
 	if drained && s.owesLive {
 		s.owesLive = false
 		frames = append(frames, liveFrame(s.cursor))
@@ -94,7 +95,7 @@ func (s *Subscriber) collect() (page []*Frame, drained bool) {
 	if n > 0 {
 		page = make([]*Frame, 0, min(n, pageFrames))
 	}
-	to, size := s.cursor, 0
+	to, size, needless := s.cursor, 0, s.needless(rest)
 	for len(page) < pageFrames && size < pageBytes {
 		frame := lowest(rest)
 		if frame == nil {
@@ -102,7 +103,7 @@ func (s *Subscriber) collect() (page []*Frame, drained bool) {
 			break
 		}
 		to = frame.ID
-		if s.wants(frame) {
+		if s.wants(frame) && !needless[frame] {
 			page = append(page, frame)
 			size += len(frame.Bytes)
 		}
@@ -139,7 +140,7 @@ func (s *Subscriber) read(ctx context.Context) ([]*Frame, error) {
 // recall returns a page of the ring, if the ring goes back to the cursor.
 func (s *Subscriber) recall(ctx context.Context) (frames []*Frame, ok bool, err error) {
 	at, err := s.where()
-	if err != nil || at.unverified || !s.hub.ring.covers(at.cursor) {
+	if err != nil || at.unverified || at.filter.All && at.filter.Compact || !s.hub.ring.covers(at.cursor) {
 		return nil, false, err
 	}
 	page, err := s.hub.pages.Take(ctx, s.reader(), recallBytes)
@@ -209,6 +210,9 @@ const (
 	// replayBytes bounds the memory of a page of the log, as events and as frames. A
 	// page holds half a megabyte and at most one event more.
 	replayBytes = 2 << 20
+	// compactPages is how many times as many events a page has that holds no more than
+	// is needed: to find them, the log passes many more.
+	compactPages = 4
 	// recallBytes bounds the memory of a page of the ring.
 	recallBytes = pageBytes + 512<<10
 )

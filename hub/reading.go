@@ -23,7 +23,7 @@ type reading struct {
 // readingKey is equal for reads with the same result.
 type readingKey struct {
 	user, feeds, task, types string
-	all                      bool
+	all, compact             bool
 	after                    taskfeed.Cursor
 }
 
@@ -34,7 +34,7 @@ func keyOf(f *taskfeed.Filter, after taskfeed.Cursor) readingKey {
 	}
 	slices.Sort(types)
 	feeds := slices.Sorted(slices.Values(f.Feeds))
-	return readingKey{user: f.UserID, feeds: strings.Join(feeds, "\n"), task: f.TaskID, types: strings.Join(types, ","), all: f.All, after: after}
+	return readingKey{user: f.UserID, feeds: strings.Join(feeds, "\n"), task: f.TaskID, types: strings.Join(types, ","), all: f.All, compact: f.Compact, after: after}
 }
 
 // join returns the reading of what the filter selects after the cursor, and whether the
@@ -99,7 +99,11 @@ func (s *Subscriber) readFirst(ctx context.Context, r *reading, key readingKey, 
 		frames, err = s.verify(ctx, now)
 		return frames, nil, err
 	}
-	events, through, more, err := s.hub.log.After(ctx, at.filter, at.cursor, s.hub.cfg.ReplayPage)
+	limit := s.hub.cfg.ReplayPage
+	if at.filter.Compact {
+		limit *= compactPages
+	}
+	events, through, more, err := s.hub.log.After(ctx, at.filter, at.cursor, limit)
 	if err != nil && ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("read events after %s: %w", at.cursor, err)
 	}

@@ -278,6 +278,10 @@ func (r *ring) walk(f *taskfeed.Filter, after taskfeed.Cursor) (places []place, 
 	for i := range strands {
 		step(&strands[i], *r.chain(strands[i].user))
 	}
+	var seen compaction
+	if f.Compact {
+		seen = make(compaction)
+	}
 	for steps := 0; ; steps++ {
 		s := newest(strands)
 		if s == nil {
@@ -286,7 +290,7 @@ func (r *ring) walk(f *taskfeed.Filter, after taskfeed.Cursor) (places []place, 
 		if steps == maxWalk {
 			return nil, false, false
 		}
-		if r.isOf(s.at, s.rec, s.user) { // users share buckets
+		if r.isOf(s.at, s.rec, s.user) && (!f.Compact || r.matters(s, f, seen)) { // users share buckets
 			places = append(places, s.at)
 		}
 		step(s, s.rec.before)
@@ -306,6 +310,13 @@ func newest(strands []strand) (latest *strand) {
 		}
 	}
 	return latest
+}
+
+// matters reports whether a record belongs to a page that holds no more than is needed.
+func (r *ring) matters(s *strand, f *taskfeed.Filter, seen compaction) bool {
+	var frame Frame
+	r.describe(s.at, &frame, &Frame{UserID: s.user})
+	return f.Match(&taskfeed.Event{UserID: s.user, TaskID: frame.TaskID, Type: frame.Type}) && seen.matters(s.user, frame.TaskID, frame.Type)
 }
 
 func (r *ring) isOf(p place, rec *record, userID string) bool {

@@ -74,6 +74,7 @@ type Subscriber struct {
 	owesLive   bool
 	plain      bool // it gets no frames that are no events
 	told       bool // the hub has notes for it
+	replays    bool // it has not been at the head, and wants no more than it needs
 	unverified bool // the cursor was ahead of the head; only the log can say whether it exists
 
 	page *fair.Share // the memory of the last page of the log; nil for shared frames
@@ -102,13 +103,13 @@ func (h *Hub) Subscribe(opts SubscribeOptions) (*Subscriber, error) {
 	if !h.ready {
 		return nil, errNotReady
 	}
-	s := &Subscriber{hub: h, wake: opts.Wake, owesLive: opts.WantLive, plain: !opts.WantLive, cursor: h.head}
+	s := &Subscriber{hub: h, wake: opts.Wake, owesLive: opts.WantLive, plain: !opts.WantLive, replays: filter.Compact, cursor: h.head}
 	if opts.After != nil {
 		s.cursor = *opts.After
 		s.unverified = s.cursor > h.head
 	}
 	h.admit(s, cmp.Or(opts.Owner, filter.UserID))
-	if filter = s.takeSeats(filter); filter.All || filter.TaskID != "" || len(filter.Types) > 0 || len(filter.Feeds) > 0 || opts.Doze != nil {
+	if filter = s.takeSeats(filter); filter.All || filter.TaskID != "" || len(filter.Types) > 0 || len(filter.Feeds) > 0 || filter.Compact || opts.Doze != nil {
 		s.terms = &terms{filter, opts.Doze}
 	}
 	return s, nil

@@ -122,6 +122,11 @@ func TestQuestionsAndAnswersAreReadAsTheyWereWritten(t *testing.T) {
 	if got, err := decodeQuestion(q.encode()); err != nil || !reflect.DeepEqual(got, q) {
 		t.Errorf("got %+v, %v, want %+v", got, err, q)
 	}
+	before := q.encode() // as the version before writes it
+	q.filter.Compact = true
+	if got, err := decodeQuestion(q.encode()); err != nil || !reflect.DeepEqual(got, q) || len(q.encode()) != len(before)+1 {
+		t.Errorf("got %+v, %v, want %+v, in one byte more", got, err, q)
+	}
 	for _, compress := range []bool{true, false} {
 		a := sampleAnswer()
 		if got, err := decodeAnswer(a.encode(compress)); err != nil || !reflect.DeepEqual(got, a) {

@@ -42,6 +42,9 @@ func (q *question) encode() []byte {
 	for _, t := range f.Types {
 		e.text(string(t))
 	}
+	if f.Compact { // a core of the version before does not read it, and refuses the question
+		e.bool(true)
+	}
 	return e.b
 }
 
@@ -68,6 +71,9 @@ func decodeQuestion(message []byte) (q question, err error) {
 	}
 	for n := d.upTo(maxStrings); n > 0 && !d.failed; n-- {
 		q.filter.Types = append(q.filter.Types, taskfeed.Type(d.text()))
+	}
+	if len(d.b) > 0 {
+		q.filter.Compact = d.bool()
 	}
 	if q.after < 0 || q.topic == askAfter && (q.limit == 0 || q.filter.UserID == "" && !q.filter.All) {
 		return question{}, errMalformed

@@ -89,7 +89,7 @@ FROM taskfeed.log_state`
 // After returns at most limit events that match f after the cursor, oldest first, and
 // whether there may be more. If so, no other event up to through matches. A page may
 // end early when its data is large, or when a filter by type has passed many events;
-// then it may be empty. It returns CodeGone when retention has dropped events after the
+// then it may be empty. A compact filter leaves out events that no longer matter. It returns CodeGone when retention has dropped events after the
 // cursor, whether they match or not. A cursor of 0 asks for all events that are kept
 // and is never gone.
 func (s *Store) After(ctx context.Context, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
@@ -115,6 +115,9 @@ func (s *Session) After(ctx context.Context, f taskfeed.Filter, after taskfeed.C
 
 // eventsAfter reads a page, that of groups in several rounds if need be.
 func eventsAfter(ctx context.Context, db pg.Querier, f taskfeed.Filter, after taskfeed.Cursor, limit int) (events []taskfeed.Event, through taskfeed.Cursor, more bool, err error) {
+	if f.Compact {
+		return compactAfter(ctx, db, f, after, limit)
+	}
 	if len(f.Feeds) > 0 {
 		return eventsOfGroups(ctx, db, f, after, limit)
 	}
@@ -159,8 +162,7 @@ func readEvents(ctx context.Context, db pg.Querier, f taskfeed.Filter, after tas
 		return nil, 0, false, pg.Wrap(fmt.Sprintf("read events after %s", after), err)
 	}
 	if after > 0 && after < expired {
-		return nil, 0, false, &taskfeed.Error{Code: taskfeed.CodeGone,
-			Message: fmt.Sprintf("events after %s are no longer kept: list the tasks again and go on from their cursor", after)}
+		return nil, 0, false, gone(after)
 	}
 	if n := len(events); n > 0 && (candidates == e.events || candidates > n) {
 		return events, events[n-1].ID, true, nil

@@ -26,8 +26,9 @@ func TestFeedStatements(t *testing.T) {
 	for name, filter := range map[string]taskfeed.Filter{
 		"user": {UserID: "user7"}, "user_types": {UserID: "user7", Types: types}, "user_task": {UserID: "user7", TaskID: "task7"},
 		"groups": {UserID: "user7", Feeds: []string{"user8", "user9"}}, "groups_types": {UserID: "user7", Feeds: []string{"user8"}, Types: types},
-		"groups_task": {UserID: "user7", Feeds: []string{"user8"}, TaskID: "task7"},
-		"all":         {All: true}, "all_types": {All: true, Types: types}, "all_task": {All: true, TaskID: "task7"},
+		"groups_task":  {UserID: "user7", Feeds: []string{"user8"}, TaskID: "task7"},
+		"user_compact": {UserID: "user7", Compact: true}, "groups_compact": {UserID: "user7", Feeds: []string{"user8"}, Types: types, Compact: true}, "all_compact": {All: true, Compact: true},
+		"all": {All: true}, "all_types": {All: true, Types: types}, "all_task": {All: true, TaskID: "task7"},
 	} {
 		recorded.Take()
 		if _, _, _, err := f.store.After(t.Context(), filter, 100, 50); err != nil {

@@ -48,6 +48,7 @@ var errAdminFeed = &taskfeed.Error{Code: taskfeed.CodeForbidden,
 func narrow(p *request.Params, f *taskfeed.Filter) {
 	f.Types = p.Types("types")
 	f.TaskID = p.Text("task_id")
+	f.Compact = p.Flag("compact")
 }
 
 // groupsOf returns the feeds that a subscriber sees besides its owner's own.

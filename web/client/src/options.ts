@@ -51,6 +51,8 @@ export function settle(o: FeedOptions): Settings {
       const query = narrow();
       if (o.taskId) query.set("task_id", o.taskId);
       if (o.progressInterval) query.set("progress_interval", o.progressInterval + "ms");
+      if (o.compact) query.set("compact", "true");
+      if (o.client && transport !== "sse") query.set("client", o.client);
       if (cursor !== undefined) query.set("after", String(cursor));
       const path = transport === "sse" ? base + "/v1/events/stream" : base.replace("http", "ws") + "/ws/" + encodeURIComponent(o.userId);
       return `${path}?${query}`;

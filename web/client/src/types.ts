@@ -193,6 +193,10 @@ export interface FeedOptions {
   unread?: boolean;
   /** The least time between two `task_progress` of one task, 50 to 60,000 ms; events of other types are not delayed. Default: all come. */
   progressInterval?: number;
+  /** Leaves out of a replay what no longer matters of tasks: each comes with its last state and the last progress after it. */
+  compact?: boolean;
+  /** A name under which the server keeps a cursor too, over WebSocket: where it begins without one of its own, and what admins see. */
+  client?: string;
   /** Tried in this order; the feed keeps the one that worked. Default ["websocket", "sse"]. */
   transports?: readonly Transport[];
   /** Waits with full jitter below a ceiling that doubles from min (500) to max (30,000 ms). */

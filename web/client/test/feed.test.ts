@@ -364,9 +364,9 @@ describe("options", () => {
 });
 
 test("the server is asked for what the options narrow the feed to", async () => {
-  const { net, feed } = start({ types: ["a", "b"], taskId: "t&1", feeds: ["team"], progressInterval: 500 });
+  const { net, feed } = start({ types: ["a", "b"], taskId: "t&1", feeds: ["team"], progressInterval: 500, compact: true, client: "web" });
   await opened(feed, net);
   const { searchParams } = new URL(net.last.url);
   searchParams.delete("after");
-  expect([...searchParams]).toEqual([["types", "a,b"], ["feed", "team"], ["task_id", "t&1"], ["progress_interval", "500ms"]]);
+  expect([...searchParams]).toEqual([["types", "a,b"], ["feed", "team"], ["task_id", "t&1"], ["progress_interval", "500ms"], ["compact", "true"], ["client", "web"]]);
 });
