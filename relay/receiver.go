@@ -84,9 +84,9 @@ func (r *Receiver) Run(ctx context.Context) error {
 	defer stop()
 	r.placer.heard = time.Now() // no beacon can have come
 	retry := &pause.Backoff{Least: 20 * time.Millisecond, Most: time.Second}
-	looked := time.Time{}
+	looked, patience := time.Time{}, leastPatience
 	for ctx.Err() == nil {
-		err := r.work(ctx, &looked)
+		err := r.patiently(ctx, &patience, &looked)
 		r.strained(time.Now(), err)
 		r.note()
 		rest := beaconInterval
@@ -102,6 +102,25 @@ func (r *Receiver) Run(ctx context.Context) error {
 		r.rest(ctx, rest, err != nil)
 	}
 	return nil
+}
+
+// leastPatience is how long a question may take at first. A core that does not answer may
+// be cut off while another one is not.
+const leastPatience = 2 * time.Second
+
+// patiently works with a bound on the time for a question. The bound is at least twice of
+// what the last answer took, and grows while there is none.
+func (r *Receiver) patiently(ctx context.Context, patience *time.Duration, looked *time.Time) error {
+	limited, cancel := context.WithTimeout(ctx, *patience)
+	defer cancel()
+	began := time.Now()
+	err := r.work(limited, looked)
+	if err != nil {
+		*patience = min(2**patience, max(r.client.timeout, leastPatience))
+	} else {
+		*patience = max(2*time.Since(began), leastPatience)
+	}
+	return err
 }
 
 // work places what has come, and asks once if something is missing.

@@ -58,6 +58,7 @@ const (
 	pingInterval = 2 * time.Second
 	writeTimeout = 5 * time.Second
 	queue        = "core" // the cores share the questions
+	questions    = "questions"
 )
 
 // Transport is a connection to NATS. It reconnects by itself.
@@ -67,6 +68,7 @@ type Transport struct {
 	flushed    atomic.Uint64 // how often the connection had been made again at the last Flush
 	stats      Stats
 	cfg        Config
+	pending    pending
 
 	mu   sync.Mutex
 	told map[string]time.Time // when a fault was logged
@@ -113,7 +115,7 @@ func (t *Transport) connect() (err error) {
 	if t.live, err = nats.Connect(t.cfg.URLs, t.options("live")...); err != nil {
 		return err
 	}
-	if t.asks, err = nats.Connect(t.cfg.URLs, t.options("questions")...); err != nil {
+	if t.asks, err = nats.Connect(t.cfg.URLs, t.options(questions)...); err != nil {
 		t.live.Close()
 	}
 	return err
@@ -133,6 +135,9 @@ func (t *Transport) options(what string) []nats.Option {
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				t.log.Warn("connection to the engine lost", "of", what, "why", t.cfg.explain(err))
+			}
+			if what == questions {
+				t.pending.fail(errLost)
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { t.tell("cannot connect to the engine again; trying again", err) }),
@@ -236,9 +241,14 @@ func (t *Transport) Subscribe(subject string, handle func([]byte)) (stop func(),
 	}, nil
 }
 
-// Request implements relay.Transport.
+// Request implements relay.Transport. It fails when the connection is lost meanwhile.
 func (t *Transport) Request(ctx context.Context, subject string, question []byte) ([]byte, error) {
+	ctx, done := t.pending.add(ctx)
+	defer done()
 	m, err := t.asks.RequestWithContext(ctx, subject, question)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return nil, cause
+	}
 	if err != nil {
 		return nil, err
 	}

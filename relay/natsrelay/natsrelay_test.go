@@ -2,10 +2,13 @@ package natsrelay_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/taskfeed/taskfeed/lab/leaktest"
 	"github.com/taskfeed/taskfeed/lab/natstest"
@@ -62,6 +65,44 @@ func TestContractOverACluster(t *testing.T) {
 			}
 		},
 	})
+}
+
+// A question that was under way when the connection broke was waited for until its time
+// was over, and a gateway asked nobody else meanwhile.
+func TestAQuestionEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, "")
+	core, gateway := connect(t, s.URL()), connect(t, s.URL())
+	asked := make(chan struct{})
+	stop, err := core.Answer("ask", func(ctx context.Context, _ []byte) []byte {
+		close(asked)
+		<-ctx.Done()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		err := nats.ErrNoResponders
+		for errors.Is(err, nats.ErrNoResponders) { // until the server knows of the answerer
+			_, err = gateway.Request(ctx, "ask", []byte("?"))
+		}
+		failed <- err
+	}()
+	<-asked
+	s.Kill()
+	select {
+	case err := <-failed:
+		if err == nil {
+			t.Error("the question was answered, want an error")
+		}
+	case <-time.After(time.Minute):
+		t.Error("the question still waits a minute after its connection was lost")
+	}
 }
 
 func TestCheck(t *testing.T) {
