@@ -21,7 +21,7 @@ import (
 )
 
 var clusterFaults = []fault{
-	{name: "failover", says: "a standby that lags is promoted: the last commits are lost", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: failOver},
+	{name: "failover", says: "a standby that lags is promoted: the last commits are lost; beside gateways, the old primary lives on for a while with a server of its own", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: failOver},
 	{name: "restore", says: "the database is restored from a backup that is some seconds old", kind: kindCluster, needs: needsBaseBackup, paths: []string{"commits lost to a fork"}, begin: restore},
 }
 
@@ -48,6 +48,11 @@ func failOver(ctx context.Context, r *round, f *history.Fault) (injection, error
 	if err := await(ctx, patience, func() error { return r.caughtUp(ctx, at) }); err != nil {
 		return injection{}, err
 	}
+	if r.engine != nil {
+		if err := r.park(time.Minute); err != nil {
+			return injection{}, err
+		}
+	}
 	// From here on it receives nothing: later commits will be lost.
 	if err := errors.Join(at.exec(ctx, "ALTER SYSTEM SET primary_conninfo = ''"), at.exec(ctx, "SELECT pg_reload_conf()")); err != nil {
 		return injection{}, err
@@ -55,8 +60,13 @@ func failOver(ctx context.Context, r *round, f *history.Fault) (injection, error
 	if err := await(ctx, patience, func() error { return receivesNothing(ctx, at) }); err != nil {
 		return injection{}, err
 	}
-	return r.switchTo(ctx, at, standby, "SELECT pg_promote(true, 30)")
+	if r.engine != nil {
+		return r.keepOldPrimary(ctx, at, standby, f)
+	}
+	return r.switchTo(ctx, at, standby, promote, r.db.cluster().StopMode)
 }
+
+const promote = "SELECT pg_promote(true, 30)"
 
 func receivesNothing(ctx context.Context, at *database) error {
 	n, err := one[int](ctx, at, "SELECT count(*) FROM pg_stat_wal_receiver")
@@ -82,7 +92,7 @@ func restore(ctx context.Context, r *round, _ *history.Fault) (injection, error)
 	if err != nil {
 		return injection{}, err
 	}
-	return r.switchTo(ctx, clusterAt(r.db, backup), backup, "")
+	return r.switchTo(ctx, clusterAt(r.db, backup), backup, "", r.db.cluster().StopMode)
 }
 
 // copyCluster replaces the data of a new cluster by a copy of the current one and
@@ -156,8 +166,8 @@ const toBeLost = 20
 
 // switchTo makes the copy the database of all actors and servers, once enough commits
 // are missing from it: it cuts off the old database, records its last commits as lost,
-// and only then opens the copy.
-func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server, promote string) (d injection, err error) {
+// and only then opens the copy. retire ends the old cluster.
+func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server, promote string, retire func(devpg.Mode) error) (d injection, err error) {
 	before := r.truth.commits.Load()
 	err = await(ctx, patience, func() error {
 		if n := r.truth.commits.Load() - before; n < toBeLost {
@@ -189,7 +199,7 @@ func (r *round) switchTo(ctx context.Context, at *database, copied *devpg.Server
 	if err := r.truth.drain(ctx); err != nil {
 		return d, err
 	}
-	if err := r.db.cluster().StopMode(devpg.Immediate); err != nil {
+	if err := retire(devpg.Immediate); err != nil {
 		return d, err
 	}
 	lsn, err := openCopy(ctx, at, promote)

@@ -282,8 +282,8 @@ func resetEngine(s *server) {
 	}
 }
 
-// cutOffGateway cuts off a gateway while writers write many large tasks at once: it then
-// needs more than one page of the log.
+// cutOffGateway cuts off a gateway while much is written: it then needs several pages of
+// the log. One transaction is more than a message takes.
 func cutOffGateway(ctx context.Context, r *round, f *history.Fault) (injection, error) {
 	g, err := r.gateway(ctx)
 	if err != nil {
@@ -292,7 +292,7 @@ func cutOffGateway(ctx context.Context, r *round, f *history.Fault) (injection, 
 	f.Target = g.name
 	filled := counted(ctx, "taskfeed_relay_gaps_total", "gaps filled", g)
 	held, release := holdEngine(g, holdBoth)
-	if err := tell(r.writers, actor.Command{Do: actor.DoBurst, User: r.users[0].ID}); err != nil {
+	if err := tell(r.writers[:1], actor.Command{Do: actor.DoHuge, User: r.users[0].ID}); err != nil {
 		return injection{undo: release}, err
 	}
 	return r.healing(injection{effect: held, lasts: 6 * time.Second, undo: func(ctx context.Context) error {

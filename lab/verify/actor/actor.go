@@ -43,6 +43,7 @@ const (
 	DoPause  = "pause"  // write nothing, or with On continue
 	DoAsync  = "async"  // commit without waiting for the disk while On
 	DoBurst  = "burst"  // write many large tasks of one user at once
+	DoHuge   = "huge"   // write some of the largest tasks of one user in one transaction
 	DoRenew  = "renew"  // reconnect to the database
 	DoForget = "forget" // change no existing task again: the database may have lost it
 	DoMarker = "marker" // clients: report whether they have seen the op

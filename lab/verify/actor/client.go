@@ -213,7 +213,7 @@ func (c *client) until(moment *time.Time) time.Duration {
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if away := c.until(&c.parked); away > 0 {
-			pause.For(ctx, away)
+			pause.For(ctx, min(away, 100*time.Millisecond)) // it may be called back
 			continue
 		}
 		opened := c.connect(ctx)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/taskfeed/taskfeed/internal/pause"
@@ -17,10 +16,8 @@ import (
 var errRollback = errors.New("rolled back on purpose")
 
 const (
-	ownTasks   = 40 // of one writer, at most
-	manyTasks  = 20 // changed in one statement
-	burstTasks = 30
-	burstBytes = 60_000 // of the result of each
+	ownTasks  = 40 // of one writer, at most
+	manyTasks = 20 // changed in one statement
 )
 
 // mix lists the steps of a writer with their relative weights.
@@ -310,27 +307,6 @@ func (t *transaction) taskless(op string, user *string, data, sql string) error 
 		return err
 	}
 	return t.exec(`INSERT INTO `+t.w.cfg.Ops+` (op, user_id, type, data) VALUES ($1, $2, $3, $4)`, op, user, typ, data)
-}
-
-// burst writes more events of one user than buffers hold: large results, one by one.
-func (w *Writer) burst(ctx context.Context, user string) {
-	i := slices.IndexFunc(w.cfg.Users, func(u history.User) bool { return u.ID == user })
-	if i < 0 {
-		return
-	}
-	u := w.cfg.Users[i]
-	for range burstTasks {
-		w.do(ctx, func(t *transaction) error {
-			id := fmt.Sprintf("%s%s-b%d", w.cfg.Prefix, w.cfg.Name, w.ops+1)
-			op := t.op("insert", u.ID, id)
-			result := `"` + strings.Repeat(string(rune('a'+w.rand.IntN(26))), burstBytes) + `"`
-			return t.exec(`INSERT INTO taskfeed.tasks (id, user_id, status, message, result) VALUES ($1, $2, 'completed', $3, $4)`,
-				id, u.ID, message(op, u), result)
-		})
-		if w.conn == nil || w.conn.IsClosed() {
-			return
-		}
-	}
 }
 
 // Marker writes the events that end a run, one for each user, and returns the prefix

@@ -81,7 +81,7 @@ type Writer struct {
 	wantAsync atomic.Bool
 	renew     atomic.Bool
 	forget    atomic.Bool
-	bursts    chan string // users
+	bursts    chan burst
 }
 
 // ownTask is a task that no other writer changes.
@@ -97,7 +97,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{cfg: cfg, rand: newRand(cfg.Seed, cfg.Name), out: out, bursts: make(chan string, 16)}, nil
+	return &Writer{cfg: cfg, rand: newRand(cfg.Seed, cfg.Name), out: out, bursts: make(chan burst, 16)}, nil
 }
 
 // Close ends the connection and closes the file.
@@ -118,9 +118,9 @@ func (w *Writer) obey(c Command) {
 		w.renew.Store(true)
 	case DoForget:
 		w.forget.Store(true)
-	case DoBurst:
+	case DoBurst, DoHuge:
 		select {
-		case w.bursts <- c.User:
+		case w.bursts <- burst{c.User, c.Do == DoHuge}:
 		default: // enough bursts are waiting
 		}
 	}
@@ -144,8 +144,8 @@ func (w *Writer) run(ctx context.Context) error {
 			w.Forget()
 		}
 		select {
-		case user := <-w.bursts:
-			w.burst(ctx, user)
+		case b := <-w.bursts:
+			w.burst(ctx, b)
 		default:
 			w.step(ctx)
 		}
