@@ -179,7 +179,8 @@ func notHere(t *testing.T, gateway *serving) {
 	}
 }
 
-// Wrong settings of a gateway are refused with what to do, and without secrets.
+// Wrong settings of a gateway, DATABASE_URL among them (bad input 176), are refused with
+// what to do, and without secrets.
 func TestGatewaySettings(t *testing.T) {
 	t.Parallel()
 	const secret = "S3cretPass"

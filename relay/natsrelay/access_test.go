@@ -80,6 +80,7 @@ func wantWorking(t *testing.T, what string, cfg natsrelay.Config) *natsrelay.Tra
 	return tr
 }
 
+// Each reason why there is no connection is named (bad input 172).
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	ours, others := newAuthority(t), newAuthority(t)
