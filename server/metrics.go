@@ -29,6 +29,10 @@ func describeSource(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("taskfeed_source_"+name, help, []string{"source"}, nil)
 }
 
+func describeForward(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("taskfeed_forward_"+name, help, []string{"name"}, nil)
+}
+
 var (
 	descUp       = describe("listener_up", "1 while the feed is up to date: the last look at the database succeeded.")
 	descLeader   = describe("is_leader", "1 while this server is the sequencer.")
@@ -45,13 +49,16 @@ var (
 	descUnowned  = describeSource("unowned_total", "Changes of an attached table without an owner.")
 	descWaiting  = describe("inbox_waiting", "Messages of users that the app has not received, counted up to 1000000; only where the server takes messages.")
 	descOldest   = describe("inbox_oldest_seconds", "How long the oldest message of a user has waited for the app.")
+	descWorks    = describeForward("works", "1 while a process forwards events under this name.")
+	descBehind   = describeForward("behind_seconds", "Age of the oldest event that was not forwarded under this name.")
+	descFailures = describeForward("failures", "Events that could not be forwarded under this name, counted up to 10000.")
 	descQueue    = describe("notification_queue_usage", "Part of Postgres's notification queue in use, from 0 to 1.")
 )
 
 // Describe sends the descriptions of all metrics.
 func (c feedCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descUp, descLeader, descWakeups, descMoves, descCaptured, descStalled, descBuffer, descWriter, descQueue, descForeign,
-		descSourceOK, descErrors, descUnmapped, descUnowned, descWaiting, descOldest} {
+		descSourceOK, descErrors, descUnmapped, descUnowned, descWaiting, descOldest, descWorks, descBehind, descFailures} {
 		ch <- d
 	}
 }
@@ -92,6 +99,17 @@ func (c feedCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if sources, err := c.st.Sources(ctx); err == nil {
 		collectSources(ch, sources)
+	}
+	if forwards, err := c.st.ForwardFigures(ctx); err == nil {
+		collectForwards(ch, forwards)
+	}
+}
+
+func collectForwards(ch chan<- prometheus.Metric, forwards []store.ForwardFigure) {
+	for _, f := range forwards {
+		for d, v := range map[*prometheus.Desc]float64{descWorks: oneIf(f.Works), descBehind: f.Behind.Seconds(), descFailures: float64(f.Failures)} {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, f.Name)
+		}
 	}
 }
 

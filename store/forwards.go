@@ -174,6 +174,51 @@ func (s *Store) DeleteForward(ctx context.Context, name string) (d DeletedForwar
 	return d, pg.Wrap("delete the forward", err)
 }
 
+// ForwardFigure is what metrics report about a forward.
+type ForwardFigure struct {
+	Name     string
+	Works    bool          // a process holds it
+	Behind   time.Duration // age of the oldest event beyond the cursor; 0 when there is none
+	Failures int64         // counted up to 10,000
+}
+
+const sqlForwardFigures = `
+SELECT
+    f.name,
+    f.held_until > clock_timestamp(),
+    coalesce((
+        SELECT extract(epoch FROM clock_timestamp() - e.created_at)
+        FROM taskfeed.events AS e
+        WHERE e.id > f.cursor
+        ORDER BY e.id
+        LIMIT 1), 0)::float8,
+    (SELECT count(*)
+     FROM (SELECT
+           FROM taskfeed.forward_failures AS x
+           WHERE x.name = f.name
+           LIMIT 10000) AS kept)
+FROM taskfeed.forwards AS f
+ORDER BY f.name
+LIMIT 100`
+
+// ForwardFigures reads the figures of all forwards, of the first hundred at most. It is
+// cheap enough for every scrape.
+func (s *Store) ForwardFigures(ctx context.Context) (all []ForwardFigure, err error) {
+	ctx, cancel := s.checks.Bound(ctx)
+	defer cancel()
+	err = s.checks.Do(ctx, func(db pg.Conn) (err error) {
+		rows, _ := db.Query(ctx, sqlForwardFigures) // the rows report the error too
+		all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (f ForwardFigure, err error) {
+			var behind float64 // seconds
+			err = row.Scan(&f.Name, &f.Works, &behind, &f.Failures)
+			f.Behind = time.Duration(max(behind, 0) * float64(time.Second))
+			return f, err
+		})
+		return err
+	})
+	return all, pg.Wrap("read the figures of forwards", err)
+}
+
 // forward runs a statement that returns one row, or none where it does not apply.
 func (s *Store) forward(ctx context.Context, doing, statement string, args pgx.NamedArgs, into *taskfeed.Cursor) (applied bool, err error) {
 	ctx, cancel := s.queries.Bound(ctx)

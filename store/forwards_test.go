@@ -130,3 +130,34 @@ func TestDeleteForward(t *testing.T) {
 	deletes(store.DeletedForward{Forwards: 1, Failures: 1})
 	deletes(store.DeletedForward{})
 }
+
+// The figures say how far behind a forward is, whether a process works on it, and how many
+// failures it has.
+func TestForwardFigures(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	figure := func() store.ForwardFigure {
+		t.Helper()
+		all, err := f.store.ForwardFigures(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatalf("got %v, %v, want one forward", all, err)
+		}
+		return all[0]
+	}
+	f.taken(t, "a", 7, longLease)
+	if got, want := figure(), (store.ForwardFigure{Name: "crm", Works: true}); got != want {
+		t.Errorf("a new forward: got %+v, want %+v", got, want)
+	}
+	if _, err := f.app.Exec(t.Context(), `INSERT INTO taskfeed.events (id, user_id, type, data, created_at) VALUES (8, 'alice', 'x', '{}', now() - interval '1 hour'), (9, 'alice', 'x', '{}', now())`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.AddForwardFailure(t.Context(), "crm", "a", store.ForwardFailure{EventID: 1, Type: "x", Body: "{}"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.store.ReleaseForward(t.Context(), "crm", "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := figure(); got.Works || got.Failures != 1 || got.Behind < time.Hour || got.Behind > 2*time.Hour {
+		t.Errorf("a forward without a process: got %+v, want one failure, and to be an hour behind", got)
+	}
+}

@@ -79,7 +79,8 @@ func TestDocumentsNameKnownSettings(t *testing.T) {
 func TestDocumentedMetrics(t *testing.T) {
 	t.Parallel()
 	dbURL := pgtest.New(t)
-	pgtest.Exec(t, dbURL, `CREATE TABLE public.exports (id bigint PRIMARY KEY, user_id text, status text); SELECT taskfeed.attach('public.exports', 'exports', '{}')`)
+	pgtest.Exec(t, dbURL, `CREATE TABLE public.exports (id bigint PRIMARY KEY, user_id text, status text); SELECT taskfeed.attach('public.exports', 'exports', '{}');
+		INSERT INTO taskfeed.forwards (name, cursor) VALUES ('crm', 0)`)
 	s := startServing(t, dbURL, "TASKFEED_INBOX=on", "TASKFEED_INBOX_TOPICS=cancel")
 	if err := dialPlain(t, s, "alice").WriteMessage(websocket.TextMessage, []byte(`{"type":"message"}`)); err != nil {
 		t.Fatal(err)
@@ -107,7 +108,7 @@ func TestDocumentedMetrics(t *testing.T) {
 			real = append(real, "`"+m[1]+"` "+m[2])
 		}
 		return strings.Contains(body, "\ntaskfeed_closes_total{") && strings.Contains(body, "\ntaskfeed_buffer_depth ") && strings.Contains(body, "\ntaskfeed_source_ok{") &&
-			strings.Contains(body, "\ntaskfeed_inbox_messages_total{")
+			strings.Contains(body, "\ntaskfeed_inbox_messages_total{") && strings.Contains(body, "\ntaskfeed_forward_works{")
 	})
 	var documented []string
 	for _, cells := range doctest.Rows(doctest.Section(t, "docs/OPERATIONS.md", "Metrics")) {
