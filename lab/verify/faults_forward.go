@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/lab/verify/history"
 )
 
 var forwardFaults = []fault{
-	{name: "forward-kill", says: "kill -9 of the process that forwards; another with the same name takes over", kind: kindForward, needs: needsForwards, paths: []string{"forward: other process"}, begin: killForward},
+	{name: "forward-kill", says: "kill -9 of the process that forwards, while the endpoint takes nothing; another with the same name takes over", kind: kindForward, needs: needsForwards, paths: []string{"forward: other process"}, begin: killForward},
 	{name: "forward-stop", says: "SIGSTOP of the process that forwards until another has taken over, then SIGCONT", kind: kindForward, needs: needsForwards, paths: []string{"forward: other process"}, begin: stopForward},
 	{name: "forward-term", says: "SIGTERM of the process that forwards: exit status 0, and another takes over", kind: kindForward, needs: needsForwards, paths: []string{"forward: other process"}, begin: termForward},
 	{name: "forward-refused", says: "the endpoint of forwards closes every connection for 5 s", kind: kindForward, needs: needsForwards, paths: []string{"forward: given up"}, begin: refuseForward},
@@ -29,8 +30,27 @@ func killForward(ctx context.Context, r *round, f *history.Fault) (injection, er
 		return injection{}, err
 	}
 	f.Target = p.name
+	if err := r.forwards.holdBack(ctx); err != nil {
+		return injection{}, err
+	}
 	p.current().Kill() // waits for its end
 	return injection{effect: r.forwards.tookOver(p), undo: func(context.Context) error { return p.start() }}, nil
+}
+
+// holdBack has the receiver take nothing for a while, and returns when there are events
+// that were not taken and the cursor was kept since then.
+func (fs *forwards) holdBack(ctx context.Context) error {
+	const lasts = forwardGiveUp / 2 // nothing is given up
+	before := fs.to.refused()
+	fs.to.goDown(lasts)
+	err := await(ctx, lasts, func() error {
+		if fs.to.refused() == before {
+			return errors.New("no request came")
+		}
+		return nil
+	})
+	pause.For(ctx, 1200*time.Millisecond) // the cursor is kept once a second
+	return err
 }
 
 func stopForward(ctx context.Context, r *round, f *history.Fault) (injection, error) {

@@ -29,6 +29,8 @@ type receiver struct {
 
 	mu    sync.Mutex
 	tries map[string]int    // by forward and id
+	met   map[string]manner // by forward and id
+	news  map[string]int    // events that came, by forward
 	last  map[string]string // the process that sent last, by forward
 	down  time.Time         // it takes nothing until then
 	kind  bool              // it takes everything
@@ -120,7 +122,7 @@ func newReceiver(dir string, seed uint64) (*receiver, error) {
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
-	c := &receiver{seed: seed, url: "http://" + l.Addr().String(), out: out, tries: make(map[string]int), last: make(map[string]string)}
+	c := &receiver{seed: seed, url: "http://" + l.Addr().String(), out: out, tries: make(map[string]int), met: make(map[string]manner), news: make(map[string]int), last: make(map[string]string)}
 	c.server = &http.Server{Handler: c, ErrorLog: log.New(io.Discard, "", 0)}
 	c.work.Go(func() { _ = c.server.Serve(l) }) // ends with close
 	return c, nil
@@ -165,7 +167,11 @@ func (c *receiver) meet(forward, process, id string) manner {
 	c.last[forward] = process
 	key := forward + " " + id
 	c.tries[key]++
-	m := c.mannerOf(key)
+	m, known := c.met[key]
+	if !known {
+		m = c.mannerOf(forward, key)
+		c.met[key] = m
+	}
 	switch {
 	case c.kind:
 		m = takes
@@ -180,8 +186,20 @@ func (c *receiver) meet(forward, process, id string) manner {
 	return m
 }
 
-// mannerOf returns how the receiver first meets an event.
-func (c *receiver) mannerOf(key string) manner {
+// apart is how many events come from one with a manner to the next, at the beginning.
+const apart = 3
+
+// mannerOf returns how the receiver meets a new event. The first events go through all
+// manners, so that a short round has them too.
+func (c *receiver) mannerOf(forward, key string) manner {
+	i := c.news[forward]
+	c.news[forward]++
+	if i < apart*len(manners) {
+		if i%apart == 0 {
+			return manners[i/apart]
+		}
+		return takes
+	}
 	h := fnv.New64a()
 	_, _ = io.WriteString(h, strconv.FormatUint(c.seed, 10)+key) // never fails
 	n := h.Sum64() % 1000
