@@ -21,7 +21,7 @@ func (s *Server) prepareSchema(ctx context.Context) error {
 	if s.cfg.Database.ListenURL != "" {
 		url = s.cfg.Database.ListenURL // migrations need their own session too
 	}
-	versions, err := awaitDatabase(ctx, url, s.cfg.StartWait, s.cfg.Log)
+	versions, err := s.awaitDatabase(ctx, url)
 	switch {
 	case err != nil:
 		return err
@@ -35,18 +35,22 @@ func (s *Server) prepareSchema(ctx context.Context) error {
 }
 
 // awaitDatabase reads the schema's version. While the database cannot be reached it tries
-// again until wait is over. Missing privileges, a wrong parameter in the URL and the
-// wrong pooler are not retried: waiting does not help.
-func awaitDatabase(ctx context.Context, url string, wait time.Duration, logger *slog.Logger) (migrations.Versions, error) {
-	deadline := time.Now().Add(wait)
+// again until StartWait is over. Missing privileges, a wrong parameter in the URL, the
+// wrong pooler and two URLs of two databases are not retried: waiting does not help.
+func (s *Server) awaitDatabase(ctx context.Context, url string) (migrations.Versions, error) {
+	deadline := time.Now().Add(s.cfg.StartWait)
 	for {
 		versions, err := migrations.Read(ctx, url)
+		if err == nil {
+			err = s.store.CheckSameDatabase(ctx)
+		}
+		_, other := errors.AsType[*store.OtherDatabaseError](err)
 		_, parameter := errors.AsType[*dial.ParameterError](err)
 		_, shared := errors.AsType[*dial.SharedError](err)
-		if err == nil || parameter || shared || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
+		if err == nil || other || parameter || shared || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
 			return versions, err
 		}
-		logger.Warn("waiting for the database", "error", err)
+		s.cfg.Log.Warn("waiting for the database", "error", err)
 		pause.For(ctx, time.Second)
 	}
 }

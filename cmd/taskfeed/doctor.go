@@ -105,6 +105,12 @@ func inspectDatabase(ctx context.Context, cfg store.Config, reconcile bool) ([]m
 	if cfg.ListenURL != "" {
 		url = cfg.ListenURL
 	}
+	if err := checkSameDatabase(ctx, cfg); err != nil {
+		if other, ok := errors.AsType[*store.OtherDatabaseError](err); ok {
+			return []migrations.Finding{{Problem: true, Says: other.Error()}}, nil
+		}
+		return nil, err
+	}
 	found, err := migrations.Inspect(ctx, url)
 	if err != nil {
 		return nil, err
@@ -121,6 +127,20 @@ func inspectDatabase(ctx context.Context, cfg store.Config, reconcile bool) ([]m
 		found = append(found, more...)
 	}
 	return found, nil
+}
+
+// checkSameDatabase returns a *store.OtherDatabaseError when the two URLs lead to
+// different databases.
+func checkSameDatabase(ctx context.Context, cfg store.Config) error {
+	if cfg.URL == "" || cfg.ListenURL == "" {
+		return nil
+	}
+	st, err := store.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	return st.CheckSameDatabase(ctx)
 }
 
 // quoted matches names as SQL quotes them.

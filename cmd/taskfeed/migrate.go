@@ -35,6 +35,9 @@ func databaseCommand(in *cli.Invocation, cmd *cobra.Command, work func(cmd *cobr
 		if url == "" {
 			return cli.Usage(errors.New("DATABASE_URL: it is missing"))
 		}
+		if err := checkSameDatabase(cmd.Context(), cfg.store); err != nil {
+			return err
+		}
 		return work(cmd, url)
 	}
 	ss.register(cmd.Flags())
