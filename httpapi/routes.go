@@ -80,7 +80,9 @@ func (s *Server) routes() (*echo.Echo, error) {
 	e.GET(pathSocketHealth, s.handleSocketHealth)
 	gathered := cache.New(cache.For(s.cfg.CheckInterval), s.metrics.Gather)
 	metrics := echo.WrapHandler(promhttp.HandlerFor(gatherer(gathered), promhttp.HandlerOpts{}))
-	e.GET(pathMetrics, metrics)
+	if !s.deps.NoMetrics {
+		e.GET(pathMetrics, metrics)
+	}
 	e.GET("/v1/metrics", s.forAdmins(func(c echo.Context, _ auth.Principal) error { return metrics(c) }), uncached)
 
 	if err := contractRoutes(e); err != nil {

@@ -53,6 +53,8 @@ type Deps struct {
 	// Samples, when set, lets whoever has a token change sample tasks of their own
 	// at /dev/sample. It is for development only.
 	Samples Samples
+	// NoMetrics leaves out /metrics, which anybody may read. Admins have /v1/metrics.
+	NoMetrics bool
 	// Collectors are shown at /metrics beside the server's own.
 	Collectors []prometheus.Collector
 	// Pages, when set, serves what people look at: /, /demo, /console, /docs and the

@@ -65,6 +65,10 @@ type Config struct {
 	HTTP httpapi.Config
 	// Relay names the engine over which gateways get the log. Without there are none.
 	Relay RelayConfig
+	// PublicMetrics serves /metrics beside Authenticate, to everybody who reaches the
+	// handler: it names users. Admins have the same at /v1/metrics in any case. Without
+	// Authenticate /metrics is there, and the proxy keeps it from the public.
+	PublicMetrics bool
 	// NoPages leaves out what people look at: the console, the documents at /docs, and
 	// the pages at / and /demo.
 	NoPages bool
@@ -111,6 +115,12 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
+	if t := c.Tokens; c.Authenticate == nil && len(t.Secret) == 0 && len(t.PublicKeyFiles) == 0 && t.JWKSURL == "" {
+		return errors.New("server config: nobody can be known: set Authenticate, or one of Secret, PublicKeyFiles and JWKSURL in Tokens")
+	}
+	if c.Database.URL == "" {
+		return errors.New("server config: Database.URL is missing")
+	}
 	if c.Authenticate != nil && slices.Contains(c.HTTP.AllowedOrigins, "*") {
 		return errors.New(`server config: HTTP.AllowedOrigins has "*" beside Authenticate: then every web page could read the feed of whoever visits it; list the origins of your own pages`)
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
@@ -41,6 +42,7 @@ type Server struct {
 	looks    *looks
 	core     *core // nil without gateways
 	http     *httpapi.Server
+	ran      atomic.Bool // Run was called
 	prepared atomic.Bool // the schema is there
 }
 
@@ -128,6 +130,7 @@ func (s *Server) deps() httpapi.Deps {
 		Log:          s.cfg.Log,
 		Version:      s.cfg.Version,
 		Samples:      s.cfg.Samples,
+		NoMetrics:    s.cfg.Authenticate != nil && !s.cfg.PublicMetrics,
 	}
 	if s.verifier != nil {
 		deps.Verifier = s.verifier
@@ -168,7 +171,7 @@ func (s *Server) unavailable() error {
 
 // Handler returns the handler of every URL of the server, for a program that listens
 // itself. Below a path of its own it takes [http.StripPrefix]. Until Run has prepared the
-// database it answers 503.
+// database, what needs it is 503.
 //
 // The program's http.Server should have a ReadHeaderTimeout and ConnContext, and no
 // WriteTimeout or ReadTimeout below those of Config.HTTP.
@@ -188,6 +191,9 @@ func (s *Server) ConnContext(ctx context.Context, conn net.Conn) context.Context
 // With an address or a listener in Config.HTTP it listens itself. A program that serves
 // Handler runs it beside its own http.Server and cancels ctx before it shuts that down.
 func (s *Server) Run(ctx context.Context) error {
+	if s.ran.Swap(true) {
+		return errors.New("server: Run was called before: it is called once; make another server with New")
+	}
 	defer s.store.Close()
 	if err := s.prepareSchema(ctx); err != nil {
 		return err

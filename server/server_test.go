@@ -233,6 +233,27 @@ func TestWithoutPages(t *testing.T) {
 	}
 }
 
+// Whoever reaches an app does not read who its users are, unless the app says so.
+func TestMetricsAreForAdmins(t *testing.T) {
+	t.Parallel()
+	for public, want := range map[bool]int{false: 404, true: 200} {
+		m := mount(t, pgtest.New(t), func(cfg *server.Config) { cfg.PublicMetrics = public })
+		m.run()
+		m.want("/metrics", nil, want, "")
+		m.want("/v1/metrics", as("alice"), 403, "")
+		m.want("/v1/metrics", as("root"), 200, "taskfeed_connections")
+	}
+}
+
+func TestRunIsCalledOnce(t *testing.T) {
+	t.Parallel()
+	m := mount(t, pgtest.New(t))
+	m.run()
+	if err := m.srv.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "called before") {
+		t.Errorf("run it again: %v, want an error", err)
+	}
+}
+
 func TestConfigErrors(t *testing.T) {
 	t.Parallel()
 	secret := auth.Config{Secret: []byte("a secret of the tests alone, of 32 bytes")}
@@ -241,7 +262,7 @@ func TestConfigErrors(t *testing.T) {
 		cfg  server.Config
 		want string
 	}{
-		"no database":           {server.Config{Tokens: secret}, "store: URL is missing"},
+		"no database":           {server.Config{Tokens: secret}, "Database.URL is missing"},
 		"nobody can be known":   {server.Config{Database: database}, "Secret"},
 		"sessions of any page":  {server.Config{Database: database, Authenticate: principalOf, HTTP: httpapi.Config{AllowedOrigins: []string{"*"}}}, "AllowedOrigins"},
 		"a limit that is wrong": {server.Config{Database: database, Tokens: secret, Hub: hub.Config{FeedBytes: -1}}, "FeedBytes"},

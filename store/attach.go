@@ -32,7 +32,11 @@ FROM (SELECT @table::text::regclass AS relation) AS r`
 // mapping that would not work.
 func (s *Store) Attach(ctx context.Context, table, name string, mapping json.RawMessage, dryRun bool) (json.RawMessage, error) {
 	args := pgx.NamedArgs{"table": table, "name": name, "mapping": string(mapping), "dry_run": dryRun}
-	return s.whenFree(ctx, "attach "+table, sqlAttach, args)
+	report, err := s.whenFree(ctx, "attach "+table, sqlAttach, args)
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "42P01" && !strings.Contains(table, ".") {
+		return nil, &taskfeed.Error{Code: taskfeed.CodeBadRequest, Message: fmt.Sprintf("%s: name its schema too, as in public.%s", e.Message, table), Err: err}
+	}
+	return report, err
 }
 
 const sqlDetach = `

@@ -53,6 +53,7 @@ func TestAttachCommands(t *testing.T) {
 		{"attach", 0, []string{"no table has a column user_id"}, ""},
 		{"sources", 0, []string{"exports  app.exports  0       0         0        its rows are being read"}, ""},
 		{"attach app.nowhere", 1, nil, `"app.nowhere" does not exist`},
+		{"attach exports", 1, nil, `name its schema too, as in public.exports`},
 		{"attach app.users", 1, nil, "taskfeed: say what the status of a row of app.users is: it has none of the columns status, state. Give the mapping"},
 		{"attach app.exports --map done", 2, nil, `--map: "done" is not of the form value=status`},
 		{"attach app.exports --strict maybe", 2, nil, "--strict:"},

@@ -13,7 +13,7 @@ import (
 func tokenCommand(in *cli.Invocation) *cobra.Command {
 	var cfg config
 	var user, role string
-	var ttl time.Duration
+	ttl := time.Hour
 	var feeds []string
 	ss := newSettings(cfg.tokenSettings())
 	cmd := &cobra.Command{
@@ -40,7 +40,18 @@ func tokenCommand(in *cli.Invocation) *cobra.Command {
 	cmd.Flags().StringVar(&user, "user", "", "id of the user")
 	cmd.Flags().StringVar(&role, "role", "", `role, such as "admin" (default: none)`)
 	cmd.Flags().StringArrayVar(&feeds, "feed", nil, "id of a group whose feed the user sees too; may be repeated")
-	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token is valid")
+	cmd.Flags().Var(durationFlag{&ttl}, "ttl", "how long the token is valid, such as 10m, 12h or 30d")
 	ss.register(cmd.Flags())
 	return cmd
+}
+
+// durationFlag takes days too, as settings do.
+type durationFlag struct{ *time.Duration }
+
+func (f durationFlag) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (f durationFlag) Set(s string) (err error) {
+	*f.Duration, err = parseDuration(s)
+	return err
 }

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -53,6 +55,26 @@ func Open(ctx context.Context, env func(string) string, version string, log *slo
 	return sdktrace.NewTracerProvider(sdktrace.WithBatcher(newExporter(*s, log)), sdktrace.WithResource(about)), nil
 }
 
+// samplers are the names of samplers that the SDK knows, and whether they take a ratio.
+var samplers = map[string]bool{
+	"always_on": false, "always_off": false, "traceidratio": true,
+	"parentbased_always_on": false, "parentbased_always_off": false, "parentbased_traceidratio": true,
+}
+
+// checkSampler refuses what the SDK would take for all traces.
+func checkSampler(env func(string) string) error {
+	name := strings.ToLower(strings.TrimSpace(env("OTEL_TRACES_SAMPLER")))
+	ratio, known := samplers[name]
+	if name != "" && !known {
+		return fmt.Errorf("OTEL_TRACES_SAMPLER: %q is no sampler; use one of %s", name, strings.Join(slices.Sorted(maps.Keys(samplers)), ", "))
+	}
+	text := strings.TrimSpace(env("OTEL_TRACES_SAMPLER_ARG"))
+	if r, err := strconv.ParseFloat(text, 64); ratio && text != "" && (err != nil || !(r >= 0 && r <= 1)) {
+		return errors.New("OTEL_TRACES_SAMPLER_ARG: it must be a ratio from 0 to 1")
+	}
+	return nil
+}
+
 // read returns nil when no traces are to be sent.
 func read(env func(string) string) (*settings, error) {
 	first := func(name string) string {
@@ -69,6 +91,9 @@ func read(env func(string) string) (*settings, error) {
 		return nil, errors.New("OTEL_TRACES_EXPORTER: only otlp and none are known")
 	case first("PROTOCOL") == "grpc":
 		return nil, errors.New("OTEL_EXPORTER_OTLP_PROTOCOL: grpc is not spoken; use http/json, at port 4318 of most collectors")
+	}
+	if err := checkSampler(env); err != nil {
+		return nil, err
 	}
 	s := &settings{timeout: defaultTimeout}
 	var err error
