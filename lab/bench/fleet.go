@@ -131,8 +131,8 @@ func (f *fleet) named() string {
 	return fmt.Sprintf("%d connections of %d gateways", f.clients.want, len(f.gateways))
 }
 
-// open starts the gateways and connects the clients. Without connections, the gateways'
-// CPU and memory are what those of all connections are compared with.
+// open starts the gateways, connects the clients, and measures what they cost while
+// nothing happens, beside gateways without connections.
 func (f *fleet) open(ctx context.Context, n int) error {
 	b := f.bench
 	count := gatewaysFor(n, filesPerProcess())
@@ -151,6 +151,25 @@ func (f *fleet) open(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	if err := f.connect(ctx, n); err != nil {
+		return err
+	}
+	busy, memory, err := f.idle(ctx)
+	if err != nil {
+		return err
+	}
+	each := compare("memory of gateways for each of "+f.named(), "KB", []float64{(memory - before) / float64(n) / 1024}).lower()
+	if n/count >= memoryGoalFrom {
+		each = each.judge(atMost(8))
+	}
+	f.add(each)
+	f.add(compare("CPU of gateways for "+f.named()+", pinged every 25 s", "% of a core", []float64{busy}).lower().beside("without connections", []float64{alone}))
+	return nil
+}
+
+// connect connects n clients to the gateways.
+func (f *fleet) connect(ctx context.Context, n int) (err error) {
+	b, count := f.bench, len(f.gateways)
 	b.say("fleet: %d connections to %d gateways of %d each", n, count, n/count)
 	if f.clients, err = b.startCrowds(ctx, f.place, f.gateways, n); err != nil {
 		return err
@@ -164,25 +183,25 @@ func (f *fleet) open(ctx context.Context, n int) error {
 		return err
 	}
 	took := time.Unix(0, state.LastLive).Sub(began)
-	f.add(compare("clients that connect to "+fmt.Sprint(count)+" gateways", "/s", []float64{float64(n) / took.Seconds()}))
-	memory, err := f.leastMemory(ctx, min(settle, 10*b.cfg.Step))
-	if err != nil {
-		return err
-	}
-	each := compare("memory of gateways for each of "+f.named(), "KB", []float64{(memory - before) / float64(n) / 1024}).lower()
-	if n/count >= memoryGoalFrom {
-		each = each.judge(atMost(8))
-	}
-	f.add(each)
-	if err := sleep(ctx, min(settle, b.cfg.IdleTime)); err != nil { // the first pings come after half an interval
-		return err
-	}
-	busy, err := f.busy(ctx, b.cfg.IdleTime)
-	if err != nil {
-		return err
-	}
-	f.add(compare("CPU of gateways for "+f.named()+", pinged every 25 s", "% of a core", []float64{busy}).lower().beside("without connections", []float64{alone}))
+	f.add(compare(fmt.Sprintf("clients that connect to %d gateways", count), "/s", []float64{float64(n) / took.Seconds()}))
 	return nil
+}
+
+// idle returns how many percent of a core the gateways use while nothing happens, and how
+// much memory.
+func (f *fleet) idle(ctx context.Context) (busy, memory float64, err error) {
+	during := f.bench.cfg.IdleTime
+	if memory, err = f.leastMemory(ctx, min(settle, 10*f.bench.cfg.Step)); err != nil {
+		return 0, 0, err
+	}
+	if err := sleep(ctx, min(settle, during)); err != nil { // the first pings come after half an interval
+		return 0, 0, err
+	}
+	if busy, err = f.busy(ctx, during); err != nil {
+		return 0, 0, err
+	}
+	later, err := f.memory()
+	return busy, min(memory, later), err
 }
 
 func (f *fleet) allLive(s crowd.State) bool { return s.Live == f.clients.want }
@@ -306,8 +325,8 @@ func (f *fleet) steady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.clients.await(ctx, arrivalTime, "all events", func(s crowd.State) bool { return s.Events >= sent }); err != nil {
-		return err
+	if _, err := f.clients.await(ctx, returnTime, "all events", func(s crowd.State) bool { return s.Events >= sent }); err != nil {
+		return f.explain(ctx, err)
 	}
 	after, err := f.reads()
 	if err != nil {
@@ -315,6 +334,19 @@ func (f *fleet) steady(ctx context.Context) error {
 	}
 	f.add(compare(fmt.Sprintf("reads of the log for gateways, %d events/s to single users among %s", fleetRate, f.named()), "reads", []float64{after - before}).lower().judge(atMost(0)))
 	return nil
+}
+
+// explain adds how far the core and the gateways are to an error about events that did not
+// come.
+func (f *fleet) explain(ctx context.Context, err error) error {
+	last, _ := f.place.lastID(ctx)
+	core, _ := f.core.metric("taskfeed_head")
+	err = fmt.Errorf("%w; the log ends at %d, the core is at %.0f", err, last, core)
+	for _, g := range f.gateways {
+		head, _ := g.metric("taskfeed_relay_head")
+		err = fmt.Errorf("%w, a gateway at %.0f", err, head)
+	}
+	return err
 }
 
 // work sends events to single clients for some time, and returns how many.
@@ -418,8 +450,8 @@ func (f *fleet) lose(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.clients.await(ctx, arrivalTime, "the events that were sent meanwhile", func(s crowd.State) bool { return s.Events >= sent }); err != nil {
-		return err
+	if _, err := f.clients.await(ctx, returnTime, "the events that were sent meanwhile", func(s crowd.State) bool { return s.Events >= sent }); err != nil {
+		return f.explain(ctx, err)
 	}
 	took := time.Unix(0, state.LastLive).Sub(began)
 	of := fmt.Sprintf("%.0f clients of a killed gateway", homeless)

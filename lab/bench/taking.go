@@ -2,20 +2,28 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/taskfeed/taskfeed"
+	"github.com/taskfeed/taskfeed/hub"
+	"github.com/taskfeed/taskfeed/relay"
 )
 
 const (
-	takeRate    = 10_000 // events a second
-	takeWriters = 4
-	takeTick    = 10 * time.Millisecond
-	takeBytes   = 1000 // of an event's data, about
-	takeUsers   = 100_000
+	takeRate  = 10_000 // events a second
+	takeBatch = 25     // as many as a core moves into the log at once at that rate
+	takeBytes = 1000   // of an event's data, about
+	takeUsers = 100_000
+	takePool  = 1000 // different data
 )
 
 // took is what events cost in one turn.
@@ -25,15 +33,19 @@ type took struct {
 }
 
 // taking measures what it costs a gateway to hear the events of users who are not
-// connected to it, compressed and not.
-func (b *bench) taking(ctx context.Context, p *place, e *engine) ([]Figure, error) {
+// connected to it, compressed and not. They come from a publisher in this process, as a
+// core has it, over NATS: Postgres would need the machine that the gateway is measured on.
+func (b *bench) taking(ctx context.Context, _ *place, e *engine) ([]Figure, error) {
 	var turns [2][]took // of compressions
-	compressions := [2]string{"off", "s2"}
+	pool := make([]json.RawMessage, takePool)
+	for i := range pool {
+		pool[i] = someData()
+	}
 	for range max(1, b.cfg.Rounds*3/5) {
-		for i, how := range compressions {
-			t, err := b.take(ctx, p, e, how)
+		for i, uncompressed := range []bool{true, false} {
+			t, err := b.take(ctx, e, pool, uncompressed)
 			if err != nil {
-				return nil, fmt.Errorf("compression %s: %w", how, err)
+				return nil, fmt.Errorf("hear events: %w", err)
 			}
 			turns[i] = append(turns[i], t)
 		}
@@ -60,131 +72,181 @@ func (b *bench) taking(ctx context.Context, p *place, e *engine) ([]Figure, erro
 	return figures, nil
 }
 
-// take measures one turn, with a core that compresses like this.
-func (b *bench) take(ctx context.Context, p *place, e *engine, compression string) (t took, err error) {
-	core, err := b.serveCore(ctx, p, e, "TASKFEED_ENGINE_COMPRESSION="+compression)
+// take measures one turn.
+func (b *bench) take(ctx context.Context, e *engine, pool []json.RawMessage, uncompressed bool) (t took, err error) {
+	running, cancel := context.WithCancel(ctx)
+	group, running := errgroup.WithContext(running)
+	defer func() { cancel(); err = errors.Join(err, group.Wait()) }()
+	core, err := b.startTorrent(running, group, e, uncompressed)
 	if err != nil {
 		return t, err
 	}
-	defer core.stop()
-	gateway, err := b.serveGateway(ctx, e)
+	core.pool = pool
+	gateway, err := b.serveGateway(running, e)
 	if err != nil {
 		return t, err
 	}
 	defer gateway.stop()
-	ws, err := b.openWriters(ctx, p, takeWriters)
+	if _, err := core.pour(running, b.cfg.Step/2); err != nil { // warms up
+		return t, err
+	}
+	before, err := core.heard(running, gateway, e.server)
 	if err != nil {
 		return t, err
 	}
-	defer ws.close()
-	if _, err := ws.strew(ctx, b.cfg.Step/2); err != nil { // warms up
-		return t, err
-	}
-	if err := b.awaitHead(ctx, p, gateway); err != nil {
-		return t, err
-	}
-	started := time.Now()
-	before, err := usageOf(core, gateway, e.server)
+	bytes, started := core.publisher.Counts().Bytes.Load(), time.Now()
+	sent, err := core.pour(running, 5*b.cfg.Step)
 	if err != nil {
 		return t, err
 	}
-	sent, err := ws.strew(ctx, 5*b.cfg.Step)
+	after, err := core.heard(running, gateway, e.server)
 	if err != nil {
 		return t, err
 	}
-	if err := b.awaitHead(ctx, p, gateway); err != nil {
-		return t, err
-	}
-	lasted := time.Since(started)
-	after, err := usageOf(core, gateway, e.server)
-	if err != nil {
-		return t, err
-	}
-	if rate := float64(sent) / lasted.Seconds(); rate < 0.9*takeRate {
-		b.note("gateways: only %.0f events/s were sent in place of %d; what they cost was scaled up", rate, takeRate)
+	if rate := float64(sent) / (time.Since(started) - heardPause).Seconds(); rate < 0.9*takeRate {
+		b.note("gateways: only about %.0f events/s were heard in place of %d; what they cost was scaled up", rate, takeRate)
 	}
 	at := func(used time.Duration) float64 { return 100 * used.Seconds() / float64(sent) * takeRate }
-	return took{at(after.gateway - before.gateway), at(after.engine - before.engine), (after.bytes - before.bytes) / float64(sent)}, nil
+	return took{at(after.gateway - before.gateway), at(after.engine - before.engine), float64(core.publisher.Counts().Bytes.Load()-bytes) / float64(sent)}, nil
 }
 
-type usage struct {
-	gateway, engine time.Duration // of CPU
-	bytes           float64
-}
+type usage struct{ gateway, engine time.Duration }
 
-// usageOf returns what was used so far; on systems where that is not known, no CPU.
-func usageOf(core, gateway, engine *server) (u usage, err error) {
+// usageOf returns the CPU that was used so far; nothing on systems where it is not known.
+func usageOf(gateway, engine *server) (u usage) {
 	u.gateway, _ = gateway.cpu()
 	u.engine, _ = engine.cpu()
-	u.bytes, err = core.metric("taskfeed_relay_published_bytes_total")
-	return u, err
+	return u
 }
 
-// awaitHead waits until the gateway has the whole log.
-func (b *bench) awaitHead(ctx context.Context, p *place, gateway *server) error {
-	if err := p.drained(ctx); err != nil {
-		return err
-	}
-	last, err := p.lastID(ctx)
+// torrent is a core without a database, with many events.
+type torrent struct {
+	lineage   relay.Lineage
+	hub       *hub.Hub
+	publisher *relay.Publisher
+	pool      []json.RawMessage
+	last      atomic.Int64
+}
+
+// startTorrent runs such a core, under a log of its own, in the group.
+func (b *bench) startTorrent(ctx context.Context, group *errgroup.Group, e *engine, uncompressed bool) (*torrent, error) {
+	transport, err := e.connect(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return await(ctx, arrivalTime, "the gateway to have all events", func() (bool, error) {
-		head, err := gateway.metric("taskfeed_relay_head")
-		return head >= float64(last), err
+	c := &torrent{lineage: relay.Lineage{ID: [16]byte{1}, Epoch: 1}}
+	c.last.Store(1)
+	quiet := slog.New(slog.DiscardHandler)
+	if c.hub, err = hub.New(c, hub.Config{}); err == nil {
+		c.hub.SetHead(1)
+		c.publisher, err = relay.NewPublisher(transport, c.hub, relay.PublisherConfig{Uncompressed: uncompressed, Logger: quiet})
+	}
+	if err != nil {
+		transport.Close()
+		return nil, err
+	}
+	group.Go(func() error {
+		defer transport.Close()
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return c.publisher.Lead(ctx, c.lineage) })
+		both.Go(func() error { return relay.NewAnswerer(transport, c, relay.AnswererConfig{Logger: quiet}).Run(ctx) })
+		return both.Wait()
 	})
+	return c, nil
 }
 
-// sqlStrew sends one event with each of the data to users whom nobody knows.
-const sqlStrew = `
-SELECT count(taskfeed.notify($1 || (random() * $2)::int, 'bench.taken', data))
-FROM unnest($3::text::jsonb[]) AS data`
-
-// strew sends events at takeRate for some time, and returns how many.
-func (ws *writers) strew(ctx context.Context, during time.Duration) (sent int, err error) {
-	ticks := max(1, int(during/takeTick))
-	each := takeRate * int(takeTick) / int(time.Second) / takeWriters
-	group, ctx := errgroup.WithContext(ctx)
-	start := time.Now()
-	for i, w := range ws.all {
-		group.Go(func() error {
-			for tick := range ticks {
-				due := start.Add(time.Duration(tick)*takeTick + time.Duration(i)*takeTick/takeWriters)
-				if err := sleep(ctx, time.Until(due)); err != nil {
-					return err
-				}
-				if _, err := w.conn.Exec(ctx, sqlStrew, w.place.prefix+"away", takeUsers, someData(each)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+// pour publishes events at takeRate for some time, and returns how many.
+func (c *torrent) pour(ctx context.Context, during time.Duration) (sent int, err error) {
+	began := time.Now()
+	for due := began; due.Sub(began) < during; due = due.Add(time.Second * takeBatch / takeRate) {
+		if err := sleep(ctx, time.Until(due)); err != nil {
+			return sent, err
+		}
+		c.hub.Publish(c.batch())
+		sent += takeBatch
 	}
-	return ticks * each * takeWriters, group.Wait()
+	return sent, nil
 }
 
-// someData returns so many objects as an array of Postgres. Each has about takeBytes of
-// text that is as repetitive as what people and programs write.
-func someData(n int) string {
-	var b strings.Builder
-	b.WriteByte('{')
-	for i := range n {
-		if i > 0 {
-			b.WriteByte(',')
+// heardPause is how long a gateway has to itself between the questions what it has heard,
+// which cost it more than many events.
+const heardPause = 200 * time.Millisecond
+
+// heard waits until the gateway has all events, and returns what was used up to then.
+func (c *torrent) heard(ctx context.Context, gateway, engine *server) (u usage, err error) {
+	for deadline := time.Now().Add(arrivalTime); ; {
+		if err := sleep(ctx, heardPause); err != nil {
+			return u, err
 		}
-		text := make([]string, 0, takeBytes/6)
-		for size := 0; size < takeBytes-40; {
-			word := dataWords[rand.N(len(dataWords))]
-			if rand.N(4) == 0 {
-				word = fmt.Sprint(rand.N(1_000_000))
-			}
-			text = append(text, word)
-			size += len(word) + 1
+		u = usageOf(gateway, engine)
+		head, err := gateway.metric("taskfeed_relay_head")
+		if err != nil || head >= float64(c.last.Load()) {
+			return u, err
 		}
-		fmt.Fprintf(&b, `"{\"progress\":%d,\"message\":\"%s\"}"`, rand.N(101), strings.Join(text, " "))
+		if time.Now().After(deadline) {
+			return u, fmt.Errorf("the gateway has heard of %.0f events of %d after %v", head, c.last.Load(), arrivalTime)
+		}
 	}
-	b.WriteByte('}')
-	return b.String()
+}
+
+// batch makes the next events.
+func (c *torrent) batch() []taskfeed.Event {
+	events := make([]taskfeed.Event, takeBatch)
+	for i := range events {
+		events[i] = taskfeed.Event{ID: taskfeed.Cursor(c.last.Add(1)), UserID: fmt.Sprint("away-", rand.N(takeUsers)), TaskID: fmt.Sprint("task-", rand.N(takeUsers)),
+			Type: taskfeed.TypeTaskProgress, Version: int64(i + 1), Data: c.pool[rand.N(len(c.pool))], Timestamp: time.Now()}
+	}
+	return events
+}
+
+var errNoLog = &taskfeed.Error{Code: taskfeed.CodeUnavailable, Message: "this log cannot be read: its events came too fast"}
+
+// After implements hub.Log.
+func (c *torrent) After(context.Context, taskfeed.Filter, taskfeed.Cursor, int) ([]taskfeed.Event, taskfeed.Cursor, bool, error) {
+	return nil, 0, false, errNoLog
+}
+
+// Head implements hub.Log.
+func (c *torrent) Head(context.Context) (taskfeed.Cursor, error) {
+	return taskfeed.Cursor(c.last.Load()), nil
+}
+
+// State implements relay.Source.
+func (c *torrent) State(context.Context) (relay.State, error) {
+	last := taskfeed.Cursor(c.last.Load())
+	return relay.State{Lineage: c.lineage, Last: last, Head: last}, nil
+}
+
+// Page implements relay.Source.
+func (c *torrent) Page(context.Context, taskfeed.Filter, taskfeed.Cursor, int) (relay.State, relay.Page, error) {
+	return relay.State{}, relay.Page{}, errNoLog
+}
+
+// Lineage implements relay.Source.
+func (c *torrent) Lineage(context.Context) (relay.Lineage, error) { return c.lineage, nil }
+
+// CommandsAfter implements relay.Source.
+func (c *torrent) CommandsAfter(context.Context, int64) ([]taskfeed.Command, error) { return nil, nil }
+
+// LastCommand implements relay.Source.
+func (c *torrent) LastCommand(context.Context) (int64, error) { return 0, nil }
+
+// Erasures implements relay.Source.
+func (c *torrent) Erasures(context.Context) (int64, error) { return 0, nil }
+
+// someData returns about takeBytes of data, as repetitive as what people and programs
+// write.
+func someData() json.RawMessage {
+	var text []string
+	for size := 0; size < takeBytes-40; {
+		word := dataWords[rand.N(len(dataWords))]
+		if rand.N(4) == 0 {
+			word = fmt.Sprint(rand.N(1_000_000))
+		}
+		text = append(text, word)
+		size += len(word) + 1
+	}
+	return fmt.Appendf(nil, `{"progress":%d,"message":"%s"}`, rand.N(101), strings.Join(text, " "))
 }
 
 var dataWords = strings.Fields("import of customers step rows were read written checked and the next batch begins file export invoice order number status running waiting queue retry worker finished page of with in to from")
