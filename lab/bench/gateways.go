@@ -50,10 +50,10 @@ func (b *bench) serveCore(ctx context.Context, p *place, e *engine, settings ...
 
 // serveGateway starts "taskfeed gateway" and waits until it is ready. Its clients share the
 // machine: it is no news when they answer a ping late.
-func (b *bench) serveGateway(ctx context.Context, e *engine) (*server, error) {
+func (b *bench) serveGateway(ctx context.Context, e *engine, settings ...string) (*server, error) {
 	return b.start(ctx, b.cfg.Binary, []string{"gateway"}, "/readyz", func(host, port string) []string {
-		return []string{"TASKFEED_ENGINE_URL=" + e.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
-			"TASKFEED_LOG_LEVEL=error", "TASKFEED_DRAIN=0s", "TASKFEED_PONG_TIMEOUT=1m", "TASKFEED_MAX_CONNECTIONS=off", "TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}
+		return append([]string{"TASKFEED_ENGINE_URL=" + e.url, "TASKFEED_JWT_SECRET=" + benchSecret, "TASKFEED_ADDR=" + host, "PORT=" + port,
+			"TASKFEED_LOG_LEVEL=error", "TASKFEED_DRAIN=0s", "TASKFEED_PONG_TIMEOUT=1m", "TASKFEED_MAX_CONNECTIONS=off", "TASKFEED_MAX_CONNECTIONS_PER_USER=off", "TASKFEED_METRICS_USERS=off"}, settings...)
 	})
 }
 
