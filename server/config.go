@@ -70,7 +70,7 @@ type Config struct {
 	// Authenticate /metrics is there, and the proxy keeps it from the public.
 	PublicMetrics bool
 	// NoPages leaves out what people look at: the console, the documents at /docs, and
-	// the pages at / and /demo.
+	// the pages at / and /demo. With Authenticate there is no /demo, which needs a token.
 	NoPages bool
 
 	// TracerProvider, when set, gets spans of requests, moves and replays. A request is in

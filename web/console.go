@@ -77,9 +77,7 @@ func (c *console) redirect(w http.ResponseWriter, r *http.Request) {
 	if r.URL.RawQuery != "" {
 		location += "?" + r.URL.RawQuery
 	}
-	w.Header().Set("Location", location)
-	w.Header().Set("Cache-Control", askEachTime)
-	w.WriteHeader(http.StatusFound)
+	redirect(w, location)
 }
 
 // isScreen reports whether a request opens a screen of the console. Otherwise it is for

@@ -3,6 +3,7 @@ package web
 import (
 	"embed"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -31,10 +32,26 @@ func loadDocs() map[string]*file {
 	return files
 }
 
-// toDocs adds the slash that relative links need, for the browser, which alone knows the
-// full path.
-func toDocs(w http.ResponseWriter) {
-	w.Header().Set("Location", strings.TrimPrefix(docsPath, "/")+"/")
+// documentAt returns where the document is that a path names in another way: as the file
+// is called, in other case, or with a slash at its end. The location is relative, because
+// only the browser knows the full path. It returns "" for all other paths.
+func documentAt(docs map[string]*file, u *url.URL) string {
+	if u.Path == docsPath {
+		return strings.TrimPrefix(docsPath, "/") + "/" // the slash that relative links need
+	}
+	below, found := strings.CutPrefix(u.Path, docsPath+"/")
+	name := strings.ToLower(strings.TrimRight(below, "/"))
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".md"), "/readme")
+	name = strings.ReplaceAll(name, "/", "-")
+	if !found || name == "" || name == below || docs[docsPath+"/"+name] == nil {
+		return ""
+	}
+	up := strings.Count(strings.TrimPrefix(u.EscapedPath(), docsPath+"/"), "/")
+	return strings.Repeat("../", up) + name
+}
+
+func redirect(w http.ResponseWriter, location string) {
+	w.Header().Set("Location", location)
 	w.Header().Set("Cache-Control", askEachTime)
 	w.WriteHeader(http.StatusFound)
 }

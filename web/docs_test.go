@@ -57,13 +57,22 @@ func TestLinksOfDocuments(t *testing.T) {
 	}
 }
 
-func TestDocumentsWithoutSlashRedirect(t *testing.T) {
+func TestDocumentsRedirect(t *testing.T) {
 	t.Parallel()
 	res := ask(http.MethodGet, "/docs")
 	if got, want := res.Header.Get("Location"), "docs/"; res.StatusCode != http.StatusFound || got != want {
 		t.Errorf("got status %d and Location %q, want 302 and %q, which works below any prefix", res.StatusCode, got, want)
 	}
-	for _, path := range []string{"/docs/none", "/docs/index", "/docs/operations.html", "/docs/generate/main.go"} {
+	for path, want := range map[string]string{
+		"/docs/recipes/": "../recipes", "/docs/FAQ.md": "faq", "/docs/UPGRADING": "upgrading", "/docs/faq//": "../../faq",
+		"/docs/recipes/go.md": "../recipes-go", "/docs/recipes/README.md": "../recipes", "/docs/recipes%2Fgo": "recipes-go",
+	} {
+		res := ask(http.MethodGet, path)
+		if got := res.Header.Get("Location"); res.StatusCode != http.StatusFound || got != want {
+			t.Errorf("%s: got status %d and Location %q, want 302 and %q", path, res.StatusCode, got, want)
+		}
+	}
+	for _, path := range []string{"/docs/none", "/docs/none/", "/docs//", "/docs/.md", "/docs/index", "/docs/operations.html", "/docs/generate/main.go"} {
 		if got := ask(http.MethodGet, path).StatusCode; got != http.StatusNotFound {
 			t.Errorf("%s: got status %d, want 404", path, got)
 		}

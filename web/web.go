@@ -65,28 +65,32 @@ const (
 
 // Handler serves /, /demo, /console and /docs with the paths below them, the files of
 // these pages below /static/, and the client below /sdk/. It answers GET and HEAD, other methods
-// with 405 and other paths with 404. With byApp the console asks nobody for a token,
-// because the app that the server is part of says who sends a request. It is safe for
-// concurrent use.
+// with 405 and other paths with 404. With byApp the console asks nobody for a token, and
+// there is no /demo, which needs one, because the app that the server is part of says who
+// sends a request. It is safe for concurrent use.
 func Handler(byApp bool) http.Handler {
 	files, sdk, docs := load(), loadSDK(), loadDocs()
+	if byApp {
+		withoutTokens(files)
+	}
 	maps.Copy(files, sdk)
 	maps.Copy(files, docs)
 	app := newConsole(byApp)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
 		f, found := files[r.URL.Path]
+		document := documentAt(docs, r.URL)
 		inConsole := r.URL.Path == consolePath || strings.HasPrefix(r.URL.Path, consolePath+"/")
 		switch {
-		case !found && !inConsole && r.URL.Path != docsPath:
+		case !found && !inConsole && document == "":
 			notFound(w)
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "this URL answers to GET and HEAD", http.StatusMethodNotAllowed)
 		case inConsole:
 			app.ServeHTTP(w, r)
-		case r.URL.Path == docsPath:
-			toDocs(w)
+		case document != "":
+			redirect(w, document)
 		case docs[r.URL.Path] != nil:
 			w.Header().Set("Content-Security-Policy", docsPolicy)
 			f.serve(w, r)
@@ -168,6 +172,26 @@ func load() map[string]*file {
 		files[urlPath(name)] = newFile(name, askEachTime, body)
 	})
 	return files
+}
+
+// tokensInWelcome are the parts of the welcome page that are about tokens, and what
+// stands there where an app says who sends a request.
+var tokensInWelcome = map[string]string{
+	`; needs a token</span>`: `, for whoever is signed in to this app</span>`,
+	`    <li class="row"><a href="demo">Demo page</a> <span class="quiet">one user's tasks, live, in plain JavaScript with the browser client</span></li>` + "\n": "",
+	`<script src="static/welcome.js"></script>` + "\n": "",
+}
+
+// withoutTokens takes away what asks for a token.
+func withoutTokens(files map[string]*file) {
+	page := files["/"].body
+	for old, now := range tokensInWelcome {
+		page = bytes.Replace(page, []byte(old), []byte(now), 1)
+	}
+	files["/"] = newFile("index.html", askEachTime, page)
+	for _, path := range []string{"/demo", "/static/page.js", "/static/welcome.js"} {
+		delete(files, path)
+	}
 }
 
 // walk calls visit for every file. The files are embedded, so an error is a fault of the

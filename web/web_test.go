@@ -217,6 +217,35 @@ func TestPagesReferToWhatExists(t *testing.T) {
 	}
 }
 
+// Where the app says who sends a request, no page asks for a token.
+func TestPagesOfAnApp(t *testing.T) {
+	t.Parallel()
+	for old := range tokensInWelcome {
+		if !strings.Contains(read(t, "index.html"), old) {
+			t.Errorf("index.html: got no %q, want what is replaced", old)
+		}
+	}
+	ask := func(path string) *http.Response {
+		w := httptest.NewRecorder()
+		Handler(true).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		return w.Result()
+	}
+	page := bodyOf(t, ask("/"))
+	for _, bad := range []string{"token", "demo", "<script"} {
+		if strings.Contains(page, bad) {
+			t.Errorf("the welcome page: got %q in it, want none", bad)
+		}
+	}
+	for _, ref := range regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(page, -1) {
+		if status := ask("/" + ref[1]).StatusCode; status != http.StatusOK && ref[1] != "docs/api" {
+			t.Errorf("the welcome page refers to %q: got status %d there, want 200", ref[1], status)
+		}
+	}
+	if got := ask("/demo").StatusCode; got != http.StatusNotFound {
+		t.Errorf("/demo: got status %d, want 404", got)
+	}
+}
+
 // Links to / with a token still work.
 func TestWelcomePassesTokensOn(t *testing.T) {
 	t.Parallel()
