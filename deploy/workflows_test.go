@@ -49,3 +49,38 @@ func TestWorkflowVersions(t *testing.T) {
 		t.Errorf("docs/OPERATIONS.md: got no %q, want the oldest version of the matrix", want)
 	}
 }
+
+// A release is checked first, and has the archives, the image, the chart and the browser
+// client, whose package says where its source is, as npm's provenance demands.
+func TestReleaseWorkflow(t *testing.T) {
+	t.Parallel()
+	text := doctest.Read(t, ".github/workflows/release.yml")
+	workflow := parse(t, "release.yml", text)
+	for path, want := range map[string]any{
+		"jobs.check.uses":                   "./.github/workflows/check.yml",
+		"jobs.release.needs":                "check",
+		"jobs.release.permissions.id-token": "write",
+		"jobs.release.permissions.packages": "write",
+		"jobs.release.permissions.contents": "write",
+	} {
+		if got := at(workflow, path); got != want {
+			t.Errorf("release.yml, %s: got %v, want %v", path, got, want)
+		}
+	}
+	for _, want := range []string{"make dist", "docker buildx build --push", "helm push", "npm publish --provenance", "gh release create"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("release.yml: got no %q, want it", want)
+		}
+	}
+	if want := "\n  workflow_call:\n"; !strings.Contains(doctest.Read(t, ".github/workflows/check.yml"), want) {
+		t.Errorf("check.yml: got no %q, want that release.yml may call it", want)
+	}
+	client := parse(t, "package.json", doctest.Read(t, "web/client/package.json"))
+	for path, want := range map[string]string{
+		"publishConfig.access": "public", "repository.directory": "web/client", "repository.url": "git+https://github.com/taskfeed/taskfeed.git",
+	} {
+		if got := at(client, path); got != want {
+			t.Errorf("package.json, %s: got %v, want %s", path, got, want)
+		}
+	}
+}
