@@ -98,6 +98,13 @@ async function expectProgress(base: string, signIn: (context: Awaited<ReturnType
     await press();
     if (new URL(visitor.url()).pathname !== "/") await visitor.goto(base); // else live, on the page that is open
     await expect.poll(() => visitor.getByText("export completed").count(), { timeout: 30_000 }).toBe(2);
+    const made = await context.request.get(base + "/taskfeed-token");
+    expect(made.headers()["cache-control"]).toContain("no-store");
+    const claims = (await made.text()).split(".")[1]!;
+    const { sub } = JSON.parse(Buffer.from(claims, "base64url").toString());
+    await server.sql(`INSERT INTO taskfeed.tasks (id, user_id, kind) SELECT 'many-${sub}-' || n, '${sub}', 'import' FROM generate_series(1, 600) n`);
+    await visitor.goto(base);
+    await expect.poll(() => visitor.getByText("import queued").count(), { message: "tasks of more than one page", timeout: 30_000 }).toBe(600);
     expect(wrong).toEqual([]);
   } finally {
     await context.close();
@@ -207,7 +214,7 @@ test("Next.js", async () => {
       answer.setHeader("Content-Type", "text/javascript").end(script);
     } else if (handler) {
       const made: Response = await handler();
-      answer.writeHead(made.status).end(await made.text());
+      answer.writeHead(made.status, Object.fromEntries(made.headers)).end(await made.text());
     } else {
       answer.setHeader("Content-Type", "text/html").end(`<!doctype html><div id="root"></div><button onclick="fetch('/exports', { method: 'POST' })">Export</button><script src="/main.js"></script>`);
     }
@@ -219,6 +226,14 @@ test("Next.js", async () => {
   } finally {
     next.closeAllConnections();
     await new Promise((resolve) => next.close(resolve));
+  }
+});
+
+test("every recipe keeps tokens out of caches, and the cause of a failure from its user", () => {
+  for (const recipe of readdirSync(recipes).filter((name) => name !== "README.md")) {
+    expect(read(recipe), recipe).toMatch(/no-store|never_cache|noStore\(\)/);
+    expect(read(recipe), recipe).toContain("the export failed");
+    expect(read(recipe), recipe).not.toMatch(/getMessage\(\)|err\.Error\(\)|str\(error\)|String\(error\)|error: error\.message|Exception\.message/);
   }
 });
 

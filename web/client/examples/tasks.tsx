@@ -12,10 +12,18 @@ const getToken = async (): Promise<string> => {
 };
 
 async function loadSnapshot(): Promise<Snapshot> {
-  const answer = await fetch("/v1/me/tasks", { headers: { Authorization: `Bearer ${await getToken()}` } });
-  if (!answer.ok) throw new Error(`tasks: ${answer.status}`);
-  const { items, cursor } = await answer.json();
-  return { tasks: items, cursor };
+  const headers = { Authorization: `Bearer ${await getToken()}` };
+  const snapshot: Snapshot = { tasks: [] };
+  let after = "";
+  do {
+    const answer = await fetch("/v1/me/tasks?limit=500" + after, { headers });
+    if (!answer.ok) throw new Error(`tasks: ${answer.status}`);
+    const page = await answer.json();
+    snapshot.tasks.push(...page.items);
+    snapshot.cursor ??= page.cursor; // the first page has it, for all pages
+    after = page.next && `&after=${encodeURIComponent(page.next)}`;
+  } while (after);
+  return snapshot;
 }
 
 const feed = new TaskFeed({ userId, getToken, loadSnapshot, shared: true, cursorStore: localStorageCursor("tasks", sessionStorage) });

@@ -97,8 +97,8 @@ describe("the package", () => {
     expect(() => execFileSync(process.execPath, [tsc, "-p", dir], { encoding: "utf8" })).not.toThrow();
   }, 30_000);
 
-  test("the example holds 40 lines at most", () => {
-    expect(read("examples/tasks.tsx").trimEnd().split("\n").length).toBeLessThanOrEqual(40);
+  test("the example holds 60 lines at most", () => {
+    expect(read("examples/tasks.tsx").trimEnd().split("\n").length).toBeLessThanOrEqual(60);
   });
 
   test("no file of the sources is too long", () => {
