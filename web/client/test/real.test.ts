@@ -207,3 +207,39 @@ test("the older client's API", async () => {
   await set("older", "status = 'completed', result = '1'");
   await until(() => expect(results).toEqual([1]));
 });
+
+test("a client that knows no cursors gets what it missed", async () => {
+  const seen: unknown[] = [];
+  const pongs: string[] = [];
+  const open = async (): Promise<WebSocket> => {
+    const ws = new WebSocket(`${taskfeed.url.replace("http", "ws")}/ws/plain?client=web&token=${token("plain", 60)}`);
+    ws.on("message", (data) => {
+      const message = String(data);
+      if (message === "pong") { pongs.push(message); return; }
+      const event = JSON.parse(message) as { type: string; n?: number };
+      if (event.type === "mail") seen.push(event.n); // by type: what it does not know it ignores
+    });
+    await new Promise((resolve, reject) => { ws.once("open", resolve); ws.once("error", reject); });
+    ws.send("ping");
+    return ws;
+  };
+  const connect = (): Promise<WebSocket> => vi.waitFor(open, { timeout: 20_000, interval: 100 }); // the server may still start
+  const mail = (n: number): Promise<unknown> => db.query("SELECT taskfeed.notify('plain', 'mail', jsonb_build_object('n', $1::int))", [n]);
+  const web = async (): Promise<{ connected: boolean; deliveries: unknown[] }> => {
+    const answer = await fetch(`${taskfeed.url}/v1/me/clients`, { headers: { Authorization: `Bearer ${token("plain", 60)}` } });
+    return (await answer.json() as { items: [{ connected: boolean; deliveries: unknown[] }] }).items[0];
+  };
+  const first = await connect();
+  await until(() => expect(pongs).toHaveLength(1));
+  await mail(1);
+  await until(() => expect(seen).toEqual([1]));
+  await vi.waitFor(async () => expect((await web()).deliveries).not.toEqual([]), { timeout: 20_000, interval: 50 });
+  first.close();
+  await vi.waitFor(async () => expect((await web()).connected).toBe(false), { timeout: 20_000, interval: 50 });
+  await mail(2);
+  await mail(3);
+  const second = await connect();
+  await mail(4);
+  await until(() => expect(seen).toEqual([1, 2, 3, 4]));
+  second.close();
+});

@@ -1,4 +1,4 @@
-import type { Connection } from "./types.js";
+import type { Connection, NamedClient } from "./types.js";
 
 /** A period during which a user was connected, as far as this page knows. */
 export interface Stay {
@@ -27,4 +27,9 @@ export function afterLook(stays: readonly Stay[], found: readonly Connection[], 
 /** Returns the stays that last until a time or longer. */
 export function since(stays: readonly Stay[], time: number): Stay[] {
   return stays.filter(({ end }) => end === null || end >= time);
+}
+
+/** Returns by when a client had an event, as far as is known; null when it has not got it. */
+export function hadBy({ deliveries }: Pick<NamedClient, "deliveries">, id: number): string | null {
+  return deliveries.find(({ through }) => through >= id)?.at ?? null;
 }

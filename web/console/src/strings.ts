@@ -181,6 +181,8 @@ export const text = {
     noWatchers: "Not since this task began, as far as this server remembers.",
     watchersHint: "As far as this server remembers its last connections.",
     since: "since", until: "until",
+    clients: (user: string) => `Clients of ${user}`,
+    hadBy: "had its last event by", hasNot: "has not got its last event",
     hasAll: "has every event of this task", isBehind: "has not got every event of this task yet",
   },
 

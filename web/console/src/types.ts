@@ -64,6 +64,14 @@ export interface Message {
   waiting: boolean;
 }
 
+/** A client whose cursor the server keeps, and what it got when. */
+export interface NamedClient {
+  name: string;
+  cursor: number;
+  connected: boolean;
+  deliveries: { through: number; at: string }[];
+}
+
 export interface Page<T> {
   items: T[];
   next?: string;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { afterLook, since } from "../src/stays.js";
+import { afterLook, hadBy, since } from "../src/stays.js";
 import type { Connection } from "../src/types.js";
 
 const connection = (id: string, since: number, cursor = 0): Connection =>
@@ -29,4 +29,9 @@ describe("who was connected when", () => {
   it("adds later connections", () => {
     expect(afterLook(first, [connection("a", 1000), connection("b", 2000), connection("c", 5500)], 6000).map(({ id }) => id)).toEqual(["a", "b", "c"]);
   });
+});
+
+it("says by when a client had an event", () => {
+  const phone = { deliveries: [{ through: 10, at: "t1" }, { through: 20, at: "t2" }] };
+  expect([5, 10, 11, 20, 21].map((id) => hadBy(phone, id))).toEqual(["t1", "t1", "t2", "t2", null]);
 });

@@ -59,7 +59,7 @@ export class RealTaskfeed {
     let log = "";
     child.stdout.on("data", (data) => { out += data; });
     child.stderr.on("data", (data) => { log += data; });
-    for (let i = 0; i < 300; i++) {
+    for (let i = 0; i < 1200; i++) { // a minute: other programs may have the machine
       const match = printed?.exec(out) ?? null;
       if (match) return match;
       if (ready && await fetch(ready).then((r) => r.ok, () => false)) return /^/.exec("")!;

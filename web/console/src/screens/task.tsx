@@ -9,9 +9,9 @@ import { admin } from "../session.js";
 import { clock, paused } from "../settings.js";
 import { text } from "../strings.js";
 import { readHistory, tasksPath, type History } from "../tasks.js";
-import { afterLook, since, type Stay } from "../stays.js";
+import { afterLook, hadBy, since, type Stay } from "../stays.js";
 import { timelineOf } from "../timeline.js";
-import type { Connection, FeedEvent, Message, Page, Task as TaskItem } from "../types.js";
+import type { Connection, FeedEvent, Message, NamedClient, Page, Task as TaskItem } from "../types.js";
 import { CopyButton, Empty, Heading, Loading, Payload, ProblemNote, ProgressBar, StatusMark, Time } from "../ui/basic.js";
 import { Icon } from "../ui/icons.js";
 import { Json } from "../ui/json.js";
@@ -54,6 +54,7 @@ export function Task({ id }: { id: string }) {
               {admin.value && <Messages id={id} />}
               <Take id={id} history={history} />
               {stays && <Watchers user={stays.user} list={watched} last={history.events.at(-1)?.id ?? 0} />}
+              {stays && history.events.length > 0 && <Clients user={stays.user} last={history.events.at(-1)!.id} />}
             </div>
           </div>
         </>
@@ -175,6 +176,29 @@ function Messages({ id }: { id: string }) {
             </span>
           </li>
         ))}
+      </ul>
+    </section>
+  );
+}
+
+/** By when each named client of the task's user had the last event; nothing while there are none. */
+function Clients({ user, last }: { user: string; last: number }) {
+  const { task: t } = text;
+  const { data } = useLoad("clients of " + user, (signal) => get<Page<NamedClient>>("v1/user-by-id/clients", { query: { id: user }, signal }), lookEvery);
+  if (!data?.items.length) return null;
+  return (
+    <section class="panel" aria-labelledby="h-clients">
+      <h2 id="h-clients">{t.clients(user)}</h2>
+      <ul class="plain stays">
+        {data.items.map((client) => {
+          const at = hadBy(client, last);
+          return (
+            <li key={client.name} data-open={client.connected}>
+              <Icon name={at ? "ok" : "away"} />
+              <span>{client.name} {at ? <>{t.hadBy} <Time at={at} /></> : t.hasNot}</span>
+            </li>
+          );
+        })}
       </ul>
     </section>
   );
