@@ -78,7 +78,7 @@ verify-fleet: build bin/natsd ## the same with three NATS servers, whose faults 
 	bin/taskfeed-lab verify --seed $(VERIFY_SEED) --duration 2m --engine-servers 3
 
 .PHONY: verify-planted
-verify-planted: build bin/natsd ## check that verify catches every mistake of lab/mutations, about eleven minutes
+verify-planted: build bin/natsd ## check that verify catches every mistake of lab/mutations, about twenty minutes
 	bin/taskfeed-lab verify --planted all --quiet
 
 .PHONY: bench
