@@ -110,7 +110,7 @@ func (b *bench) gatewayLatency(ctx context.Context, p *place, e *engine) ([]Figu
 		onGateway:  func() (*server, error) { return b.serveGateway(ctx, e) },
 	}
 	times := make(map[string]quantiles) // by pace
-	for range b.cfg.Rounds {
+	for range max(1, b.cfg.Rounds*3/5) {
 		for _, where := range []string{onLeader, onFollower, onGateway} {
 			s := leader
 			if serve[where] != nil {

@@ -44,7 +44,7 @@ func (b *bench) taking(ctx context.Context, _ *place, e *engine) ([]Figure, erro
 	for i := range pool {
 		pool[i] = someData()
 	}
-	for range max(1, b.cfg.Rounds*3/5) {
+	for range max(1, b.cfg.Rounds*2/5) {
 		for i, uncompressed := range []bool{true, false} {
 			t, err := b.take(ctx, e, pool, uncompressed)
 			if err != nil {
@@ -90,7 +90,7 @@ func (b *bench) take(ctx context.Context, e *engine, pool []json.RawMessage, unc
 		return t, err
 	}
 	defer gateway.stop()
-	if _, err := core.pour(running, 3*b.cfg.Step); err != nil { // fills the memory
+	if _, err := core.pour(running, 6*b.cfg.Step); err != nil { // fills the memory
 		return t, err
 	}
 	before, err := core.heard(running, gateway, e.server)
