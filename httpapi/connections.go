@@ -41,32 +41,33 @@ func (s *Server) Obey(kind taskfeed.CommandKind, argument string) {
 // clients come back with their cursors.
 func (s *Server) Shed(share float64, spread time.Duration) int { return s.feeds.Shed(share, spread) }
 
-// connectionList is a page of the connections of one server.
+// connectionList is a page of the connections.
 type connectionList struct {
-	Server string `json:"server"` // the beginning of its connections' ids
+	Server  string       `json:"server"`  // the one that answers: the beginning of its connections' ids
+	Servers []ServerInfo `json:"servers"` // those whose connections are listed
 	request.List[feeds.Connection]
 }
 
 // maxConnections is the most connections on one page.
 const maxConnections = 500
 
-// handleConnections lists the connections of this server in the order in which they
-// were opened, with ended=true also those that ended lately. Other servers list their
-// own.
+// handleConnections lists the connections, with ended=true also those that ended lately:
+// those of this server in the order in which they were opened, then those of the others
+// that it can ask.
 func (s *Server) handleConnections(c echo.Context, _ auth.Principal) error {
 	p, err := request.ReadParams(c.Request())
 	if err != nil {
 		return err
 	}
 	userID, ended, limit, after := p.Text("user_id"), p.Flag("ended"), p.Limit(maxConnections), p.After()
-	if after != "" && !s.feeds.IsOwn(after) {
+	if after != "" && !s.feeds.IsOwn(after) && (s.deps.Fleet == nil || !feeds.IsConnectionID(after)) {
 		p.Refuse("after", "is not the next of a page of this server; begin without it")
 	}
 	if err := p.Done(); err != nil {
 		return err
 	}
-	page, more := s.feeds.Connections(userID, ended, after, limit)
-	body := connectionList{Server: s.feeds.ServerID(), List: request.List[feeds.Connection]{Items: page}}
+	page, more, servers := s.connections(c.Request().Context(), fleetQuestion{UserID: userID, Ended: ended, After: after, Limit: limit})
+	body := connectionList{Server: s.ID(), Servers: servers, List: request.List[feeds.Connection]{Items: page}}
 	if more {
 		body.Next = page[len(page)-1].ID
 	}

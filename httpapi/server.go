@@ -70,6 +70,12 @@ type Deps struct {
 	// Elsewhere, when set, is what a caller is told of a URL that this server does not
 	// have and another one has.
 	Elsewhere string
+	// Fleet, when set, asks the other servers for their connections.
+	Fleet Fleet
+	// Describe, when set, completes what this server says of itself. It must not block.
+	Describe func(*ServerInfo)
+	// Name is what people call this server; nothing when empty.
+	Name string
 	// Log is where the server logs; slog.Default() when nil.
 	Log *slog.Logger
 	// Version is what /healthz shows; nothing when empty.

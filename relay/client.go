@@ -178,6 +178,14 @@ func (c *Client) Lineage() Lineage {
 	return c.lineage
 }
 
+// Log returns the name of the log that the client asks for; ok is false before the first
+// answer.
+func (c *Client) Log() (id [16]byte, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lineage.ID, c.known
+}
+
 // clashes reports whether another log was heard lately.
 func (c *Client) clashes(within time.Duration) bool {
 	c.mu.Lock()

@@ -25,6 +25,8 @@ const (
 	kindBeacon
 	kindQuestion
 	kindAnswer
+	kindInquiry
+	kindReply
 
 	// kindProbe is only sent to see whether it may be: nobody acts on it.
 	kindProbe kind = 15

@@ -39,5 +39,8 @@ func Probe() []byte { return newEncoder(kindProbe).b }
 // LogSubject is the subject on which cores publish the log.
 func LogSubject(prefix string) string { return prefixOf(prefix) + subjectLog }
 
+// GatewaysSubject is the subject on which cores ask gateways, and each other.
+func GatewaysSubject(prefix string) string { return prefixOf(prefix) + subjectGateways }
+
 // AskSubject is the subject on which gateways ask cores.
 func AskSubject(prefix string) string { return prefixOf(prefix) + subjectAsk }

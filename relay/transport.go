@@ -38,8 +38,24 @@ func CheckPayload(most int) error {
 	return nil
 }
 
+// Assembly is a transport on which all servers can be asked at the same time.
+type Assembly interface {
+	// Gather sends a question to all who attend a subject and calls take with each answer,
+	// one at a time, until it returns false or ctx is done. It returns an error when the
+	// question cannot be sent.
+	Gather(ctx context.Context, subject string, question []byte, take func(answer []byte) bool) error
+	// Attend has answer called with each question of a subject until stop is called;
+	// several calls run at the same time. An empty answer is not sent. stop waits for the
+	// calls.
+	Attend(subject string, answer func(ctx context.Context, question []byte) []byte) (stop func(), err error)
+	// MaxPayload is the greatest size of a message, in bytes.
+	MaxPayload() int
+}
+
 // Subjects, below a prefix.
 const (
 	subjectLog = ".log" // batches and beacons, in the order in which a core sends them
 	subjectAsk = ".ask" // questions to cores
+
+	subjectGateways = ".gateways" // questions of cores to gateways and to each other
 )

@@ -96,6 +96,8 @@ func NewGateway(cfg GatewayConfig) (*Gateway, error) {
 		Elsewhere:   elsewhere,
 		Log:         cfg.Log,
 		Version:     cfg.Version,
+		Name:        nameOf(cfg.HTTP),
+		Describe:    g.describe,
 	}, cfg.HTTP)
 	return g, err
 }
@@ -122,6 +124,9 @@ func (g *Gateway) receive(ctx context.Context) error {
 	g.link.Store(&link{transport, client, receiver})
 	return service.RunAll(ctx,
 		service.Service{Name: "receiver", Run: receiver.Run},
+		service.Service{Name: "fleet", Run: func(ctx context.Context) error {
+			return relay.Attend(ctx, transport, g.cfg.Relay.Prefix, attendant(g.http, client.Log))
+		}},
 		service.Service{Name: "shedding", Run: func(ctx context.Context) error {
 			return shedWhile(ctx, receiver.Overloaded, g.shedSome, g.cfg.Log)
 		}},

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"cmp"
 	"context"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +34,7 @@ type core struct {
 	hub   *hub.Hub
 	store *store.Store
 	looks *looks
+	http  *httpapi.Server // set before Run
 
 	linked    chan struct{} // closed once the rest is set
 	transport *natsrelay.Transport
@@ -44,6 +43,7 @@ type core struct {
 	up        atomic.Bool  // it is linked
 	reached   atomic.Int64 // when the engine answered last, or the core was made, in nanoseconds after began
 	began     time.Time
+	roster    atomic.Pointer[relay.Roster] // nil until the name of the log is known
 }
 
 func newCore(cfg Config, h *hub.Hub, st *store.Store, l *looks) *core {
@@ -59,9 +59,8 @@ func (c *core) Run(ctx context.Context) error {
 		return nil // it gives up with ctx alone
 	}
 	defer c.transport.Close()
-	name, _ := os.Hostname() // it is for people
 	c.publisher, err = relay.NewPublisher(c.transport, c.hub, relay.PublisherConfig{
-		Prefix: c.cfg.Relay.Prefix, Server: cmp.Or(name, "core"), Uncompressed: c.cfg.Relay.Uncompressed, Logger: c.cfg.Log})
+		Prefix: c.cfg.Relay.Prefix, Server: nameOf(c.cfg.HTTP), Uncompressed: c.cfg.Relay.Uncompressed, Logger: c.cfg.Log})
 	if err != nil {
 		c.cfg.Log.Error("gateways get nothing from this server", "why", err)
 		<-ctx.Done()
@@ -76,7 +75,8 @@ func (c *core) Run(ctx context.Context) error {
 		Parallel: c.cfg.Hub.MaxReplays, Recent: c.hub.RecentFloor, Uncompressed: c.cfg.Relay.Uncompressed, Logger: c.cfg.Log})
 	c.up.Store(true)
 	close(c.linked)
-	return service.RunAll(ctx, service.Service{Name: "answers", Run: c.answerer.Run}, service.Service{Name: "pings", Run: c.ping})
+	return service.RunAll(ctx, service.Service{Name: "answers", Run: c.answerer.Run},
+		service.Service{Name: "pings", Run: c.ping}, service.Service{Name: "fleet", Run: c.attend})
 }
 
 const (

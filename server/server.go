@@ -92,7 +92,9 @@ func (s *Server) build() (err error) {
 			return err
 		}
 	}
-	s.http, err = httpapi.New(s.deps(), s.cfg.HTTP)
+	if s.http, err = httpapi.New(s.deps(), s.cfg.HTTP); err == nil && s.core != nil {
+		s.core.http = s.http
+	}
 	return err
 }
 
@@ -129,6 +131,8 @@ func (s *Server) deps() httpapi.Deps {
 		Collectors:   []prometheus.Collector{feedCollector{s.listener, s.store, s.inbox != nil}, s.hazards, buildInfo(s.cfg.Version)},
 		Log:          s.cfg.Log,
 		Version:      s.cfg.Version,
+		Name:         nameOf(s.cfg.HTTP),
+		Describe:     func(info *httpapi.ServerInfo) { info.Leads = s.listener.Stats().Leader },
 		Samples:      s.cfg.Samples,
 		NoMetrics:    s.cfg.Authenticate != nil && !s.cfg.PublicMetrics,
 	}
@@ -141,6 +145,7 @@ func (s *Server) deps() httpapi.Deps {
 	if s.core != nil {
 		deps.Checks = append(deps.Checks, s.core.check())
 		deps.Collectors = append(deps.Collectors, s.core)
+		deps.Fleet = s.core
 	}
 	deps.SDK = web.Handler(s.cfg.Authenticate != nil)
 	if !s.cfg.NoPages {

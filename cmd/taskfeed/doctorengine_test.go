@@ -14,7 +14,7 @@ func engineUsers(t *testing.T) string {
 		{ user: all, password: all-password }
 		{ user: mute, password: mute-password, permissions: { publish: { deny: ">" }, subscribe: "taskfeed.log" } }
 		{ user: deaf, password: deaf-password, permissions: { publish: "taskfeed.log", subscribe: { deny: ">" } } }
-		{ user: silent, password: silent-password, permissions: { publish: "taskfeed.log", subscribe: ["taskfeed.log", "taskfeed.ask"] } }
+		{ user: silent, password: silent-password, permissions: { publish: ["taskfeed.log", "taskfeed.gateways"], subscribe: ["taskfeed.log", "taskfeed.ask", "taskfeed.gateways", "_INBOX.>"] } }
 	`, 1)
 }
 
@@ -31,11 +31,11 @@ func TestDoctorEnginePermissions(t *testing.T) {
 		{"core", "--engine", nil},
 		{"gateway", "--gateway", nil},
 		{"all", "--engine", nil},
-		{"all", "--gateway", []string{"may publish on taskfeed.log, so whoever takes over a gateway", "may subscribe to taskfeed.ask, so", "may publish on _INBOX.>, so"}},
-		{"core", "--gateway", []string{"may publish on taskfeed.log, so", "may subscribe to taskfeed.ask, so", "may not subscribe to _INBOX.>, and a gateway has to", "may not publish on taskfeed.ask, and a gateway has to"}},
-		{"gateway", "--engine", []string{"may not publish on taskfeed.log, and a core has to", "may not subscribe to taskfeed.ask, and a core has to"}},
-		{"mute", "--gateway", []string{"may not subscribe to _INBOX.>, and", "may not publish on taskfeed.ask, and"}},
-		{"deaf", "--engine", []string{"may not subscribe to taskfeed.log, and", "may not subscribe to taskfeed.ask, and"}},
+		{"all", "--gateway", []string{"may publish on taskfeed.log, so whoever takes over a gateway", "may subscribe to taskfeed.ask, so", "may publish on taskfeed.gateways, so", "may publish on _INBOX.>, so"}},
+		{"core", "--gateway", []string{"may publish on taskfeed.log, so", "may subscribe to taskfeed.ask, so", "may publish on taskfeed.gateways, so", "may not publish on taskfeed.ask, and a gateway has to"}},
+		{"gateway", "--engine", []string{"may not publish on taskfeed.log, and a core has to", "may not subscribe to taskfeed.ask, and a core has to", "may not publish on taskfeed.gateways, and a core has to"}},
+		{"mute", "--gateway", []string{"may not subscribe to _INBOX.>, and", "may not subscribe to taskfeed.gateways, and", "may not publish on taskfeed.ask, and"}},
+		{"deaf", "--engine", []string{"may not subscribe to taskfeed.log, and", "may not subscribe to taskfeed.ask, and", "may not subscribe to _INBOX.>, and", "may not subscribe to taskfeed.gateways, and", "may not publish on taskfeed.gateways, and"}},
 		{"silent", "--engine", []string{"may not answer questions, and a core has to: set allow_responses"}},
 	} {
 		status, out, errs := try(t, asEngine(nats, tt.user), "doctor", tt.flag)

@@ -119,6 +119,10 @@ func (f *Feeds) Connections(userID string, ended bool, after string, limit int) 
 	return f.registry.page(userID, ended, first, limit)
 }
 
+// Count returns how many connections there are of a user, where there is an id. With ended,
+// those that ended lately are among them.
+func (f *Feeds) Count(userID string, ended bool) int { return f.registry.count(userID, ended) }
+
 // Disconnect closes a connection with 4011, after which its client does not come
 // back, and reports whether there was one with this id.
 func (f *Feeds) Disconnect(connectionID string) bool {

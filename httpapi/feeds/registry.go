@@ -29,6 +29,7 @@ type Connection struct {
 	RemoteAddr string          `json:"remote_addr"`    // of the client; see Config.TrustedProxies
 	Cursor     taskfeed.Cursor `json:"cursor"`         // the last event handed to the connection
 	BytesSent  int64           `json:"bytes_sent"`
+	ServerName string          `json:"server_name,omitempty"` // of the server that it is on
 }
 
 // member is an open connection as the registry sees it.
@@ -221,6 +222,23 @@ func (r *registry) dueBy(now time.Duration) []member {
 		}
 	}
 	return found
+}
+
+// count returns how many connections page has in all.
+func (r *registry) count(userID string, ended bool) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.members {
+		if userID == "" || m.user() == userID {
+			n++
+		}
+	}
+	for _, past := range r.ended {
+		if ended && (userID == "" || past.UserID == userID) {
+			n++
+		}
+	}
+	return n
 }
 
 // page describes at most limit connections after the one with a number, of one

@@ -31,6 +31,7 @@ func Contract(t *testing.T, e Engine) {
 	t.Run("messages arrive in order at each subscriber", e.ordered)
 	t.Run("a question has one answer", e.answered)
 	t.Run("a question to nobody fails", e.unanswered)
+	t.Run("a question to all is answered by each", e.gathered)
 	t.Run("the largest message arrives", e.large)
 	t.Run("a lost connection fails one flush", e.flushed)
 	t.Run("a gateway gets the whole log", e.whole)
@@ -164,6 +165,57 @@ func (e Engine) unanswered(t *testing.T) {
 	if got, err := e.Connect(t).Request(ctx, "t.nobody", []byte("hello")); err == nil {
 		t.Errorf("got %q, want an error", got)
 	}
+}
+
+func (e Engine) gathered(t *testing.T) {
+	for i := range 3 {
+		stop, err := e.assembly(t).Attend("t.all", func(_ context.Context, q []byte) []byte {
+			if i == 2 {
+				return nil // it has nothing to say
+			}
+			return fmt.Appendf(nil, "%s %d", q, i)
+		})
+		if err != nil {
+			t.Fatalf("Attend: %v", err)
+		}
+		t.Cleanup(stop)
+	}
+	asker := e.assembly(t)
+	gather := func(q string, most int, d time.Duration) (got []string) {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		err := asker.Gather(ctx, "t.all", []byte(q), func(answer []byte) bool {
+			got = append(got, string(answer))
+			return len(got) < most
+		})
+		if err != nil {
+			t.Errorf("Gather: %v", err)
+		}
+		slices.Sort(got)
+		return got
+	}
+	await(t, "both answer", func() bool { return len(gather("probe", 2, time.Second)) == 2 })
+	if got, want := gather("q", 3, time.Second), []string{"q 0", "q 1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := gather("q", 1, patience); len(got) != 1 {
+		t.Errorf("got %q, want to stop after the first", got)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := asker.Gather(ctx, "t.no", []byte("q"), func([]byte) bool { t.Error("nobody attends, and there is an answer"); return true }); err != nil {
+		t.Errorf("Gather of nobody: %v, want no error", err)
+	}
+}
+
+// assembly connects to an engine on which all can be asked.
+func (e Engine) assembly(t *testing.T) relay.Assembly {
+	t.Helper()
+	a, ok := e.Connect(t).(relay.Assembly)
+	if !ok {
+		t.Fatal("the transport is no relay.Assembly")
+	}
+	return a
 }
 
 func (e Engine) large(t *testing.T) {

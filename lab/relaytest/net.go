@@ -18,6 +18,7 @@ type Net struct {
 	mu      sync.Mutex
 	subs    []*sub
 	servers []*sub
+	crowd   []*sub // who attend
 	calls   sync.WaitGroup
 }
 
@@ -33,7 +34,10 @@ type Link struct {
 	lost bool // since the last Flush
 }
 
-var _ relay.Transport = (*Link)(nil)
+var (
+	_ relay.Transport = (*Link)(nil)
+	_ relay.Assembly  = (*Link)(nil)
+)
 
 // sub is a subscription, or one who answers.
 type sub struct {
@@ -218,3 +222,42 @@ func (l *Link) Flush(context.Context) error {
 
 // MaxPayload implements relay.Transport.
 func (l *Link) MaxPayload() int { return l.net.maxPayload }
+
+// Attend implements relay.Assembly.
+func (l *Link) Attend(subject string, answer func(context.Context, []byte) []byte) (stop func(), err error) {
+	s := &sub{link: l, subject: subject, answer: answer}
+	l.net.add(&l.net.crowd, s)
+	return func() {
+		l.net.remove(&l.net.crowd, s)
+		l.net.calls.Wait()
+	}, nil
+}
+
+// Gather implements relay.Assembly.
+func (l *Link) Gather(ctx context.Context, subject string, question []byte, take func([]byte) bool) error {
+	if l.isCut() {
+		return errCut
+	}
+	answers := make(chan []byte, 1000)
+	l.net.mu.Lock()
+	for _, s := range l.net.crowd {
+		if s.subject == subject && !s.link.isCut() {
+			l.net.calls.Go(func() {
+				if said := s.answer(ctx, question); len(said) > 0 && !s.link.isCut() {
+					answers <- said
+				}
+			})
+		}
+	}
+	l.net.mu.Unlock()
+	for {
+		select {
+		case said := <-answers:
+			if !l.isCut() && !take(said) {
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

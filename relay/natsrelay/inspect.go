@@ -151,14 +151,17 @@ func isLocal(address string) bool {
 // rights tries what the role needs, and what it should not have.
 func (i *inspection) rights(ctx context.Context) {
 	i.hears = i.needs(ctx, subscribe, i.log)
+	i.needs(ctx, subscribe, nats.NewInbox())
+	i.needs(ctx, subscribe, relay.GatewaysSubject(i.cfg.Prefix))
 	if i.cfg.Gateway {
-		i.needs(ctx, subscribe, nats.NewInbox())
 		i.mustNot(ctx, publish, i.log, "forge the events of all users")
 		i.mustNot(ctx, subscribe, i.ask, "answer in place of cores")
+		i.mustNot(ctx, publish, relay.GatewaysSubject(i.cfg.Prefix), "ask who is connected")
 		i.mustNot(ctx, publish, nats.NewInbox(), "answer in place of cores")
 	} else {
 		speaks := i.needs(ctx, publish, i.log)
 		i.needs(ctx, subscribe, i.ask)
+		i.needs(ctx, publish, relay.GatewaysSubject(i.cfg.Prefix))
 		if speaks && i.hears {
 			i.responses(ctx)
 		}

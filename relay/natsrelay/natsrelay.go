@@ -74,7 +74,10 @@ type Transport struct {
 	told map[string]time.Time // when a fault was logged
 }
 
-var _ relay.Transport = (*Transport)(nil)
+var (
+	_ relay.Transport = (*Transport)(nil)
+	_ relay.Assembly  = (*Transport)(nil)
+)
 
 // Stats is what a transport counts.
 type Stats struct {
@@ -257,18 +260,32 @@ func (t *Transport) Request(ctx context.Context, subject string, question []byte
 
 // Answer implements relay.Transport.
 func (t *Transport) Answer(subject string, answer func(context.Context, []byte) []byte) (stop func(), err error) {
+	return t.serve(subject, queue, answer)
+}
+
+// Attend implements relay.Assembly.
+func (t *Transport) Attend(subject string, answer func(context.Context, []byte) []byte) (stop func(), err error) {
+	return t.serve(subject, "", answer)
+}
+
+// serve answers the questions of a subject, or a share of them with a queue.
+func (t *Transport) serve(subject, queue string, answer func(context.Context, []byte) []byte) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var calls sync.WaitGroup
 	var mu sync.Mutex // no call begins after stop
 	stopped := false
-	sub, err := t.asks.QueueSubscribe(subject, queue, func(m *nats.Msg) {
+	sub, err := t.asks.QueueSubscribe(subject, queue, func(m *nats.Msg) { // without a queue it is Subscribe
 		mu.Lock()
 		defer mu.Unlock()
 		if stopped {
 			return
 		}
 		calls.Go(func() {
-			if err := m.Respond(answer(ctx, m.Data)); err != nil {
+			said := answer(ctx, m.Data)
+			if len(said) == 0 {
+				return
+			}
+			if err := m.Respond(said); err != nil {
 				t.log.Debug("an answer was not sent", "error", err) // it will be asked for again
 			}
 		})
@@ -285,6 +302,28 @@ func (t *Transport) Answer(subject string, answer func(context.Context, []byte) 
 		cancel()
 		calls.Wait()
 	}, nil
+}
+
+// Gather implements relay.Assembly.
+func (t *Transport) Gather(ctx context.Context, subject string, question []byte, take func([]byte) bool) error {
+	inbox := nats.NewInbox()
+	sub, err := t.asks.SubscribeSync(inbox)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", inbox, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection may be closed
+	if err := t.asks.PublishRequest(subject, inbox, question); err != nil {
+		return err
+	}
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil // the time is over, or nobody attends
+		}
+		if !take(m.Data) {
+			return nil
+		}
+	}
 }
 
 var errLost = errors.New("the connection to the engine was lost")

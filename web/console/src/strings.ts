@@ -212,6 +212,10 @@ export const text = {
   connections: {
     ofServer: "of server",
     none: "Nobody is connected.",
+    servers: "Servers", serversHint: "Those that answered just now",
+    server: "Server", role: "Role", version: "Version", head: "Last event", relayLag: "Lag", total: "Connections", users: "Users",
+    roles: { core: "core", gateway: "gateway" }, leader: "core, leads",
+    seconds: (n: number) => `${n.toFixed(3)} s`,
     transport: "Transport", since: "Since", lag: "Behind", bytes: "Sent", address: "Address", actions: "Actions",
     behind: (n: number) => (n <= 0 ? "0" : plural(n, "event", "events")),
     onlyUser: "Show this user's connections only",

@@ -89,4 +89,18 @@ export interface Connection {
   remote_addr: string;
   cursor: number;
   bytes_sent: number;
+  server_name?: string; // where it lives
+}
+
+/** A server of the fleet, as it describes itself. */
+export interface ServerInfo {
+  server: string;
+  name: string;
+  role: "core" | "gateway";
+  version?: string;
+  leads?: boolean;
+  head: number;
+  lag_seconds?: number;
+  connections: number;
+  users: number;
 }

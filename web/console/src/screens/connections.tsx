@@ -2,11 +2,11 @@ import { useState } from "preact/hooks";
 import { get, Problem, request } from "../api.js";
 import { say } from "../announce.js";
 import { feedCursor, lastEvents } from "../feed.js";
-import { bytes } from "../format.js";
+import { bytes, count } from "../format.js";
 import { useLoad } from "../load.js";
 import { here, setQuery } from "../router.js";
 import { text } from "../strings.js";
-import type { Connection, Page } from "../types.js";
+import type { Connection, Page, ServerInfo } from "../types.js";
 import { Dialog, Empty, Groups, Heading, Loading, ProblemNote, Time } from "../ui/basic.js";
 import { Field } from "./filterbar.js";
 
@@ -14,6 +14,7 @@ const every = 3000; // ms between two requests
 
 interface ConnectionPage extends Page<Connection> {
   server: string;
+  servers: ServerInfo[];
   /** The last event that this page knew of when it sent the request. */
   head: number;
 }
@@ -50,6 +51,7 @@ export function Connections() {
       <Heading title={text.screens.connections}>
         {page.data && <p class="small">{t.ofServer} <code>{page.data.server}</code></p>}
       </Heading>
+      {page.data && page.data.servers.length > 1 && <Servers servers={page.data.servers} />}
       <search class="filters" aria-label={text.filter.label}>
         <Field label={text.filter.user} value={user} onChange={(u) => filter(u)} search type="search" suggest={items.map((c) => c.user_id)} />
         {user && items.length > 0 && (
@@ -59,7 +61,7 @@ export function Connections() {
       {page.problem && <ProblemNote problem={page.problem} retry={page.reload} />}
       {!page.data && !page.problem && <Loading />}
       {page.data && items.length === 0 && <Empty>{t.none}</Empty>}
-      {items.length > 0 && <ConnectionTable items={items} head={page.data!.head} closing={closing} onClose={(connection) => setTarget({ connection })} onUser={filter} />}
+      {items.length > 0 && <ConnectionTable items={items} many={(page.data?.servers.length ?? 0) > 1} head={page.data!.head} closing={closing} onClose={(connection) => setTarget({ connection })} onUser={filter} />}
       {(after || page.data?.next) && (
         <nav class="pages" aria-label={text.tasks.pages}>
           <button type="button" disabled={!after} onClick={() => filter(user)}>{text.tasks.firstPage}</button>
@@ -74,12 +76,48 @@ export function Connections() {
   );
 }
 
+/** The fleet: the servers that answered, cores and gateways. */
+function Servers({ servers }: { servers: ServerInfo[] }) {
+  const { connections: t } = text;
+  const rank = (s: ServerInfo): string => (s.role === "core" ? "0" : "1") + s.name;
+  const sorted = [...servers].sort((a, b) => rank(a).localeCompare(rank(b)));
+  return (
+    <table class="cards servers">
+      <caption title={t.serversHint}>{t.servers}</caption>
+      <thead>
+        <tr>
+          <th scope="col">{t.server}</th>
+          <th scope="col">{t.role}</th>
+          <th scope="col">{t.version}</th>
+          <th scope="col" class="number">{t.head}</th>
+          <th scope="col" class="number">{t.relayLag}</th>
+          <th scope="col" class="number">{t.total}</th>
+          <th scope="col" class="number">{t.users}</th>
+        </tr>
+      </thead>
+      <tbody>
+        {sorted.map((s) => (
+          <tr key={s.server} data-server={s.name}>
+            <td>{s.name}</td>
+            <td data-label={t.role}>{s.leads ? t.leader : t.roles[s.role]}</td>
+            <td data-label={t.version}>{s.version ?? "–"}</td>
+            <td class="number" data-label={t.head}>{s.head}</td>
+            <td class="number" data-label={t.relayLag}>{s.lag_seconds === undefined ? "–" : t.seconds(s.lag_seconds)}</td>
+            <td class="number" data-label={t.total}>{count(s.connections)}</td>
+            <td class="number" data-label={t.users}>{count(s.users)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
 interface TableProps {
-  items: Connection[]; head: number; closing: ReadonlySet<string>;
+  items: Connection[]; many: boolean; head: number; closing: ReadonlySet<string>;
   onClose: (connection: Connection) => void; onUser: (user: string) => void;
 }
 
-function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) {
+function ConnectionTable({ items, many, head, closing, onClose, onUser }: TableProps) {
   const { connections: t } = text;
   return (
     <table class="cards connections">
@@ -92,6 +130,7 @@ function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) 
           <th scope="col" class="number">{t.lag}</th>
           <th scope="col" class="number">{t.bytes}</th>
           <th scope="col">{t.address}</th>
+          {many && <th scope="col">{t.server}</th>}
           <th scope="col"><span class="offscreen">{t.actions}</span></th>
         </tr>
       </thead>
@@ -104,6 +143,7 @@ function ConnectionTable({ items, head, closing, onClose, onUser }: TableProps) 
             <td class="number" data-label={t.lag}>{t.behind(head - c.cursor)}</td>
             <td class="number" data-label={t.bytes}>{bytes(c.bytes_sent)}</td>
             <td data-label={t.address}>{c.remote_addr}</td>
+            {many && <td data-label={t.server}>{c.server_name}</td>}
             <td class="number cell-act">
               <button type="button" class="quiet" disabled={closing.has(c.id)} aria-label={`${t.close} ${c.user_id} ${c.id}`}
                 onClick={() => onClose(c)}>{closing.has(c.id) ? t.closing : t.close}</button>
