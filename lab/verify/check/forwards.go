@@ -21,6 +21,7 @@ const (
 	signedWithin = time.Minute            // of a request: how old its timestamp may be
 	slowAnswer   = time.Second            // a forward may have given up on an answer that takes so long
 	readSlack    = 100 * time.Millisecond // between a mark and the moment at which it counts
+	thawing      = 2 * time.Second        // after it was frozen, until a process has noticed that
 	trapped      = "followed the redirect"
 	resending    = "retry" // the process that sends failures again
 )
@@ -36,7 +37,7 @@ type sending struct {
 	taken    map[int64]bool
 	refused  map[int64]bool
 	failures map[int64]bool
-	starts   []int64 // when a process began to forward, in nanoseconds of Unix time
+	starts   map[string][]int64 // when each process began to forward, in nanoseconds of Unix time
 }
 
 // request is one of them, with the event that it is.
@@ -51,7 +52,7 @@ type request struct {
 // UnlessRead what its user has not read in time, and nothing else.
 func (s *subject) checkForwards() {
 	for _, f := range s.Forwards {
-		n := &sending{subject: s, Forward: f, taken: make(map[int64]bool), refused: make(map[int64]bool), failures: make(map[int64]bool)}
+		n := &sending{subject: s, Forward: f, taken: make(map[int64]bool), refused: make(map[int64]bool), failures: make(map[int64]bool), starts: make(map[string][]int64)}
 		n.readStarts()
 		for _, id := range f.Failures {
 			n.failures[id] = true
@@ -168,27 +169,49 @@ func (n *sending) checkAgain() {
 			continue
 		}
 		n.figures["forward_taken_twice"]++
-		if before.Clear && before.End-before.T < int64(slowAnswer) && !n.failures[r.item.id] && !n.began(before.Wall, r.Wall) {
+		if before.Clear && before.End-before.T < int64(slowAnswer) && !n.failures[r.item.id] && !n.unaware(before, r) {
 			n.bad("P3", r, "again, which was taken, and nothing had failed")
 		}
 	}
 }
 
-// began reports whether a process began to forward between two moments.
-func (n *sending) began(from, to int64) bool {
-	return slices.ContainsFunc(n.starts, func(at int64) bool { return from <= at && at <= to })
+// unaware reports whether a process could not know of an earlier request: some process has
+// begun since then, or the earlier request is of one that it took over from, or it was
+// frozen while it sent.
+func (n *sending) unaware(before, r *request) bool {
+	for _, starts := range n.starts {
+		if slices.ContainsFunc(starts, func(at int64) bool { return before.Wall <= at && at <= r.Wall }) {
+			return true
+		}
+	}
+	if before.Process != r.Process && n.begun(r.Process, r.Wall) > n.begun(before.Process, r.Wall) {
+		return true
+	}
+	return slices.ContainsFunc(n.Faults, func(f history.Fault) bool {
+		return f.Name == "forward-stop" && f.Target == r.Process && f.Begin <= r.T && r.T <= f.End+int64(thawing)
+	})
+}
+
+// begun returns when a process began last before a moment.
+func (n *sending) begun(process string, by int64) (last int64) {
+	for _, at := range n.starts[process] {
+		if at <= by {
+			last = max(last, at)
+		}
+	}
+	return last
 }
 
 // readStarts reads from the logs of the processes when each began to forward.
 func (n *sending) readStarts() {
 	for name, path := range n.Logs {
 		if strings.HasPrefix(name, "forward-"+n.Name+"-") {
-			n.readStartsOf(path)
+			n.readStartsOf(strings.TrimSuffix(strings.TrimPrefix(name, "forward-"), ".log"), path)
 		}
 	}
 }
 
-func (n *sending) readStartsOf(path string) {
+func (n *sending) readStartsOf(process, path string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return // checkLogs reports it
@@ -201,7 +224,7 @@ func (n *sending) readStartsOf(path string) {
 			Msg  string    `json:"msg"`
 		}
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "forwarding" {
-			n.starts = append(n.starts, line.Time.UnixNano())
+			n.starts[process] = append(n.starts[process], line.Time.UnixNano())
 		}
 	}
 }
