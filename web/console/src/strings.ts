@@ -348,7 +348,8 @@ export const text = {
     what: "taskfeed turns committed changes of rows in a Postgres table into notifications that no user misses. This console shows the tasks and the log. It changes nothing, except that it can disconnect clients.",
     links: "Of this server",
     list: [
-      ["docs", "API", "documentation of the HTTP API"],
+      ["docs/", "Documents", "what it promises, the protocol, operations"],
+      ["docs/api", "API", "documentation of the HTTP API"],
       ["openapi.yaml", "openapi.yaml", "the same for tools"],
       ["asyncapi.yaml", "asyncapi.yaml", "the frames of the feed"],
       ["demo", "Demo page", "one user's tasks in plain JavaScript"],

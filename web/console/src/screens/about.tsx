@@ -1,5 +1,6 @@
 import { helpOpen } from "../keys.js";
 import { server } from "../router.js";
+import { byApp } from "../session.js";
 import { text } from "../strings.js";
 import { Heading } from "../ui/basic.js";
 import { Icon } from "../ui/icons.js";
@@ -15,7 +16,7 @@ export function About() {
       <section class="panel" aria-labelledby="h-links">
         <h2 id="h-links">{t.links}</h2>
         <ul class="plain links">
-          {t.list.map(([to, name, what]) => (
+          {t.list.filter(([to]) => to !== "demo" || !byApp).map(([to, name, what]) => (
             <li key={to}><a href={new URL(to, server).href}>{name}<Icon name="external" /></a> <span class="small">{what}</span></li>
           ))}
         </ul>
