@@ -268,7 +268,7 @@ func TestClientsAreWrittenAtShutdown(t *testing.T) {
 	}
 }
 
-func TestBadClientNames(t *testing.T) {
+func TestBadInput177ClientNames(t *testing.T) {
 	t.Parallel()
 	f, _ := serveClients(t)
 	for _, name := range []string{"", "-web", "a%20b", "%C3%A9", "a/b", strings.Repeat("x", 65), "a&client=b"} {

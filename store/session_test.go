@@ -257,11 +257,11 @@ func TestCheckListen(t *testing.T) {
 	t.Run("a pooler swallows them", func(t *testing.T) {
 		t.Parallel()
 		url := pgtest.New(t)
-		s := openStore(t, store.Config{URL: pgtest.Through(t, url, swallowNotifications), ListenURL: ""})
+		s := openStore(t, store.Config{URL: pgtest.Through(t, url, pgtest.WithoutNotifications), ListenURL: ""})
 		if err := s.CheckListen(t.Context()); !mention(err, "LISTEN does not work") {
 			t.Errorf("check: %v, want an error that says that LISTEN does not work", err)
 		}
-		direct := openStore(t, store.Config{URL: pgtest.Through(t, url, swallowNotifications), ListenURL: url})
+		direct := openStore(t, store.Config{URL: pgtest.Through(t, url, pgtest.WithoutNotifications), ListenURL: url})
 		if err := direct.CheckListen(t.Context()); err != nil {
 			t.Errorf("check with a direct URL beside: %v, want nil", err)
 		}

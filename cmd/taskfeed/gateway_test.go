@@ -37,7 +37,10 @@ func startGateway(t *testing.T, env ...string) *serving {
 // metric returns the line of a metric without labels, or with them in the name.
 func (s *serving) metric(t *testing.T, name string) string {
 	t.Helper()
-	_, body := get(t, s.base+"/metrics")
+	status, body := get(t, s.base+"/metrics")
+	for until := time.Now().Add(10 * time.Second); status == 0 && time.Now().Before(until); { // a busy machine
+		status, body = get(t, s.base+"/metrics")
+	}
 	for line := range strings.Lines(body) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			return strings.TrimSpace(value)

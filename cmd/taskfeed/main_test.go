@@ -177,6 +177,5 @@ func launch(t *testing.T, port, databaseURL string, env ...string) *serving {
 
 // leads reports whether the server says that it is the sequencer.
 func (s *serving) leads(t *testing.T) bool {
-	_, body := get(t, s.base+"/metrics")
-	return strings.Contains(body, "\ntaskfeed_is_leader 1\n")
+	return s.metric(t, "taskfeed_is_leader") == "1"
 }

@@ -55,7 +55,7 @@ var proxyRecipes = map[string]proxyRecipe{
 			return map[string]string{
 				"feed.example.com {":                            "{\n\tadmin off\n}\nhttp://127.0.0.1:" + port + " {",
 				"reverse_proxy 10.0.0.11:8080 10.0.0.12:8080 {": "reverse_proxy 127.0.0.1:" + upstream + " {",
-				"\t\tstream_close_delay 1m   # a reload of the configuration does not cut everybody at once\n": "", // not in Debian's 2.6
+				"\t\tstream_close_delay 1m   # a reload of the configuration does not cut everybody at once; needs Caddy 2.7\n": "", // not in Debian's 2.6
 			}
 		},
 		args: []string{"run", "--adapter", "caddyfile", "--config"},

@@ -12,9 +12,10 @@ import (
 	"github.com/taskfeed/taskfeed/internal/wsframe"
 )
 
-// end begins to close the socket: it gives back its place at once, sends a close
-// frame after the frame that is being written and waits for the peer's, both
-// within CloseTimeout. Only the first call counts. It implements member.
+// end begins to close the socket: it gives back its place, so that a peer that hears of
+// the end may connect again at once, sends a close frame after the frame that is being
+// written and waits for the peer's, both within CloseTimeout. Only the first call counts.
+// It implements member.
 func (c *socket) end(code int, reason string) {
 	c.mu.Lock()
 	if c.phase != phaseOpen {
@@ -23,10 +24,14 @@ func (c *socket) end(code int, reason string) {
 	}
 	c.phase, c.code = phaseClosing, code
 	c.hardStop = time.AfterFunc(c.feeds.cfg.CloseTimeout, c.abort)
-	c.enqueueControlLocked(func(pending *controls) { pending.close, pending.code, pending.reason = true, code, reason })
 	stopFeed := c.stopFeed
+	c.helpers.Add(1)
 	c.mu.Unlock()
+	defer c.helpers.Done()
 	c.releaseAll(stopFeed)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.enqueueControlLocked(func(pending *controls) { pending.close, pending.code, pending.reason = true, code, reason })
 }
 
 // cut ends the connection without a close frame, whatever it is doing.

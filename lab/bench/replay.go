@@ -45,8 +45,21 @@ func (p *place) lastID(ctx context.Context) (int64, error) {
 }
 
 // measureReplay measures how long clients take to get the events that they have
-// missed: one client many events, and many clients at once some events each.
+// missed: one client many events, many clients at once some events each, and one client
+// what still matters of many.
 func measureReplay(ctx context.Context, b *bench, p *place) ([]Figure, error) {
+	figures, err := b.replays(ctx, p)
+	if err != nil {
+		return figures, err
+	}
+	compacted, err := b.replayCompact(ctx, p)
+	if err != nil {
+		return figures, err
+	}
+	return append(figures, compacted), nil
+}
+
+func (b *bench) replays(ctx context.Context, p *place) ([]Figure, error) {
 	s, err := b.serve(ctx, p)
 	if err != nil {
 		return nil, err
@@ -102,9 +115,9 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // comeBack connects with a cursor, reads until the missed events have come and the
 // replay is over, and returns how long that took.
-func (s *server) comeBack(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
+func (s *server) comeBack(ctx context.Context, user string, cursor int64, want int, wishes ...string) (time.Duration, error) {
 	began := time.Now()
-	f, err := s.dial(ctx, user, fmt.Sprint("after=", cursor))
+	f, err := s.dial(ctx, user, strings.Join(append([]string{fmt.Sprint("after=", cursor)}, wishes...), "&"))
 	if err != nil {
 		return 0, err
 	}

@@ -122,3 +122,25 @@ func parsed(t testing.TB, databaseURL string) *url.URL {
 	}
 	return u
 }
+
+// WithoutNotifications copies everything but notifications, as a pooler does that shares
+// sessions; see Through. A message is a type, a length that counts itself, and a body.
+func WithoutNotifications(client io.Writer, server io.Reader) {
+	header := make([]byte, 5)
+	for {
+		if _, err := io.ReadFull(server, header); err != nil {
+			return
+		}
+		body := make([]byte, binary.BigEndian.Uint32(header[1:])-4)
+		if _, err := io.ReadFull(server, body); err != nil {
+			return
+		}
+		const notification = 'A'
+		if header[0] == notification {
+			continue
+		}
+		if _, err := client.Write(append(header, body...)); err != nil {
+			return
+		}
+	}
+}

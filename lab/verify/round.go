@@ -244,7 +244,7 @@ func (r *round) pathsOf(faults []fault) []string {
 		paths = append(paths, "attached: cleaned", "attached: again", "attached: new owner")
 	}
 	if r.private() && len(r.cfg.Faults) == 0 {
-		paths = append(paths, "replay of many pages", "suppressed duplicate", "thinned: left out", "named: sent again")
+		paths = append(paths, "replay of many pages", "suppressed duplicate", "thinned: left out", "compact: left out", "named: sent again")
 		if r.hasFleet() {
 			paths = append(paths, fleetPaths...)
 		}

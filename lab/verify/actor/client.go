@@ -39,7 +39,8 @@ type ClientConfig struct {
 	// Traits, separated by spaces: churn reconnects every few seconds, fresh
 	// connects with cursor 0 each time, forgetful reconnects with an earlier cursor,
 	// expiring lets its token expire, renewing renews it over the connection, small
-	// has a small receive buffer, thinned wants less progress of tasks, named has the
+	// has a small receive buffer, thinned wants less progress of tasks, compact wants
+	// replays without what no longer matters of tasks, named has the
 	// server keep its cursor.
 	Traits string `json:"traits,omitempty"`
 	// Foreign are tasks of other users, which a REST client requests.

@@ -142,6 +142,9 @@ func (c *client) ask(query url.Values) {
 	if c.trait("thinned") {
 		query.Set("progress_interval", thinning.String())
 	}
+	if c.trait("compact") {
+		query.Set("compact", "true")
+	}
 	if c.trait("named") {
 		query.Set("client", c.cfg.Name)
 	}

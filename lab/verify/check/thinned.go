@@ -7,10 +7,15 @@ const typeProgress = "task_progress"
 // progressOf is what a client that wants less progress must have the last of.
 type progressOf struct{ user, task string }
 
-// leftOut reports whether a session need not have an event: it is live progress of a task,
-// for a client that wants less of it, and progress of that task came later in the session,
-// or was still to come when it ended.
+// leftOut reports whether a session need not have an event.
 func (s *subject) leftOut(n *session, sp span, r *row) bool {
+	return s.thinned(n, sp, r) || s.outweighed(n, sp, r)
+}
+
+// thinned reports whether an event is live progress of a task, for a client that wants less
+// of it, and progress of that task came later in the session, or was still to come when it
+// ended.
+func (s *subject) thinned(n *session, sp span, r *row) bool {
 	if !hasTrait(n.traits, "thinned") || r.typ != typeProgress || n.replayed(r.id) {
 		return false
 	}

@@ -89,6 +89,7 @@ var paths = map[string]func(f map[string]int64) int64{
 	"core: published again":  func(f map[string]int64) int64 { return f["republished"] },
 
 	"thinned: left out":         func(f map[string]int64) int64 { return f["left_out_as_thinned"] },
+	"compact: left out":         func(f map[string]int64) int64 { return f["left_out_as_outweighed"] },
 	"named: sent again":         func(f map[string]int64) int64 { return f["named_again"] },
 	"forward: sent again":       func(f map[string]int64) int64 { return f["forward_refused"] },
 	"forward: taken twice":      func(f map[string]int64) int64 { return f["forward_taken_twice"] },
