@@ -55,6 +55,20 @@ func (s *Server) awaitDatabase(ctx context.Context, url string) (migrations.Vers
 	}
 }
 
+// first reads a number at the start, and again while the database is away, until StartWait
+// is over.
+func (s *Server) first(ctx context.Context, read func(context.Context) (int64, error)) (int64, error) {
+	deadline := time.Now().Add(s.cfg.StartWait)
+	for {
+		n, err := read(ctx)
+		if taskfeed.CodeOf(err) != taskfeed.CodeUnavailable || ctx.Err() != nil || time.Now().After(deadline) {
+			return n, err
+		}
+		s.cfg.Log.Warn("waiting for the database", "error", err)
+		pause.For(ctx, time.Second)
+	}
+}
+
 // checkListen logs when LISTEN does not work through the URL.
 func checkListen(ctx context.Context, st *store.Store, logger *slog.Logger) {
 	err := st.CheckListen(ctx)

@@ -207,11 +207,11 @@ func (s *Server) Run(ctx context.Context) error {
 	defer checks.Wait()
 	checks.Go(func() { checkListen(ctx, s.store, s.cfg.Log) }) // a pooler that does not answer must not delay the start
 	s.hazards.once(ctx)                                        // before anybody is served
-	lastCommand, err := s.store.LastCommand(ctx)               // earlier commands are for connections that no longer exist
+	lastCommand, err := s.first(ctx, s.store.LastCommand)      // earlier commands are for connections that no longer exist
 	if err != nil {
 		return err
 	}
-	erasures, err := s.store.Erasures(ctx) // nothing that was erased before is in memory
+	erasures, err := s.first(ctx, s.store.Erasures) // nothing that was erased before is in memory
 	if err != nil {
 		return err
 	}

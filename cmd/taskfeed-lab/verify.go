@@ -70,6 +70,7 @@ func verifyCommand(in *cli.Invocation) *cobra.Command {
 	flags.IntVar(&cfg.Rounds, "rounds", 0, "rounds to run, each with the next seed (default 1)")
 	flags.DurationVar(&cfg.Duration, "duration", 0, "how long each round runs several faults at once; negative: not at all (default 20s)")
 	flags.StringSliceVar(&cfg.Faults, "faults", nil, "faults to run (default: all that can be run)")
+	flags.StringSliceVar(&cfg.Without, "without", nil, "faults to leave out")
 	flags.IntVar(&cfg.Servers, "servers", 0, "servers that share the database (default 2)")
 	flags.StringVar(&cfg.Engine, "engine", "", "the NATS server for gateways (default: natsd beside this program, or nats-server in PATH; without it there are no gateways)")
 	flags.IntVar(&cfg.EngineServers, "engine-servers", 0, "NATS servers that share the work; some faults need 3 (default 1)")

@@ -49,6 +49,9 @@ func (r *round) command() string {
 	if len(r.cfg.Faults) > 0 {
 		parts = append(parts, "--faults "+strings.Join(r.cfg.Faults, ","))
 	}
+	if len(r.cfg.Without) > 0 {
+		parts = append(parts, "--without "+strings.Join(r.cfg.Without, ","))
+	}
 	if !r.private() {
 		parts = append(parts, "--database-url …")
 	}

@@ -259,7 +259,7 @@ func (r *round) pathsOf(faults []fault) []string {
 
 // wants reports whether a fault was asked for.
 func (r *round) wants(f fault) bool {
-	return len(r.cfg.Faults) == 0 || slices.Contains(r.cfg.Faults, f.name)
+	return (len(r.cfg.Faults) == 0 || slices.Contains(r.cfg.Faults, f.name)) && !slices.Contains(r.cfg.Without, f.name)
 }
 
 // cannot says why a fault cannot be run here, "" when it can.

@@ -69,6 +69,8 @@ type Config struct {
 	Duration time.Duration
 	// Faults are the names of the only faults to run. Default: all that can run.
 	Faults []string
+	// Without are the names of faults that are left out.
+	Without []string
 	// Servers is how many servers share the database. Default 2.
 	Servers int
 	// Engine is the NATS server to start for gateways. Default: none, and no gateways.
@@ -117,7 +119,7 @@ func (c Config) withDefaults() (Config, error) {
 // Validate returns an error that names every invalid field.
 func (c Config) Validate() error {
 	var errs []error
-	for _, name := range c.Faults {
+	for _, name := range slices.Concat(c.Faults, c.Without) {
 		if !slices.ContainsFunc(catalogue, func(f fault) bool { return f.name == name }) {
 			errs = append(errs, fmt.Errorf("there is no fault %q; verify --list lists them", name))
 		}
