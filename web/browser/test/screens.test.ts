@@ -25,7 +25,7 @@ const screens: { name: string; path: string; ready: (page: Page) => Promise<unkn
   { name: "sources", path: "sources", ready: (page) => page.locator("tr[data-source]").getByText("the map does not name paused").waitFor() },
   { name: "playground", path: "playground", ready: (page) => page.getByText("Try a change").waitFor() },
   { name: "diagnostics", path: "diagnostics", ready: (page) => page.getByText("Head of the log").waitFor() },
-  { name: "about", path: "about", ready: (page) => page.getByText("What it promises").waitFor() },
+  { name: "about", path: "about", ready: (page) => page.getByRole("heading", { name: "What it promises" }).waitFor() },
   { name: "no screen", path: "nowhere/at/all", ready: (page) => page.getByText("There is no such screen").waitFor() },
 ];
 
