@@ -114,7 +114,7 @@ func (a *Answerer) serve(ctx context.Context, message []byte) []byte {
 	}
 	a.counts.Answered.Add(1)
 	said.recent = a.cfg.Recent()
-	said.page.cut(min(a.transport.MaxPayload(), 1<<20) - 64<<10)
+	said.page.cut(messageBytes(a.transport.MaxPayload()))
 	return said.encode(!a.cfg.Uncompressed)
 }
 

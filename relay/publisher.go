@@ -59,7 +59,7 @@ func NewPublisher(t Transport, h *hub.Hub, cfg PublisherConfig) (*Publisher, err
 		return nil, err
 	}
 	if cfg.MessageBytes == 0 {
-		cfg.MessageBytes = min(t.MaxPayload(), 1<<20) - 64<<10
+		cfg.MessageBytes = messageBytes(t.MaxPayload())
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

@@ -123,7 +123,7 @@ func Attend(ctx context.Context, t Assembly, prefix string, a Attendant) error {
 			return nil
 		}
 		r.Server = a.Server
-		return r.encode(min(t.MaxPayload(), 1<<20) - 64<<10)
+		return r.encode(messageBytes(t.MaxPayload()))
 	})
 	if err != nil {
 		return err

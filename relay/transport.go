@@ -38,6 +38,10 @@ func CheckPayload(most int) error {
 	return nil
 }
 
+// messageBytes is how large a message may get on a transport that takes so many bytes, with
+// room for what is around the events.
+func messageBytes(most int) int { return min(most, 1<<20) - 64<<10 }
+
 // Assembly is a transport on which all servers can be asked at the same time.
 type Assembly interface {
 	// Gather sends a question to all who attend a subject and calls take with each answer,

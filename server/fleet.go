@@ -5,10 +5,8 @@ import (
 	"context"
 	"net"
 	"os"
-	"time"
 
 	"github.com/taskfeed/taskfeed/httpapi"
-	"github.com/taskfeed/taskfeed/internal/pause"
 	"github.com/taskfeed/taskfeed/relay"
 )
 
@@ -37,11 +35,9 @@ func attendant(http *httpapi.Server, log func() ([16]byte, bool)) relay.Attendan
 // attend asks and answers other servers once the name of the log is known, until ctx is
 // done.
 func (c *core) attend(ctx context.Context) error {
-	state, err := c.store.LogState(ctx)
-	for ; err != nil; state, err = c.store.LogState(ctx) {
-		if !pause.For(ctx, time.Second) {
-			return nil
-		}
+	state, ok := ask(ctx, c.store.LogState)
+	if !ok {
+		return nil
 	}
 	c.roster.Store(relay.NewRoster(c.transport, c.cfg.Relay.Prefix, state.ID))
 	return relay.Attend(ctx, c.transport, c.cfg.Relay.Prefix, attendant(c.http, func() ([16]byte, bool) { return state.ID, true }))

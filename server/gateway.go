@@ -148,14 +148,14 @@ func (g *Gateway) receive(ctx context.Context) error {
 }
 
 // ask repeats a question until it is answered; ok is false when ctx ends before.
-func ask(ctx context.Context, question func(context.Context) (int64, error)) (n int64, ok bool) {
+func ask[T any](ctx context.Context, question func(context.Context) (T, error)) (said T, ok bool) {
 	for {
-		n, err := question(ctx)
+		said, err := question(ctx)
 		if err == nil {
-			return n, true
+			return said, true
 		}
 		if !pause.For(ctx, time.Second) {
-			return 0, false
+			return said, false
 		}
 	}
 }

@@ -35,36 +35,38 @@ func (s *Server) prepareSchema(ctx context.Context) error {
 }
 
 // awaitDatabase reads the schema's version. While the database cannot be reached it tries
-// again until StartWait is over. Missing privileges, a wrong parameter in the URL, the
-// wrong pooler and two URLs of two databases are not retried: waiting does not help.
+// again. Missing privileges, a wrong parameter in the URL, the wrong pooler and two URLs of
+// two databases are not retried: waiting does not help.
 func (s *Server) awaitDatabase(ctx context.Context, url string) (migrations.Versions, error) {
-	deadline := time.Now().Add(s.cfg.StartWait)
-	for {
-		versions, err := migrations.Read(ctx, url)
-		if err == nil {
-			err = s.store.CheckSameDatabase(ctx)
-		}
+	helps := func(err error) bool {
 		_, other := errors.AsType[*store.OtherDatabaseError](err)
 		_, parameter := errors.AsType[*dial.ParameterError](err)
 		_, shared := errors.AsType[*dial.SharedError](err)
-		if err == nil || other || parameter || shared || migrations.Refused(err) || ctx.Err() != nil || time.Now().After(deadline) {
+		return !other && !parameter && !shared && !migrations.Refused(err)
+	}
+	return await(ctx, s.cfg, helps, func(ctx context.Context) (migrations.Versions, error) {
+		versions, err := migrations.Read(ctx, url)
+		if err != nil {
 			return versions, err
 		}
-		s.cfg.Log.Warn("waiting for the database", "error", err)
-		pause.For(ctx, time.Second)
-	}
+		return versions, s.store.CheckSameDatabase(ctx)
+	})
 }
 
-// first reads a number at the start, and again while the database is away, until StartWait
-// is over.
+// first reads a number at the start, and again while the database is away.
 func (s *Server) first(ctx context.Context, read func(context.Context) (int64, error)) (int64, error) {
-	deadline := time.Now().Add(s.cfg.StartWait)
+	return await(ctx, s.cfg, func(err error) bool { return taskfeed.CodeOf(err) == taskfeed.CodeUnavailable }, read)
+}
+
+// await reads again after errors that waiting helps against, until StartWait is over.
+func await[T any](ctx context.Context, cfg Config, helps func(error) bool, read func(context.Context) (T, error)) (T, error) {
+	deadline := time.Now().Add(cfg.StartWait)
 	for {
-		n, err := read(ctx)
-		if taskfeed.CodeOf(err) != taskfeed.CodeUnavailable || ctx.Err() != nil || time.Now().After(deadline) {
-			return n, err
+		value, err := read(ctx)
+		if err == nil || !helps(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			return value, err
 		}
-		s.cfg.Log.Warn("waiting for the database", "error", err)
+		cfg.Log.Warn("waiting for the database", "error", err)
 		pause.For(ctx, time.Second)
 	}
 }
