@@ -255,7 +255,15 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 		return err
 	}
 	sock := f.newSocket(hs, principal)
-	sock.release = release
+	sock.release = func() {
+		if sock.sub != nil {
+			sock.sub.Close()
+		}
+		if sock.arrival != nil {
+			sock.leaveClient()
+		}
+		release()
+	}
 	if err := f.enterHub(c.Request().Context(), sock, hs, principal); err != nil {
 		sock.release()
 		return err
@@ -268,29 +276,22 @@ func (f *Feeds) openFeed(c echo.Context, hs handshake, principal auth.Principal)
 	return nil
 }
 
-// enterHub gives the socket its place in the hub, and adds to what its release does.
+// enterHub gives the socket its place in the hub. Its release gives back what it has got.
 func (f *Feeds) enterHub(ctx context.Context, sock *socket, hs handshake, principal auth.Principal) (err error) {
 	wantLive := hs.after != nil || hs.v1 || hs.unread
 	if hs.client != "" {
 		if sock.arrival, err = f.takeClient(ctx, &hs, principal); err != nil {
 			return err
 		}
-		reserved := sock.release
-		sock.release = func() { sock.leaveClient(); reserved() }
 	}
-	sub, err := f.subscribe(hub.SubscribeOptions{
+	sock.sub, err = f.subscribe(hub.SubscribeOptions{
 		Filter:   hs.filter,
 		Owner:    principal.UserID,
 		After:    hs.after,
 		WantLive: wantLive,
 		Wake:     sock.wake,
 	}, hs.progress)
-	if err != nil {
-		return err
-	}
-	entered := sock.release
-	sock.sub, sock.release = sub, func() { sub.Close(); entered() }
-	return nil
+	return err
 }
 
 // start upgrades the connection for the socket and starts its reader. It releases the
