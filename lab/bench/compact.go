@@ -3,9 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/taskfeed/taskfeed/lab/query"
 )
@@ -55,7 +52,7 @@ func (b *bench) replayCompact(ctx context.Context, p *place) (Figure, error) {
 	const want = 2 * compactTasks
 	var ours, base []float64
 	for round := range b.cfg.Rounds + 1 { // the first one warms up
-		picked, err := p.selectPicked(ctx, user, cursor, want)
+		picked, err := p.selectEvents(ctx, sqlPicked, user, cursor, want)
 		if err != nil {
 			return Figure{}, err
 		}
@@ -89,23 +86,4 @@ func (b *bench) work(ctx context.Context, p *place, user string) (cursor int64, 
 		}
 	}
 	return cursor, p.drained(ctx)
-}
-
-func (p *place) selectPicked(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
-	began := time.Now()
-	conn, err := connect(ctx, p.url)
-	if err != nil {
-		return 0, err
-	}
-	defer query.Close(conn)
-	rows, _ := conn.Query(ctx, sqlPicked, user, cursor) // ForEachRow returns the error
-	var id, version int64
-	var kind, task string
-	var data []byte
-	var at time.Time
-	tag, err := pgx.ForEachRow(rows, []any{&id, &kind, &task, &version, &data, &at}, func() error { return nil })
-	if err == nil && int(tag.RowsAffected()) != want {
-		err = fmt.Errorf("%d events were picked, want %d", tag.RowsAffected(), want)
-	}
-	return time.Since(began), err
 }

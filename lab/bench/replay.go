@@ -94,7 +94,7 @@ func (b *bench) replayOne(ctx context.Context, s *server, p *place, n int) (Figu
 	user += "0"
 	var ours, base []float64
 	for round := range b.cfg.Rounds + 1 { // the first one warms up
-		selected, err := p.selectMissed(ctx, user, cursor, n)
+		selected, err := p.selectEvents(ctx, sqlMissed, user, cursor, n)
 		if err != nil {
 			return Figure{}, err
 		}
@@ -155,15 +155,15 @@ FROM taskfeed.events
 WHERE user_id = $1 AND id > $2
 ORDER BY id`
 
-// selectMissed reads the same events with a SELECT, as an app without a feed would.
-func (p *place) selectMissed(ctx context.Context, user string, cursor int64, want int) (time.Duration, error) {
+// selectEvents reads events with a SELECT, as an app without a feed would.
+func (p *place) selectEvents(ctx context.Context, sql, user string, cursor int64, want int) (time.Duration, error) {
 	began := time.Now()
 	conn, err := connect(ctx, p.url)
 	if err != nil {
 		return 0, err
 	}
 	defer query.Close(conn)
-	rows, _ := conn.Query(ctx, sqlMissed, user, cursor) // ForEachRow returns the error
+	rows, _ := conn.Query(ctx, sql, user, cursor) // ForEachRow returns the error
 	var id, version int64
 	var kind, task string
 	var data []byte

@@ -24,10 +24,10 @@ func (s *subject) outweighed(n *session, sp span, r *row) bool {
 	if !hasTrait(n.traits, "compact") || r.task == "" || weight == 0 {
 		return false
 	}
-	task := progressOf{r.user, r.task}
+	task := taskOf{r.user, r.task}
 	left := slices.ContainsFunc(s.weighty(n)[task], func(it item) bool { return it.id > r.id && weightOf(it.typ) >= weight }) ||
 		slices.ContainsFunc(s.log, func(later *row) bool {
-			return later.id > sp.to && weightOf(later.typ) >= weight && task == progressOf{later.user, later.task}
+			return later.id > sp.to && weightOf(later.typ) >= weight && task == taskOf{later.user, later.task}
 		})
 	if left {
 		s.figures["left_out_as_outweighed"]++
@@ -36,12 +36,12 @@ func (s *subject) outweighed(n *session, sp span, r *row) bool {
 }
 
 // weighty returns the events of each task in a session.
-func (s *subject) weighty(n *session) map[progressOf][]item {
+func (s *subject) weighty(n *session) map[taskOf][]item {
 	if n.weighty == nil {
-		n.weighty = make(map[progressOf][]item)
+		n.weighty = make(map[taskOf][]item)
 		for _, it := range n.items {
 			if rows := s.byID[it.id]; it.kind == itemEvent && weightOf(it.typ) > 0 && len(rows) > 0 {
-				task := progressOf{rows[0].user, rows[0].task}
+				task := taskOf{rows[0].user, rows[0].task}
 				n.weighty[task] = append(n.weighty[task], it)
 			}
 		}

@@ -25,8 +25,7 @@ type session struct {
 	items   []item
 	answers []history.Client // of the REST API
 
-	progress map[progressOf]int64  // see lastProgress
-	weighty  map[progressOf][]item // see subject.weighty
+	weighty map[taskOf][]item // see subject.weighty
 }
 
 // item is one message of a session.

@@ -4,8 +4,8 @@ import "slices"
 
 const typeProgress = "task_progress"
 
-// progressOf is what a client that wants less progress must have the last of.
-type progressOf struct{ user, task string }
+// taskOf is a task in the feed of a user.
+type taskOf struct{ user, task string }
 
 // leftOut reports whether a session need not have an event.
 func (s *subject) leftOut(n *session, sp span, r *row) bool {
@@ -19,9 +19,9 @@ func (s *subject) thinned(n *session, sp span, r *row) bool {
 	if !hasTrait(n.traits, "thinned") || r.typ != typeProgress || n.replayed(r.id) {
 		return false
 	}
-	task := progressOf{r.user, r.task}
-	left := s.lastProgress(n)[task] > r.id || slices.ContainsFunc(s.log, func(later *row) bool {
-		return later.id > sp.to && later.typ == typeProgress && task == progressOf{later.user, later.task}
+	task := taskOf{r.user, r.task}
+	left := slices.ContainsFunc(s.weighty(n)[task], func(it item) bool { return it.id > r.id && it.typ == typeProgress }) || slices.ContainsFunc(s.log, func(later *row) bool {
+		return later.id > sp.to && later.typ == typeProgress && task == taskOf{later.user, later.task}
 	})
 	if left {
 		s.figures["left_out_as_thinned"]++
@@ -36,18 +36,4 @@ func (n *session) replayed(id int64) bool {
 	}
 	i := slices.IndexFunc(n.items, func(it item) bool { return it.kind == itemLive })
 	return i < 0 || id <= n.items[i].id
-}
-
-// lastProgress returns the id of the last progress of each task in a session.
-func (s *subject) lastProgress(n *session) map[progressOf]int64 {
-	if n.progress == nil {
-		n.progress = make(map[progressOf]int64)
-		for _, it := range n.items {
-			if rows := s.byID[it.id]; it.kind == itemEvent && it.typ == typeProgress && len(rows) > 0 {
-				task := progressOf{rows[0].user, rows[0].task}
-				n.progress[task] = max(n.progress[task], it.id)
-			}
-		}
-	}
-	return n.progress
 }
